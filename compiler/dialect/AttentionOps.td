@@ -1,0 +1,62 @@
+// Rotary embedding and attention.
+#ifndef AMC_DIALECT_ATTENTIONOPS
+#define AMC_DIALECT_ATTENTIONOPS
+
+include "compiler/dialect/TrainDialect.td"
+
+def Train_RotaryOp : Train_DiffOp<"rotary"> {
+  let summary = "rotary position embedding: y = x * cos + rotate(x) * sin over the last dimension";
+  let description = [{
+    x [B, H, S, D]; cos and sin broadcast to x's shape (usually [1, 1, S, D] or [B, 1, S, D]). rotate negates and
+    swaps halves, (x1, x2) -> (-x2, x1); with `interleaved`, neighbours instead of halves. No gradient flows to
+    cos and sin. Su et al., 2021.
+  }];
+  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$cos, Train_FloatTensor:$sin, UnitAttr:$interleaved);
+  let results = (outs Train_FloatTensor:$y);
+}
+def Train_RotaryBackwardOp : Train_ComputeOp<"rotary_backward"> {
+  let summary = "dx = dy * cos + rotate^T(dy * sin); rotate^T maps (g1, g2) to (g2, -g1)";
+  let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$cos, Train_FloatTensor:$sin, UnitAttr:$interleaved);
+  let results = (outs Train_FloatTensor:$dx);
+}
+
+class Train_AttentionBase<string mnemonic, list<Trait> traits>
+    : Train_Op<mnemonic, !listconcat(traits, [Pure, AttrSizedOperandSegments,
+        DeclareOpInterfaceMethods<InferTypeOpInterface>,
+        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getSaveClass", "getWorkspaceBytes"]>])> {
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
+def Train_AttentionOp : Train_AttentionBase<"attention", [DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+  let summary = "softmax(scale * q k^T, masked) v, without a score matrix in memory";
+  let description = [{
+    q [B, H, Sq, D], k [B, Hkv, Sk, D], v [B, Hkv, Sk, Dv]; Hkv divides H and query head h reads key head
+    h / (H / Hkv). Result y [B, H, Sq, Dv] and lse [B, H, Sq] (fp32; natural log-sum-exp of the masked, scaled
+    scores), from which backward recomputes the probabilities (Dao et al., 2022).
+
+    score = scale * q.k; if softcap > 0: score = softcap * tanh(score / softcap); then + bias.
+    Query position i (of Sq) and key position j (of Sk) may attend when all of these hold:
+      j - i <= right      (`right` = 0 and Sq = Sk is causal; absent: unlimited)
+      i - j <= left       (sliding window; absent: unlimited)
+      padding[b, j]       (operand absent: all true)
+    `bias` (float) is added, broadcast from rank 4 to [B, H, Sq, Sk]; minus infinity there masks. It has no gradient.
+    A row with nothing to attend to: `masked_rows` "zero" gives y = 0 (lse is -infinity), "average" the mean of all
+    Sk values (lse is log Sk), what a finite minimum as mask gives.
+  }];
+  let arguments = (ins Train_FloatTensor:$q, Train_FloatTensor:$k, Train_FloatTensor:$v, Optional<Train_BoolTensor>:$padding,
+                       Optional<Train_FloatTensor>:$bias, F64Attr:$scale, OptionalAttr<I64Attr>:$left,
+                       OptionalAttr<I64Attr>:$right, DefaultValuedAttr<F64Attr, "0.0">:$softcap,
+                       DefaultValuedStrAttr<StrAttr, "zero">:$masked_rows);
+  let results = (outs Train_FloatTensor:$y, Train_FloatTensor:$lse);
+}
+def Train_AttentionBackwardOp : Train_AttentionBase<"attention_backward", []> {
+  let summary = "dq, dk, dv of attention; dk and dv summed over the query heads of a group, ascending";
+  let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$q, Train_FloatTensor:$k, Train_FloatTensor:$v, Train_FloatTensor:$y,
+                       Train_FloatTensor:$lse, Optional<Train_BoolTensor>:$padding,
+                       Optional<Train_FloatTensor>:$bias, F64Attr:$scale, OptionalAttr<I64Attr>:$left,
+                       OptionalAttr<I64Attr>:$right, DefaultValuedAttr<F64Attr, "0.0">:$softcap,
+                       DefaultValuedStrAttr<StrAttr, "zero">:$masked_rows);
+  let results = (outs Train_FloatTensor:$dq, Train_FloatTensor:$dk, Train_FloatTensor:$dv);
+}
+
+#endif

@@ -1,0 +1,76 @@
+// Operations driven by indices. Negative indices count from the end; an index out of range is an error at run time.
+#ifndef AMC_DIALECT_INDEXOPS
+#define AMC_DIALECT_INDEXOPS
+
+include "compiler/dialect/TrainDialect.td"
+
+def Train_GatherOp : Train_DiffOp<"gather"> {
+  let summary = "takes slices of x along `axis` (ONNX Gather): shape x[:axis] + indices + x[axis+1:]";
+  let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, I64Attr:$axis);
+  let results = (outs Train_AnyTensor:$y);
+}
+def Train_GatherBackwardOp : Train_ComputeOp<"gather_backward"> {
+  let summary = "adds slices of dy into zeros of x's shape, in ascending order of the index tensor";
+  let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$indices, I64Attr:$axis, DenseI64ArrayAttr:$shape);
+  let results = (outs Train_FloatTensor:$dx);
+}
+def Train_EmbeddingOp : Train_DiffOp<"embedding"> {
+  let summary = "rows of a trained table: y[…, :] = table[ids[…], :]";
+  let arguments = (ins Train_FloatTensor:$table, Train_IndexTensor:$ids);
+  let results = (outs Train_FloatTensor:$y);
+}
+def Train_EmbeddingBackwardOp : Train_ComputeOp<"embedding_backward"> {
+  let summary = "dense gradient of the table, rows added in ascending token order";
+  let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$rows);
+  let results = (outs Train_FloatTensor:$dtable);
+}
+def Train_GatherElementsOp : Train_DiffOp<"gather_elements"> {
+  let summary = "y[i, j, …] = x[i, indices[i, j, …], …] along `axis` (ONNX GatherElements)";
+  let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, I64Attr:$axis);
+  let results = (outs Train_AnyTensor:$y);
+}
+def Train_ScatterElementsOp : Train_DiffOp<"scatter_elements"> {
+  let summary = "x with updates written at indices along `axis` (ONNX ScatterElements)";
+  let description = [{ `reduction`: "none" (duplicate indices: the last wins), "add", "mul", "max", "min". }];
+  let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, Train_AnyTensor:$updates, I64Attr:$axis,
+                       DefaultValuedStrAttr<StrAttr, "none">:$reduction);
+  let results = (outs Train_AnyTensor:$y);
+}
+def Train_GatherNdOp : Train_DiffOp<"gather_nd"> {
+  let summary = "ONNX GatherND";
+  let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, DefaultValuedAttr<I64Attr, "0">:$batch_dims);
+  let results = (outs Train_AnyTensor:$y);
+}
+def Train_GatherNdBackwardOp : Train_ComputeOp<"gather_nd_backward"> {
+  let summary = "adds dy at indices into zeros of x's shape, ascending";
+  let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$indices, I64Attr:$batch_dims, DenseI64ArrayAttr:$shape);
+  let results = (outs Train_FloatTensor:$dx);
+}
+def Train_ScatterNdOp : Train_DiffOp<"scatter_nd"> {
+  let summary = "ONNX ScatterND; `reduction` as in scatter_elements";
+  let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, Train_AnyTensor:$updates,
+                       DefaultValuedStrAttr<StrAttr, "none">:$reduction);
+  let results = (outs Train_AnyTensor:$y);
+}
+def Train_OneHotOp : Train_ComputeOp<"one_hot"> {
+  let summary = "a new dimension of `depth` at `axis`, 1 at the index, 0 elsewhere; out of range gives all 0";
+  let arguments = (ins Train_IndexTensor:$indices, I64Attr:$depth, I64Attr:$axis, TypeAttr:$element);
+  let results = (outs Train_AnyTensor:$y);
+}
+def Train_TopKOp : Train_DiffOp<"top_k", [], ["getSaveClass"]> {
+  let summary = "the k largest or smallest along `axis`, sorted, ties to the lower index, and where they were";
+  let arguments = (ins Train_NumberTensor:$x, I64Attr:$k, I64Attr:$axis, DefaultValuedAttr<BoolAttr, "true">:$largest);
+  let results = (outs Train_NumberTensor:$values, StaticShapeTensorOf<[I64]>:$indices);
+}
+def Train_ArgMaxOp : Train_ComputeOp<"arg_max"> {
+  let summary = "position of the largest (or `min`: smallest) along `axis`; ties to the first (or `last`)";
+  let arguments = (ins Train_NumberTensor:$x, I64Attr:$axis, BoolAttr:$keepdims, UnitAttr:$min, UnitAttr:$last);
+  let results = (outs StaticShapeTensorOf<[I64]>:$y);
+}
+def Train_CumsumOp : Train_DiffOp<"cumsum"> {
+  let summary = "running sum along `axis`";
+  let arguments = (ins Train_NumberTensor:$x, I64Attr:$axis, UnitAttr:$exclusive, UnitAttr:$reverse);
+  let results = (outs Train_NumberTensor:$y);
+}
+
+#endif

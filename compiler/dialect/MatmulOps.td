@@ -1,0 +1,53 @@
+// Matrix products. Accumulation in fp32 (f64 for f64).
+#ifndef AMC_DIALECT_MATMULOPS
+#define AMC_DIALECT_MATMULOPS
+
+include "compiler/dialect/TrainDialect.td"
+
+class Train_Product<string mnemonic, list<Trait> traits = [], list<string> declared = []>
+    : Train_Op<mnemonic, !listconcat(traits, [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>,
+        DeclareOpInterfaceMethods<ComputeOpInterface, !listconcat(["evaluate", "getFlops", "getSaveClass"], declared)>])> {
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
+def Train_MatmulOp : Train_Product<"matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+  let summary = "batched matrix product, leading dimensions broadcast";
+  let description = [{
+    op(a) is [..., M, K] and op(b) is [..., K, N], where op swaps the last two dimensions if `transpose_a` /
+    `transpose_b`. Both have rank 2 or more. Save class: ALTERNATE when one operand is a weight (a parameter or a
+    view, cast or transpose of one), SAVE for the product of two activations.
+  }];
+  let arguments = (ins Train_NumberTensor:$a, Train_NumberTensor:$b, UnitAttr:$transpose_a, UnitAttr:$transpose_b);
+  let results = (outs Train_NumberTensor:$y);
+}
+def Train_LinearOp : Train_Product<"linear", [DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+  let summary = "y = x w + bias over the last dimension of x";
+  let description = [{
+    x is [..., K]; w is [K, N], or [N, K] if `transpose_w` (as torch.nn.Linear keeps it); bias is [N].
+    Save class: SAVE with a bias, ALTERNATE without.
+  }];
+  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$w, Optional<Train_FloatTensor>:$bias, UnitAttr:$transpose_w);
+  let results = (outs Train_FloatTensor:$y);
+}
+def Train_LinearWeightGradOp : Train_Product<"linear_weight_grad"> {
+  let summary = "dw of linear: sum over all rows of x^T dy, [K, N], or [N, K] if `transpose_w`";
+  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$dy, UnitAttr:$transpose_w);
+  let results = (outs Train_FloatTensor:$dw);
+}
+def Train_GroupedMatmulOp : Train_Product<"grouped_matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>], ["getWorkspaceBytes"]> {
+  let summary = "mixture of experts: row i of x times the matrix of group ids[i]";
+  let description = [{
+    x is [N, K], w is [E, K, M], or [E, M, K] if `transpose_w`; ids is [N], each in [0, E). y is [N, M].
+    The kernel sorts rows by group (its workspace), so each group is one product. Save class: ALTERNATE.
+    MegaBlocks (Gale et al., 2022).
+  }];
+  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$w, Train_IndexTensor:$ids, UnitAttr:$transpose_w);
+  let results = (outs Train_FloatTensor:$y);
+}
+def Train_GroupedMatmulWeightGradOp : Train_Product<"grouped_matmul_weight_grad", [], ["getWorkspaceBytes"]> {
+  let summary = "dw of grouped_matmul: for each group the sum over its rows, ascending, of x^T dy";
+  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$groups, UnitAttr:$transpose_w);
+  let results = (outs Train_FloatTensor:$dw);
+}
+
+#endif

@@ -1,0 +1,58 @@
+// What the operations' files share: type arithmetic, broadcasting, and small graph-building helpers for gradients.
+#ifndef AMC_COMPILER_DIALECT_OPSUPPORT_H
+#define AMC_COMPILER_DIALECT_OPSUPPORT_H
+
+#include "compiler/dialect/Train.h"
+#include <functional>
+#include <optional>
+
+namespace amc::train {
+
+inline mlir::RankedTensorType tensorType(mlir::Value v) { return mlir::cast<mlir::RankedTensorType>(v.getType()); }
+inline llvm::ArrayRef<int64_t> shapeOf(mlir::Value v) { return tensorType(v).getShape(); }
+inline mlir::Type elementOf(mlir::Value v) { return tensorType(v).getElementType(); }
+
+/// The element type of statistics and losses of `element` inputs: f64 for f64, else f32.
+mlir::Type statisticType(mlir::Type element);
+
+/// NumPy's broadcast of shapes; empty optional if two dimensions differ and neither is 1.
+std::optional<llvm::SmallVector<int64_t>> broadcastShapes(llvm::ArrayRef<llvm::ArrayRef<int64_t>> shapes);
+
+/// "2x3x4" for messages; "scalar" for rank 0.
+std::string shapeString(llvm::ArrayRef<int64_t> shape);
+
+/// Emits `message` at an optional location (inferReturnTypes has one only sometimes) and fails.
+llvm::LogicalResult inferError(std::optional<mlir::Location> loc, const llvm::Twine &message);
+
+/// Sums `grad` over the dimensions that broadcasting `type` to grad's shape repeated, so that it has `type`'s shape.
+mlir::Value sumTo(mlir::OpBuilder &b, mlir::Location loc, mlir::Value grad, mlir::RankedTensorType type);
+
+/// A tensor of rank 0 holding `value`, to be broadcast against tensors of `element`.
+mlir::Value scalar(mlir::OpBuilder &b, mlir::Location loc, double value, mlir::Type element);
+/// A tensor of `type` full of `value`.
+mlir::Value full(mlir::OpBuilder &b, mlir::Location loc, double value, mlir::RankedTensorType type);
+
+/// Reshapes unless the shape is `shape` already.
+mlir::Value reshape(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x, llvm::ArrayRef<int64_t> shape);
+/// Casts unless the element type is `element` already.
+mlir::Value cast(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x, mlir::Type element);
+
+/// The operand index that element `flat` (row-major in `shape`) of a broadcast result reads.
+class BroadcastIndexer {
+public:
+  BroadcastIndexer(llvm::ArrayRef<int64_t> operandShape, llvm::ArrayRef<int64_t> resultShape);
+  int64_t operator()(int64_t flat) const;
+
+private:
+  llvm::SmallVector<int64_t> resultStrides, resultShape, operandStrides;
+};
+
+/// The value's defining source after looking through views, casts and transposes: a `train.parameter`, or null.
+ParameterOp parameterBehind(mlir::Value v);
+
+/// Total elements of a shape.
+int64_t elementCount(llvm::ArrayRef<int64_t> shape);
+
+} // namespace amc::train
+
+#endif

@@ -1,0 +1,38 @@
+// The train dialect: classes generated from TrainOps.td and what its operations share.
+#ifndef AMC_COMPILER_DIALECT_TRAIN_H
+#define AMC_COMPILER_DIALECT_TRAIN_H
+
+#include "compiler/dialect/HostTensor.h"
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/RegionKindInterface.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+namespace amc::train {
+
+/// What selective checkpointing does with an operation's results.
+enum class SaveClass { Recompute, Save, Alternate };
+
+uint64_t defaultFlops(mlir::Operation *op);
+uint64_t defaultBytesMoved(mlir::Operation *op);
+llvm::StringRef defaultKernelName(mlir::Operation *op);
+
+/// Bytes that a tensor of `type` takes in memory (i1: one byte an element).
+uint64_t byteSize(mlir::Type type);
+
+} // namespace amc::train
+
+#include "compiler/dialect/TrainDialect.h.inc"
+#include "compiler/dialect/TrainInterfaces.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "compiler/dialect/TrainAttrs.h.inc"
+#define GET_OP_CLASSES
+#include "compiler/dialect/TrainOps.h.inc"
+
+#endif

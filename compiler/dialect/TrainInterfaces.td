@@ -1,0 +1,93 @@
+// What every pass asks of an operation. No pass knows operations by name.
+#ifndef AMC_DIALECT_TRAININTERFACES
+#define AMC_DIALECT_TRAININTERFACES
+
+include "mlir/IR/OpBase.td"
+
+def ComputeOpInterface : OpInterface<"ComputeOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{
+    An operation that becomes one kernel call. Cost, checkpointing class and kernel are declared here, beside the
+    operation, and nowhere else.
+  }];
+  let methods = [
+    InterfaceMethod<[{
+      Evaluates the operation naively: floating point in double precision, integers in 64 bits. The oracle that
+      kernels are tested against, and what constant shape chains are folded with. `inputs` are the operands
+      (a null pointer for an absent optional one); `outputs` come in shaped and typed like the results, zeroed.
+      Fails when a value makes the operation undefined (an index out of range).
+    }], "::llvm::LogicalResult", "evaluate",
+      (ins "::llvm::ArrayRef<const ::amc::HostTensor *>":$inputs,
+           "::llvm::MutableArrayRef<::amc::HostTensor>":$outputs)>,
+    InterfaceMethod<[{
+      Floating-point operations of one execution: two for a multiply-add. Default: one per result element.
+    }], "uint64_t", "getFlops", (ins), "",
+      [{ return ::amc::train::defaultFlops($_op.getOperation()); }]>,
+    InterfaceMethod<[{ Bytes read and written by one execution. Default: operands and results once each. }],
+      "uint64_t", "getBytesMoved", (ins), "",
+      [{ return ::amc::train::defaultBytesMoved($_op.getOperation()); }]>,
+    InterfaceMethod<[{
+      What selective activation checkpointing does with the operation: SAVE (expensive or not repeatable),
+      ALTERNATE (activation x weight products, every other one of a block), RECOMPUTE (the rest).
+    }], "::amc::train::SaveClass", "getSaveClass", (ins), "",
+      [{ return ::amc::train::SaveClass::Recompute; }]>,
+    InterfaceMethod<[{ The runtime's name of the kernel. Default: the mnemonic. }],
+      "::llvm::StringRef", "getKernelName", (ins), "",
+      [{ return ::amc::train::defaultKernelName($_op.getOperation()); }]>,
+    InterfaceMethod<[{ Scratch bytes the kernel needs while it runs; part of the plan. Default: none. }],
+      "uint64_t", "getWorkspaceBytes", (ins), "", [{ return 0; }]>,
+    InterfaceMethod<[{
+      Operands whose buffer a result may take over when the operand dies here and has the result's byte count:
+      the kernel reads element i of it only before or while writing element i. Default: none.
+    }], "::llvm::SmallVector<unsigned>", "getReusableOperands", (ins), "", [{ return {}; }]>,
+  ];
+}
+
+def DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{ An operation that has a vector-Jacobian product. }];
+  let methods = [
+    InterfaceMethod<[{
+      Builds the gradients of the operands from those of the results. `cotangents[i]` is null when result i has no
+      gradient. `needed[j]` says whether operand j's gradient is wanted; `gradients[j]` is set for those (leave it
+      null if it is zero), in the operand's type. Builds through `builder` at the operation's location only.
+      Failing emits no diagnostic: it means that this use has no gradient, and the caller reports it with all others.
+    }], "::llvm::LogicalResult", "buildVjp",
+      (ins "::mlir::OpBuilder &":$builder, "::mlir::ValueRange":$cotangents, "::llvm::ArrayRef<bool>":$needed,
+           "::llvm::MutableArrayRef<::mlir::Value>":$gradients)>
+  ];
+}
+
+def ViewOpInterface : OpInterface<"ViewOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{ The single result is the bytes of operand 0 under another shape: no kernel, no buffer. }];
+}
+
+def SourceOpInterface : OpInterface<"SourceOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{ Brings a value into the step without computing it: parameter, state, input, constant. }];
+}
+
+def UpdateOpInterface : OpInterface<"UpdateOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{
+    Mutates some operands in place; those are results of source operations. Every other reader of such a value in
+    the same run of the step must stand before it.
+  }];
+  let methods = [
+    InterfaceMethod<[{ Indices of the operands that are overwritten. }],
+      "::llvm::SmallVector<unsigned>", "getUpdatedOperands">
+  ];
+}
+
+def OptimizerOpInterface : OpInterface<"OptimizerOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{ Updates one parameter from its gradient. }];
+  let methods = [
+    InterfaceMethod<"the parameter", "::mlir::Value", "getParameterValue">,
+    InterfaceMethod<"its gradient before clipping", "::mlir::Value", "getGradientValue">,
+    InterfaceMethod<"its state values (train.state)", "::llvm::SmallVector<::mlir::Value>", "getStateValues">
+  ];
+}
+
+#endif
