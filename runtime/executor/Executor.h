@@ -1,0 +1,95 @@
+// Executes a verified plan on this machine.
+//
+// An executor owns the arena (one allocation of Plan.arena_bytes, zero at first), the kernels prepared for every
+// instruction, and the threads. `create` verifies the plan; there is no way around it. Constants are loaded by
+// `create`, parameters by the caller through `parameter(i)`; optimizer states and accumulators start as zeros.
+// Before every runMicroBatch or runForward the caller writes the inputs it needs; the learning rate and the step
+// number may be written at any time before runUpdate. Nothing is allocated during a run. Not thread-safe: one caller.
+#ifndef AMC_RUNTIME_EXECUTOR_EXECUTOR_H
+#define AMC_RUNTIME_EXECUTOR_EXECUTOR_H
+
+#include "runtime/plan/plan.pb.h"
+#include "runtime/support/Status.h"
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace amc::rt {
+
+struct ExecutorOptions {
+  unsigned threads = 0;    // 0: AMC_NUM_THREADS, else the processors this process may use
+  bool hugePages = true;   // advise transparent huge pages for the arena
+};
+
+// A tensor in the arena. Row-major, contiguous.
+struct Tensor {
+  void *data = nullptr; // null: the tensor is absent (the gradient of a frozen parameter)
+  uint64_t bytes = 0;
+  uint64_t elements = 0;
+  plan::DType dtype = plan::DTYPE_UNSPECIFIED;
+  const plan::View *view = nullptr;
+};
+
+// Where the first non-finite number is.
+struct NonFinite {
+  std::string tensor;                  // the buffer's name, a parameter's or an input's name
+  std::string kernel;                  // empty: a parameter or input held it before the step
+  std::string location;                // ONNX node of the instruction
+  std::optional<uint64_t> instruction; // absent: before the step
+  uint64_t element = 0;                // row-major index in the tensor
+  double value = 0;
+  plan::Phase phase = plan::PHASE_UNSPECIFIED;
+  std::string describe() const;        // one line for people
+};
+
+class Executor {
+public:
+  static Expected<Executor> create(plan::Plan plan, const ExecutorOptions &options = {});
+  Executor(Executor &&) noexcept;
+  Executor &operator=(Executor &&) noexcept;
+  ~Executor();
+
+  const plan::Plan &plan() const;
+  unsigned threads() const;
+  const char *isa() const;        // "x86-64-v3" or "x86-64-v4"
+  uint64_t arenaBytes() const;    // bytes mapped for the arena; Plan.arena_bytes rounded up to whole pages
+  uint64_t scratchBytes() const;  // what kernels and threads hold outside the arena, as far as the runtime knows
+
+  // Indices are those of Plan.parameters, .inputs and .outputs.
+  Tensor parameter(size_t index) const;
+  Tensor gradient(size_t index) const;
+  Tensor state(size_t index, size_t state) const;
+  Tensor input(size_t index) const;
+  Tensor output(size_t index) const;
+  Tensor view(const plan::View &view) const; // of this plan
+
+  Status runForward();    // instructions [0, forward_end)
+  Status runMicroBatch(); // instructions [0, micro_batch_end)
+  Status runUpdate();     // instructions [micro_batch_end, end)
+
+  // Called after every instruction with its index; an error stops the run. Empty: none.
+  using Hook = std::function<Status(uint64_t instruction)>;
+  void setHook(Hook hook);
+
+  // Seconds spent in every instruction so far, once enabled; empty otherwise.
+  void enableProfile(bool on);
+  const std::vector<double> &profile() const;
+
+  // Looks for the first NaN or infinity: in parameters and inputs, then after each instruction of a fresh run of
+  // [0, micro_batch_end) (runs the instructions again, so the inputs have to be in place). Minus infinity is what
+  // masks are made of and is reported only if there is nothing else. Nothing found: an empty optional.
+  Expected<std::optional<NonFinite>> findNonFinite();
+
+private:
+  struct Impl;
+  explicit Executor(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl;
+};
+
+} // namespace amc::rt
+
+#endif

@@ -1,0 +1,33 @@
+// Reads and writes plan files.
+//
+// Layout, little-endian:
+//   bytes  0..7   magic "AMPLAN\r\n" (a text-mode copy destroys it)
+//   bytes  8..11  u32 format version
+//   bytes 12..19  u64 payload length
+//   bytes 20..35  XXH3-128 of the payload, canonical byte order
+//   bytes 36..    payload: amc.plan.Plan (plan.proto), serialised deterministically
+// The file ends with the payload. Every truncation and every flipped bit is an error; whether the plan makes sense
+// is PlanVerifier's question. Writing goes to a temporary file beside the target that is renamed when complete.
+#ifndef AMC_RUNTIME_PLAN_PLANFILE_H
+#define AMC_RUNTIME_PLAN_PLANFILE_H
+
+#include "runtime/plan/plan.pb.h"
+#include "runtime/support/Status.h"
+#include <string>
+#include <string_view>
+
+namespace amc::rt {
+
+inline constexpr uint32_t planFormatVersion = 1;
+inline constexpr uint64_t planHeaderBytes = 36;
+
+// The complete bytes of a plan file.
+Expected<std::string> serializePlan(const plan::Plan &plan);
+Expected<plan::Plan> parsePlan(std::string_view bytes);
+
+Status writePlanFile(const plan::Plan &plan, const std::string &path);
+Expected<plan::Plan> readPlanFile(const std::string &path);
+
+} // namespace amc::rt
+
+#endif

@@ -1,0 +1,57 @@
+// Scratch bytes that kernels need, as functions of shapes. The compiler places them, the kernels' signatures demand
+// them: both call these. No dependencies. Sizes are linear in the sequence length and independent of the number of
+// threads. `bytes` is the size of one element of the accumulation type: 4, or 8 for f64.
+#ifndef AMC_RUNTIME_PLAN_WORKSPACE_H
+#define AMC_RUNTIME_PLAN_WORKSPACE_H
+
+#include <cstdint>
+
+namespace amc::rt::workspace {
+
+// At most this many pieces of one attention run at the same time; each has its own slot of scratch.
+inline constexpr uint64_t attentionSlots = 16;
+inline constexpr uint64_t attentionQueryBlock = 64;
+inline constexpr uint64_t attentionKeyBlock = 128;
+// Rows whose contributions to a weight's gradient are added up together, before the blocks are.
+inline constexpr uint64_t normRowBlock = 64;
+
+namespace detail {
+constexpr uint64_t pad(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
+constexpr uint64_t blocks(uint64_t rows, uint64_t block) { return (rows + block - 1) / block; }
+} // namespace detail
+
+// Partial sums of dweight, one row of `columns` for each block of rows.
+constexpr uint64_t rmsNormBackward(uint64_t rows, uint64_t columns, bool hasWeight, uint64_t bytes) {
+  return hasWeight ? detail::blocks(rows, normRowBlock) * detail::pad(columns * bytes) : 0;
+}
+// Partial sums of dweight and dbias.
+constexpr uint64_t layerNormBackward(uint64_t rows, uint64_t columns, bool hasWeight, uint64_t bytes) {
+  return 2 * rmsNormBackward(rows, columns, hasWeight, bytes);
+}
+
+// Rows in order of their group: offsets of the groups, order of the rows, and the rows of x and y gathered.
+constexpr uint64_t groupedMatmul(uint64_t rows, uint64_t inner, uint64_t columns, uint64_t groups,
+                                 uint64_t bytes) {
+  return detail::pad((groups + 1) * 8) + detail::pad(rows * 8) + detail::pad(rows * inner * bytes) +
+         detail::pad(rows * columns * bytes);
+}
+// The same with the rows of x and dy.
+constexpr uint64_t groupedMatmulWeightGrad(uint64_t rows, uint64_t inner, uint64_t columns,
+                                           uint64_t groups, uint64_t bytes) {
+  return groupedMatmul(rows, inner, columns, groups, bytes);
+}
+
+// One block of scores and the running maximum and sum of its rows, for every slot.
+constexpr uint64_t attention(uint64_t bytes) {
+  return attentionSlots * (detail::pad(attentionQueryBlock * attentionKeyBlock * bytes) +
+                           2 * detail::pad(attentionQueryBlock * bytes));
+}
+// Row sums of dy * y, and two blocks (probabilities, gradient of the scores) for every slot.
+constexpr uint64_t attentionBackward(uint64_t batch, uint64_t heads, uint64_t queries, uint64_t bytes) {
+  return detail::pad(batch * heads * queries * bytes) +
+         attentionSlots * 2 * detail::pad(attentionQueryBlock * attentionKeyBlock * bytes);
+}
+
+} // namespace amc::rt::workspace
+
+#endif
