@@ -1,0 +1,214 @@
+#include "runtime/plan/PlanFile.h"
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <new>
+#include <stdexcept>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+namespace amc::rt {
+namespace {
+
+constexpr char magic[8] = {'A', 'M', 'P', 'L', 'A', 'N', '\r', '\n'};
+constexpr uint64_t versionAt = 8, lengthAt = 12, checksumAt = 20;
+
+template <class T> void putLittleEndian(char *out, T value) {
+  for (size_t i = 0; i < sizeof(T); ++i)
+    out[i] = static_cast<char>(value >> (8 * i));
+}
+template <class T> T getLittleEndian(const char *in) {
+  T value = 0;
+  for (size_t i = 0; i < sizeof(T); ++i)
+    value |= static_cast<T>(static_cast<unsigned char>(in[i])) << (8 * i);
+  return value;
+}
+
+XXH128_canonical_t checksum(const char *payload, uint64_t bytes) {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits(payload, bytes));
+  return canonical;
+}
+
+std::string systemError() { return std::strerror(errno); }
+
+// Disk and memory are the machine's limits, everything else is the request's fault.
+ErrorKind kindOfErrno() {
+  return errno == ENOSPC || errno == EDQUOT || errno == ENOMEM || errno == EIO || errno == EFBIG
+             ? ErrorKind::Limit
+             : ErrorKind::Input;
+}
+
+Status fileError(const std::string &path, const char *what) {
+  ErrorKind kind = kindOfErrno();
+  return Status(kind, text(path, ": ", what, ": ", systemError()));
+}
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0)
+      ::close(fd);
+  }
+};
+
+Expected<std::string> serialize(const plan::Plan &plan) {
+  uint64_t length = plan.ByteSizeLong();
+  if (length > INT_MAX)
+    return limitError("the plan has ", length, " bytes and should have at most ", INT_MAX,
+                      "; leave weights in their files instead of embedding them");
+  std::string bytes(planHeaderBytes + length, '\0');
+  std::memcpy(bytes.data(), magic, sizeof magic);
+  putLittleEndian<uint32_t>(&bytes[versionAt], planFormatVersion);
+  putLittleEndian<uint64_t>(&bytes[lengthAt], length);
+  char *payload = bytes.data() + planHeaderBytes;
+  google::protobuf::io::ArrayOutputStream stream(payload, static_cast<int>(length));
+  {
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    if (!plan.SerializeToCodedStream(&coded))
+      return inputError("the plan cannot be serialised");
+  }
+  XXH128_canonical_t sum = checksum(payload, length);
+  std::memcpy(&bytes[checksumAt], &sum, sizeof sum);
+  return bytes;
+}
+
+Expected<plan::Plan> parse(std::string_view bytes) {
+  if (bytes.size() < sizeof magic || std::memcmp(bytes.data(), magic, sizeof magic) != 0)
+    return inputError(bytes.empty() ? "the file is empty; a plan was expected, as `amc compile` writes it"
+                                    : "not a plan file; a plan starts with the bytes AMPLAN, as `amc "
+                                      "compile` writes it");
+  if (bytes.size() < planHeaderBytes)
+    return inputError("the plan is truncated: ", bytes.size(), " bytes, and its header alone has ",
+                      planHeaderBytes);
+  uint32_t version = getLittleEndian<uint32_t>(&bytes[versionAt]);
+  if (version > planFormatVersion)
+    return inputError("the plan has format version ", version, " and this program reads up to ",
+                      planFormatVersion, "; compile the model again or use a newer program");
+  if (version == 0)
+    return inputError("the plan has format version 0, which does not exist; the file is damaged");
+  uint64_t length = getLittleEndian<uint64_t>(&bytes[lengthAt]);
+  uint64_t present = bytes.size() - planHeaderBytes;
+  if (present < length)
+    return inputError("the plan is truncated: its payload has ", present, " bytes and should have ", length);
+  if (present > length)
+    return inputError("the plan has ", present - length, " bytes behind its payload of ", length);
+  const char *payload = bytes.data() + planHeaderBytes;
+  XXH128_canonical_t sum = checksum(payload, length);
+  if (std::memcmp(&bytes[checksumAt], &sum, sizeof sum) != 0)
+    return inputError("the plan's checksum is wrong: the file is damaged; compile the model again");
+  if (length > INT_MAX)
+    return inputError("the plan's payload has ", length, " bytes and should have at most ", INT_MAX);
+  plan::Plan plan;
+  if (!plan.ParseFromArray(payload, static_cast<int>(length)))
+    return inputError("the plan's payload is no plan message; compile the model again");
+  return plan;
+}
+
+Expected<std::string> readAll(const std::string &path) {
+  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0)
+    return fileError(path, "cannot be opened");
+  struct stat info;
+  if (::fstat(file.fd, &info) != 0)
+    return fileError(path, "cannot be examined");
+  if (S_ISDIR(info.st_mode))
+    return inputError(path, ": is a directory; a plan file was expected");
+  std::string bytes;
+  bytes.resize(static_cast<uint64_t>(info.st_size));
+  uint64_t done = 0;
+  while (true) {
+    if (done == bytes.size())
+      bytes.resize(done + 65536); // the file grew, is a pipe, or this reads its end
+    ssize_t got = ::read(file.fd, bytes.data() + done, bytes.size() - done);
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got < 0)
+      return fileError(path, "cannot be read");
+    if (got == 0)
+      break;
+    done += static_cast<uint64_t>(got);
+  }
+  bytes.resize(done);
+  return bytes;
+}
+
+Status writeAll(const std::string &bytes, const std::string &path) {
+  std::string temporary = text(path, ".tmp.", ::getpid());
+  Descriptor file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
+  if (file.fd < 0)
+    return fileError(path, "cannot be written");
+  uint64_t done = 0;
+  bool failed = false;
+  while (!failed && done < bytes.size()) {
+    ssize_t put = ::write(file.fd, bytes.data() + done, bytes.size() - done);
+    if (put < 0 && errno == EINTR)
+      continue;
+    failed = put <= 0;
+    done += failed ? 0 : static_cast<uint64_t>(put);
+  }
+  // The disk may turn out to be full only now.
+  if (!failed)
+    failed = ::fsync(file.fd) != 0;
+  if (!failed) {
+    int fd = std::exchange(file.fd, -1);
+    failed = ::close(fd) != 0;
+  }
+  if (!failed)
+    failed = ::rename(temporary.c_str(), path.c_str()) != 0;
+  if (!failed)
+    return Status();
+  Status status = fileError(path, "cannot be written");
+  ::unlink(temporary.c_str());
+  return status;
+}
+
+// Running out of memory is an error like any other to callers.
+template <class F> auto guarded(const char *what, F &&body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const std::bad_alloc &) {
+    return limitError("out of memory while ", what, " a plan");
+  } catch (const std::length_error &) {
+    return limitError("out of memory while ", what, " a plan");
+  }
+}
+
+} // namespace
+
+Expected<std::string> serializePlan(const plan::Plan &plan) {
+  return guarded("writing", [&] { return serialize(plan); });
+}
+
+Expected<plan::Plan> parsePlan(std::string_view bytes) {
+  return guarded("reading", [&] { return parse(bytes); });
+}
+
+Status writePlanFile(const plan::Plan &plan, const std::string &path) {
+  return guarded("writing", [&]() -> Status {
+    Expected<std::string> bytes = serialize(plan);
+    if (!bytes.ok())
+      return std::move(bytes).status().withContext(path);
+    return writeAll(*bytes, path);
+  });
+}
+
+Expected<plan::Plan> readPlanFile(const std::string &path) {
+  return guarded("reading", [&]() -> Expected<plan::Plan> {
+    Expected<std::string> bytes = readAll(path);
+    if (!bytes.ok())
+      return bytes.status();
+    Expected<plan::Plan> plan = parse(*bytes);
+    if (!plan.ok())
+      return std::move(plan).status().withContext(path);
+    return plan;
+  });
+}
+
+} // namespace amc::rt
