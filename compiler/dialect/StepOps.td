@@ -85,6 +85,12 @@ def Train_OutputOp : Train_Op<"output"> {
   let assemblyFormat = "$value attr-dict `:` type($value)";
 }
 
+def Train_GradientOp : Train_Op<"gradient"> {
+  let summary = "names a value as the gradient of a parameter; derive-backward leaves it, attach-optimizer consumes it";
+  let arguments = (ins Train_FloatTensor:$value, StrAttr:$parameter);
+  let assemblyFormat = "$value attr-dict `:` type($value)";
+}
+
 def Train_MicroBatchEndOp : Train_Op<"micro_batch_end"> {
   let summary = "operations before this one run once per micro-batch, those after it once per step";
   let assemblyFormat = "attr-dict";
