@@ -1,0 +1,31 @@
+# lit's configuration. `lit-22 test/passes/attach-loss.mlir` runs one test against build/; another build folder:
+# `lit-22 --param build=DIR …`.
+import os
+
+import lit.formats
+
+root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+build = os.path.abspath(lit_config.params.get("build", os.path.join(root, "build")))
+llvm_tools = lit_config.params.get("llvm_tools", "/usr/lib/llvm-22/bin")
+
+config.name = "amc"
+config.test_format = lit.formats.ShTest(execute_external=False)
+config.suffixes = [".mlir", ".test"]
+config.excludes = ["Inputs", "unit", "fixtures", "parity", "bench", "gradients", "conformance"]
+config.test_source_root = os.path.join(root, "test")
+config.test_exec_root = os.path.join(build, "test")
+os.makedirs(config.test_exec_root, exist_ok=True)
+
+config.environment["PATH"] = os.pathsep.join([os.path.join(build, "bin"), llvm_tools, os.environ.get("PATH", "")])
+config.environment["FILECHECK_OPTS"] = "-enable-var-scope --allow-unused-prefixes=false"
+# What a developer has set in the shell must not change what a test sees.
+for name in ("AMC_SELECTIVE_AC_TRACE", "NEMO_SELECTIVE_AC_TRACE", "AMC_NUM_THREADS"):
+    config.environment.pop(name, None)
+for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+    if name in os.environ:
+        config.environment[name] = os.environ[name]
+
+config.substitutions.append(("%fixtures", os.path.join(root, "test", "fixtures")))
+config.substitutions.append(("%root", root))
+if os.geteuid() == 0:
+    config.available_features.add("root")
