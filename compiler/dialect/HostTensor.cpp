@@ -21,7 +21,7 @@ std::optional<HostTensor> HostTensor::fromAttr(ElementsAttr attr) {
   int64_t i = 0;
   if (auto floatType = dyn_cast<FloatType>(type.getElementType())) {
     auto values = attr.tryGetValues<APFloat>();
-    if (failed(values))
+    if (!values)
       return std::nullopt;
     for (APFloat value : *values) {
       bool lost;
@@ -32,7 +32,7 @@ std::optional<HostTensor> HostTensor::fromAttr(ElementsAttr attr) {
   }
   auto integer = dyn_cast<IntegerType>(type.getElementType());
   auto values = attr.tryGetValues<APInt>();
-  if (!integer || failed(values))
+  if (!integer || !values)
     return std::nullopt;
   bool zeroExtend = integer.isUnsigned() || integer.getWidth() == 1;
   for (const APInt &value : *values)
