@@ -141,45 +141,7 @@ template <typename Visitor> auto visit(DType type, Visitor visitor) {
   }
 }
 
-struct Named {
-  DType type;
-  std::string_view name;
-  uint64_t bytes;
-};
-constexpr Named elementTypes[] = {
-    {plan::F32, "f32", 4}, {plan::BF16, "bf16", 2}, {plan::F16, "f16", 2}, {plan::F64, "f64", 8},
-    {plan::I64, "i64", 8}, {plan::I32, "i32", 4},   {plan::I16, "i16", 2}, {plan::I8, "i8", 1},
-    {plan::U8, "u8", 1},   {plan::U16, "u16", 2},   {plan::U32, "u32", 4}, {plan::U64, "u64", 8},
-    {plan::BOOL, "bool", 1}};
-
 } // namespace
-
-uint64_t elementBytes(DType type) {
-  for (const Named &entry : elementTypes)
-    if (entry.type == type)
-      return entry.bytes;
-  return 0;
-}
-
-std::string_view elementName(DType type) {
-  for (const Named &entry : elementTypes)
-    if (entry.type == type)
-      return entry.name;
-  return "unspecified";
-}
-
-std::optional<DType> elementFromName(std::string_view name) {
-  for (const Named &entry : elementTypes)
-    if (entry.name == name)
-      return entry.type;
-  return std::nullopt;
-}
-
-bool isFloat(DType type) {
-  return type == plan::F32 || type == plan::F64 || type == plan::BF16 || type == plan::F16;
-}
-
-bool isInteger(DType type) { return elementBytes(type) != 0 && !isFloat(type) && type != plan::BOOL; }
 
 std::string shapeText(std::span<const uint64_t> shape) {
   std::string text = "[";
@@ -197,13 +159,13 @@ std::optional<uint64_t> elementCount(std::span<const uint64_t> shape) {
 }
 
 bool convertible(DType from, DType to) {
-  return elementBytes(from) != 0 && elementBytes(to) != 0 && (!isFloat(from) || isFloat(to));
+  return dtypeBytes(from) != 0 && dtypeBytes(to) != 0 && (!isFloat(from) || isFloat(to));
 }
 
 uint64_t convertElements(DType from, const std::byte *source, DType to, std::byte *target,
                          uint64_t count) {
   if (from == to && from != plan::BOOL) {
-    std::memcpy(target, source, count * elementBytes(from));
+    std::memcpy(target, source, count * dtypeBytes(from));
     return count;
   }
   return visit(from, [&](auto fromTag) {

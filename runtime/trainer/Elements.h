@@ -1,4 +1,4 @@
-// Element types as files and plans name them, and conversion between them.
+// Elements of tensors: shapes as text, conversion between types. Names and widths are in runtime/plan/DTypes.h.
 //
 // Conversion keeps the value or says where it could not: an integer or boolean goes to any type that holds it
 // exactly; a float goes to any float type, rounded to nearest even; a float never becomes an integer. bf16 and f16
@@ -6,30 +6,19 @@
 #ifndef AMC_RUNTIME_TRAINER_ELEMENTS_H
 #define AMC_RUNTIME_TRAINER_ELEMENTS_H
 
-#include "runtime/plan/plan.pb.h"
+#include "runtime/plan/DTypes.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace amc::rt {
 
 using DType = plan::DType;
 using Shape = std::vector<uint64_t>;
-
-// Bytes of one element; 0 for DTYPE_UNSPECIFIED.
-uint64_t elementBytes(DType type);
-
-// "f32", "i64", "bool" …, as diagnostics and plans spell them.
-std::string_view elementName(DType type);
-std::optional<DType> elementFromName(std::string_view name);
-
-bool isFloat(DType type);
-bool isInteger(DType type); // of any width, not BOOL
 
 // "[2, 48]".
 std::string shapeText(std::span<const uint64_t> shape);
