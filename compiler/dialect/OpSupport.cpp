@@ -1,5 +1,6 @@
 // Type arithmetic, broadcasting and graph-building helpers; see OpSupport.h.
 #include "compiler/dialect/OpSupport.h"
+#include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
 
@@ -62,6 +63,38 @@ std::string shapeString(ArrayRef<int64_t> shape) {
 
 LogicalResult inferError(std::optional<Location> loc, const Twine &message) {
   return emitOptionalError(loc, message);
+}
+
+bool isElementType(Type type) {
+  if (auto integer = dyn_cast<IntegerType>(type)) {
+    if (integer.isSigned()) // the dialect's integers are signless or unsigned
+      return false;
+    unsigned width = integer.getWidth();
+    return (width == 1 && integer.isSignless()) || width == 8 || width == 16 || width == 32 || width == 64;
+  }
+  return isa<Float32Type, BFloat16Type, Float16Type, Float64Type>(type);
+}
+
+LogicalResult inferTensor(std::optional<Location> loc, ArrayRef<int64_t> shape, Type element,
+                          SmallVectorImpl<Type> &types) {
+  // tensor_c1: the dialect has the element type.
+  if (!isElementType(element)) {
+    std::string text;
+    llvm::raw_string_ostream(text) << element;
+    return inferError(loc, "element type is " + text + " should be a float, an integer of 8 to 64 bits or i1");
+  }
+  // tensor_c2: no dimension is negative (the dynamic marker is negative too).
+  // A zero dimension does not excuse the others: their product alone is bounded, so that strides never overflow.
+  int64_t count = 1;
+  for (int64_t dim : shape) {
+    if (dim < 0)
+      return inferError(loc, "dimension is " + Twine(dim) + " should be 0 or more");
+    // tensor_c3: the element count is bounded.
+    if (dim > 0 && (__builtin_mul_overflow(count, dim, &count) || count > maxElements))
+      return inferError(loc, "tensor of " + shapeString(shape) + " has more than 2^48 elements");
+  }
+  types.push_back(RankedTensorType::get(shape, element));
+  return success();
 }
 
 Value scalar(OpBuilder &b, Location loc, double value, Type element) {

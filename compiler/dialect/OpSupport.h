@@ -24,6 +24,17 @@ std::string shapeString(llvm::ArrayRef<int64_t> shape);
 /// Emits `message` at an optional location (inferReturnTypes has one only sometimes) and fails.
 llvm::LogicalResult inferError(std::optional<mlir::Location> loc, const llvm::Twine &message);
 
+/// Whether tensors of a step may have elements of this type (Train_Element in TrainDialect.td).
+bool isElementType(mlir::Type type);
+
+/// The largest element count that any tensor may have: sizes computed from it in bytes never overflow 64 bits.
+constexpr int64_t maxElements = int64_t(1) << 48;
+
+/// Appends the tensor type of `shape` to what inferReturnTypes infers. Reports negative dimensions, element types the
+/// dialect does not have and more than maxElements elements, so that a hostile attribute stops here.
+llvm::LogicalResult inferTensor(std::optional<mlir::Location> loc, llvm::ArrayRef<int64_t> shape, mlir::Type element,
+                                llvm::SmallVectorImpl<mlir::Type> &types);
+
 /// Sums `grad` over the dimensions that broadcasting `type` to grad's shape repeated, so that it has `type`'s shape.
 mlir::Value sumTo(mlir::OpBuilder &b, mlir::Location loc, mlir::Value grad, mlir::RankedTensorType type);
 
