@@ -71,6 +71,7 @@ def AttachOptimizer : Pass<"attach-optimizer", "::mlir::ModuleOp"> {
     Option<"weightDecayOn", "weight-decay-on", "std::string", "\"all\"", "all parameters, or matrices: those of two or more dimensions">,
     Option<"momentum", "momentum", "double", "0.0", "SGD">,
     Option<"nesterov", "nesterov", "bool", "false", "SGD">,
+    Option<"learningRate", "learning-rate", "double", "1e-3", "what amrun uses unless told otherwise">,
     Option<"maxGradNorm", "max-grad-norm", "double", "1.0", "global norm to clip to; 0: no clipping">,
     Option<"accumulation", "accumulation", "int64_t", "1", "micro-batches per step">,
   ];

@@ -19,7 +19,7 @@ class Train_Unary<string mnemonic, string what, Type type = Train_FloatTensor, l
 }
 // Result is i1 or the derivative is zero everywhere: no gradient flows.
 class Train_UnaryNoGrad<string mnemonic, string what, Type type = Train_FloatTensor, Type result = type>
-    : Train_Elementwise<mnemonic, []> {
+    : Train_Elementwise<mnemonic, [Train_ZeroGradient]> {
   let summary = what;
   let arguments = (ins type:$x);
   let results = (outs result:$y);

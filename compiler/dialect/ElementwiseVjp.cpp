@@ -44,7 +44,7 @@ struct Formula {
       return success();                                                                                      \
     Formula f{builder, getLoc(), elementOf(getX())};                                                         \
     Value x = getX(), y = getResult(), dy = cotangents[0];                                                   \
-    (void)x, (void)y;                                                                                        \
+    (void)x, (void)y, (void)f;                                                                               \
     gradients[0] = EXPRESSION;                                                                               \
     return success();                                                                                        \
   }

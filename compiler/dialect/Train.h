@@ -23,6 +23,10 @@ uint64_t defaultFlops(mlir::Operation *op);
 uint64_t defaultBytesMoved(mlir::Operation *op);
 llvm::StringRef defaultKernelName(mlir::Operation *op);
 
+/// The derivative is zero wherever it exists: gradients stop at the operation and none is missing.
+template <typename ConcreteType>
+class ZeroGradient : public mlir::OpTrait::TraitBase<ConcreteType, ZeroGradient> {};
+
 /// Bytes that a tensor of `type` takes in memory (i1: one byte an element).
 uint64_t byteSize(mlir::Type type);
 

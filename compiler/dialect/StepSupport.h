@@ -1,0 +1,38 @@
+// Small questions about a train.step that several passes ask.
+#ifndef AMC_COMPILER_DIALECT_STEPSUPPORT_H
+#define AMC_COMPILER_DIALECT_STEPSUPPORT_H
+
+#include "compiler/dialect/Train.h"
+
+namespace amc::train {
+
+/// The part of the step that an operation belongs to, kept in the attribute `train.phase` (absent: forward).
+enum class Phase { Forward, Backward, Recompute, Optimizer };
+
+llvm::StringRef phaseName(Phase phase);
+/// Unknown names count as forward; VerifyPlan rejects them.
+Phase phaseOf(mlir::Operation *op);
+void setPhase(mlir::Operation *op, Phase phase);
+
+/// The output called `name`, or null.
+OutputOp findOutput(StepOp step, llvm::StringRef name);
+
+/// Erases pure operations without uses, sources included, from the end of the step to its start.
+void eraseDeadOps(StepOp step);
+
+/// The ONNX node (or other name) that an operation comes from; "?" if its location has no name.
+std::string locationName(mlir::Location loc);
+
+/// Tags every operation that a builder inserts with one phase.
+class PhaseTagger : public mlir::OpBuilder::Listener {
+public:
+  explicit PhaseTagger(Phase phase) : phase(phase) {}
+  void notifyOperationInserted(mlir::Operation *op, mlir::OpBuilder::InsertPoint) override { setPhase(op, phase); }
+
+private:
+  Phase phase;
+};
+
+} // namespace amc::train
+
+#endif

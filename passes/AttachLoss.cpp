@@ -1,0 +1,151 @@
+// Adds the training loss to the forward graph.
+//
+// Decides which output holds the logits and which loss they get. Labels stay as the data has them: causal-LM shifts
+// the labels, not the logits, which costs eight bytes a token instead of a copy of the logits. The sum over labelled
+// positions is divided by their number in the whole step, which the runtime knows before it starts, so micro-batches
+// and ranks add up to the mean over all of them.
+#include "compiler/dialect/OpSupport.h"
+#include "compiler/dialect/StepSupport.h"
+#include "passes/Passes.h"
+
+namespace amc {
+#define GEN_PASS_DEF_ATTACHLOSS
+#include "passes/Passes.h.inc"
+} // namespace amc
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+namespace {
+
+enum class Loss { CausalLm, CrossEntropy, Model };
+
+/// What to do for one step; made by `decide`, carried out by `write`.
+struct Decision {
+  Loss loss;
+  Value value; // the logits, or the model's own loss
+};
+
+bool isFloatOutput(OutputOp output) { return isa<FloatType>(elementOf(output.getValue())); }
+
+/// A float scalar output named like a loss.
+OutputOp modelLoss(StepOp step) {
+  for (OutputOp output : step.getOps<OutputOp>())
+    if (isFloatOutput(output) && elementCount(shapeOf(output.getValue())) == 1 &&
+        output.getName().contains_insensitive("loss"))
+      return output;
+  return nullptr;
+}
+
+std::string outputNames(StepOp step) {
+  std::string names;
+  for (OutputOp output : step.getOps<OutputOp>())
+    names += (names.empty() ? "" : ", ") + output.getName().str() + " (" +
+             shapeString(shapeOf(output.getValue())) + ")";
+  return names.empty() ? "none" : names;
+}
+
+struct AttachLossPass : impl::AttachLossBase<AttachLossPass> {
+  using AttachLossBase::AttachLossBase;
+
+  FailureOr<OutputOp> findLogits(StepOp step) {
+    std::string wanted = logits;
+    if (!wanted.empty() || findOutput(step, "logits")) {
+      if (OutputOp output = findOutput(step, wanted.empty() ? "logits" : wanted))
+        return output;
+      auto error = step.emitError("no output is named ") << wanted;
+      error.attachNote() << "outputs: " << outputNames(step);
+      return failure();
+    }
+    SmallVector<OutputOp> candidates;
+    for (OutputOp output : step.getOps<OutputOp>())
+      if (isFloatOutput(output) && shapeOf(output.getValue()).size() >= 2)
+        candidates.push_back(output);
+    if (candidates.size() == 1)
+      return candidates[0];
+    auto error = step.emitError("which output holds the logits is ")
+                 << (candidates.empty() ? "unknown: none is a float tensor of rank 2 or more" : "ambiguous");
+    error.attachNote() << "outputs: " << outputNames(step) << "; name one with --logits";
+    return failure();
+  }
+
+  FailureOr<Decision> decide(StepOp step) {
+    std::string kind = loss;
+    if (kind != "auto" && kind != "causal-lm" && kind != "cross-entropy" && kind != "model") {
+      step.emitError("loss is \"") << kind << "\", should be auto, causal-lm, cross-entropy or model";
+      return failure();
+    }
+    OutputOp own = modelLoss(step);
+    if (kind == "model" || (kind == "auto" && own)) {
+      if (own)
+        return Decision{Loss::Model, own.getValue()};
+      auto error = step.emitError("the model has no loss of its own: no float scalar output is named like one");
+      error.attachNote() << "outputs: " << outputNames(step) << "; choose --loss=causal-lm or cross-entropy";
+      return failure();
+    }
+    FailureOr<OutputOp> output = findLogits(step);
+    if (failed(output))
+      return failure();
+    Value value = output->getValue();
+    size_t rank = shapeOf(value).size();
+    if (!isFloatOutput(*output) || rank < 2) {
+      output->emitError("logits are ") << value.getType() << ", should be a float tensor of rank 2 or more";
+      return failure();
+    }
+    if (kind == "causal-lm" && rank != 3) {
+      output->emitError("causal-lm needs logits of rank 3 (batch, sequence, vocabulary), these have rank ") << rank;
+      return failure();
+    }
+    bool causal = kind == "causal-lm" || (kind == "auto" && rank == 3);
+    return Decision{causal ? Loss::CausalLm : Loss::CrossEntropy, value};
+  }
+
+  void write(StepOp step, const Decision &decision) {
+    Location loc = step.getLoc();
+    OpBuilder b = OpBuilder::atBlockEnd(&step.getBody().front());
+    auto scalarF32 = RankedTensorType::get({}, b.getF32Type());
+    auto source = [&](StringRef name, StringRef role, Type type) -> Value {
+      return InputOp::create(b, NameLoc::get(b.getStringAttr(name)), type, name, role);
+    };
+    Value normalizer = source("num_label_tokens", "loss_normalizer", scalarF32);
+    Value sum;
+    StringRef name;
+    if (decision.loss == Loss::Model) {
+      name = "model";
+      sum = reshape(b, loc, decision.value, {});
+    } else {
+      ArrayRef<int64_t> shape = shapeOf(decision.value).drop_back();
+      Value labels = source("labels", "labels", RankedTensorType::get(shape, b.getI64Type()));
+      name = decision.loss == Loss::CausalLm ? "causal-lm" : "cross-entropy";
+      auto ignore = b.getI64IntegerAttr(ignoreIndex);
+      Location lossLoc = NameLoc::get(b.getStringAttr("loss"));
+      if (decision.loss == Loss::CausalLm)
+        labels = ShiftLabelsOp::create(b, lossLoc, labels, ignore);
+      sum = CrossEntropyOp::create(b, lossLoc, decision.value, labels, ignore).getLoss();
+      step->setAttr("train.ignore_index", ignore);
+      loc = lossLoc;
+    }
+    Value mean = DivOp::create(b, loc, sum, cast(b, loc, normalizer, elementOf(sum)));
+    for (OutputOp output : llvm::make_early_inc_range(step.getOps<OutputOp>()))
+      output.erase();
+    OutputOp::create(b, loc, cast(b, loc, mean, b.getF32Type()), "loss", /*sum=*/true);
+    step->setAttr("train.loss", b.getStringAttr(name));
+    eraseDeadOps(step);
+  }
+
+  void runOnOperation() override {
+    bool bad = false;
+    for (StepOp step : getOperation().getOps<StepOp>()) {
+      FailureOr<Decision> decision = decide(step);
+      if (failed(decision))
+        bad = true;
+      else
+        write(step, *decision);
+    }
+    if (bad)
+      signalPassFailure();
+  }
+};
+
+} // namespace

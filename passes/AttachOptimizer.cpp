@@ -1,0 +1,151 @@
+// Turns named gradients into parameter updates: accumulation over micro-batches, global norm, clipping, AdamW or SGD.
+//
+// The norm is the square root of a sum of f64 sums, one for each gradient in the order in which derive-backward
+// names them, so it does not depend on any later scheduling decision.
+#include "compiler/dialect/OpSupport.h"
+#include "compiler/dialect/StepSupport.h"
+#include "passes/Passes.h"
+
+namespace amc {
+#define GEN_PASS_DEF_ATTACHOPTIMIZER
+#include "passes/Passes.h.inc"
+} // namespace amc
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+namespace {
+
+struct Trained {
+  ParameterOp parameter;
+  GradientOp gradient;
+};
+
+struct AttachOptimizerPass : impl::AttachOptimizerBase<AttachOptimizerPass> {
+  using AttachOptimizerBase::AttachOptimizerBase;
+
+  LogicalResult checkOptions() {
+    auto bad = [&](const Twine &message) { return getOperation().emitError(message); };
+    if (optimizer != "adamw" && optimizer != "sgd")
+      return bad("optimizer is \"" + optimizer + "\", should be adamw or sgd");
+    if (weightDecayOn != "all" && weightDecayOn != "matrices")
+      return bad("weight-decay-on is \"" + weightDecayOn + "\", should be all or matrices");
+    if (!(beta1 >= 0 && beta1 < 1) || !(beta2 >= 0 && beta2 < 1))
+      return bad("betas should be at least 0 and below 1");
+    if (!(epsilon >= 0) || !(weightDecay >= 0) || !(momentum >= 0) || !(maxGradNorm >= 0) || !(learningRate >= 0))
+      return bad("epsilon, weight-decay, momentum, max-grad-norm and learning-rate should not be negative");
+    if (nesterov && momentum == 0)
+      return bad("nesterov needs a momentum");
+    if (accumulation < 1)
+      return bad("accumulation is " + Twine(accumulation) + ", should be at least 1");
+    return success();
+  }
+
+  FailureOr<SmallVector<Trained>> gather(StepOp step) {
+    llvm::StringMap<ParameterOp> byName;
+    for (ParameterOp parameter : step.getOps<ParameterOp>())
+      byName[parameter.getName()] = parameter;
+    SmallVector<Trained> trained;
+    bool bad = false;
+    llvm::StringMap<GradientOp> seen;
+    for (GradientOp gradient : step.getOps<GradientOp>()) {
+      ParameterOp parameter = byName.lookup(gradient.getParameter());
+      if (!parameter || parameter.getType() != gradient.getValue().getType()) {
+        gradient.emitError("no parameter of type ") << gradient.getValue().getType() << " is named "
+                                                    << gradient.getParameter();
+        bad = true;
+      } else if (!seen.try_emplace(gradient.getParameter(), gradient).second) {
+        gradient.emitError("parameter ") << gradient.getParameter() << " has more than one gradient";
+        bad = true;
+      } else {
+        trained.push_back({parameter, gradient});
+      }
+    }
+    if (trained.empty() && !bad) {
+      step.emitError("nothing to optimize: no gradient is named").attachNote() << "run derive-backward first";
+      bad = true;
+    }
+    if (bad)
+      return failure();
+    return trained;
+  }
+
+  /// Gradients as the optimizer reads them: the values themselves, or accumulators over micro-batches.
+  SmallVector<Value> accumulate(StepOp step, OpBuilder &b, ArrayRef<Trained> trained) {
+    SmallVector<Value> gradients;
+    if (accumulation == 1) {
+      for (const Trained &t : trained)
+        gradients.push_back(t.gradient.getValue());
+      return gradients;
+    }
+    PhaseTagger backward(Phase::Backward);
+    OpBuilder inner = OpBuilder::atBlockEnd(&step.getBody().front(), &backward);
+    Value microBatch = InputOp::create(inner, step.getLoc(), RankedTensorType::get({}, b.getI64Type()),
+                                       "micro_batch", "micro_batch");
+    for (const Trained &t : trained) {
+      Value accumulator = StateOp::create(inner, t.parameter.getLoc(), t.gradient.getValue().getType(), "gradient",
+                                          t.parameter.getName(), "gradient");
+      AccumulateOp::create(inner, t.parameter.getLoc(), accumulator, t.gradient.getValue(), microBatch);
+      gradients.push_back(accumulator);
+    }
+    MicroBatchEndOp::create(b, step.getLoc());
+    return gradients;
+  }
+
+  void write(StepOp step, ArrayRef<Trained> trained) {
+    PhaseTagger tagger(Phase::Optimizer);
+    OpBuilder b = OpBuilder::atBlockEnd(&step.getBody().front(), &tagger);
+    Location loc = step.getLoc();
+    SmallVector<Value> gradients = accumulate(step, b, trained);
+    auto input = [&](StringRef role, Type element) -> Value {
+      return InputOp::create(b, loc, RankedTensorType::get({}, element), role, role);
+    };
+    SmallVector<Value> norms;
+    for (auto [t, gradient] : llvm::zip_equal(trained, gradients))
+      norms.push_back(SquaredNormOp::create(b, t.parameter.getLoc(), gradient));
+    auto clip = ClipScaleOp::create(b, loc, norms, b.getF64FloatAttr(maxGradNorm));
+    OutputOp::create(b, loc, clip.getNorm(), "grad_norm", /*sum=*/false);
+    Value rate = input("learning_rate", b.getF64Type()), number = input("step_number", b.getI64Type());
+
+    for (auto [t, gradient] : llvm::zip_equal(trained, gradients)) {
+      Location at = t.parameter.getLoc();
+      auto state = [&](StringRef name) -> Value {
+        return StateOp::create(b, at, gradient.getType(), name, t.parameter.getName(), "optimizer");
+      };
+      bool decays = weightDecayOn == "all" || shapeOf(t.parameter.getResult()).size() >= 2;
+      auto decay = b.getF64FloatAttr(decays ? weightDecay : 0.0);
+      if (optimizer == "adamw") {
+        Value average = state("exp_avg"), square = state("exp_avg_sq");
+        AdamWOp::create(b, at, t.parameter, gradient, average, square, clip.getScale(), rate, number,
+                        b.getF64FloatAttr(beta1), b.getF64FloatAttr(beta2), b.getF64FloatAttr(epsilon), decay);
+      } else {
+        Value buffer = momentum != 0 ? state("momentum_buffer") : Value();
+        SgdOp::create(b, at, t.parameter, gradient, clip.getScale(), rate, number, buffer,
+                      b.getF64FloatAttr(momentum), decay, nesterov);
+      }
+      t.gradient->erase();
+    }
+    step->setAttr("train.accumulation", b.getI64IntegerAttr(accumulation));
+    step->setAttr("train.optimizer",
+                  b.getDictionaryAttr({b.getNamedAttr("name", b.getStringAttr(optimizer)),
+                                       b.getNamedAttr("learning_rate", b.getF64FloatAttr(learningRate)),
+                                       b.getNamedAttr("max_grad_norm", b.getF64FloatAttr(maxGradNorm))}));
+  }
+
+  void runOnOperation() override {
+    bool bad = failed(checkOptions());
+    if (!bad)
+      for (StepOp step : getOperation().getOps<StepOp>()) {
+        FailureOr<SmallVector<Trained>> trained = gather(step);
+        if (failed(trained))
+          bad = true;
+        else
+          write(step, *trained);
+      }
+    if (bad)
+      signalPassFailure();
+  }
+};
+
+} // namespace

@@ -1,0 +1,148 @@
+// Reverse-mode differentiation of the forward graph.
+//
+// Phases: find the values that depend on a trainable parameter (varied); walk the operations backwards, asking each
+// for its vector-Jacobian product; name the parameters' gradients. A contribution is added to its value's gradient as
+// soon as it exists, so that it can die at once; the order is that of the walk and part of the result's bits.
+// Failure reports every use without a gradient, once for each kind of operation.
+#include "compiler/dialect/OpSupport.h"
+#include "compiler/dialect/StepSupport.h"
+#include "passes/Passes.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace amc {
+#define GEN_PASS_DEF_DERIVEBACKWARD
+#include "passes/Passes.h.inc"
+} // namespace amc
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+namespace {
+
+struct Missing {
+  Location first;
+  unsigned count = 0;
+};
+
+class Derivation {
+public:
+  explicit Derivation(StepOp step)
+      : step(step), tagger(Phase::Backward), builder(OpBuilder::atBlockEnd(&step.getBody().front(), &tagger)) {}
+
+  LogicalResult run(OutputOp loss) {
+    SmallVector<Operation *> forward;
+    for (Operation &op : step.getBody().front())
+      forward.push_back(&op);
+    findVaried(forward);
+
+    Value value = loss.getValue();
+    if (!varied.contains(value))
+      return step.emitError("the loss depends on no trainable parameter");
+    gradients[value] = full(builder, loss.getLoc(), 1, tensorType(value));
+    for (Operation *op : llvm::reverse(forward))
+      visit(op);
+    if (!missing.empty())
+      return report();
+    nameGradients(forward);
+    eraseDeadOps(step);
+    return success();
+  }
+
+private:
+  void findVaried(ArrayRef<Operation *> forward) {
+    for (Operation *op : forward) {
+      if (auto parameter = dyn_cast<ParameterOp>(op)) {
+        if (parameter.getTrainable() && isa<FloatType>(elementOf(parameter.getResult())))
+          varied.insert(parameter.getResult());
+        continue;
+      }
+      if (op->hasTrait<ZeroGradient>() || llvm::none_of(op->getOperands(), [&](Value v) { return varied.contains(v); }))
+        continue;
+      for (Value result : op->getResults())
+        if (isa<FloatType>(elementOf(result)))
+          varied.insert(result);
+    }
+  }
+
+  void visit(Operation *op) {
+    SmallVector<Value> cotangents;
+    for (Value result : op->getResults())
+      cotangents.push_back(gradients.lookup(result));
+    if (isa<SourceOpInterface>(op) || llvm::none_of(cotangents, [](Value v) { return v != nullptr; }))
+      return;
+    SmallVector<bool> needed;
+    for (Value operand : op->getOperands())
+      needed.push_back(varied.contains(operand));
+    SmallVector<Value> contributions(op->getNumOperands());
+    auto differentiable = dyn_cast<DifferentiableOpInterface>(op);
+    if (!differentiable || failed(differentiable.buildVjp(builder, cotangents, needed, contributions))) {
+      auto [entry, isNew] = missing.try_emplace(op->getName().getStringRef(), Missing{op->getLoc()});
+      // The walk is backwards: the last one seen is the first of the model.
+      entry->second.first = op->getLoc();
+      ++entry->second.count;
+      return;
+    }
+    for (auto [operand, contribution] : llvm::zip_equal(op->getOperands(), contributions))
+      if (contribution && varied.contains(operand))
+        accumulate(operand, contribution, op->getLoc());
+  }
+
+  void accumulate(Value value, Value contribution, Location loc) {
+    Value &sum = gradients[value];
+    sum = sum ? AddOp::create(builder, loc, sum, contribution).getResult() : contribution;
+  }
+
+  LogicalResult report() {
+    for (auto &[name, use] : missing) {
+      auto error = emitError(use.first) << name << " has no gradient here (" << use.count
+                                        << (use.count == 1 ? " use)" : " uses, this is the first)");
+      error.attachNote() << "freeze the parameters that it depends on with --frozen, or use another form of it";
+    }
+    return failure();
+  }
+
+  void nameGradients(ArrayRef<Operation *> forward) {
+    for (Operation *op : forward) {
+      auto parameter = dyn_cast<ParameterOp>(op);
+      if (!parameter || !parameter.getTrainable())
+        continue;
+      if (Value gradient = gradients.lookup(parameter.getResult()))
+        GradientOp::create(builder, parameter.getLoc(), gradient, parameter.getName());
+      else
+        parameter.emitRemark("parameter ") << parameter.getName() << " is not trained: the loss does not depend on it";
+    }
+  }
+
+  StepOp step;
+  PhaseTagger tagger;
+  OpBuilder builder;
+  DenseSet<Value> varied;
+  DenseMap<Value, Value> gradients;
+  llvm::MapVector<StringRef, Missing> missing;
+};
+
+struct DeriveBackwardPass : impl::DeriveBackwardBase<DeriveBackwardPass> {
+  void runOnOperation() override {
+    bool bad = false;
+    for (StepOp step : getOperation().getOps<StepOp>()) {
+      OutputOp loss = findOutput(step, "loss");
+      if (!loss || !isa<FloatType>(elementOf(loss.getValue())) || !shapeOf(loss.getValue()).empty()) {
+        auto error = step.emitError("there is no float scalar output named loss");
+        error.attachNote() << "run attach-loss first";
+        bad = true;
+        continue;
+      }
+      if (llvm::any_of(step.getBody().front(), [](Operation &op) { return phaseOf(&op) != Phase::Forward; })) {
+        step.emitError("the step has a backward pass already");
+        bad = true;
+        continue;
+      }
+      bad |= failed(Derivation(step).run(loss));
+    }
+    if (bad)
+      signalPassFailure();
+  }
+};
+
+} // namespace
