@@ -46,7 +46,7 @@ std::string outputNames(StepOp step) {
   return names.empty() ? "none" : names;
 }
 
-struct AttachLossPass : impl::AttachLossBase<AttachLossPass> {
+struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
   using AttachLossBase::AttachLossBase;
 
   FailureOr<OutputOp> findLogits(StepOp step) {

@@ -22,7 +22,7 @@ struct Trained {
   GradientOp gradient;
 };
 
-struct AttachOptimizerPass : impl::AttachOptimizerBase<AttachOptimizerPass> {
+struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass> {
   using AttachOptimizerBase::AttachOptimizerBase;
 
   LogicalResult checkOptions() {
@@ -72,10 +72,10 @@ struct AttachOptimizerPass : impl::AttachOptimizerBase<AttachOptimizerPass> {
   }
 
   /// Gradients as the optimizer reads them: the values themselves, or accumulators over micro-batches.
-  SmallVector<Value> accumulate(StepOp step, OpBuilder &b, ArrayRef<Trained> trained) {
+  SmallVector<Value> accumulate(StepOp step, OpBuilder &b, MutableArrayRef<Trained> trained) {
     SmallVector<Value> gradients;
     if (accumulation == 1) {
-      for (const Trained &t : trained)
+      for (Trained &t : trained)
         gradients.push_back(t.gradient.getValue());
       return gradients;
     }
@@ -83,7 +83,7 @@ struct AttachOptimizerPass : impl::AttachOptimizerBase<AttachOptimizerPass> {
     OpBuilder inner = OpBuilder::atBlockEnd(&step.getBody().front(), &backward);
     Value microBatch = InputOp::create(inner, step.getLoc(), RankedTensorType::get({}, b.getI64Type()),
                                        "micro_batch", "micro_batch");
-    for (const Trained &t : trained) {
+    for (Trained &t : trained) {
       Value accumulator = StateOp::create(inner, t.parameter.getLoc(), t.gradient.getValue().getType(), "gradient",
                                           t.parameter.getName(), "gradient");
       AccumulateOp::create(inner, t.parameter.getLoc(), accumulator, t.gradient.getValue(), microBatch);
@@ -93,7 +93,7 @@ struct AttachOptimizerPass : impl::AttachOptimizerBase<AttachOptimizerPass> {
     return gradients;
   }
 
-  void write(StepOp step, ArrayRef<Trained> trained) {
+  void write(StepOp step, MutableArrayRef<Trained> trained) {
     PhaseTagger tagger(Phase::Optimizer);
     OpBuilder b = OpBuilder::atBlockEnd(&step.getBody().front(), &tagger);
     Location loc = step.getLoc();
@@ -122,7 +122,7 @@ struct AttachOptimizerPass : impl::AttachOptimizerBase<AttachOptimizerPass> {
       } else {
         Value buffer = momentum != 0 ? state("momentum_buffer") : Value();
         SgdOp::create(b, at, t.parameter, gradient, clip.getScale(), rate, number, buffer,
-                      b.getF64FloatAttr(momentum), decay, nesterov);
+                      b.getF64FloatAttr(momentum), decay, nesterov ? b.getUnitAttr() : UnitAttr());
       }
       t.gradient->erase();
     }

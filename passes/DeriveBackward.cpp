@@ -122,7 +122,7 @@ private:
   llvm::MapVector<StringRef, Missing> missing;
 };
 
-struct DeriveBackwardPass : impl::DeriveBackwardBase<DeriveBackwardPass> {
+struct DeriveBackwardPass : amc::impl::DeriveBackwardBase<DeriveBackwardPass> {
   void runOnOperation() override {
     bool bad = false;
     for (StepOp step : getOperation().getOps<StepOp>()) {

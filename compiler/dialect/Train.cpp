@@ -10,16 +10,11 @@ using namespace amc::train;
 #include "compiler/dialect/TrainInterfaces.cpp.inc"
 #define GET_ATTRDEF_CLASSES
 #include "compiler/dialect/TrainAttrs.cpp.inc"
-#define GET_OP_CLASSES
-#include "compiler/dialect/TrainOps.cpp.inc"
 
 void TrainDialect::initialize() {
   addAttributes<
 #define GET_ATTRDEF_LIST
 #include "compiler/dialect/TrainAttrs.cpp.inc"
       >();
-  addOperations<
-#define GET_OP_LIST
-#include "compiler/dialect/TrainOps.cpp.inc"
-      >();
+  registerTrainDialectOperations(this);
 }
