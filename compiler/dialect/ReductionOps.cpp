@@ -1,0 +1,373 @@
+// Reductions and softmax: shape rules, evaluation, gradients, cost. Comments name each constraint (reduction_c1);
+// test/dialect/reduction-invalid.mlir has a case of every name.
+#include "compiler/dialect/IndexSupport.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+namespace {
+
+using Shape = SmallVector<int64_t>;
+using Types = SmallVectorImpl<Type>;
+using Loc = std::optional<Location>;
+
+/// The shape of x with the reduced dimensions 1.
+Shape keptShape(ArrayRef<int64_t> x, ArrayRef<int64_t> axes) {
+  Shape shape(x);
+  for (int64_t axis : axes)
+    shape[axis] = 1;
+  return shape;
+}
+
+/// The shape rule of all reductions. `needsElements`: there is no result of nothing.
+LogicalResult inferReduction(Loc loc, Value x, ArrayRef<int64_t> axes, bool keepdims,
+                             bool needsElements, Types &types) {
+  ArrayRef<int64_t> from = shapeOf(x);
+  int64_t previous = -1, rank = from.size();
+  for (int64_t axis : axes) {
+    // reduction_c1: axes are ascending dimensions, each once.
+    if (axis <= previous || axis >= rank)
+      return inferError(loc, "axis is " + Twine(axis) + ", should be in [" + Twine(previous + 1) +
+                                 ", " + Twine(rank) + "), axes ascending");
+    // reduction_c2: mean, largest and smallest are of at least one element.
+    if (needsElements && from[axis] == 0)
+      return inferError(loc, "dimension " + Twine(axis) + " to reduce is 0, should be 1 or more");
+    previous = axis;
+  }
+  Shape shape;
+  for (auto [d, size] : llvm::enumerate(from))
+    if (!llvm::is_contained(axes, static_cast<int64_t>(d)))
+      shape.push_back(size);
+    else if (keepdims)
+      shape.push_back(1);
+  return inferTensor(loc, shape, elementOf(x), types);
+}
+
+template <typename Op>
+LogicalResult inferReductionOf(Loc loc, typename Op::Adaptor op, bool needsElements, Types &types) {
+  return inferReduction(loc, op.getX(), op.getAxes(), op.getKeepdims(), needsElements, types);
+}
+
+/// Folds x's elements into the result's, in ascending order.
+template <typename FloatFold, typename IntFold>
+LogicalResult evaluateReduction(const HostTensor &x, ArrayRef<int64_t> axes, double floatStart,
+                                int64_t intStart, HostTensor &y, FloatFold foldFloats,
+                                IntFold foldInts) {
+  llvm::fill(y.floats, floatStart);
+  llvm::fill(y.ints, intStart);
+  Shape kept = keptShape(x.shape(), axes), strides = rowMajorStrides(kept);
+  for (int64_t axis : axes)
+    strides[axis] = 0;
+  return forEachIndex(x.shape(), [&](int64_t flat, ArrayRef<int64_t> at) {
+    int64_t to = flatten(at, strides);
+    if (x.isFloat())
+      y.floats[to] = foldFloats(y.floats[to], x.floats[flat]);
+    else
+      y.ints[to] = foldInts(y.ints[to], x.ints[flat]);
+    return success();
+  });
+}
+
+int64_t reducedCount(ArrayRef<int64_t> x, ArrayRef<int64_t> axes) {
+  int64_t count = 1;
+  for (int64_t axis : axes)
+    count *= x[axis];
+  return count;
+}
+
+uint64_t readElements(Value x) { return tensorType(x).getNumElements(); }
+
+double larger(double a, double b) { return std::isnan(a) || a > b ? a : b; }
+double smaller(double a, double b) { return std::isnan(a) || a < b ? a : b; }
+
+/// `value`, a reduction's result or its cotangent, with the reduced dimensions back as 1.
+Value keep(OpBuilder &b, Location loc, Value value, Value x, ArrayRef<int64_t> axes) {
+  return reshape(b, loc, value, keptShape(shapeOf(x), axes));
+}
+
+Value sumKept(OpBuilder &b, Location loc, Value x, ArrayRef<int64_t> axes) {
+  return ReduceSumOp::create(b, loc, x, axes, /*keepdims=*/true);
+}
+
+/// For max and min: elements equal to the result share its gradient.
+Value shareAmongEqual(OpBuilder &b, Location loc, Value x, Value y, Value dy,
+                      ArrayRef<int64_t> axes) {
+  Value equal = EqualOp::create(b, loc, x, keep(b, loc, y, x, axes));
+  Value mask = cast(b, loc, equal, elementOf(x));
+  Value share = DivOp::create(b, loc, keep(b, loc, dy, x, axes), sumKept(b, loc, mask, axes));
+  return MulOp::create(b, loc, mask, share);
+}
+
+} // namespace
+
+//===--------------------------------------------------------------------------------------------===//
+// Sum, mean, product
+//===--------------------------------------------------------------------------------------------===//
+
+LogicalResult ReduceSumOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
+                                            DictionaryAttr attributes, OpaqueProperties properties,
+                                            RegionRange regions, Types &types) {
+  return inferReductionOf<ReduceSumOp>(loc, {operands, attributes, properties, regions}, false,
+                                       types);
+}
+LogicalResult ReduceSumOp::evaluate(ArrayRef<const HostTensor *> inputs,
+                                    MutableArrayRef<HostTensor> outputs) {
+  return evaluateReduction(*inputs[0], getAxes(), 0, 0, outputs[0], std::plus<double>(), wrapAdd);
+}
+uint64_t ReduceSumOp::getFlops() { return readElements(getX()); }
+LogicalResult ReduceSumOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                    MutableArrayRef<Value> gradients) {
+  if (needed[0] && cotangents[0])
+    gradients[0] = BroadcastOp::create(
+        b, getLoc(), keep(b, getLoc(), cotangents[0], getX(), getAxes()), shapeOf(getX()));
+  return success();
+}
+
+LogicalResult ReduceMeanOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
+                                             DictionaryAttr attributes, OpaqueProperties properties,
+                                             RegionRange regions, Types &types) {
+  return inferReductionOf<ReduceMeanOp>(loc, {operands, attributes, properties, regions}, true,
+                                        types);
+}
+LogicalResult ReduceMeanOp::evaluate(ArrayRef<const HostTensor *> inputs,
+                                     MutableArrayRef<HostTensor> outputs) {
+  if (failed(evaluateReduction(*inputs[0], getAxes(), 0, 0, outputs[0], std::plus<double>(),
+                               wrapAdd)))
+    return failure();
+  int64_t count = reducedCount(inputs[0]->shape(), getAxes());
+  for (double &sum : outputs[0].floats)
+    sum /= static_cast<double>(count);
+  for (int64_t &sum : outputs[0].ints)
+    sum /= count;
+  return success();
+}
+uint64_t ReduceMeanOp::getFlops() { return readElements(getX()); }
+LogicalResult ReduceMeanOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                     MutableArrayRef<Value> gradients) {
+  if (!needed[0] || !cotangents[0])
+    return success();
+  Location loc = getLoc();
+  double count = static_cast<double>(reducedCount(shapeOf(getX()), getAxes()));
+  Value share = MulOp::create(b, loc, keep(b, loc, cotangents[0], getX(), getAxes()),
+                              scalar(b, loc, 1.0 / count, elementOf(getX())));
+  gradients[0] = BroadcastOp::create(b, loc, share, shapeOf(getX()));
+  return success();
+}
+
+LogicalResult ReduceProdOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
+                                             DictionaryAttr attributes, OpaqueProperties properties,
+                                             RegionRange regions, Types &types) {
+  return inferReductionOf<ReduceProdOp>(loc, {operands, attributes, properties, regions}, false,
+                                        types);
+}
+LogicalResult ReduceProdOp::evaluate(ArrayRef<const HostTensor *> inputs,
+                                     MutableArrayRef<HostTensor> outputs) {
+  return evaluateReduction(*inputs[0], getAxes(), 1, 1, outputs[0], std::multiplies<double>(),
+                           wrapMul);
+}
+uint64_t ReduceProdOp::getFlops() { return readElements(getX()); }
+
+// The product of all other elements: with no zero among them result / x, with one zero the product of the rest there
+// and 0 elsewhere, with more 0. So: product of the non-zero elements, divided by x unless it is zero itself, where
+// the number of zeros is that of x itself.
+LogicalResult ReduceProdOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                     MutableArrayRef<Value> gradients) {
+  if (!needed[0] || !cotangents[0])
+    return success();
+  Location loc = getLoc();
+  Type element = elementOf(getX());
+  Value zero = scalar(b, loc, 0, element), one = scalar(b, loc, 1, element);
+  Value isZero = EqualOp::create(b, loc, getX(), zero);
+  Value own = cast(b, loc, isZero, element);
+  Value nonZero = SelectOp::create(b, loc, isZero, one, getX());
+  Value product = ReduceProdOp::create(b, loc, nonZero, getAxes(), /*keepdims=*/true);
+  Value others = DivOp::create(b, loc, product, nonZero);
+  Value only = EqualOp::create(b, loc, sumKept(b, loc, own, getAxes()), own);
+  Value factor = SelectOp::create(b, loc, only, others, zero);
+  gradients[0] =
+      MulOp::create(b, loc, keep(b, loc, cotangents[0], getX(), getAxes()), factor);
+  return success();
+}
+
+//===--------------------------------------------------------------------------------------------===//
+// Largest, smallest
+//===--------------------------------------------------------------------------------------------===//
+
+LogicalResult ReduceMaxOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
+                                            DictionaryAttr attributes, OpaqueProperties properties,
+                                            RegionRange regions, Types &types) {
+  return inferReductionOf<ReduceMaxOp>(loc, {operands, attributes, properties, regions}, true,
+                                       types);
+}
+LogicalResult ReduceMaxOp::evaluate(ArrayRef<const HostTensor *> inputs,
+                                    MutableArrayRef<HostTensor> outputs) {
+  return evaluateReduction(*inputs[0], getAxes(), -std::numeric_limits<double>::infinity(),
+                           std::numeric_limits<int64_t>::min(), outputs[0], larger,
+                           [](int64_t a, int64_t b) { return std::max(a, b); });
+}
+uint64_t ReduceMaxOp::getFlops() { return readElements(getX()); }
+SaveClass ReduceMaxOp::getSaveClass() { return SaveClass::Save; }
+LogicalResult ReduceMaxOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                    MutableArrayRef<Value> gradients) {
+  if (needed[0] && cotangents[0])
+    gradients[0] = shareAmongEqual(b, getLoc(), getX(), getY(), cotangents[0], getAxes());
+  return success();
+}
+
+LogicalResult ReduceMinOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
+                                            DictionaryAttr attributes, OpaqueProperties properties,
+                                            RegionRange regions, Types &types) {
+  return inferReductionOf<ReduceMinOp>(loc, {operands, attributes, properties, regions}, true,
+                                       types);
+}
+LogicalResult ReduceMinOp::evaluate(ArrayRef<const HostTensor *> inputs,
+                                    MutableArrayRef<HostTensor> outputs) {
+  return evaluateReduction(*inputs[0], getAxes(), std::numeric_limits<double>::infinity(),
+                           std::numeric_limits<int64_t>::max(), outputs[0], smaller,
+                           [](int64_t a, int64_t b) { return std::min(a, b); });
+}
+uint64_t ReduceMinOp::getFlops() { return readElements(getX()); }
+LogicalResult ReduceMinOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                    MutableArrayRef<Value> gradients) {
+  if (needed[0] && cotangents[0])
+    gradients[0] = shareAmongEqual(b, getLoc(), getX(), getY(), cotangents[0], getAxes());
+  return success();
+}
+
+//===--------------------------------------------------------------------------------------------===//
+// Softmax
+//===--------------------------------------------------------------------------------------------===//
+
+namespace {
+
+LogicalResult inferSoftmax(Loc loc, Value x, int64_t axis, Types &types) {
+  // softmax_c1: the axis is a dimension.
+  if (failed(checkAxis(loc, axis, shapeOf(x).size())))
+    return failure();
+  types.push_back(x.getType());
+  return success();
+}
+
+LogicalResult inferSoftmaxBackward(Loc loc, Value dy, Value y, int64_t axis, Types &types) {
+  // softmax_backward_c1: y and its gradient have one type.
+  if (dy.getType() != y.getType())
+    return inferError(loc, "types of dy and y are different, should be equal");
+  return inferSoftmax(loc, y, axis, types);
+}
+
+/// Calls `row(at)` for each row along the axis; `at(i)` is the position of its element i.
+void forEachRow(ArrayRef<int64_t> shape, int64_t axis,
+                llvm::function_ref<void(llvm::function_ref<int64_t(int64_t)>, int64_t)> row) {
+  AxisSplit split(shape, axis);
+  for (int64_t o = 0; o < split.outer; ++o)
+    for (int64_t k = 0; k < split.inner; ++k)
+      row([&](int64_t i) { return split.at(o, i, k); }, split.n);
+}
+
+/// log sum e^x of a row, the largest element subtracted first.
+double logSumExp(const HostTensor &x, llvm::function_ref<int64_t(int64_t)> at, int64_t n) {
+  double largest = -std::numeric_limits<double>::infinity(), sum = 0;
+  for (int64_t i = 0; i < n; ++i)
+    largest = larger(largest, x.floats[at(i)]);
+  for (int64_t i = 0; i < n; ++i)
+    sum += std::exp(x.floats[at(i)] - largest);
+  return largest + std::log(sum);
+}
+
+} // namespace
+
+LogicalResult SoftmaxOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
+                                          DictionaryAttr attributes, OpaqueProperties properties,
+                                          RegionRange regions, Types &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  return inferSoftmax(loc, op.getX(), op.getAxis(), types);
+}
+LogicalResult SoftmaxOp::evaluate(ArrayRef<const HostTensor *> inputs,
+                                  MutableArrayRef<HostTensor> outputs) {
+  const HostTensor &x = *inputs[0];
+  forEachRow(x.shape(), getAxis(), [&](auto at, int64_t n) {
+    double lse = logSumExp(x, at, n);
+    for (int64_t i = 0; i < n; ++i)
+      outputs[0].floats[at(i)] = std::exp(x.floats[at(i)] - lse);
+  });
+  return success();
+}
+// Maximum, difference, exponential, sum, division.
+uint64_t SoftmaxOp::getFlops() { return 5 * readElements(getX()); }
+LogicalResult SoftmaxOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                  MutableArrayRef<Value> gradients) {
+  if (needed[0] && cotangents[0])
+    gradients[0] = SoftmaxBackwardOp::create(b, getLoc(), cotangents[0], getY(), getAxis());
+  return success();
+}
+
+LogicalResult SoftmaxBackwardOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
+                                                  DictionaryAttr attributes,
+                                                  OpaqueProperties properties, RegionRange regions,
+                                                  Types &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  return inferSoftmaxBackward(loc, op.getDy(), op.getY(), op.getAxis(), types);
+}
+LogicalResult SoftmaxBackwardOp::evaluate(ArrayRef<const HostTensor *> inputs,
+                                          MutableArrayRef<HostTensor> outputs) {
+  const HostTensor &dy = *inputs[0], &y = *inputs[1];
+  forEachRow(y.shape(), getAxis(), [&](auto at, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i)
+      sum += dy.floats[at(i)] * y.floats[at(i)];
+    for (int64_t i = 0; i < n; ++i)
+      outputs[0].floats[at(i)] = y.floats[at(i)] * (dy.floats[at(i)] - sum);
+  });
+  return success();
+}
+// Two for the dot product, difference, product.
+uint64_t SoftmaxBackwardOp::getFlops() { return 4 * readElements(getY()); }
+
+LogicalResult LogSoftmaxOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
+                                             DictionaryAttr attributes, OpaqueProperties properties,
+                                             RegionRange regions, Types &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  return inferSoftmax(loc, op.getX(), op.getAxis(), types);
+}
+LogicalResult LogSoftmaxOp::evaluate(ArrayRef<const HostTensor *> inputs,
+                                     MutableArrayRef<HostTensor> outputs) {
+  const HostTensor &x = *inputs[0];
+  forEachRow(x.shape(), getAxis(), [&](auto at, int64_t n) {
+    double lse = logSumExp(x, at, n);
+    for (int64_t i = 0; i < n; ++i)
+      outputs[0].floats[at(i)] = x.floats[at(i)] - lse;
+  });
+  return success();
+}
+// Maximum, difference, exponential, sum, difference.
+uint64_t LogSoftmaxOp::getFlops() { return 5 * readElements(getX()); }
+LogicalResult LogSoftmaxOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                     MutableArrayRef<Value> gradients) {
+  if (needed[0] && cotangents[0])
+    gradients[0] = LogSoftmaxBackwardOp::create(b, getLoc(), cotangents[0], getY(), getAxis());
+  return success();
+}
+
+LogicalResult LogSoftmaxBackwardOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
+                                                     DictionaryAttr attributes,
+                                                     OpaqueProperties properties,
+                                                     RegionRange regions, Types &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  return inferSoftmaxBackward(loc, op.getDy(), op.getY(), op.getAxis(), types);
+}
+LogicalResult LogSoftmaxBackwardOp::evaluate(ArrayRef<const HostTensor *> inputs,
+                                             MutableArrayRef<HostTensor> outputs) {
+  const HostTensor &dy = *inputs[0], &y = *inputs[1];
+  forEachRow(y.shape(), getAxis(), [&](auto at, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i)
+      sum += dy.floats[at(i)];
+    for (int64_t i = 0; i < n; ++i)
+      outputs[0].floats[at(i)] = dy.floats[at(i)] - std::exp(y.floats[at(i)]) * sum;
+  });
+  return success();
+}
+// Sum, exponential, product, difference.
+uint64_t LogSoftmaxBackwardOp::getFlops() { return 4 * readElements(getY()); }
