@@ -1,5 +1,6 @@
 // Type arithmetic, broadcasting and graph-building helpers; see OpSupport.h.
 #include "compiler/dialect/OpSupport.h"
+#include "llvm/ADT/SmallString.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -81,20 +82,45 @@ LogicalResult inferTensor(std::optional<Location> loc, ArrayRef<int64_t> shape, 
   if (!isElementType(element)) {
     std::string text;
     llvm::raw_string_ostream(text) << element;
-    return inferError(loc, "element type is " + text + " should be a float, an integer of 8 to 64 bits or i1");
+    return inferError(loc, "element type is " + text + ", should be a float, an integer of 8 to 64 bits or i1");
   }
   // tensor_c2: no dimension is negative (the dynamic marker is negative too).
   // A zero dimension does not excuse the others: their product alone is bounded, so that strides never overflow.
   int64_t count = 1;
   for (int64_t dim : shape) {
     if (dim < 0)
-      return inferError(loc, "dimension is " + Twine(dim) + " should be 0 or more");
+      return inferError(loc, "dimension is " + Twine(dim) + ", should be 0 or more");
     // tensor_c3: the element count is bounded.
     if (dim > 0 && (__builtin_mul_overflow(count, dim, &count) || count > maxElements))
       return inferError(loc, "tensor of " + shapeString(shape) + " has more than 2^48 elements");
   }
   types.push_back(RankedTensorType::get(shape, element));
   return success();
+}
+
+LogicalResult inferTensors(std::optional<Location> loc, ArrayRef<RankedTensorType> of, SmallVectorImpl<Type> &types) {
+  for (RankedTensorType type : of)
+    if (failed(inferTensor(loc, type.getShape(), type.getElementType(), types)))
+      return failure();
+  return success();
+}
+
+std::string typeString(Type type) {
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return text;
+}
+
+std::string numberString(const APFloat &value) {
+  SmallString<24> text;
+  value.toString(text);
+  return std::string(text);
+}
+
+LogicalResult inferExpect(std::optional<Location> loc, const Twine &name, Value value, Type expected) {
+  if (value.getType() == expected)
+    return success();
+  return inferError(loc, name + " is " + typeString(value.getType()) + ", should be " + typeString(expected));
 }
 
 Value scalar(OpBuilder &b, Location loc, double value, Type element) {

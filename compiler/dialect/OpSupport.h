@@ -35,6 +35,23 @@ constexpr int64_t maxElements = int64_t(1) << 48;
 llvm::LogicalResult inferTensor(std::optional<mlir::Location> loc, llvm::ArrayRef<int64_t> shape, mlir::Type element,
                                 llvm::SmallVectorImpl<mlir::Type> &types);
 
+/// The same for types that are known already.
+llvm::LogicalResult inferTensors(std::optional<mlir::Location> loc, llvm::ArrayRef<mlir::RankedTensorType> of,
+                                 llvm::SmallVectorImpl<mlir::Type> &types);
+
+/// The type as IR prints it, for messages.
+std::string typeString(mlir::Type type);
+
+/// The number in decimal, for messages.
+std::string numberString(const llvm::APFloat &value);
+
+/// Reports a value that is not of the type that the operation's other operands ask for.
+llvm::LogicalResult inferExpect(std::optional<mlir::Location> loc, const llvm::Twine &name, mlir::Value value,
+                                mlir::Type expected);
+
+/// Bytes of one element of the type that sums over `v`'s elements are accumulated in.
+inline uint64_t accumulatorBytes(mlir::Value v) { return statisticType(elementOf(v)).getIntOrFloatBitWidth() / 8; }
+
 /// Sums `grad` over the dimensions that broadcasting `type` to grad's shape repeated, so that it has `type`'s shape.
 mlir::Value sumTo(mlir::OpBuilder &b, mlir::Location loc, mlir::Value grad, mlir::RankedTensorType type);
 

@@ -4,7 +4,7 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-def Train_SquaredNormOp : Train_ComputeOp<"squared_norm"> {
+def Train_SquaredNormOp : Train_ComputeOp<"squared_norm", [], ["getFlops"]> {
   let summary = "sum of squares, in f64, in blocks of 4096 elements, ascending";
   let arguments = (ins Train_FloatTensor:$x);
   let results = (outs Train_F64Scalar:$y);
@@ -21,7 +21,7 @@ def Train_ClipScaleOp : Train_ComputeOp<"clip_scale"> {
 
 class Train_UpdateOp<string mnemonic, list<Trait> traits = []>
     : Train_Op<mnemonic, !listconcat(traits, [DeclareOpInterfaceMethods<UpdateOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate"]>])> {
+        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops"]>])> {
   let description = [{ For `evaluate` the outputs are the new values of the updated operands, in their order. }];
   let assemblyFormat = "operands attr-dict `:` type(operands)";
   let hasVerifier = 1;

@@ -1,0 +1,401 @@
+// Rotary embedding and attention: shapes, oracle, gradients, cost.
+//
+// Attention counts the work of query-key pairs inside the band of `left` and `right` only; padding and bias are known
+// at run time and count as if they masked nothing. Constraints are labelled; test/dialect/attention-invalid.mlir has
+// a case for each.
+#include "compiler/dialect/OpSupport.h"
+#include "runtime/plan/Workspace.h"
+#include "llvm/Support/MathExtras.h"
+#include <cmath>
+#include <limits>
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+using Inputs = ArrayRef<const HostTensor *>;
+using Outputs = MutableArrayRef<HostTensor>;
+
+//===----------------------------------------------------------------------===//
+// rotary
+//===----------------------------------------------------------------------===//
+
+/// What rotary and its backward ask of x (or dy), cos and sin. Both carry each label.
+static LogicalResult checkRotary(std::optional<Location> loc, Value x, Value cos, Value sin) {
+  ArrayRef<int64_t> shape = shapeOf(x);
+  // rotary_c1, rotary_backward_c1
+  if (shape.size() != 4)
+    return inferError(loc, "x is of shape " + shapeString(shape) + ", should be of rank 4");
+  // rotary_c2, rotary_backward_c2
+  if (shape.back() % 2)
+    return inferError(loc, "x's last dimension is " + Twine(shape.back()) + ", should be even");
+  for (Value table : {cos, sin}) {
+    // rotary_c3, rotary_backward_c3
+    std::optional<SmallVector<int64_t>> result = broadcastShapes({shape, shapeOf(table)});
+    if (!result || ArrayRef<int64_t>(*result) != shape)
+      return inferError(loc, "cos and sin are of shapes " + shapeString(shapeOf(cos)) + " and " +
+                                 shapeString(shapeOf(sin)) + ", should broadcast to x's, " + shapeString(shape));
+    // rotary_c4, rotary_backward_c4
+    if (elementOf(table) != elementOf(x))
+      return inferError(loc, "cos and sin are of element types " + typeString(elementOf(cos)) + " and " +
+                                 typeString(elementOf(sin)) + ", should be of x's, " + typeString(elementOf(x)));
+  }
+  return success();
+}
+
+/// The other element of the pair that rotation mixes `flat` with, and whether `flat` is the pair's first.
+static std::pair<int64_t, bool> rotationPartner(int64_t flat, int64_t columns, bool interleaved) {
+  int64_t column = flat % columns;
+  int64_t distance = interleaved ? 1 : columns / 2;
+  bool first = interleaved ? column % 2 == 0 : column < distance;
+  return {first ? flat + distance : flat - distance, first};
+}
+
+LogicalResult RotaryOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                         DictionaryAttr attributes, OpaqueProperties properties,
+                                         RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  if (failed(checkRotary(loc, op.getX(), op.getCos(), op.getSin())))
+    return failure();
+  return inferTensors(loc, {tensorType(op.getX())}, types);
+}
+
+LogicalResult RotaryOp::evaluate(Inputs in, Outputs out) {
+  const HostTensor &x = *in[0], &cos = *in[1], &sin = *in[2];
+  BroadcastIndexer c(cos.shape(), x.shape()), s(sin.shape(), x.shape());
+  for (int64_t i = 0, e = x.size(); i < e; ++i) {
+    auto [partner, first] = rotationPartner(i, x.shape().back(), getInterleaved());
+    double rotated = first ? -x.floats[partner] : x.floats[partner];
+    out[0].floats[i] = x.floats[i] * cos.floats[c(i)] + rotated * sin.floats[s(i)];
+  }
+  return success();
+}
+
+LogicalResult RotaryOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                 MutableArrayRef<Value> gradients) {
+  if (!cotangents[0])
+    return success();
+  if (needed[1] || needed[2])
+    return failure();
+  if (needed[0])
+    gradients[0] = RotaryBackwardOp::create(b, getLoc(), cotangents[0], getCos(), getSin(), getInterleaved());
+  return success();
+}
+
+LogicalResult RotaryBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                                 DictionaryAttr attributes, OpaqueProperties properties,
+                                                 RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  if (failed(checkRotary(loc, op.getDy(), op.getCos(), op.getSin())))
+    return failure();
+  return inferTensors(loc, {tensorType(op.getDy())}, types);
+}
+
+LogicalResult RotaryBackwardOp::evaluate(Inputs in, Outputs out) {
+  const HostTensor &dy = *in[0], &cos = *in[1], &sin = *in[2];
+  BroadcastIndexer c(cos.shape(), dy.shape()), s(sin.shape(), dy.shape());
+  for (int64_t i = 0, e = dy.size(); i < e; ++i) {
+    auto [partner, first] = rotationPartner(i, dy.shape().back(), getInterleaved());
+    double mixed = dy.floats[partner] * sin.floats[s(partner)];
+    out[0].floats[i] = dy.floats[i] * cos.floats[c(i)] + (first ? mixed : -mixed);
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// What attention and its backward share
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Dimensions and masking of one attention, for the oracle and for costs.
+struct Problem {
+  int64_t batch, heads, keyHeads, queries, keys, width, valueWidth;
+  double scale, softcap;
+  std::optional<int64_t> left, right;
+  bool average;
+
+  template <typename Op> explicit Problem(Op op) {
+    ArrayRef<int64_t> q = shapeOf(op.getQ()), v = shapeOf(op.getV());
+    batch = q[0], heads = q[1], queries = q[2], width = q[3];
+    keyHeads = v[1], keys = v[2], valueWidth = v[3];
+    scale = op.getScale().convertToDouble();
+    softcap = op.getSoftcap().convertToDouble();
+    if (std::optional<uint64_t> value = op.getLeft())
+      left = static_cast<int64_t>(*value);
+    if (std::optional<uint64_t> value = op.getRight())
+      right = static_cast<int64_t>(*value);
+    average = op.getMaskedRows() == "average";
+  }
+
+  int64_t keyHead(int64_t head) const { return head / (heads / keyHeads); }
+  bool inBand(int64_t i, int64_t j) const { return (!right || j - i <= *right) && (!left || i - j <= *left); }
+
+  /// Pairs (i, j) with j - i <= limit.
+  __int128 pairsUpTo(__int128 limit) const {
+    if (limit < -queries)
+      limit = -queries;
+    if (limit > keys - 1)
+      limit = keys - 1;
+    // Query i sees min(max(i + limit + 1, 0), keys) keys; i + limit + 1 runs over (limit, queries + limit].
+    __int128 low = limit + 1 < 0 ? 0 : limit + 1, high = queries + limit, cut = high < keys ? high : keys;
+    __int128 pairs = (low + cut) * (cut - low + 1) / 2;
+    return high > keys ? pairs + (high - keys) * keys : pairs;
+  }
+  /// Query-key pairs of one head inside the band.
+  uint64_t pairs() const {
+    if (queries == 0 || keys == 0)
+      return 0;
+    __int128 pairs = right ? pairsUpTo(*right) : static_cast<__int128>(queries) * keys;
+    if (left)
+      pairs -= pairsUpTo(-static_cast<__int128>(*left) - 1);
+    return pairs < 0 ? 0 : static_cast<uint64_t>(std::min<__int128>(pairs, UINT64_MAX));
+  }
+  uint64_t flops(uint64_t perPair) const {
+    uint64_t flops = llvm::SaturatingMultiply(pairs(), perPair);
+    return llvm::SaturatingMultiply(flops, llvm::SaturatingMultiply<uint64_t>(batch, heads));
+  }
+};
+
+/// Scores of one query over all keys.
+struct Row {
+  std::vector<double> scores;    // masked: minus infinity
+  std::vector<double> capSlopes; // derivative of the capped score by the scaled one
+  bool masked = true;            // nothing to attend to
+
+  Row(const Problem &p, int64_t b, int64_t h, int64_t i, const HostTensor &q, const HostTensor &k,
+      const HostTensor *padding, const HostTensor *bias)
+      : scores(p.keys, -std::numeric_limits<double>::infinity()), capSlopes(p.keys, 1) {
+    const double *query = q.floats.data() + ((b * p.heads + h) * p.queries + i) * p.width;
+    for (int64_t j = 0; j < p.keys; ++j) {
+      if (!p.inBand(i, j) || (padding && !padding->ints[b * p.keys + j]))
+        continue;
+      const double *key = k.floats.data() + ((b * p.keyHeads + p.keyHead(h)) * p.keys + j) * p.width;
+      double score = 0;
+      for (int64_t d = 0; d < p.width; ++d)
+        score += query[d] * key[d];
+      score *= p.scale;
+      if (p.softcap > 0) {
+        double t = std::tanh(score / p.softcap);
+        score = p.softcap * t;
+        capSlopes[j] = 1 - t * t;
+      }
+      if (bias) {
+        SmallVector<int64_t> index = {b, h, i, j}, strides = rowMajorStrides(bias->shape());
+        int64_t flat = 0;
+        for (int d = 0; d < 4; ++d)
+          flat += bias->shape()[d] == 1 ? 0 : index[d] * strides[d];
+        score += bias->floats[flat];
+      }
+      scores[j] = score;
+      masked &= score == -std::numeric_limits<double>::infinity();
+    }
+  }
+};
+
+} // namespace
+
+/// Everything attention and its backward ask of their operands and attributes. Both carry each label.
+template <typename Adaptor>
+static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, unsigned required) {
+  // attention_c1, attention_backward_c1: the generated accessors trust the segments of required operands.
+  for (int32_t size : ArrayRef<int32_t>(op.getProperties().operandSegmentSizes).take_front(required))
+    if (size != 1)
+      return inferError(loc, "operandSegmentSizes should give every required operand one value");
+  ArrayRef<int64_t> q = shapeOf(op.getQ()), k = shapeOf(op.getK()), v = shapeOf(op.getV());
+  std::string shapes = shapeString(q) + ", " + shapeString(k) + " and " + shapeString(v);
+  // attention_c2, attention_backward_c2
+  if (q.size() != 4 || k.size() != 4 || v.size() != 4)
+    return inferError(loc, "q, k and v are of shapes " + shapes + ", should be of rank 4");
+  // attention_c3, attention_backward_c3
+  if (q[0] != k[0] || k[0] != v[0])
+    return inferError(loc, "q, k and v are of shapes " + shapes + ", should have one batch size");
+  // attention_c4, attention_backward_c4
+  if (k[1] != v[1] || k[2] != v[2])
+    return inferError(loc, "k and v are of shapes " + shapeString(k) + " and " + shapeString(v) +
+                               ", should have the same heads and length");
+  // attention_c5, attention_backward_c5
+  if (k[1] == 0 || q[1] % k[1])
+    return inferError(loc, "key heads are " + Twine(k[1]) + ", should divide the query heads " + Twine(q[1]));
+  // attention_c6, attention_backward_c6
+  if (q[3] != k[3])
+    return inferError(loc, "head sizes of q and k are " + Twine(q[3]) + " and " + Twine(k[3]) +
+                               ", should be equal");
+  Type element = elementOf(op.getQ());
+  // attention_c7, attention_backward_c7
+  if (elementOf(op.getK()) != element || elementOf(op.getV()) != element ||
+      (op.getBias() && elementOf(op.getBias()) != element))
+    return inferError(loc, "q, k, v and bias should have one element type");
+  // attention_c8, attention_backward_c8
+  if (Value padding = op.getPadding())
+    if (shapeOf(padding) != ArrayRef<int64_t>({q[0], k[2]}))
+      return inferError(loc, "padding is of shape " + shapeString(shapeOf(padding)) + ", should be " +
+                                 shapeString({q[0], k[2]}));
+  // attention_c9, attention_backward_c9
+  if (Value bias = op.getBias()) {
+    ArrayRef<int64_t> shape = shapeOf(bias);
+    int64_t full[] = {q[0], q[1], q[2], k[2]};
+    bool fits = shape.size() == 4;
+    for (size_t i = 0; fits && i < 4; ++i)
+      fits = shape[i] == 1 || shape[i] == full[i];
+    if (!fits)
+      return inferError(loc, "bias is of shape " + shapeString(shape) + ", should be of rank 4 and broadcast to " +
+                                 shapeString(full));
+  }
+  // attention_c10, attention_backward_c10
+  if (!op.getScale().isFinite())
+    return inferError(loc, "scale is " + numberString(op.getScale()) + ", should be finite");
+  // attention_c11, attention_backward_c11
+  if (!op.getSoftcap().isFinite() || op.getSoftcap().isNegative())
+    return inferError(loc, "softcap is " + numberString(op.getSoftcap()) +
+                               ", should be 0 or more and finite");
+  // attention_c12, attention_backward_c12
+  if (op.getMaskedRows() != "zero" && op.getMaskedRows() != "average")
+    return inferError(loc, "masked_rows is \"" + op.getMaskedRows() + "\", should be \"zero\" or \"average\"");
+  return success();
+}
+
+static RankedTensorType resultType(Value q, Value v) {
+  return RankedTensorType::get({shapeOf(q)[0], shapeOf(q)[1], shapeOf(q)[2], shapeOf(v)[3]}, elementOf(q));
+}
+static RankedTensorType lseType(Value q) {
+  return RankedTensorType::get(shapeOf(q).drop_back(), statisticType(elementOf(q)));
+}
+
+//===----------------------------------------------------------------------===//
+// attention
+//===----------------------------------------------------------------------===//
+
+LogicalResult AttentionOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                            DictionaryAttr attributes, OpaqueProperties properties,
+                                            RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  if (failed(checkAttention(loc, op, odsIndex_padding)))
+    return failure();
+  return inferTensors(loc, {resultType(op.getQ(), op.getV()), lseType(op.getQ())}, types);
+}
+
+LogicalResult AttentionOp::evaluate(Inputs in, Outputs out) {
+  Problem p(*this);
+  const HostTensor &v = *in[2];
+  for (int64_t b = 0; b < p.batch; ++b)
+    for (int64_t h = 0; h < p.heads; ++h)
+      for (int64_t i = 0; i < p.queries; ++i) {
+        Row row(p, b, h, i, *in[0], *in[1], in[3], in[4]);
+        int64_t flat = (b * p.heads + h) * p.queries + i;
+        if (row.masked && !p.average) {
+          out[1].floats[flat] = -std::numeric_limits<double>::infinity();
+          continue;
+        }
+        if (row.masked)
+          std::fill(row.scores.begin(), row.scores.end(), 0);
+        double largest = -std::numeric_limits<double>::infinity(), sum = 0;
+        for (double score : row.scores)
+          largest = std::max(largest, score);
+        for (double score : row.scores)
+          sum += std::exp(score - largest);
+        out[1].floats[flat] = largest + std::log(sum);
+        for (int64_t j = 0; j < p.keys; ++j) {
+          double probability = std::exp(row.scores[j] - largest) / sum;
+          int64_t value = ((b * p.keyHeads + p.keyHead(h)) * p.keys + j) * p.valueWidth;
+          for (int64_t d = 0; d < p.valueWidth; ++d)
+            out[0].floats[flat * p.valueWidth + d] += probability * v.floats[value + d];
+        }
+      }
+  return success();
+}
+
+LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                    MutableArrayRef<Value> gradients) {
+  if (cotangents[1])
+    return failure();
+  if (!cotangents[0])
+    return success();
+  // Neither padding nor bias has a gradient.
+  if (llvm::is_contained(needed.drop_front(odsIndex_padding), true))
+    return failure();
+  auto backward = AttentionBackwardOp::create(
+      b, getLoc(), {getQ().getType(), getK().getType(), getV().getType()}, cotangents[0], getQ(), getK(), getV(),
+      getY(), getLse(), getPadding(), getBias(), getScaleAttr(), getLeftAttr(), getRightAttr(), getSoftcapAttr(),
+      getMaskedRowsAttr());
+  for (unsigned i = 0; i < 3; ++i)
+    if (needed[i])
+      gradients[i] = backward.getResult(i);
+  return success();
+}
+
+uint64_t AttentionOp::getFlops() {
+  Problem p(*this);
+  return p.flops(2 * static_cast<uint64_t>(p.width + p.valueWidth));
+}
+
+SaveClass AttentionOp::getSaveClass() { return SaveClass::Save; }
+
+uint64_t AttentionOp::getWorkspaceBytes() { return rt::workspace::attention(accumulatorBytes(getQ())); }
+
+//===----------------------------------------------------------------------===//
+// attention_backward
+//===----------------------------------------------------------------------===//
+
+LogicalResult AttentionBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                                    DictionaryAttr attributes, OpaqueProperties properties,
+                                                    RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  if (failed(checkAttention(loc, op, odsIndex_padding)))
+    return failure();
+  Type y = resultType(op.getQ(), op.getV());
+  // attention_backward_c13
+  if (failed(inferExpect(loc, "dy", op.getDy(), y)) || failed(inferExpect(loc, "y", op.getY(), y)))
+    return failure();
+  // attention_backward_c14
+  if (failed(inferExpect(loc, "lse", op.getLse(), lseType(op.getQ()))))
+    return failure();
+  return inferTensors(loc, {tensorType(op.getQ()), tensorType(op.getK()), tensorType(op.getV())}, types);
+}
+
+LogicalResult AttentionBackwardOp::evaluate(Inputs in, Outputs out) {
+  Problem p(*this);
+  const HostTensor &dy = *in[0], &q = *in[1], &k = *in[2], &v = *in[3], &y = *in[4], &lse = *in[5];
+  for (int64_t b = 0; b < p.batch; ++b)
+    for (int64_t h = 0; h < p.heads; ++h)
+      for (int64_t i = 0; i < p.queries; ++i) {
+        Row row(p, b, h, i, q, k, in[6], in[7]);
+        if (row.masked && !p.average)
+          continue;
+        int64_t flat = (b * p.heads + h) * p.queries + i;
+        const double *dys = dy.floats.data() + flat * p.valueWidth, *ys = y.floats.data() + flat * p.valueWidth;
+        double delta = 0; // sum of dy * y, which is the sum of probability * dprobability
+        for (int64_t d = 0; d < p.valueWidth; ++d)
+          delta += dys[d] * ys[d];
+        for (int64_t j = 0; j < p.keys; ++j) {
+          double probability = row.masked ? 1.0 / p.keys : std::exp(row.scores[j] - lse.floats[flat]);
+          int64_t key = (b * p.keyHeads + p.keyHead(h)) * p.keys + j;
+          double slope = -delta;
+          for (int64_t d = 0; d < p.valueWidth; ++d) {
+            slope += dys[d] * v.floats[key * p.valueWidth + d];
+            out[2].floats[key * p.valueWidth + d] += probability * dys[d];
+          }
+          if (row.masked) // its scores are constants
+            continue;
+          slope *= probability * row.capSlopes[j] * p.scale;
+          for (int64_t d = 0; d < p.width; ++d) {
+            out[0].floats[flat * p.width + d] += slope * k.floats[key * p.width + d];
+            out[1].floats[key * p.width + d] += slope * q.floats[flat * p.width + d];
+          }
+        }
+      }
+  return success();
+}
+
+uint64_t AttentionBackwardOp::getFlops() {
+  // Scores again, dq and dk over the head size; probabilities' gradients and dv over the values' size.
+  Problem p(*this);
+  return p.flops(6 * static_cast<uint64_t>(p.width) + 4 * static_cast<uint64_t>(p.valueWidth));
+}
+
+SaveClass AttentionBackwardOp::getSaveClass() { return SaveClass::Save; }
+
+uint64_t AttentionBackwardOp::getWorkspaceBytes() {
+  Problem p(*this);
+  return rt::workspace::attentionBackward(p.batch, p.heads, p.queries, accumulatorBytes(getQ()));
+}

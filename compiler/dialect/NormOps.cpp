@@ -1,0 +1,262 @@
+// Normalisations over the last dimension: shapes, oracle, gradients, cost.
+//
+// The statistics of a row are results because backward reads them; no gradient flows into them. Constraints are
+// labelled; test/dialect/norm-invalid.mlir has a case for each.
+#include "compiler/dialect/OpSupport.h"
+#include "runtime/plan/Workspace.h"
+#include "llvm/Support/MathExtras.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+using Inputs = ArrayRef<const HostTensor *>;
+using Outputs = MutableArrayRef<HostTensor>;
+
+/// The type of a statistic: one number for each row of `x`.
+static RankedTensorType rowType(RankedTensorType x) {
+  return RankedTensorType::get(x.getShape().drop_back(), statisticType(x.getElementType()));
+}
+
+/// A vector over the last dimension of `x`, in x's element type.
+static RankedTensorType columnType(RankedTensorType x) {
+  return RankedTensorType::get(x.getShape().back(), x.getElementType());
+}
+
+static LogicalResult checkEpsilon(std::optional<Location> loc, const APFloat &epsilon) {
+  if (epsilon.isFinite() && !epsilon.isNegative())
+    return success();
+  return inferError(loc, "epsilon is " + numberString(epsilon) + ", should be 0 or more and finite");
+}
+
+static uint64_t flopsPerElement(Value x, uint64_t flops) {
+  return llvm::SaturatingMultiply<uint64_t>(elementCount(shapeOf(x)), flops);
+}
+
+//===----------------------------------------------------------------------===//
+// rms_norm
+//===----------------------------------------------------------------------===//
+
+LogicalResult RmsNormOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                          DictionaryAttr attributes, OpaqueProperties properties,
+                                          RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  RankedTensorType x = tensorType(op.getX());
+  // rms_norm_c1
+  if (x.getRank() < 1)
+    return inferError(loc, "x is a scalar, should be of rank 1 or more");
+  // rms_norm_c2
+  if (op.getWeight() && failed(inferExpect(loc, "weight", op.getWeight(), columnType(x))))
+    return failure();
+  // rms_norm_c3
+  if (failed(checkEpsilon(loc, op.getEpsilon())))
+    return failure();
+  return inferTensors(loc, {x, rowType(x)}, types);
+}
+
+LogicalResult RmsNormOp::evaluate(Inputs in, Outputs out) {
+  const HostTensor &x = *in[0], *weight = in[1];
+  int64_t columns = x.shape().back();
+  double epsilon = getEpsilon().convertToDouble();
+  for (int64_t row = 0, rows = out[1].size(); row < rows; ++row) {
+    const double *xs = x.floats.data() + row * columns;
+    double sum = 0;
+    for (int64_t i = 0; i < columns; ++i)
+      sum += xs[i] * xs[i];
+    double rstd = out[1].floats[row] = 1 / std::sqrt(sum / columns + epsilon);
+    for (int64_t i = 0; i < columns; ++i)
+      out[0].floats[row * columns + i] = xs[i] * rstd * (weight ? weight->floats[i] : 1);
+  }
+  return success();
+}
+
+LogicalResult RmsNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                  MutableArrayRef<Value> gradients) {
+  if (cotangents[1])
+    return failure();
+  if (!cotangents[0])
+    return success();
+  auto backward = RmsNormBackwardOp::create(b, getLoc(), cotangents[0], getX(), getRstd(), getWeight());
+  if (needed[0])
+    gradients[0] = backward.getDx();
+  if (getWeight() && needed[1])
+    gradients[1] = backward.getDweight();
+  return success();
+}
+
+uint64_t RmsNormOp::getFlops() { return flopsPerElement(getX(), 4); }
+
+LogicalResult RmsNormBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                                  DictionaryAttr attributes, OpaqueProperties properties,
+                                                  RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  RankedTensorType x = tensorType(op.getX());
+  // rms_norm_backward_c1
+  if (x.getRank() < 1)
+    return inferError(loc, "x is a scalar, should be of rank 1 or more");
+  // rms_norm_backward_c2
+  if (failed(inferExpect(loc, "dy", op.getDy(), x)))
+    return failure();
+  // rms_norm_backward_c3
+  if (failed(inferExpect(loc, "rstd", op.getRstd(), rowType(x))))
+    return failure();
+  if (!op.getWeight())
+    return inferTensors(loc, {x}, types);
+  // rms_norm_backward_c4
+  if (failed(inferExpect(loc, "weight", op.getWeight(), columnType(x))))
+    return failure();
+  return inferTensors(loc, {x, columnType(x)}, types);
+}
+
+LogicalResult RmsNormBackwardOp::evaluate(Inputs in, Outputs out) {
+  const HostTensor &dy = *in[0], &x = *in[1], &rstds = *in[2], *weight = in[3];
+  int64_t columns = x.shape().back();
+  for (int64_t row = 0, rows = rstds.size(); row < rows; ++row) {
+    double rstd = rstds.floats[row], mean = 0;
+    int64_t base = row * columns;
+    auto g = [&](int64_t i) { return dy.floats[base + i] * (weight ? weight->floats[i] : 1); };
+    for (int64_t i = 0; i < columns; ++i)
+      mean += g(i) * x.floats[base + i] / columns;
+    for (int64_t i = 0; i < columns; ++i) {
+      out[0].floats[base + i] = rstd * (g(i) - x.floats[base + i] * rstd * rstd * mean);
+      if (weight)
+        out[1].floats[i] += dy.floats[base + i] * x.floats[base + i] * rstd;
+    }
+  }
+  return success();
+}
+
+uint64_t RmsNormBackwardOp::getFlops() { return flopsPerElement(getX(), getWeight() ? 11 : 8); }
+
+uint64_t RmsNormBackwardOp::getWorkspaceBytes() {
+  return rt::workspace::rmsNormBackward(elementCount(shapeOf(getRstd())), shapeOf(getX()).back(),
+                                        static_cast<bool>(getWeight()), accumulatorBytes(getX()));
+}
+
+//===----------------------------------------------------------------------===//
+// layer_norm
+//===----------------------------------------------------------------------===//
+
+LogicalResult LayerNormOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                            DictionaryAttr attributes, OpaqueProperties properties,
+                                            RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  // layer_norm_c1: the generated accessors trust the segments of required operands.
+  if (op.getProperties().operandSegmentSizes[0] != 1)
+    return inferError(loc, "operandSegmentSizes should give x one operand");
+  RankedTensorType x = tensorType(op.getX());
+  // layer_norm_c2
+  if (x.getRank() < 1)
+    return inferError(loc, "x is a scalar, should be of rank 1 or more");
+  // layer_norm_c3
+  if (op.getWeight() && failed(inferExpect(loc, "weight", op.getWeight(), columnType(x))))
+    return failure();
+  // layer_norm_c4
+  if (op.getBias() && failed(inferExpect(loc, "bias", op.getBias(), columnType(x))))
+    return failure();
+  // layer_norm_c5: backward has either both gradients or none.
+  if (op.getBias() && !op.getWeight())
+    return inferError(loc, "there is a bias without a weight, should be with one");
+  // layer_norm_c6
+  if (failed(checkEpsilon(loc, op.getEpsilon())))
+    return failure();
+  return inferTensors(loc, {x, rowType(x), rowType(x)}, types);
+}
+
+LogicalResult LayerNormOp::evaluate(Inputs in, Outputs out) {
+  const HostTensor &x = *in[0], *weight = in[1], *bias = in[2];
+  int64_t columns = x.shape().back();
+  double epsilon = getEpsilon().convertToDouble();
+  for (int64_t row = 0, rows = out[1].size(); row < rows; ++row) {
+    const double *xs = x.floats.data() + row * columns;
+    double mean = 0, variance = 0;
+    for (int64_t i = 0; i < columns; ++i)
+      mean += xs[i] / columns;
+    for (int64_t i = 0; i < columns; ++i)
+      variance += (xs[i] - mean) * (xs[i] - mean) / columns;
+    double rstd = 1 / std::sqrt(variance + epsilon);
+    out[1].floats[row] = mean;
+    out[2].floats[row] = rstd;
+    for (int64_t i = 0; i < columns; ++i)
+      out[0].floats[row * columns + i] =
+          (xs[i] - mean) * rstd * (weight ? weight->floats[i] : 1) + (bias ? bias->floats[i] : 0);
+  }
+  return success();
+}
+
+LogicalResult LayerNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                    MutableArrayRef<Value> gradients) {
+  if (cotangents[1] || cotangents[2])
+    return failure();
+  if (!cotangents[0])
+    return success();
+  // Result types are spelled out: the inferring builder does not set the segments of results.
+  Type x = getX().getType(), column = getWeight() ? Type(columnType(tensorType(getX()))) : Type();
+  auto backward = LayerNormBackwardOp::create(b, getLoc(), x, column, column, cotangents[0], getX(), getMean(),
+                                              getRstd(), getWeight());
+  if (needed[0])
+    gradients[0] = backward.getDx();
+  if (getWeight() && needed[1])
+    gradients[1] = backward.getDweight();
+  if (getBias() && needed[2])
+    gradients[2] = backward.getDbias();
+  return success();
+}
+
+uint64_t LayerNormOp::getFlops() { return flopsPerElement(getX(), 8); }
+
+LogicalResult LayerNormBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                                    DictionaryAttr attributes, OpaqueProperties properties,
+                                                    RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  RankedTensorType x = tensorType(op.getX());
+  // layer_norm_backward_c1
+  if (x.getRank() < 1)
+    return inferError(loc, "x is a scalar, should be of rank 1 or more");
+  // layer_norm_backward_c2
+  if (failed(inferExpect(loc, "dy", op.getDy(), x)))
+    return failure();
+  // layer_norm_backward_c3
+  if (failed(inferExpect(loc, "mean", op.getMean(), rowType(x))))
+    return failure();
+  // layer_norm_backward_c4
+  if (failed(inferExpect(loc, "rstd", op.getRstd(), rowType(x))))
+    return failure();
+  if (!op.getWeight())
+    return inferTensors(loc, {x}, types);
+  // layer_norm_backward_c5
+  if (failed(inferExpect(loc, "weight", op.getWeight(), columnType(x))))
+    return failure();
+  return inferTensors(loc, {x, columnType(x), columnType(x)}, types);
+}
+
+LogicalResult LayerNormBackwardOp::evaluate(Inputs in, Outputs out) {
+  const HostTensor &dy = *in[0], &x = *in[1], &means = *in[2], &rstds = *in[3], *weight = in[4];
+  int64_t columns = x.shape().back();
+  for (int64_t row = 0, rows = rstds.size(); row < rows; ++row) {
+    double rstd = rstds.floats[row], meanG = 0, meanGH = 0;
+    int64_t base = row * columns;
+    auto g = [&](int64_t i) { return dy.floats[base + i] * (weight ? weight->floats[i] : 1); };
+    auto h = [&](int64_t i) { return (x.floats[base + i] - means.floats[row]) * rstd; };
+    for (int64_t i = 0; i < columns; ++i) {
+      meanG += g(i) / columns;
+      meanGH += g(i) * h(i) / columns;
+    }
+    for (int64_t i = 0; i < columns; ++i) {
+      out[0].floats[base + i] = rstd * (g(i) - meanG - h(i) * meanGH);
+      if (weight) {
+        out[1].floats[i] += dy.floats[base + i] * h(i);
+        out[2].floats[i] += dy.floats[base + i];
+      }
+    }
+  }
+  return success();
+}
+
+uint64_t LayerNormBackwardOp::getFlops() { return flopsPerElement(getX(), getWeight() ? 14 : 10); }
+
+uint64_t LayerNormBackwardOp::getWorkspaceBytes() {
+  return rt::workspace::layerNormBackward(elementCount(shapeOf(getRstd())), shapeOf(getX()).back(),
+                                          static_cast<bool>(getWeight()), accumulatorBytes(getX()));
+}
