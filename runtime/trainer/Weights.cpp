@@ -1,0 +1,309 @@
+// See Weights.h.
+#include "runtime/trainer/Weights.h"
+
+#include "runtime/trainer/Random.h"
+#include "runtime/trainer/Transpose.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <map>
+
+namespace amc::rt {
+namespace {
+
+constexpr uint64_t bufferBytes = 1 << 20;
+
+Shape shapeOf(const plan::View &view) { return {view.shape().begin(), view.shape().end()}; }
+
+std::vector<uint32_t> permutationOf(const plan::TiedName &tied) {
+  return {tied.permutation().begin(), tied.permutation().end()};
+}
+
+std::byte *bytesOf(const Tensor &tensor) { return static_cast<std::byte *>(tensor.data); }
+
+// The first few of a list, and how many there are.
+std::string listOf(const std::vector<std::string> &names) {
+  std::string line;
+  for (size_t i = 0; i < names.size() && i < 5; ++i)
+    line += text(i ? ", '" : "'", names[i], "'");
+  if (names.size() > 5)
+    line += text(" and ", names.size() - 5, " more");
+  return line;
+}
+
+// A file's weights lie in the model's folder; a plan may not point out of it by "..".
+bool leavesFolder(const std::string &path) {
+  for (size_t at = 0; at <= path.size();) {
+    size_t slash = std::min(path.find('/', at), path.size());
+    if (std::string_view(path).substr(at, slash - at) == "..")
+      return true;
+    at = slash + 1;
+  }
+  return false;
+}
+
+// Loads what the plan embeds or points to. One open file at a time: weights of a model are in few files, in order.
+class PlanSource {
+public:
+  PlanSource(std::string directory) : directory(std::move(directory)) {}
+
+  Status load(const plan::Parameter &parameter, const Tensor &tensor) {
+    DType stored = tensor.dtype;
+    if (!parameter.initializer_dtype().empty())
+      stored = dtypeFromName(parameter.initializer_dtype());
+    if (!convertible(stored, tensor.dtype))
+      return inputError("initializer_dtype '", parameter.initializer_dtype(),
+                        "' does not convert to ", dtypeName(tensor.dtype));
+    uint64_t width = dtypeBytes(stored);
+    const plan::Source &source = parameter.source();
+    uint64_t given = source.has_file() ? source.file().length() : source.embedded().size();
+    uint64_t wanted;
+    if (__builtin_mul_overflow(tensor.elements, width, &wanted) || given != wanted)
+      return inputError("its source has ", given, " bytes and should have ", tensor.elements,
+                        " elements of ", dtypeName(stored));
+    if (source.has_embedded())
+      return convert(stored, reinterpret_cast<const std::byte *>(source.embedded().data()), tensor,
+                     0, tensor.elements);
+    if (Status failure = openFile(source.file().path()); !failure.ok())
+      return failure;
+    uint64_t offset = source.file().offset();
+    if (!rangeFits(offset, wanted, file->size()))
+      return inputError(file->path(), ": ", wanted, " bytes at offset ", offset,
+                        " exceed the file's ", file->size(), " bytes");
+    if (stored == tensor.dtype && stored != plan::BOOL)
+      return file->readAt(offset, std::span(bytesOf(tensor), wanted));
+    std::vector<std::byte> buffer(std::min(bufferBytes, wanted));
+    uint64_t atOnce = buffer.size() / width;
+    for (uint64_t done = 0; done < tensor.elements; done += atOnce) {
+      uint64_t count = std::min(atOnce, tensor.elements - done);
+      if (Status failure =
+              file->readAt(offset + done * width, std::span(buffer.data(), count * width));
+          !failure.ok())
+        return failure;
+      if (Status failure = convert(stored, buffer.data(), tensor, done, count); !failure.ok())
+        return failure;
+    }
+    return {};
+  }
+
+private:
+  static Status convert(DType stored, const std::byte *source, const Tensor &tensor, uint64_t first,
+                        uint64_t count) {
+    uint64_t good = convertElements(stored, source, tensor.dtype,
+                                    bytesOf(tensor) + first * dtypeBytes(tensor.dtype), count);
+    return good == count ? Status()
+                         : inputError("element ", first + good, " does not fit ",
+                                      dtypeName(tensor.dtype));
+  }
+
+  Status openFile(const std::string &path) {
+    if (leavesFolder(path))
+      return inputError(path, ": should not leave the model's folder by '..'");
+    std::string full = path.starts_with('/') ? path : directory + "/" + path;
+    if (file && file->path() == full)
+      return {};
+    Expected<InputFile> opened = InputFile::open(full);
+    if (!opened.ok())
+      return opened.status();
+    file.emplace(std::move(opened.value()));
+    return {};
+  }
+
+  std::string directory;
+  std::optional<InputFile> file;
+};
+
+// Rounds a double to the tensor's type and stores it.
+void store(const Tensor &tensor, uint64_t index, double value) {
+  convertElements(plan::F64, reinterpret_cast<const std::byte *>(&value), tensor.dtype,
+                  bytesOf(tensor) + index * dtypeBytes(tensor.dtype), 1);
+}
+
+void draw(const plan::Parameter &parameter, const Tensor &tensor, uint64_t seed) {
+  if (parameter.view().shape_size() >= 2) {
+    uint64_t stream = streamOf(parameter.name());
+    for (uint64_t i = 0; i < tensor.elements; ++i)
+      store(tensor, i, 0.02 * randomNormal(seed, stream, i));
+    return;
+  }
+  double value = parameter.name().ends_with("weight") ? 1.0 : 0.0;
+  for (uint64_t i = 0; i < tensor.elements; ++i)
+    store(tensor, i, value);
+}
+
+// Reads parameter `index` from `file` under its own name or one it is tied to. False: there is none of them.
+Expected<bool> readFrom(const SafetensorsReader &file, const plan::Parameter &parameter,
+                        const Tensor &tensor) {
+  Shape shape = shapeOf(parameter.view());
+  const TensorInfo *info = file.find(parameter.name());
+  std::vector<uint32_t> permutation;
+  for (int i = 0; !info && i < parameter.tied_size(); ++i) {
+    info = file.find(parameter.tied(i).name());
+    permutation = permutationOf(parameter.tied(i));
+  }
+  if (!info)
+    return false;
+  if (!TransposedLayout::valid(shape, permutation))
+    return inputError("the plan's permutation for '", info->name, "' is none of its axes");
+  TransposedLayout layout(shape, permutation);
+  if (info->shape != layout.storedShape())
+    return inputError(file.path(), ": tensor '", info->name, "' is ", shapeText(info->shape),
+                      " and should be ", shapeText(layout.storedShape()));
+  if (layout.identical()) {
+    Status failure = file.read(*info, 0, tensor.elements, tensor.dtype, bytesOf(tensor));
+    return failure.ok() ? Expected<bool>(true) : Expected<bool>(failure);
+  }
+  uint64_t width = dtypeBytes(tensor.dtype);
+  std::vector<std::byte> buffer(bufferBytes / width * width);
+  uint64_t atOnce = buffer.size() / width;
+  for (uint64_t done = 0; done < tensor.elements; done += atOnce) {
+    uint64_t count = std::min(atOnce, tensor.elements - done);
+    if (Status failure = file.read(*info, done, count, tensor.dtype, buffer.data()); !failure.ok())
+      return failure;
+    for (uint64_t i = 0; i < count; ++i)
+      std::memcpy(bytesOf(tensor) + layout.weightIndex(done + i) * width, buffer.data() + i * width,
+                  width);
+  }
+  return true;
+}
+
+} // namespace
+
+Expected<InitialWeights> parseInitialWeights(const std::string &value) {
+  InitialWeights initial;
+  if (value.starts_with("seed:")) {
+    initial.from = InitialWeights::From::Seed;
+    const char *end = value.data() + value.size();
+    auto [at, error] = std::from_chars(value.data() + 5, end, initial.seed);
+    if (error != std::errc() || at != end)
+      return Status(ErrorKind::Usage, text("--init: '", value, "' should be seed:N with a number N"));
+    return initial;
+  }
+  if (!value.ends_with(".safetensors"))
+    return Status(ErrorKind::Usage,
+                  text("--init: '", value, "' should be FILE.safetensors or seed:N"));
+  initial.from = InitialWeights::From::File;
+  initial.path = value;
+  return initial;
+}
+
+Status loadWeights(Executor &executor, const InitialWeights &initial,
+                   const std::string &modelDirectory, std::vector<std::string> &notes) {
+  if (initial.from == InitialWeights::From::File) {
+    Expected<SafetensorsReader> file = SafetensorsReader::open(initial.path);
+    return file.ok() ? readWeights(executor, *file) : file.status();
+  }
+  PlanSource source(modelDirectory);
+  std::vector<std::string> absent, drawnFrozen;
+  uint64_t drawn = 0;
+  for (int i = 0; i < executor.plan().parameters_size(); ++i) {
+    const plan::Parameter &parameter = executor.plan().parameters(i);
+    Tensor tensor = executor.parameter(i);
+    bool has = parameter.source().where_case() != plan::Source::WHERE_NOT_SET;
+    bool seeded = initial.from == InitialWeights::From::Seed;
+    if (seeded && isFloat(tensor.dtype) && (parameter.trainable() || !has)) {
+      draw(parameter, tensor, initial.seed);
+      ++drawn;
+      if (!parameter.trainable())
+        drawnFrozen.push_back(parameter.name());
+    } else if (!has) {
+      absent.push_back(parameter.name());
+    } else if (Status failure = source.load(parameter, tensor); !failure.ok()) {
+      std::string context = text("weight '", parameter.name(), "'");
+      if (failure.kind() == ErrorKind::Limit)
+        return std::move(failure).withContext(context);
+      return inputError(context, ": ", failure.message(),
+                        "; --model-dir says where the model's files are, --init FILE.safetensors or "
+                        "--init seed:N gives other weights");
+    }
+  }
+  if (!absent.empty())
+    return inputError("the plan has no initial bytes for ", absent.size(), " weight",
+                      absent.size() == 1 ? "" : "s", ": ", listOf(absent),
+                      "; give them with --init FILE.safetensors or --init seed:N");
+  if (drawn)
+    notes.push_back(text(drawn, " weights drawn from seed ", initial.seed));
+  if (!drawnFrozen.empty())
+    notes.push_back(text("frozen weights without bytes were drawn too: ", listOf(drawnFrozen)));
+  return {};
+}
+
+Status readWeights(Executor &executor, const SafetensorsReader &file) {
+  std::vector<std::string> missing;
+  for (int i = 0; i < executor.plan().parameters_size(); ++i) {
+    const plan::Parameter &parameter = executor.plan().parameters(i);
+    Expected<bool> found = readFrom(file, parameter, executor.parameter(i));
+    if (!found.ok())
+      return found.status();
+    if (!*found)
+      missing.push_back(parameter.name());
+  }
+  if (!missing.empty())
+    return inputError(file.path(), ": ", missing.size(), " weight", missing.size() == 1 ? " is" : "s are",
+                      " missing: ", listOf(missing));
+  return {};
+}
+
+void appendSpecs(const Executor &executor, size_t index, std::string_view prefix,
+                 std::vector<SafetensorsWriter::Spec> &specs) {
+  const plan::Parameter &parameter = executor.plan().parameters(static_cast<int>(index));
+  Shape shape = shapeOf(parameter.view());
+  DType dtype = parameter.view().dtype();
+  specs.push_back({text(prefix, parameter.name()), dtype, shape});
+  for (const plan::TiedName &tied : parameter.tied())
+    if (TransposedLayout::valid(shape, permutationOf(tied)))
+      specs.push_back({text(prefix, tied.name()), dtype,
+                       TransposedLayout(shape, permutationOf(tied)).storedShape()});
+}
+
+Status saveTensor(const Executor &executor, size_t index, const Tensor &tensor,
+                  std::string_view prefix, SafetensorsWriter &writer) {
+  const plan::Parameter &parameter = executor.plan().parameters(static_cast<int>(index));
+  std::span<const std::byte> whole(bytesOf(tensor), tensor.bytes);
+  if (Status failure = writer.write(text(prefix, parameter.name()), 0, whole); !failure.ok())
+    return failure;
+  uint64_t width = dtypeBytes(tensor.dtype);
+  for (const plan::TiedName &tied : parameter.tied()) {
+    std::string name = text(prefix, tied.name());
+    Shape shape = shapeOf(parameter.view());
+    if (!TransposedLayout::valid(shape, permutationOf(tied)))
+      return inputError("the plan's permutation for '", tied.name(), "' is none of its axes");
+    TransposedLayout layout(shape, permutationOf(tied));
+    if (layout.identical()) {
+      if (Status failure = writer.write(name, 0, whole); !failure.ok())
+        return failure;
+      continue;
+    }
+    std::vector<std::byte> buffer(std::min(tensor.bytes, bufferBytes / width * width));
+    uint64_t atOnce = buffer.size() / width;
+    for (uint64_t done = 0; done < tensor.elements; done += atOnce) {
+      uint64_t count = std::min(atOnce, tensor.elements - done);
+      for (uint64_t i = 0; i < count; ++i)
+        std::memcpy(buffer.data() + i * width,
+                    whole.data() + layout.weightIndex(done + i) * width, width);
+      if (Status failure =
+              writer.write(name, done * width, std::span(buffer.data(), count * width));
+          !failure.ok())
+        return failure;
+    }
+  }
+  return {};
+}
+
+Status saveWeights(const Executor &executor, const std::string &path) {
+  std::vector<SafetensorsWriter::Spec> specs;
+  size_t count = static_cast<size_t>(executor.plan().parameters_size());
+  for (size_t i = 0; i < count; ++i)
+    appendSpecs(executor, i, "", specs);
+  Expected<SafetensorsWriter> writer =
+      SafetensorsWriter::create(path, std::move(specs), {{"format", "pt"}});
+  if (!writer.ok())
+    return writer.status();
+  for (size_t i = 0; i < count; ++i)
+    if (Status failure = saveTensor(executor, i, executor.parameter(i), "", *writer); !failure.ok())
+      return failure;
+  return writer->finish();
+}
+
+} // namespace amc::rt
