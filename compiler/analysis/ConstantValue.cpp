@@ -1,6 +1,7 @@
 // Evaluation of constant values; see ConstantValue.h. What an operation computes is its own ComputeOpInterface's
 // business; this file only walks operands first and reads parameters' bytes.
 #include "compiler/analysis/ConstantValue.h"
+#include "compiler/dialect/StepSupport.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringSwitch.h"
@@ -91,15 +92,13 @@ bool ConstantEvaluator::evaluate(Operation *op, Results &results) {
   }
   auto compute = cast<train::ComputeOpInterface>(op);
   SmallVector<const HostTensor *> inputs;
-  for (Value operand : op->getOperands()) {
+  for (Value operand : train::operandSlots(op)) {
+    if (!operand) {
+      inputs.push_back(nullptr);
+      continue;
+    }
     const auto &operandResults = known.find(operand.getDefiningOp())->second;
     inputs.push_back(&(*operandResults)[cast<OpResult>(operand).getResultNumber()]);
-  }
-  // An absent optional operand in the middle is a null pointer.
-  if (auto segments = op->getAttrOfType<DenseI32ArrayAttr>("operandSegmentSizes")) {
-    for (auto [i, size] : llvm::enumerate(segments.asArrayRef()))
-      if (size == 0)
-        inputs.insert(inputs.begin() + i, nullptr);
   }
   for (Type type : op->getResultTypes())
     results.emplace_back(cast<RankedTensorType>(type));

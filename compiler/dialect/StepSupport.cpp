@@ -48,4 +48,38 @@ std::string locationName(Location loc) {
   return "?";
 }
 
+// Segment sizes name the absent ones. Operations with one optional value have none of those; there it is the last and
+// the trait that counts the others tells whether it is absent. (A variadic list of the dialect never follows others.)
+static SmallVector<Value> slots(ValueRange values, DenseI32ArrayAttr segments, bool lastIsAbsent) {
+  SmallVector<Value> result;
+  if (!segments) {
+    llvm::append_range(result, values);
+    if (lastIsAbsent)
+      result.push_back(nullptr);
+    return result;
+  }
+  for (int32_t size : segments.asArrayRef()) {
+    if (size == 0)
+      result.push_back(nullptr);
+    llvm::append_range(result, values.take_front(size));
+    values = values.drop_front(size);
+  }
+  return result;
+}
+
+template <unsigned... N>
+static bool hasExactly(Operation *op, unsigned operands, std::integer_sequence<unsigned, N...>) {
+  return ((operands == N + 1 && op->hasTrait<OpTrait::AtLeastNOperands<N + 1>::template Impl>()) || ...);
+}
+
+SmallVector<Value> operandSlots(Operation *op) {
+  return slots(op->getOperands(), op->getAttrOfType<DenseI32ArrayAttr>("operandSegmentSizes"),
+               hasExactly(op, op->getNumOperands(), std::make_integer_sequence<unsigned, 8>()));
+}
+
+SmallVector<Value> resultSlots(Operation *op) {
+  return slots(op->getResults(), op->getAttrOfType<DenseI32ArrayAttr>("resultSegmentSizes"),
+               op->getNumResults() == 1 && op->hasTrait<OpTrait::AtLeastNResults<1>::Impl>());
+}
+
 } // namespace amc::train
