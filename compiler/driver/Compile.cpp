@@ -1,0 +1,231 @@
+// Drives one compilation: import, the passes of Pipeline.cpp, the plan. Decides how diagnostics become messages, which
+// exit code they mean, and what a failed pass leaves behind (a reproducer in the temporary folder). Knows no operation.
+#include "compiler/driver/Compile.h"
+#include "compiler/dialect/Train.h"
+#include "compiler/driver/Pipeline.h"
+#include "compiler/emit/EmitPlan.h"
+#include "compiler/import/Import.h"
+#include "compiler/report/Report.h"
+#include "mlir/IR/Diagnostics.h"
+#include "runtime/plan/PlanFile.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/raw_ostream.h"
+#include <cstdlib>
+
+using namespace mlir;
+
+namespace amc {
+namespace {
+
+Message toMessage(const Diagnostic &diagnostic) {
+  Message message;
+  switch (diagnostic.getSeverity()) {
+  case DiagnosticSeverity::Error:
+    message.severity = Message::Error;
+    break;
+  case DiagnosticSeverity::Warning:
+    message.severity = Message::Warning;
+    break;
+  default:
+    message.severity = Message::Remark;
+  }
+  message.where = describeLocation(diagnostic.getLocation());
+  message.text = diagnostic.str();
+  for (const Diagnostic &note : diagnostic.getNotes()) {
+    std::string where = note.getLocation() == diagnostic.getLocation() || isa<UnknownLoc>(note.getLocation())
+                            ? ""
+                            : describeLocation(note.getLocation()) + ": ";
+    message.notes.push_back(where + note.str());
+  }
+  return message;
+}
+
+// One context, one module, one sink for what is said about it.
+class Compilation {
+public:
+  Compilation(const CompileOptions &options, const MessageSink &sink)
+      : options(options), sink(sink), handler(&context, [this](Diagnostic &diagnostic) { return take(diagnostic); }) {
+    // One thread: diagnostics come in the order of the graph, and local reproducers need it.
+    context.disableMultithreading();
+    context.loadDialect<train::TrainDialect>();
+  }
+
+  LogicalResult import(ImportReport &report) {
+    ImportOptions importOptions;
+    for (const std::string &binding : options.shape) {
+      size_t equals = binding.find('=');
+      importOptions.shapes[binding.substr(0, equals)] = *parseShape(std::string_view(binding).substr(equals + 1));
+    }
+    FailureOr<OwningOpRef<ModuleOp>> imported = importOnnx(&context, options.model, importOptions, report);
+    for (const std::string &remark : report.remarks)
+      sink({Message::Remark, options.model, remark, {}});
+    if (failed(imported))
+      return failure();
+    module = std::move(*imported);
+    return success();
+  }
+
+  // Runs the pipeline up to a stage. A failing pass leaves the IR it was given and its options in a file.
+  LogicalResult run(llvm::StringRef upTo) {
+    PassManager passes(&context, ModuleOp::getOperationName());
+    buildPipeline(passes, options, upTo);
+    std::string reproducer;
+    passes.enableCrashReproducerGeneration(
+        [&](std::string &error) -> std::unique_ptr<PassManager::ReproducerStream> {
+          return openReproducer(reproducer, error);
+        },
+        /*genLocalReproducer=*/true);
+    LogicalResult result = passes.run(*module);
+    if (failed(result) && !reproducer.empty())
+      sink({Message::Remark, "", "the failed pass can be run again alone: amc-opt --run-reproducer " + reproducer, {}});
+    return result;
+  }
+
+  ModuleOp getModule() { return *module; }
+  bool failedAtAll() const { return errors != 0; }
+
+private:
+  struct FileReproducer : PassManager::ReproducerStream {
+    FileReproducer(int fd, llvm::StringRef path) : path(path), stream(fd, /*shouldClose=*/true) {}
+    llvm::StringRef description() override { return path; }
+    llvm::raw_ostream &os() override { return stream; }
+    std::string path;
+    llvm::raw_fd_ostream stream;
+  };
+
+  static std::unique_ptr<PassManager::ReproducerStream> openReproducer(std::string &path, std::string &error) {
+    int fd = -1;
+    llvm::SmallString<128> name;
+    if (std::error_code code = llvm::sys::fs::createTemporaryFile("amc-reproducer", "mlir", fd, name)) {
+      error = code.message();
+      return nullptr;
+    }
+    path = name.str();
+    return std::make_unique<FileReproducer>(fd, name);
+  }
+
+  LogicalResult take(Diagnostic &diagnostic) {
+    Message message = toMessage(diagnostic);
+    // MLIR's own words about the reproducer; run() says it in AMC's.
+    if (message.text.find("while processing an MLIR pass pipeline") != message.text.npos ||
+        message.text.rfind("A failure has been detected while processing the MLIR module", 0) == 0)
+      return success();
+    errors += message.severity == Message::Error;
+    sink(message);
+    return success();
+  }
+
+  const CompileOptions &options;
+  const MessageSink &sink;
+  MLIRContext context;
+  ScopedDiagnosticHandler handler;
+  OwningOpRef<ModuleOp> module;
+  unsigned errors = 0;
+};
+
+// Options as the passes see them: --ac-trace is also an environment variable, and another one in the guide that users
+// come from.
+CompileOptions withEnvironment(CompileOptions options) {
+  for (const char *name : {"AMC_SELECTIVE_AC_TRACE", "NEMO_SELECTIVE_AC_TRACE"})
+    if (const char *value = std::getenv(name); value && llvm::StringRef(value) != "" && llvm::StringRef(value) != "0")
+      options.acTrace = true;
+  return options;
+}
+
+Message errorMessage(const std::string &text) { return {Message::Error, "", text, {}}; }
+
+} // namespace
+
+CompileResult compile(const CompileOptions &given, const MessageSink &sink) {
+  CompileOptions options = withEnvironment(given);
+  CompileResult result;
+  std::vector<std::string> wrong = checkTogether(options);
+  for (const std::string &message : wrong)
+    sink(errorMessage(message));
+  if (!wrong.empty()) {
+    result.code = BadUsage;
+    return result;
+  }
+
+  Compilation compilation(options, sink);
+  ImportReport report;
+  result.code = BadInput;
+  if (failed(compilation.import(report)) || failed(compilation.run(options.emit)))
+    return result;
+  if (options.emit != "plan") {
+    llvm::raw_string_ostream(result.text) << compilation.getModule() << "\n";
+    result.code = Done;
+    return result;
+  }
+  EmitOptions emitOptions;
+  emitOptions.embedWeights = options.embedWeights;
+  emitOptions.learningRate = options.learningRate;
+  FailureOr<plan::Plan> plan = emitPlan(compilation.getModule(), emitOptions);
+  if (failed(plan))
+    return result;
+  result.plan = std::move(*plan);
+  result.code = Done;
+  return result;
+}
+
+ExitCode writeFile(const std::string &path, const std::string &bytes, const MessageSink &sink) {
+  llvm::Error error = llvm::writeToOutput(path, [&](llvm::raw_ostream &out) {
+    out << bytes;
+    return llvm::Error::success();
+  });
+  if (!error)
+    return Done;
+  std::error_code code = llvm::errorToErrorCode(std::move(error));
+  sink(errorMessage(path + ": cannot be written: " + code.message()));
+  return code == std::errc::no_space_on_device ? MachineLimit : BadInput;
+}
+
+ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {
+  CompileResult result = compile(options, sink);
+  if (result.code != Done)
+    return result.code;
+  if (!result.plan)
+    return writeFile(options.output.empty() ? "-" : options.output, result.text, sink);
+  if (rt::Status status = rt::writePlanFile(*result.plan, options.output); !status.ok()) {
+    sink(errorMessage(status.message()));
+    return static_cast<ExitCode>(status.exitCode());
+  }
+  if (!options.report.empty())
+    return writeFile(options.report, report::html(*result.plan), sink);
+  return Done;
+}
+
+CheckReport check(const CompileOptions &given) {
+  CompileOptions options = withEnvironment(given);
+  CheckReport report;
+  // derive-backward states what has no gradient as "train.sort has no gradient here (3 uses, …)", one error for each
+  // kind of operation; everything else that it or another pass finds is passed on as it is.
+  auto sink = [&](const Message &message) {
+    if (message.severity != Message::Error)
+      return;
+    llvm::StringRef text = message.text;
+    auto [op, rest] = text.split(" has no gradient here (");
+    int64_t count = 0;
+    if (!rest.empty() && !rest.consumeInteger(10, count))
+      report.missingGradients.push_back({op.str(), "", message.where, count});
+    else
+      report.otherErrors.push_back(message);
+  };
+  Compilation compilation(options, sink);
+  ImportReport imported;
+  bool ok = succeeded(compilation.import(imported));
+  report.opset = imported.opset;
+  report.nodes = imported.nodes;
+  for (const auto &[name, count] : imported.opCounts)
+    report.operations.emplace_back(name, count);
+  for (const UnsupportedOp &op : imported.unsupported)
+    report.missingOperations.push_back({op.op, op.reason, op.firstNode, op.count});
+  // The importer says the same as errors; here the table says it.
+  if (!report.missingOperations.empty())
+    report.otherErrors.clear();
+  if (ok && failed(compilation.run("backward")) && report.trains())
+    report.otherErrors.push_back(errorMessage("the model cannot be differentiated"));
+  return report;
+}
+
+} // namespace amc

@@ -1,0 +1,52 @@
+// The compiler as a library: amc::compile turns a model and options into a plan. tools/amc is a thin caller.
+#ifndef AMC_COMPILER_DRIVER_COMPILE_H
+#define AMC_COMPILER_DRIVER_COMPILE_H
+
+#include "compiler/driver/Diagnostics.h"
+#include "compiler/driver/Options.h"
+#include "runtime/plan/plan.pb.h"
+#include <optional>
+
+namespace amc {
+
+// The tools' exit codes.
+enum ExitCode { Done = 0, BadInput = 1, BadUsage = 2, MachineLimit = 3 };
+
+struct CompileResult {
+  ExitCode code = Done;
+  // With emit = "plan", when code is Done.
+  std::optional<plan::Plan> plan;
+  // The stage's IR with any other emit.
+  std::string text;
+};
+
+// Compiles in memory: writes nothing, ignores options.output and options.report. Every message, also those of
+// success (which weights are trained, tied weights found), goes to `sink`.
+CompileResult compile(const CompileOptions &options, const MessageSink &sink = printMessage);
+
+// compile(), then writes the plan or the text to options.output (standard output when empty) and the report; files
+// appear complete or not at all.
+ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink = printMessage);
+
+// What keeps a model from being trained.
+struct CheckReport {
+  struct Missing {
+    std::string what;   // "NonMaxSuppression", or "train.sort" for a gradient
+    std::string reason; // empty, or which of its forms is missing
+    std::string firstNode;
+    int64_t count = 0;
+  };
+  int64_t opset = 0, nodes = 0;
+  std::vector<std::pair<std::string, int64_t>> operations; // by name
+  std::vector<Missing> missingOperations, missingGradients;
+  std::vector<Message> otherErrors;
+  bool trains() const { return missingOperations.empty() && missingGradients.empty() && otherErrors.empty(); }
+};
+CheckReport check(const CompileOptions &options);
+
+// Writes beside `path` and renames, so that `path` is never half-written.
+ExitCode writeFile(const std::string &path, const std::string &bytes, const MessageSink &sink);
+
+} // namespace amc
+
+#endif

@@ -1,0 +1,261 @@
+// The table of options. A flag beats a recipe; both beat the default, which is CompileOptions' initializer.
+#include "compiler/driver/Options.h"
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <numeric>
+#include <sstream>
+
+namespace amc {
+namespace {
+
+std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  while (true) {
+    size_t end = text.find(separator, begin);
+    parts.emplace_back(text.substr(begin, end == text.npos ? end : end - begin));
+    if (end == text.npos)
+      return parts;
+    begin = end + 1;
+  }
+}
+
+template <class T> std::optional<T> parseNumber(std::string_view text) {
+  T value{};
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size())
+    return std::nullopt;
+  if constexpr (std::is_floating_point_v<T>)
+    if (!std::isfinite(value))
+      return std::nullopt;
+  return value;
+}
+
+std::string notNegative(std::string_view text) {
+  return parseNumber<double>(text).value_or(-1) >= 0 ? "" : "a number that is not negative";
+}
+std::string positive(std::string_view text) {
+  return parseNumber<double>(text).value_or(0) > 0 ? "" : "a number above 0";
+}
+std::string atLeastOne(std::string_view text) {
+  return parseNumber<int64_t>(text).value_or(0) >= 1 ? "" : "an integer of at least 1";
+}
+std::string fraction(std::string_view text) {
+  double value = parseNumber<double>(text).value_or(-1);
+  return value >= 0 && value < 1 ? "" : "a number of at least 0 and below 1";
+}
+std::string twoFractions(std::string_view text) {
+  std::vector<std::string> parts = split(text, ',');
+  if (parts.size() != 2 || !fraction(parts[0]).empty() || !fraction(parts[1]).empty())
+    return "two numbers of at least 0 and below 1, as 0.9,0.999";
+  return "";
+}
+std::string namedShape(std::string_view text) {
+  size_t equals = text.find('=');
+  if (equals == text.npos || equals == 0 || !parseShape(text.substr(equals + 1)))
+    return "an input and its dimensions, as input_ids=8x256";
+  return "";
+}
+
+std::string number(double value) {
+  std::ostringstream out;
+  out << value;
+  return out.str();
+}
+
+constexpr std::string_view model = "Model", loss = "Loss", memory = "Memory", optimizer = "Optimizer",
+                           ranks = "Ranks and device", result = "Result", run = "amrun";
+
+} // namespace
+
+const std::vector<OptionSpec> &optionTable() {
+  using O = CompileOptions;
+  static const std::vector<OptionSpec> table = {
+      {"--output", "", &O::output, "FILE", result, "where the plan (or the stage's text) goes"},
+      {"--emit", "", &O::emit, "import|raise|loss|backward|optimizer|rematerialize|schedule|offsets|plan", result,
+       "stop after a stage and write its IR; plan is the finished plan file"},
+      {"--report", "", &O::report, "FILE.html", result, "also write a report for people"},
+      {"--embed-weights", "model.embed_weights", &O::embedWeights, "", result,
+       "put the initial weights into the plan instead of referring to the model's files"},
+
+      {"--shape", "model.shape", &O::shape, "INPUT=8x256", model, "bind the symbolic dimensions of an input; repeatable",
+       namedShape},
+      {"--trainable", "model.trainable", &O::trainable, "GLOB", model,
+       "train the initializers whose names match, whatever their role; repeatable"},
+      {"--frozen", "model.frozen", &O::frozen, "GLOB", model, "keep the initializers whose names match; repeatable, beats --trainable"},
+      {"--precision", "model.precision", &O::precision, "fp32|bf16", model, "type of weights and activations", nullptr, "fp32"},
+
+      {"--loss", "loss_fn.name", &O::loss, "auto|causal-lm|cross-entropy|model", loss,
+       "what is minimised; auto decides by the model's outputs"},
+      {"--loss-impl", "loss_fn.implementation", &O::lossImplementation, "linear-cross-entropy|unfused", loss,
+       "whether the LM head and the loss are one operation", nullptr, "unfused"},
+      {"--logits", "loss_fn.logits", &O::logits, "OUTPUT", loss, "the output that holds the logits"},
+      {"--ignore-index", "loss_fn.ignore_index", &O::ignoreIndex, "LABEL", loss, "label of positions that do not count"},
+
+      {"--ac", "distributed.activation_checkpointing", &O::activationCheckpointing, "none|full|selective|budget|auto", memory,
+       "activation checkpointing: which forward values are kept for backward", nullptr, "none|full|selective"},
+      {"--ac-matmuls", "distributed.ac_matmuls", &O::acMatmuls, "alternate|all", memory,
+       "selective: keep every other matmul of a block, or all"},
+      {"--memory-budget", "distributed.memory_budget", &O::memoryBudget, "BYTES", memory, "arena size that --ac=budget keeps within",
+       nullptr, "none"},
+      {"--ac-trace", "", &O::acTrace, "", memory, "say per operation what selective checkpointing does with it"},
+
+      {"--optimizer", "optimizer.name", &O::optimizer, "adamw|sgd", optimizer, "as torch's"},
+      {"--lr", "optimizer.lr", &O::learningRate, "RATE", optimizer, "learning rate; amrun may be given another", notNegative},
+      {"--betas", "optimizer.betas", &O::betas, "B1,B2", optimizer, "AdamW", twoFractions},
+      {"--eps", "optimizer.eps", &O::epsilon, "EPSILON", optimizer, "AdamW", positive},
+      {"--weight-decay", "optimizer.weight_decay", &O::weightDecay, "DECAY", optimizer, "decoupled for AdamW, L2 for SGD", notNegative},
+      {"--weight-decay-on", "optimizer.weight_decay_on", &O::weightDecayOn, "all|matrices", optimizer,
+       "decay every parameter, or those of two or more dimensions"},
+      {"--momentum", "optimizer.momentum", &O::momentum, "MOMENTUM", optimizer, "SGD", fraction},
+      {"--nesterov", "optimizer.nesterov", &O::nesterov, "", optimizer, "SGD with momentum"},
+      {"--max-grad-norm", "clip_grad_norm.max_norm", &O::maxGradNorm, "NORM", optimizer, "clip gradients to this global norm; 0: never",
+       notNegative},
+      {"--grad-accumulation", "step_scheduler.grad_acc_steps", &O::gradAccumulation, "N", optimizer, "micro-batches per step", atLeastOne},
+
+      {"--target", "distributed.target", &O::target, "cpu|cuda:sm_90", ranks, "the device the plan is for", nullptr, "cpu"},
+      {"--strategy", "distributed.strategy", &O::strategy, "fsdp2|megatron_fsdp|ddp", ranks,
+       "how parameters are spread; all are the same on one rank", nullptr, "fsdp2"},
+      {"--dp-size", "distributed.dp_size", &O::dpSize, "N", ranks, "data-parallel ranks", atLeastOne, "1"},
+      {"--dp-replicate-size", "distributed.dp_replicate_size", &O::dpReplicateSize, "N", ranks, "replicas of the sharded group", atLeastOne, "1"},
+      {"--tp-size", "distributed.tp_size", &O::tpSize, "N", ranks, "tensor-parallel ranks", atLeastOne, "1"},
+      {"--cp-size", "distributed.cp_size", &O::cpSize, "N", ranks, "context-parallel ranks", atLeastOne, "1"},
+      {"--ep-size", "distributed.ep_size", &O::epSize, "N", ranks, "expert-parallel ranks", atLeastOne, "1"},
+
+      {"", "model.path", &O::model, "FILE", model, "the ONNX file"},
+
+      // A recipe describes the run too. These are amrun's flags; amc prints them for it.
+      {"--data", "dataset.path", {}, "FILE", run, "training data"},
+      {"--seed", "dataset.seed", {}, "N", run, "order of the data"},
+      {"--steps", "step_scheduler.max_steps", {}, "N", run, "steps", atLeastOne},
+      {"--checkpoint-every", "step_scheduler.ckpt_every_steps", {}, "N", run, "steps between checkpoints", atLeastOne},
+      {"--eval-every", "step_scheduler.val_every_steps", {}, "N", run, "steps between evaluations", atLeastOne},
+      {"--lr-schedule", "lr_scheduler.lr_decay_style", {}, "constant|linear|cosine", run, "learning-rate schedule"},
+      {"--warmup-steps", "lr_scheduler.lr_warmup_steps", {}, "N", run, "steps of warm-up"},
+      {"--min-lr", "lr_scheduler.min_lr", {}, "RATE", run, "rate at the schedule's end", notNegative},
+      {"--checkpoint-dir", "checkpoint.checkpoint_dir", {}, "DIR", run, "where checkpoints go"},
+  };
+  return table;
+}
+
+std::optional<std::vector<int64_t>> parseShape(std::string_view text) {
+  std::vector<int64_t> dims;
+  for (const std::string &part : split(text, 'x')) {
+    std::optional<int64_t> dim = parseNumber<int64_t>(part);
+    if (!dim || *dim < 1)
+      return std::nullopt;
+    dims.push_back(*dim);
+  }
+  return dims;
+}
+
+std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec, std::string_view text, bool append) {
+  auto is = [&](const std::string &should) { return "is '" + std::string(text) + "', should be " + should; };
+  if (spec.check)
+    if (std::string should = spec.check(text); !should.empty())
+      return is(should);
+  if (spec.value.find('|') != spec.value.npos) {
+    std::vector<std::string> choices = split(spec.value, '|');
+    // A target names an architecture, so every "cuda:…" is the choice "cuda:sm_90" stands for.
+    bool known = std::find(choices.begin(), choices.end(), text) != choices.end() ||
+                 (spec.flag == "--target" && text.rfind("cuda:", 0) == 0);
+    if (!known)
+      return is("one of " + std::string(spec.value) + " (nearest: " + nearest(text, choices) + ")");
+  }
+  if (!spec.available.empty()) {
+    std::vector<std::string> here = split(spec.available, '|');
+    if (std::find(here.begin(), here.end(), text) == here.end())
+      return "is '" + std::string(text) + "', which this version of AMC does not have yet; available: " + std::string(spec.available);
+  }
+
+  if (std::holds_alternative<std::monostate>(spec.member)) {
+    options.runArguments.push_back(std::string(spec.flag));
+    options.runArguments.push_back(std::string(text));
+  } else if (auto *member = std::get_if<std::string CompileOptions::*>(&spec.member)) {
+    options.*(*member) = text;
+  } else if (auto *member = std::get_if<bool CompileOptions::*>(&spec.member)) {
+    if (text != "true" && text != "false")
+      return is("true or false");
+    options.*(*member) = text == "true";
+  } else if (auto *member = std::get_if<int64_t CompileOptions::*>(&spec.member)) {
+    std::optional<int64_t> value = parseNumber<int64_t>(text);
+    if (!value)
+      return is("an integer");
+    options.*(*member) = *value;
+  } else if (auto *member = std::get_if<double CompileOptions::*>(&spec.member)) {
+    std::optional<double> value = parseNumber<double>(text);
+    if (!value)
+      return is("a number");
+    options.*(*member) = *value;
+  } else if (auto *member = std::get_if<std::vector<std::string> CompileOptions::*>(&spec.member)) {
+    if (!append)
+      (options.*(*member)).clear();
+    (options.*(*member)).emplace_back(text);
+  } else {
+    auto values = std::get<std::vector<double> CompileOptions::*>(spec.member);
+    (options.*values).clear();
+    for (const std::string &part : split(text, ','))
+      (options.*values).push_back(*parseNumber<double>(part)); // spec.check has parsed them
+  }
+  return std::nullopt;
+}
+
+std::string defaultText(const OptionSpec &spec) {
+  static const CompileOptions defaults;
+  if (auto *member = std::get_if<std::string CompileOptions::*>(&spec.member))
+    return defaults.*(*member);
+  if (auto *member = std::get_if<int64_t CompileOptions::*>(&spec.member))
+    return std::to_string(defaults.*(*member));
+  if (auto *member = std::get_if<double CompileOptions::*>(&spec.member))
+    return number(defaults.*(*member));
+  if (auto *member = std::get_if<std::vector<double> CompileOptions::*>(&spec.member)) {
+    std::string text;
+    for (double value : defaults.*(*member))
+      text += (text.empty() ? "" : ",") + number(value);
+    return text;
+  }
+  return "";
+}
+
+std::vector<std::string> checkTogether(const CompileOptions &options) {
+  std::vector<std::string> errors;
+  if (options.model.empty())
+    errors.push_back("no model is given; name an ONNX file, or set model.path in the recipe");
+  if (options.emit == "plan" && options.output.empty())
+    errors.push_back("no output is given; name a plan file with -o");
+  if (options.optimizer != "sgd" && (options.momentum != 0 || options.nesterov))
+    errors.push_back("--momentum and --nesterov are for sgd, the optimizer is " + options.optimizer);
+  if (options.optimizer == "sgd" && options.nesterov && options.momentum == 0)
+    errors.push_back("--nesterov needs a --momentum above 0");
+  if (options.emit != "plan" && !options.report.empty())
+    errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
+  return errors;
+}
+
+std::string nearest(std::string_view word, const std::vector<std::string> &known) {
+  auto distance = [](std::string_view a, std::string_view b) {
+    std::vector<size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), 0);
+    for (size_t i = 1; i <= a.size(); ++i) {
+      size_t diagonal = row[0];
+      row[0] = i;
+      for (size_t j = 1; j <= b.size(); ++j) {
+        size_t substitute = diagonal + (a[i - 1] != b[j - 1]);
+        diagonal = row[j];
+        row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
+      }
+    }
+    return row[b.size()];
+  };
+  std::string best;
+  size_t least = SIZE_MAX;
+  for (const std::string &candidate : known)
+    if (size_t d = distance(word, candidate); d < least) {
+      least = d;
+      best = candidate;
+    }
+  return best;
+}
+
+} // namespace amc

@@ -1,0 +1,307 @@
+// Gathers the facts of a plan and prints them. JSON has bytes and FLOPs as integers; text rounds them.
+#include "compiler/report/Report.h"
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+namespace amc::report {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+const char *categoryName(plan::Category category) {
+  switch (category) {
+  case plan::PARAMETER:
+    return "parameters";
+  case plan::GRADIENT:
+    return "gradients";
+  case plan::OPTIMIZER_STATE:
+    return "optimizer_state";
+  case plan::ACTIVATION:
+    return "activations";
+  case plan::WORKSPACE:
+    return "workspace";
+  case plan::INPUT:
+    return "inputs";
+  case plan::CONSTANT:
+    return "constants";
+  default:
+    return "unknown";
+  }
+}
+
+template <class... Args> std::string format(const char *pattern, Args... args) {
+  int size = std::snprintf(nullptr, 0, pattern, args...);
+  std::string text(static_cast<size_t>(size), '\0');
+  std::snprintf(text.data(), text.size() + 1, pattern, args...);
+  return text;
+}
+
+std::vector<Group> sorted(const std::map<std::string, Group> &groups) {
+  std::vector<Group> list;
+  for (const auto &[name, group] : groups)
+    list.push_back(group);
+  std::stable_sort(list.begin(), list.end(), [](const Group &a, const Group &b) { return a.bytes > b.bytes; });
+  return list;
+}
+
+std::string shapeText(const plan::View &view) {
+  std::string text;
+  for (uint64_t dim : view.shape())
+    text += (text.empty() ? "" : "x") + std::to_string(dim);
+  return text.empty() ? "scalar" : text;
+}
+
+Json aliveJson(const Facts &facts) {
+  Json list = Json::array();
+  for (const Alive &alive : facts.aliveAtPeak)
+    list.push_back({{"name", alive.name},
+                    {"category", alive.category},
+                    {"bytes", alive.bytes},
+                    {"first", alive.first},
+                    {"last", alive.last}});
+  return list;
+}
+
+Json categoriesJson(const Facts &facts) {
+  Json object = Json::object();
+  for (const auto &[name, bytes] : facts.categories)
+    object[name] = bytes;
+  return object;
+}
+
+Json groupsJson(const std::vector<Group> &groups) {
+  Json list = Json::array();
+  for (const Group &group : groups)
+    list.push_back({{"kernel", group.name}, {"count", group.count}, {"bytes", group.bytes}, {"flops", group.flops}});
+  return list;
+}
+
+// Names come from a stranger's model and may be any bytes.
+std::string dump(const Json &json) { return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n"; }
+
+std::string attributeText(const plan::Attribute &attribute) {
+  switch (attribute.value_case()) {
+  case plan::Attribute::kI:
+    return std::to_string(attribute.i());
+  case plan::Attribute::kF:
+    return format("%g", attribute.f());
+  case plan::Attribute::kS:
+    return attribute.s();
+  case plan::Attribute::kInts: {
+    std::string text;
+    for (int64_t value : attribute.ints().value())
+      text += (text.empty() ? "" : ",") + std::to_string(value);
+    return text;
+  }
+  case plan::Attribute::kFloats: {
+    std::string text;
+    for (double value : attribute.floats().value())
+      text += (text.empty() ? "" : ",") + format("%g", value);
+    return text;
+  }
+  default:
+    return "";
+  }
+}
+
+} // namespace
+
+std::string bytesText(uint64_t bytes) {
+  double value = static_cast<double>(bytes);
+  const char *unit = "B";
+  for (const char *next : {"KiB", "MiB", "GiB", "TiB"}) {
+    if (value < 1024)
+      break;
+    value /= 1024;
+    unit = next;
+  }
+  return unit == std::string("B") ? format("%.0f B", value) : format("%.2f %s", value, unit);
+}
+
+Facts gather(const plan::Plan &plan) {
+  Facts facts;
+  const plan::Promise &promise = plan.promise();
+  facts.categories = {{"parameters", promise.parameter_bytes()},
+                      {"gradients", promise.gradient_bytes()},
+                      {"optimizer_state", promise.optimizer_state_bytes()},
+                      {"activations", promise.activation_bytes()},
+                      {"workspace", promise.workspace_bytes()},
+                      {"inputs", promise.input_bytes()},
+                      {"constants", promise.constant_bytes()}};
+
+  size_t steps = static_cast<size_t>(plan.instructions_size());
+  std::vector<int64_t> change(steps + 1, 0);
+  for (const plan::Buffer &buffer : plan.buffers()) {
+    size_t first = std::min<uint64_t>(buffer.first(), steps), last = std::min<uint64_t>(buffer.last(), steps);
+    if (first >= last)
+      continue;
+    change[first] += static_cast<int64_t>(buffer.bytes());
+    change[last] -= static_cast<int64_t>(buffer.bytes());
+    if (buffer.first() <= promise.peak_instruction() && promise.peak_instruction() < buffer.last())
+      facts.aliveAtPeak.push_back(
+          {buffer.name(), categoryName(buffer.category()), buffer.bytes(), buffer.first(), buffer.last()});
+  }
+  int64_t live = 0;
+  for (size_t i = 0; i < steps; ++i)
+    facts.live.push_back(static_cast<uint64_t>(live += change[i]));
+  std::stable_sort(facts.aliveAtPeak.begin(), facts.aliveAtPeak.end(), [](const Alive &a, const Alive &b) {
+    return a.bytes != b.bytes ? a.bytes > b.bytes : a.name < b.name;
+  });
+
+  // A buffer is saved if a forward instruction wrote it and an instruction of another phase reads it before anything
+  // writes it again (plan.proto, Promise).
+  std::map<std::string, Group> saved, recomputed;
+  std::vector<const plan::Instruction *> writer(static_cast<size_t>(plan.buffers_size()), nullptr);
+  std::vector<bool> counted(writer.size(), false);
+  auto bufferOf = [&](const plan::View &view) -> std::optional<size_t> {
+    if (view.dtype() == plan::DTYPE_UNSPECIFIED || view.buffer() >= writer.size())
+      return std::nullopt;
+    return static_cast<size_t>(view.buffer());
+  };
+  for (const plan::Instruction &instruction : plan.instructions()) {
+    if (instruction.phase() == plan::RECOMPUTE) {
+      Group &group = recomputed[instruction.kernel()];
+      group.name = instruction.kernel();
+      ++group.count;
+      group.flops += instruction.flops();
+    }
+    for (const plan::View &view : instruction.inputs()) {
+      std::optional<size_t> buffer = bufferOf(view);
+      if (!buffer || !writer[*buffer] || writer[*buffer]->phase() != plan::FORWARD ||
+          instruction.phase() == plan::FORWARD || counted[*buffer])
+        continue;
+      counted[*buffer] = true;
+      Group &group = saved[writer[*buffer]->kernel()];
+      group.name = writer[*buffer]->kernel();
+      ++group.count;
+      group.bytes += plan.buffers(static_cast<int>(*buffer)).bytes();
+      group.flops += writer[*buffer]->flops();
+    }
+    for (const plan::View &view : instruction.outputs())
+      if (std::optional<size_t> buffer = bufferOf(view))
+        writer[*buffer] = &instruction;
+  }
+  facts.saved = sorted(saved);
+  facts.recomputed = sorted(recomputed);
+  return facts;
+}
+
+std::string inspectText(const plan::Plan &plan) {
+  Facts facts = gather(plan);
+  const plan::Promise &promise = plan.promise();
+  std::string out = format("%s: %s, %s, activation checkpointing %s, %d instructions\n", plan.model_path().c_str(),
+                           plan.target().c_str(), plan.precision().c_str(), plan.ac_policy().c_str(),
+                           plan.instructions_size());
+  out += format("promised peak        %s (%llu bytes, the arena)\n", bytesText(promise.arena_bytes()).c_str(),
+                static_cast<unsigned long long>(promise.arena_bytes()));
+  out += format("live at the peak     %s, instruction %llu\n", bytesText(promise.max_live_bytes()).c_str(),
+                static_cast<unsigned long long>(promise.peak_instruction()));
+  for (const auto &[name, bytes] : facts.categories)
+    out += format("  %-18s %s\n", name.c_str(), bytesText(bytes).c_str());
+  out += format("saved for backward   %s\n", bytesText(promise.saved_bytes()).c_str());
+  auto gigaflops = [](uint64_t flops) { return static_cast<double>(flops) * 1e-9; };
+  out += format("GFLOP a micro-batch  forward %.3f, backward %.3f, recompute %.3f; update %.3f a step\n",
+                gigaflops(promise.flops_forward()), gigaflops(promise.flops_backward()),
+                gigaflops(promise.flops_recompute()), gigaflops(promise.flops_optimizer()));
+  for (const plan::Attribute &note : plan.notes())
+    out += format("%-20s %s\n", note.name().c_str(), attributeText(note).c_str());
+
+  constexpr size_t shown = 20;
+  out += "\nalive at the peak\n";
+  for (size_t i = 0; i < std::min(shown, facts.aliveAtPeak.size()); ++i) {
+    const Alive &alive = facts.aliveAtPeak[i];
+    out += format("  %12s  %-16s [%llu, %llu)  %s\n", bytesText(alive.bytes).c_str(), alive.category.c_str(),
+                  static_cast<unsigned long long>(alive.first), static_cast<unsigned long long>(alive.last),
+                  alive.name.c_str());
+  }
+  if (facts.aliveAtPeak.size() > shown)
+    out += format("  … %zu more; all of them with --json\n", facts.aliveAtPeak.size() - shown);
+  out += "\nsaved for backward, by the kernel that makes it\n";
+  for (const Group &group : facts.saved)
+    out += format("  %-24s %6llu  %s\n", group.name.c_str(), static_cast<unsigned long long>(group.count),
+                  bytesText(group.bytes).c_str());
+  out += facts.recomputed.empty() ? "\nnothing is recomputed\n" : "\nrecomputed\n";
+  for (const Group &group : facts.recomputed)
+    out += format("  %-24s %6llu  %.3f GFLOP\n", group.name.c_str(), static_cast<unsigned long long>(group.count),
+                  gigaflops(group.flops));
+  out += "\nparameters\n";
+  for (const plan::Parameter &parameter : plan.parameters()) {
+    out += format("  %-8s %-16s %s", parameter.trainable() ? "trained" : "frozen", shapeText(parameter.view()).c_str(),
+                  parameter.name().c_str());
+    for (const plan::TiedName &tied : parameter.tied())
+      out += " = " + tied.name();
+    out += "\n";
+  }
+  return out;
+}
+
+std::string inspectJson(const plan::Plan &plan) {
+  Facts facts = gather(plan);
+  const plan::Promise &promise = plan.promise();
+  Json parameters = Json::array();
+  for (const plan::Parameter &parameter : plan.parameters()) {
+    Json tied = Json::array();
+    for (const plan::TiedName &name : parameter.tied())
+      tied.push_back(name.name());
+    parameters.push_back({{"name", parameter.name()},
+                          {"shape", std::vector<uint64_t>(parameter.view().shape().begin(), parameter.view().shape().end())},
+                          {"trainable", parameter.trainable()},
+                          {"tied", tied}});
+  }
+  Json notes = Json::object();
+  for (const plan::Attribute &note : plan.notes())
+    notes[note.name()] = attributeText(note);
+  return dump({{"model", plan.model_path()},
+               {"target", plan.target()},
+               {"precision", plan.precision()},
+               {"ac", plan.ac_policy()},
+               {"instructions", plan.instructions_size()},
+               {"accumulation", plan.accumulation()},
+               {"peak_bytes", promise.arena_bytes()},
+               {"max_live_bytes", promise.max_live_bytes()},
+               {"peak_instruction", promise.peak_instruction()},
+               {"saved_bytes", promise.saved_bytes()},
+               {"flops", {{"forward", promise.flops_forward()},
+                          {"backward", promise.flops_backward()},
+                          {"recompute", promise.flops_recompute()},
+                          {"optimizer", promise.flops_optimizer()}}},
+               {"categories", categoriesJson(facts)},
+               {"alive_at_peak", aliveJson(facts)},
+               {"saved", groupsJson(facts.saved)},
+               {"recomputed", groupsJson(facts.recomputed)},
+               {"notes", notes},
+               {"parameters", parameters}});
+}
+
+std::string tableText(const std::vector<TableRow> &rows) {
+  std::string out = format("%-12s %12s %12s %12s %12s %16s\n", "technique", "peak", "activations", "saved", "of peak none",
+                           "recompute GFLOP");
+  for (const TableRow &row : rows) {
+    const plan::Promise &promise = row.plan.promise();
+    out += format("%-12s %12s %12s %12s %11.1f%% %16.3f\n", row.technique.c_str(), bytesText(promise.arena_bytes()).c_str(),
+                  bytesText(promise.activation_bytes()).c_str(), bytesText(promise.saved_bytes()).c_str(),
+                  100.0 * static_cast<double>(promise.arena_bytes()) /
+                      static_cast<double>(std::max<uint64_t>(1, rows.front().plan.arena_bytes())),
+                  static_cast<double>(promise.flops_recompute()) * 1e-9);
+  }
+  return out;
+}
+
+std::string tableJson(const std::string &model, const std::vector<TableRow> &rows) {
+  Json list = Json::array();
+  for (const TableRow &row : rows) {
+    Facts facts = gather(row.plan);
+    list.push_back({{"technique", row.technique},
+                    {"peak_bytes", row.plan.promise().arena_bytes()},
+                    {"saved_bytes", row.plan.promise().saved_bytes()},
+                    {"categories", categoriesJson(facts)},
+                    {"recompute_flops", row.plan.promise().flops_recompute()},
+                    {"alive_at_peak", aliveJson(facts)}});
+  }
+  return dump({{"model", model}, {"rows", list}});
+}
+
+} // namespace amc::report

@@ -1,0 +1,50 @@
+// What a plan says about itself, for people (text, HTML) and programs (JSON). Everything is read off the plan alone.
+#ifndef AMC_COMPILER_REPORT_REPORT_H
+#define AMC_COMPILER_REPORT_REPORT_H
+
+#include "runtime/plan/plan.pb.h"
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace amc::report {
+
+// Values of one kind, added up.
+struct Group {
+  std::string name;
+  uint64_t count = 0, bytes = 0, flops = 0;
+};
+
+struct Alive {
+  std::string name, category;
+  uint64_t bytes = 0, first = 0, last = 0;
+};
+
+struct Facts {
+  std::vector<std::pair<std::string, uint64_t>> categories; // bytes at the peak, in the promise's order
+  std::vector<Alive> aliveAtPeak;                           // largest first; ties: by name
+  std::vector<Group> saved;      // forward values that live into backward, by the kernel that makes them
+  std::vector<Group> recomputed; // instructions of the recompute phase, by kernel
+  std::vector<uint64_t> live;    // live bytes at every instruction
+};
+Facts gather(const plan::Plan &plan);
+
+// One technique of `amc table`.
+struct TableRow {
+  std::string technique;
+  plan::Plan plan;
+};
+
+std::string inspectText(const plan::Plan &plan);
+std::string inspectJson(const plan::Plan &plan);
+std::string tableText(const std::vector<TableRow> &rows);
+std::string tableJson(const std::string &model, const std::vector<TableRow> &rows);
+std::string html(const plan::Plan &plan);
+
+// "7.30 GiB".
+std::string bytesText(uint64_t bytes);
+
+} // namespace amc::report
+
+#endif

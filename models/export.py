@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Exports Hugging Face models with random weights for training from scratch. Environment: models/make-venv.
+
+  export.py byte-llama models/byte-llama.onnx      the quickstart's model: 6.4 M parameters, one token a byte
+  export.py llama-110m DIR/model.onnx              for test/bench: 110 M parameters, weights beside the graph
+  export.py gpt2-110m DIR/model.onnx
+
+Batch and sequence stay symbolic (`amc compile --shape input_ids=8x256` binds them). byte-llama is written without its
+weights: `amrun --init seed:N` draws them, and the file stays small enough to commit.
+"""
+import argparse
+import os
+
+import onnx
+import torch
+import transformers
+
+
+def llama(vocabulary, hidden, layers, heads, key_value_heads, intermediate, positions):
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(
+        vocab_size=vocabulary, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
+        num_key_value_heads=key_value_heads, intermediate_size=intermediate, max_position_embeddings=positions,
+        tie_word_embeddings=False, use_cache=False))
+
+
+def gpt2():
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(
+        n_embd=768, n_layer=10, n_head=12, n_positions=1024, vocab_size=50257, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
+        use_cache=False))
+
+
+MODELS = {
+    # 256 bytes and one token that ends a document.
+    "byte-llama": lambda: llama(257, 256, 8, 8, 4, 704, 1024),
+    "llama-110m": lambda: llama(32000, 768, 10, 12, 12, 2048, 1024),
+    "gpt2-110m": gpt2,
+}
+
+
+class Logits(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids):
+        return self.model(input_ids=input_ids).logits
+
+
+def export(model, path, weights):
+    dims = {0: torch.export.Dim("batch", min=1, max=1024), 1: torch.export.Dim("sequence", min=2, max=1024)}
+    program = torch.onnx.export(
+        Logits(model.eval()), (torch.zeros((2, 16), dtype=torch.int64),), dynamo=True, opset_version=18,
+        input_names=["input_ids"], output_names=["logits"], dynamic_shapes={"input_ids": dims}, external_data=True)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    program.save(path, external_data=True)
+    proto = onnx.load(path, load_external_data=False)
+    for node in proto.graph.node:  # the exporter's notes name files of the machine it ran on
+        del node.metadata_props[:]
+    for value in list(proto.graph.value_info) + list(proto.graph.input) + list(proto.graph.output):
+        del value.metadata_props[:]
+    del proto.metadata_props[:], proto.graph.metadata_props[:]
+    onnx.save(proto, path)
+    if not weights:
+        os.remove(path + ".data")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=sorted(MODELS))
+    parser.add_argument("path")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    model = MODELS[arguments.model]()
+    export(model, arguments.path, weights=arguments.model != "byte-llama")
+    print(f"{arguments.path}: {sum(p.numel() for p in model.parameters()):,} parameters")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+// Phases: match the plan's parameters with the model's initializers and the checkpoint's tensors, reporting every
+// mismatch; put the trained bytes in, in the dtype that the file had; write. Weights that were outside the model stay
+// outside, in one file beside the new model; so do those of a model that would pass protobuf's 2 GiB. Bounded by
+// memory: the trained weights are held once, in their file's dtype.
+#include "tools/amc/Export.h"
+#include "compiler/driver/Diagnostics.h"
+#include "runtime/plan/DTypes.h"
+#include "runtime/plan/PlanFile.h"
+#include "runtime/trainer/Safetensors.h"
+#include <filesystem>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <map>
+#include <onnx/onnx_pb.h>
+
+namespace fs = std::filesystem;
+
+namespace amc {
+namespace {
+
+constexpr uint64_t protobufLimit = (uint64_t(1) << 31) - (uint64_t(1) << 20);
+
+plan::DType dtypeOf(int32_t onnxType) {
+  switch (onnxType) {
+  case onnx::TensorProto::FLOAT:
+    return plan::F32;
+  case onnx::TensorProto::BFLOAT16:
+    return plan::BF16;
+  case onnx::TensorProto::FLOAT16:
+    return plan::F16;
+  case onnx::TensorProto::DOUBLE:
+    return plan::F64;
+  default:
+    return plan::DTYPE_UNSPECIFIED;
+  }
+}
+
+class Exporter {
+public:
+  explicit Exporter(const ExportRequest &request) : request(request) {}
+
+  rt::Status run() {
+    rt::Expected<plan::Plan> read = rt::readPlanFile(request.plan);
+    if (!read.ok())
+      return std::move(read).status();
+    plan = std::move(*read);
+    if (rt::Status status = readModel(); !status.ok())
+      return status;
+    if (rt::Status status = replaceWeights(); !status.ok())
+      return status;
+    return write();
+  }
+
+private:
+  rt::Status readModel() {
+    modelPath = request.model.empty() ? plan.model_path() : request.model;
+    rt::Expected<std::string> bytes = rt::readWholeFile(modelPath, uint64_t(1) << 31);
+    if (!bytes.ok())
+      return rt::Status(static_cast<rt::ErrorKind>(bytes.status().exitCode()),
+                        bytes.status().message() + "; --model names the original model if it has moved");
+    google::protobuf::io::ArrayInputStream stream(bytes->data(), static_cast<int>(bytes->size()));
+    if (!model.ParseFromZeroCopyStream(&stream))
+      return rt::inputError(modelPath, ": is not an ONNX model");
+    for (onnx::TensorProto &tensor : *model.mutable_graph()->mutable_initializer()) {
+      initializers[tensor.name()] = &tensor;
+      outside |= tensor.data_location() == onnx::TensorProto::EXTERNAL;
+    }
+    return rt::Status();
+  }
+
+  rt::Expected<rt::SafetensorsReader> openCheckpoint() {
+    std::error_code ignored;
+    if (!fs::is_directory(request.checkpoint, ignored))
+      return rt::SafetensorsReader::open(request.checkpoint);
+    for (const char *inside : {"LATEST/model.safetensors", "model.safetensors"})
+      if (fs::path file = fs::path(request.checkpoint) / inside; fs::exists(file, ignored))
+        return rt::SafetensorsReader::open(file.string());
+    return rt::inputError(request.checkpoint, ": holds no checkpoint: neither LATEST/model.safetensors nor model.safetensors is there");
+  }
+
+  // Every weight under every name it has in the file. All mismatches are reported together.
+  rt::Status replaceWeights() {
+    rt::Expected<rt::SafetensorsReader> checkpoint = openCheckpoint();
+    if (!checkpoint.ok())
+      return std::move(checkpoint).status();
+    std::string errors;
+    for (const plan::Parameter &parameter : plan.parameters()) {
+      std::vector<std::string> names = {parameter.name()};
+      for (const plan::TiedName &tied : parameter.tied())
+        names.push_back(tied.name());
+      for (const std::string &name : names)
+        if (rt::Status status = replace(name, *checkpoint); !status.ok())
+          errors += (errors.empty() ? "" : "; ") + status.message();
+    }
+    return errors.empty() ? rt::Status() : rt::inputError(errors);
+  }
+
+  rt::Status replace(const std::string &name, const rt::SafetensorsReader &checkpoint) {
+    auto found = initializers.find(name);
+    if (found == initializers.end())
+      return rt::inputError(modelPath, " has no initializer '", name, "', so it is not the model of this plan");
+    onnx::TensorProto &tensor = *found->second;
+    const rt::TensorInfo *trained = checkpoint.find(name);
+    if (!trained)
+      return rt::inputError(checkpoint.path(), " has no tensor '", name, "'");
+    rt::Shape shape(tensor.dims().begin(), tensor.dims().end());
+    if (trained->shape != shape)
+      return rt::inputError("'", name, "' is ", rt::shapeText(trained->shape), " in ", checkpoint.path(), ", should be ",
+                            rt::shapeText(shape), " as in ", modelPath);
+    plan::DType dtype = dtypeOf(tensor.data_type());
+    if (dtype == plan::DTYPE_UNSPECIFIED)
+      return rt::inputError("'", name, "' has ONNX data type ", tensor.data_type(), ", which is no type of weights");
+    std::string bytes(trained->elements * rt::dtypeBytes(dtype), '\0');
+    if (rt::Status status = checkpoint.read(*trained, 0, trained->elements, dtype, reinterpret_cast<std::byte *>(bytes.data()));
+        !status.ok())
+      return status;
+    put(tensor, std::move(bytes));
+    return rt::Status();
+  }
+
+  static void put(onnx::TensorProto &tensor, std::string bytes) {
+    tensor.clear_float_data();
+    tensor.clear_int32_data();
+    tensor.clear_int64_data();
+    tensor.clear_double_data();
+    tensor.clear_uint64_data();
+    tensor.clear_external_data();
+    tensor.clear_data_location();
+    tensor.set_raw_data(std::move(bytes));
+  }
+
+  // The bytes of an initializer that is no weight and lies outside the model.
+  rt::Status bringIn(onnx::TensorProto &tensor) {
+    std::string location;
+    uint64_t offset = 0, length = 0;
+    bool hasLength = false;
+    for (const onnx::StringStringEntryProto &entry : tensor.external_data()) {
+      if (entry.key() == "location")
+        location = entry.value();
+      else if (entry.key() == "offset")
+        offset = std::strtoull(entry.value().c_str(), nullptr, 10);
+      else if (entry.key() == "length") {
+        length = std::strtoull(entry.value().c_str(), nullptr, 10);
+        hasLength = true;
+      }
+    }
+    std::error_code code;
+    fs::path folder = fs::weakly_canonical(fs::absolute(modelPath).parent_path(), code);
+    fs::path file = fs::weakly_canonical(folder / location, code);
+    fs::path relative = file.lexically_relative(folder);
+    if (code || relative.empty() || *relative.begin() == "..")
+      return rt::inputError("'", tensor.name(), "' lies in '", location, "', outside the model's folder");
+    rt::Expected<rt::InputFile> input = rt::InputFile::open(file.string());
+    if (!input.ok())
+      return std::move(input).status().withContext("initializer '" + tensor.name() + "'");
+    if (!hasLength)
+      length = input->size() - std::min(offset, input->size());
+    if (!rt::rangeFits(offset, length, input->size()))
+      return rt::inputError("'", tensor.name(), "' is ", length, " bytes at ", offset, " of ", file.string(), ", which has ", input->size());
+    std::string bytes(length, '\0');
+    if (rt::Status status = input->readAt(offset, std::as_writable_bytes(std::span(bytes))); !status.ok())
+      return status;
+    put(tensor, std::move(bytes));
+    return rt::Status();
+  }
+
+  rt::Status write() {
+    uint64_t rawBytes = 0;
+    for (onnx::TensorProto &tensor : *model.mutable_graph()->mutable_initializer()) {
+      if (tensor.data_location() == onnx::TensorProto::EXTERNAL)
+        if (rt::Status status = bringIn(tensor); !status.ok())
+          return status;
+      rawBytes += tensor.raw_data().size();
+    }
+    outside |= rawBytes > protobufLimit;
+
+    std::string dataPath = request.output + ".data";
+    std::optional<rt::OutputFile> data;
+    if (outside) {
+      rt::Expected<rt::OutputFile> file = rt::OutputFile::create(dataPath);
+      if (!file.ok())
+        return std::move(file).status();
+      data.emplace(std::move(*file));
+      if (rt::Status status = moveOut(*data); !status.ok())
+        return status;
+    }
+    rt::Expected<std::string> bytes = serialize();
+    if (!bytes.ok())
+      return std::move(bytes).status();
+    rt::Expected<rt::OutputFile> file = rt::OutputFile::create(request.output);
+    if (!file.ok())
+      return std::move(file).status();
+    if (rt::Status status = file->writeAt(0, std::as_bytes(std::span(*bytes))); !status.ok())
+      return status;
+    // The model last: whoever finds it finds its weights too.
+    if (data)
+      if (rt::Status status = data->commit(); !status.ok())
+        return status;
+    return file->commit();
+  }
+
+  // Everything of a kibibyte and more goes to the data file, at multiples of 64 bytes.
+  rt::Status moveOut(rt::OutputFile &data) {
+    uint64_t offset = 0;
+    for (onnx::TensorProto &tensor : *model.mutable_graph()->mutable_initializer()) {
+      const std::string &bytes = tensor.raw_data();
+      if (bytes.size() < 1024)
+        continue;
+      if (rt::Status status = data.writeAt(offset, std::as_bytes(std::span(bytes))); !status.ok())
+        return status;
+      auto entry = [&](const char *key, const std::string &value) {
+        onnx::StringStringEntryProto *pair = tensor.add_external_data();
+        pair->set_key(key);
+        pair->set_value(value);
+      };
+      entry("location", fs::path(request.output + ".data").filename().string());
+      entry("offset", std::to_string(offset));
+      entry("length", std::to_string(bytes.size()));
+      offset = (offset + bytes.size() + 63) / 64 * 64;
+      tensor.clear_raw_data();
+      tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+    }
+    return rt::Status();
+  }
+
+  rt::Expected<std::string> serialize() {
+    uint64_t length = model.ByteSizeLong();
+    if (length > protobufLimit)
+      return rt::limitError(request.output, ": the graph alone would have ", length, " bytes and should have at most ", protobufLimit);
+    std::string bytes(length, '\0');
+    google::protobuf::io::ArrayOutputStream stream(bytes.data(), static_cast<int>(length));
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    if (!model.SerializeToCodedStream(&coded))
+      return rt::inputError(modelPath, ": cannot be serialised");
+    return bytes;
+  }
+
+  const ExportRequest &request;
+  plan::Plan plan;
+  std::string modelPath;
+  onnx::ModelProto model;
+  std::map<std::string, onnx::TensorProto *> initializers;
+  bool outside = false; // the weights go to a file beside the model
+};
+
+} // namespace
+
+int exportModel(const ExportRequest &request) {
+  rt::Status status = Exporter(request).run();
+  if (!status.ok())
+    printMessage({Message::Error, "", status.message(), {}});
+  return status.exitCode();
+}
+
+} // namespace amc

@@ -1,0 +1,22 @@
+// Trained weights back into the ONNX file that they came from.
+#ifndef AMC_TOOLS_AMC_EXPORT_H
+#define AMC_TOOLS_AMC_EXPORT_H
+
+#include <string>
+
+namespace amc {
+
+struct ExportRequest {
+  std::string plan;       // tells which initializers are weights, and which share one
+  std::string checkpoint; // safetensors file in initializer names, or a folder of amrun's
+  std::string output;
+  std::string model;      // empty: where the plan says
+};
+
+// Writes output (and output + ".data" when the original kept its weights outside, or the file would pass 2 GiB); both
+// appear complete or not at all. Prints errors and returns the exit code.
+int exportModel(const ExportRequest &request);
+
+} // namespace amc
+
+#endif

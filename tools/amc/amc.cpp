@@ -1,0 +1,251 @@
+// amc: the compiler's command line. Thin: options come from the table in compiler/driver/Options.h, work is done by
+// amc::compile and amc::check, printing by compiler/report.
+#include "compiler/driver/Compile.h"
+#include "compiler/driver/Recipe.h"
+#include "compiler/report/Report.h"
+#include "runtime/plan/PlanFile.h"
+#include "tools/amc/Export.h"
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+using namespace amc;
+
+namespace {
+
+// What stands on a command line, in the order of the table: applied after the recipe, so that a flag beats it.
+struct Given {
+  std::string model, config;
+  std::vector<std::pair<const OptionSpec *, std::vector<std::string>>> values;
+  bool json = false;
+};
+
+// Which options of the table a subcommand has.
+enum class Takes { Everything, ModelOnly };
+
+void addTable(CLI::App &command, Given &given, Takes takes) {
+  command.add_option("model", given.model, "ONNX file")->type_name("MODEL.onnx");
+  command.add_option("--config", given.config, "recipe; flags beat it")->type_name("RECIPE.yaml");
+  given.values.reserve(optionTable().size());
+  for (const OptionSpec &spec : optionTable()) {
+    if (spec.flag.empty() || std::holds_alternative<std::monostate>(spec.member))
+      continue;
+    if (takes == Takes::ModelOnly && (spec.group == "Result" || spec.flag == "--ac"))
+      continue;
+    given.values.emplace_back(&spec, std::vector<std::string>());
+    std::vector<std::string> &texts = given.values.back().second;
+    std::string flag = spec.flag == "--output" ? "-o,--output" : std::string(spec.flag);
+    std::string help(spec.help);
+    if (std::string text = defaultText(spec); !text.empty())
+      help += " [" + text + "]";
+    if (!spec.available.empty())
+      help += " (this version: " + std::string(spec.available) + ")";
+    CLI::Option *option;
+    if (std::holds_alternative<bool CompileOptions::*>(spec.member))
+      option = command.add_flag_function(flag, [&texts](int64_t) { texts.push_back("true"); }, help);
+    else
+      option = command.add_option(flag, texts, help)->type_name(std::string(spec.value))->allow_extra_args(false);
+    option->group(std::string(spec.group));
+  }
+  command.allow_extras();
+}
+
+int usage(const std::string &message) {
+  std::cerr << "amc: error: " << message << "\n";
+  return BadUsage;
+}
+
+// A flag that no option has, or an argument too many. Empty when there is none.
+std::string unexpected(const CLI::App &command) {
+  std::vector<std::string> known;
+  for (const CLI::Option *option : command.get_options())
+    for (const std::string &name : option->get_lnames())
+      known.push_back("--" + name);
+  std::string message;
+  for (const std::string &extra : command.remaining()) {
+    std::string flag = extra.substr(0, extra.find('='));
+    message += message.empty() ? "" : "\namc: error: ";
+    message += flag.rfind('-', 0) == 0 ? "unknown flag " + flag + "; the nearest known one is " + nearest(flag, known)
+                                       : "unexpected argument '" + extra + "'";
+  }
+  return message;
+}
+
+// Recipe first, then flags. Prints what is wrong and returns the exit code.
+int resolve(const Given &given, CompileOptions &options) {
+  if (!given.config.empty()) {
+    std::vector<std::string> errors = applyRecipe(given.config, options);
+    for (const std::string &error : errors)
+      std::cerr << error << "\n";
+    if (!errors.empty())
+      return BadInput;
+  }
+  if (!given.model.empty())
+    options.model = given.model;
+  int code = Done;
+  for (const auto &[spec, texts] : given.values) {
+    bool list = std::holds_alternative<std::vector<std::string> CompileOptions::*>(spec->member);
+    if (texts.size() > 1 && !list && !std::holds_alternative<bool CompileOptions::*>(spec->member))
+      code = usage(std::string(spec->flag) + " is given " + std::to_string(texts.size()) + " times, should be given once");
+    bool append = false;
+    for (const std::string &text : texts) {
+      if (std::optional<std::string> wrong = setOption(options, *spec, text, append))
+        code = usage(std::string(spec->flag) + " " + *wrong);
+      append = true;
+    }
+  }
+  return code;
+}
+
+int runCompile(const Given &given) {
+  CompileOptions options;
+  if (int code = resolve(given, options))
+    return code;
+  int code = compileToFile(options);
+  if (code == Done && !options.runArguments.empty() && options.emit == "plan") {
+    std::cerr << "the recipe's run: amrun " << options.output;
+    for (const std::string &argument : options.runArguments)
+      std::cerr << " " << argument;
+    std::cerr << "\n";
+  }
+  return code;
+}
+
+int runCheck(const Given &given) {
+  CompileOptions options;
+  if (int code = resolve(given, options))
+    return code;
+  options.emit = "backward";
+  if (options.model.empty())
+    return usage("no model is given; name an ONNX file");
+  CheckReport report = check(options);
+  if (given.json) {
+    nlohmann::ordered_json operations = nlohmann::ordered_json::object(), errors = nlohmann::ordered_json::array();
+    for (const auto &[name, count] : report.operations)
+      operations[name] = count;
+    auto missing = [](const std::vector<CheckReport::Missing> &list) {
+      nlohmann::ordered_json out = nlohmann::ordered_json::array();
+      for (const CheckReport::Missing &entry : list)
+        out.push_back({{"what", entry.what}, {"reason", entry.reason}, {"first_node", entry.firstNode}, {"count", entry.count}});
+      return out;
+    };
+    for (const Message &message : report.otherErrors)
+      errors.push_back(message.describe());
+    nlohmann::ordered_json json = {{"model", options.model},
+                                   {"opset", report.opset},
+                                   {"nodes", report.nodes},
+                                   {"operations", operations},
+                                   {"missing_operations", missing(report.missingOperations)},
+                                   {"missing_gradients", missing(report.missingGradients)},
+                                   {"errors", errors},
+                                   {"trains", report.trains()}};
+    std::cout << json.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+    return report.trains() ? Done : BadInput;
+  }
+  std::printf("%s: opset %lld, %lld nodes of %zu kinds\n", options.model.c_str(), static_cast<long long>(report.opset),
+              static_cast<long long>(report.nodes), report.operations.size());
+  auto print = [](const char *title, const std::vector<CheckReport::Missing> &list) {
+    if (!list.empty())
+      std::printf("%s\n", title);
+    for (const CheckReport::Missing &entry : list)
+      std::printf("  %6lld x %s%s%s, first at %s\n", static_cast<long long>(entry.count), entry.what.c_str(),
+                  entry.reason.empty() ? "" : ": ", entry.reason.c_str(), entry.firstNode.c_str());
+  };
+  print("missing operations", report.missingOperations);
+  print("missing gradients", report.missingGradients);
+  for (const Message &message : report.otherErrors)
+    std::printf("%s\n", message.describe().c_str());
+  std::printf(report.trains() ? "this model can be trained\n" : "this model cannot be trained as it is\n");
+  return report.trains() ? Done : BadInput;
+}
+
+int runTable(const Given &given) {
+  CompileOptions options;
+  if (int code = resolve(given, options))
+    return code;
+  std::vector<report::TableRow> rows;
+  for (const char *technique : {"none", "selective", "full"}) {
+    options.activationCheckpointing = technique;
+    options.output = "-"; // compile() writes nothing
+    // Remarks are the same three times; errors end the table.
+    CompileResult result = compile(options, [&](const Message &message) {
+      if (message.severity != Message::Remark)
+        printMessage(message);
+    });
+    if (result.code != Done)
+      return result.code;
+    rows.push_back({technique, std::move(*result.plan)});
+  }
+  std::cout << (given.json ? report::tableJson(options.model, rows) : report::tableText(rows));
+  return Done;
+}
+
+int runInspect(const std::string &path, bool json) {
+  rt::Expected<plan::Plan> plan = rt::readPlanFile(path);
+  if (!plan.ok()) {
+    printMessage({Message::Error, "", plan.status().message(), {}});
+    return plan.status().exitCode();
+  }
+  std::cout << (json ? report::inspectJson(*plan) : report::inspectText(*plan));
+  return Done;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  CLI::App app("AMC: compiles an ONNX model and its whole training step into a plan that amrun executes.\n"
+               "`amc SUBCOMMAND --help` lists the flags of each.",
+               "amc");
+  app.set_version_flag("--version", "amc " AMC_VERSION ", plan format " + std::to_string(rt::planFormatVersion));
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 done, 1 the input or the request is at fault, 2 wrong usage, 3 a limit of the machine.");
+
+  Given compiled, checked, tabled;
+  CLI::App *compileCommand = app.add_subcommand("compile", "compile a model's training step into a plan");
+  addTable(*compileCommand, compiled, Takes::Everything);
+  CLI::App *checkCommand = app.add_subcommand("check", "report every operation or gradient that AMC lacks for a model");
+  addTable(*checkCommand, checked, Takes::ModelOnly);
+  checkCommand->add_flag("--json", checked.json, "for programs");
+  CLI::App *tableCommand = app.add_subcommand("table", "planned peak memory and recomputation, technique by technique");
+  addTable(*tableCommand, tabled, Takes::ModelOnly);
+  tableCommand->add_flag("--json", tabled.json, "for programs");
+
+  std::string plan, checkpoint, output, model;
+  bool json = false;
+  CLI::App *inspectCommand = app.add_subcommand("inspect", "what a plan promises: memory at the peak, saved, recomputed");
+  inspectCommand->add_option("plan", plan, "plan file")->required();
+  inspectCommand->add_flag("--json", json, "for programs");
+  inspectCommand->allow_extras();
+  CLI::App *exportCommand = app.add_subcommand("export", "write trained weights back into the ONNX model");
+  exportCommand->add_option("plan", plan, "plan that the weights were trained with")->required();
+  exportCommand->add_option("--checkpoint", checkpoint, "checkpoint folder of amrun, or its weights file")
+      ->type_name("DIR|FILE.safetensors")->required();
+  exportCommand->add_option("-o,--output", output, "the trained model")->type_name("FILE.onnx")->required();
+  exportCommand->add_option("--model", model, "the original model, if it has moved since it was compiled")->type_name("FILE.onnx");
+  exportCommand->allow_extras();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    if (error.get_exit_code() == 0)
+      return app.exit(error); // --help, --version
+    for (CLI::App *command : app.get_subcommands())
+      if (std::string message = unexpected(*command); !message.empty())
+        return usage(message);
+    return usage(error.what() + std::string("; see amc --help"));
+  }
+  for (CLI::App *command : app.get_subcommands())
+    if (std::string message = unexpected(*command); !message.empty())
+      return usage(message);
+
+  if (*compileCommand)
+    return runCompile(compiled);
+  if (*checkCommand)
+    return runCheck(checked);
+  if (*tableCommand)
+    return runTable(tabled);
+  if (*inspectCommand)
+    return runInspect(plan, json);
+  return exportModel({plan, checkpoint, output, model});
+}
