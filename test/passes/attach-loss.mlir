@@ -1,0 +1,51 @@
+// RUN: amc-opt %s --split-input-file --attach-loss | FileCheck %s
+// RUN: amc-opt %s --split-input-file --attach-loss=loss=cross-entropy | FileCheck %s --check-prefix=CE
+
+// Tests that logits of rank 3 get causal-LM cross-entropy: the labels are shifted, never the logits, and the model's
+// output goes.
+// CHECK-LABEL: train.step @causal
+// CHECK-SAME: train.ignore_index = -100 : i64
+// CHECK-SAME: train.loss = "causal-lm"
+// CHECK: %[[LOGITS:.*]] = train.input {name = "x"
+// CHECK: %[[N:.*]] = train.input {name = "num_label_tokens", role = "loss_normalizer"} : tensor<f32>
+// CHECK: %[[LABELS:.*]] = train.input {name = "labels", role = "labels"} : tensor<2x4xi64>
+// CHECK: %[[SHIFTED:.*]] = train.shift_labels %[[LABELS]]
+// CHECK: %[[SUM:.*]], %{{.*}} = train.cross_entropy %[[LOGITS]], %[[SHIFTED]]
+// CHECK: %[[MEAN:.*]] = train.div %[[SUM]], %[[N]]
+// CHECK: train.output %[[MEAN]] {name = "loss", sum}
+// CHECK-NOT: train.output
+// CE-LABEL: train.step @causal
+// CE-SAME: train.loss = "cross-entropy"
+// CE-NOT: train.shift_labels
+train.step @causal {
+  %x = train.input {name = "x"} : tensor<2x4x8xf32>
+  train.output %x {name = "logits"} : tensor<2x4x8xf32>
+}
+
+// -----
+
+// Tests that logits of rank 2 get one label a row.
+// CHECK-LABEL: train.step @classify
+// CHECK-SAME: train.loss = "cross-entropy"
+// CHECK: train.input {name = "labels", role = "labels"} : tensor<2xi64>
+// CE-LABEL: train.step @classify
+train.step @classify {
+  %x = train.input {name = "x"} : tensor<2x8xf32>
+  train.output %x {name = "logits"} : tensor<2x8xf32>
+}
+
+// -----
+
+// Tests that the only float output of rank 2 or more is taken for the logits, whatever its name, and that what only
+// other outputs needed goes with them.
+// CHECK-LABEL: train.step @unnamed
+// CHECK-NOT: train.exp
+// CHECK: train.cross_entropy
+// CE-LABEL: train.step @unnamed
+train.step @unnamed {
+  %x = train.input {name = "x"} : tensor<2x8xf32>
+  %s = train.input {name = "s"} : tensor<8xf32>
+  %e = train.exp %s : (tensor<8xf32>) -> tensor<8xf32>
+  train.output %x {name = "y"} : tensor<2x8xf32>
+  train.output %e {name = "z"} : tensor<8xf32>
+}
