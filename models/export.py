@@ -2,8 +2,9 @@
 """Exports Hugging Face models with random weights for training from scratch. Environment: models/make-venv.
 
   export.py byte-llama models/byte-llama.onnx      the quickstart's model: 6.4 M parameters, one token a byte
-  export.py llama-110m DIR/model.onnx              for test/bench: 110 M parameters, weights beside the graph
-  export.py gpt2-110m DIR/model.onnx
+  export.py llama-100m DIR/model.onnx              for test/bench: 100 M parameters, weights beside the graph
+  export.py gpt2-124m DIR/model.onnx
+  export.py llama-layers-N DIR/model.onnx          N narrow layers, for compile time
 
 Batch and sequence stay symbolic (`amc compile --shape input_ids=8x256` binds them). byte-llama is written without its
 weights: `amrun --init seed:N` draws them, and the file stays small enough to commit.
@@ -16,25 +17,32 @@ import torch
 import transformers
 
 
-def llama(vocabulary, hidden, layers, heads, key_value_heads, intermediate, positions):
+def llama(vocabulary, hidden, layers, heads, key_value_heads, intermediate, positions, tied=False):
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(
         vocab_size=vocabulary, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
         num_key_value_heads=key_value_heads, intermediate_size=intermediate, max_position_embeddings=positions,
-        tie_word_embeddings=False, use_cache=False))
+        tie_word_embeddings=tied, use_cache=False))
 
 
 def gpt2():
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(
-        n_embd=768, n_layer=10, n_head=12, n_positions=1024, vocab_size=50257, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
-        use_cache=False))
+        resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, use_cache=False))
 
 
 MODELS = {
     # 256 bytes and one token that ends a document.
     "byte-llama": lambda: llama(257, 256, 8, 8, 4, 704, 1024),
-    "llama-110m": lambda: llama(32000, 768, 10, 12, 12, 2048, 1024),
-    "gpt2-110m": gpt2,
+    "llama-100m": lambda: llama(32000, 768, 12, 12, 4, 2048, 1024, tied=True),
+    "gpt2-124m": gpt2,
 }
+
+
+def build(name):
+    """The model called `name`, weights drawn from seed 0."""
+    torch.manual_seed(0)
+    if name.startswith("llama-layers-"):
+        return llama(512, 64, int(name.removeprefix("llama-layers-")), 4, 2, 160, 1024)
+    return MODELS[name]()
 
 
 class Logits(torch.nn.Module):
@@ -66,11 +74,12 @@ def export(model, path, weights):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=sorted(MODELS))
+    parser.add_argument("model", help=", ".join(sorted(MODELS)) + ", llama-layers-N")
     parser.add_argument("path")
     arguments = parser.parse_args()
-    torch.manual_seed(0)
-    model = MODELS[arguments.model]()
+    if arguments.model not in MODELS and not arguments.model.startswith("llama-layers-"):
+        parser.error(f"model is {arguments.model}, should be one of {', '.join(sorted(MODELS))}, llama-layers-N")
+    model = build(arguments.model)
     export(model, arguments.path, weights=arguments.model != "byte-llama")
     print(f"{arguments.path}: {sum(p.numel() for p in model.parameters()):,} parameters")
 
