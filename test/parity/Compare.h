@@ -1,0 +1,88 @@
+// Comparisons of the parity table. A comparison that involves a NaN never holds: bounds are asked as `value <= bound`.
+#ifndef AMC_TEST_PARITY_COMPARE_H
+#define AMC_TEST_PARITY_COMPARE_H
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace amc::parity {
+
+// The bounds, for fp32.
+inline constexpr double lossBound = 1e-5;         // relative, first loss
+inline constexpr double lossesBound = 1e-4;       // relative, each of the ten
+inline constexpr double gradientBound = 1e-4;     // of the tensor's largest element
+inline constexpr double weightBound = 1e-2;       // of the distance the weight has gone
+inline constexpr double vanishingGradient = 1e-7; // of the global norm: mathematically zero, numerically noise
+inline constexpr double vanishingBound = 1e-6;    // of the global norm: what is asked of such a tensor
+
+inline double norm(const std::vector<double> &a) {
+  double sum = 0;
+  for (double x : a)
+    sum += x * x;
+  return std::sqrt(sum);
+}
+
+// NaN if there is one.
+inline double maxAbs(const std::vector<double> &a) {
+  double largest = 0;
+  for (double x : a) {
+    if (std::isnan(x))
+      return x;
+    largest = std::fmax(largest, std::fabs(x));
+  }
+  return largest;
+}
+
+inline std::vector<double> minus(const std::vector<double> &a, const std::vector<double> &b) {
+  if (a.size() != b.size())
+    return {std::numeric_limits<double>::quiet_NaN()};
+  std::vector<double> difference(a.size());
+  for (size_t i = 0; i < a.size(); ++i)
+    difference[i] = a[i] - b[i];
+  return difference;
+}
+
+inline double relative(double ours, double theirs) {
+  double difference = std::fabs(ours - theirs);
+  return difference == 0 ? 0 : difference / std::fabs(theirs);
+}
+
+// A measured value as a share of its bound: it holds when `share <= 1`.
+struct Share {
+  double share = 0;
+  bool vanishing = false; // judged by vanishingBound
+};
+
+inline Share gradientShare(const std::vector<double> &ours, const std::vector<double> &theirs, double globalNorm) {
+  if (ours.size() != theirs.size())
+    return {std::numeric_limits<double>::quiet_NaN()};
+  if (norm(theirs) < vanishingGradient * globalNorm)
+    return {maxAbs(ours) / (vanishingBound * globalNorm), true};
+  double difference = maxAbs(minus(ours, theirs));
+  return {difference == 0 ? 0 : difference / (gradientBound * maxAbs(theirs))};
+}
+
+inline double weightShare(const std::vector<double> &ours, const std::vector<double> &theirs, const std::vector<double> &initial) {
+  double difference = norm(minus(ours, theirs));
+  return difference == 0 ? 0 : difference / (weightBound * norm(minus(theirs, initial)));
+}
+
+// Keeps the larger share and whose it is; NaN is larger than everything and stays.
+struct Worst {
+  double share = 0;
+  std::string name;
+  void add(double candidate, const std::string &whose) {
+    if (std::isnan(share) || !(candidate > share || std::isnan(candidate)))
+      return;
+    share = candidate;
+    name = whose;
+  }
+  bool holds() const { return share <= 1; }
+};
+
+} // namespace amc::parity
+
+#endif
