@@ -53,8 +53,9 @@ Expected<std::vector<std::string>> entriesOf(const std::string &directory) {
   return names;
 }
 
-// Renames a whole checkpoint to its place. A folder of that name is from an earlier run in the same directory: the two
-// change places, so that at no time there is neither, and the old one is removed.
+// Renames a whole checkpoint to its place. A folder of that name is from an earlier run in the same
+// directory: the two change places, so that at no time there is neither, and the old one is
+// removed.
 Status putInPlace(const std::string &partial, const std::string &folder) {
   std::error_code ignored;
   if (!std::filesystem::exists(folder, ignored))
@@ -170,7 +171,8 @@ Expected<RunState> stateFromJson(const std::string &text) {
   if (kind.is_string())
     known = scheduleFromName(kind.get_ref<const std::string &>());
   if (!known)
-    return inputError("is no state of a run: its schedule kind should be constant, linear or cosine");
+    return inputError(
+        "is no state of a run: its schedule kind should be constant, linear or cosine");
   state.schedule.kind = *known;
   if (!faults.empty())
     return inputError("is no state of a run: ", faults, " missing or no number");
@@ -225,7 +227,8 @@ Status Checkpoints::save(const Executor &executor, const RunState &state) {
   }
   if (failure.ok())
     return failure;
-  // What caused the failure is what to report, even if clearing up fails as well; open() clears again.
+  // What caused the failure is what to report, even if clearing up fails as well; open() clears
+  // again.
   if (Status cleared = removeTree(partial); !cleared.ok())
     return std::move(failure).withContext(text("checkpoint ", name, " (", cleared.message(), ")"));
   return std::move(failure).withContext(text("checkpoint ", name));
@@ -264,8 +267,8 @@ Status Checkpoints::removeOld() const {
       continue;
     --surplus;
     // Renamed first, so that a half-removed folder does not look like a checkpoint.
-    std::string aside =
-        directory + "/" + std::string(partialPrefix) + std::filesystem::path(folder).filename().string();
+    std::string aside = directory + "/" + std::string(partialPrefix) +
+                        std::filesystem::path(folder).filename().string();
     if (Status failure = renamePath(folder, aside); !failure.ok())
       return failure;
     if (Status failure = removeTree(aside); !failure.ok())

@@ -1,9 +1,10 @@
-// Checkpoints: DIR/epoch_E_step_S/ holds model.safetensors (weights by initializer name), optimizer.safetensors
-// (STATE.NAME, e.g. exp_avg.lm_head.weight) and state.json (where the run stands). DIR/LATEST is a symbolic link to
-// the newest one.
+// Checkpoints: DIR/epoch_E_step_S/ holds model.safetensors (weights by initializer name),
+// optimizer.safetensors (STATE.NAME, e.g. exp_avg.lm_head.weight) and state.json (where the run
+// stands). DIR/LATEST is a symbolic link to the newest one.
 //
-// A checkpoint is written under another name, flushed, renamed when whole, and only then does LATEST move; a run
-// that dies at any point, a full disk included, leaves the previous checkpoint as it was.
+// A checkpoint is written under another name, flushed, renamed when whole, and only then does
+// LATEST move; a run that dies at any point, a full disk included, leaves the previous checkpoint
+// as it was.
 #ifndef AMC_RUNTIME_TRAINER_CHECKPOINT_H
 #define AMC_RUNTIME_TRAINER_CHECKPOINT_H
 
@@ -22,7 +23,8 @@ struct RunState {
   uint64_t position = 0; // entries taken from the data, see Data.h
   uint64_t seed = 0;
   Schedule schedule;
-  uint64_t entriesPerEpoch = 0; // of the data; a resumed run's has to be the same for `position` to mean the same
+  uint64_t entriesPerEpoch =
+      0; // of the data; a resumed run's has to be the same for `position` to mean the same
 
   bool operator==(const RunState &) const = default;
 };
@@ -35,7 +37,8 @@ std::string checkpointName(const RunState &state);
 
 class Checkpoints {
 public:
-  // Creates the directory and clears what an interrupted save left. `keep`: newest checkpoints to keep, 0 for all.
+  // Creates the directory and clears what an interrupted save left. `keep`: newest checkpoints to
+  // keep, 0 for all.
   static Expected<Checkpoints> open(const std::string &directory, uint64_t keep);
 
   Status save(const Executor &executor, const RunState &state);
@@ -47,8 +50,7 @@ public:
   static Expected<RunState> load(Executor &executor, const std::string &folder);
 
 private:
-  Checkpoints(std::string directory, uint64_t keep)
-      : directory(std::move(directory)), keep(keep) {}
+  Checkpoints(std::string directory, uint64_t keep) : directory(std::move(directory)), keep(keep) {}
   Status write(const Executor &executor, const RunState &state, const std::string &folder) const;
   Status moveLatest(const std::string &name) const;
   Status removeOld() const;

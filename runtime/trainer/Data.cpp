@@ -55,7 +55,8 @@ uint64_t countLabels(const DataRequest &request, std::span<const std::vector<std
 
 namespace {
 
-// Entries held out of `total`: the share rounded, at least one if any is asked for, and one is always left to train.
+// Entries held out of `total`: the share rounded, at least one if any is asked for, and one is
+// always left to train.
 Expected<uint64_t> heldOutOf(uint64_t total, double share, std::string_view what) {
   if (share == 0)
     return uint64_t(0);
@@ -71,7 +72,8 @@ public:
     Expected<SafetensorsReader> reader = SafetensorsReader::open(request.path);
     if (!reader.ok())
       return reader.status();
-    auto source = std::unique_ptr<NamedBatches>(new NamedBatches(std::move(reader.value()), request));
+    auto source =
+        std::unique_ptr<NamedBatches>(new NamedBatches(std::move(reader.value()), request));
     if (Status failure = source->check(request.heldOut); !failure.ok())
       return std::move(failure).withContext(request.path);
     return std::unique_ptr<DataSource>(std::move(source));
@@ -105,7 +107,8 @@ private:
   NamedBatches(SafetensorsReader file, const DataRequest &request)
       : file(std::move(file)), inputs(request.inputs) {}
 
-  // Every input has to be there with the plan's shape behind the same number of entries; all faults in one message.
+  // Every input has to be there with the plan's shape behind the same number of entries; all faults
+  // in one message.
   Status check(double share) {
     std::string faults;
     uint64_t entries = 0;
@@ -147,7 +150,8 @@ private:
 
   SafetensorsReader file;
   std::vector<DataInput> inputs;
-  std::vector<const TensorInfo *> tensors; // of each input; points into `file`'s vector, which moves with it
+  std::vector<const TensorInfo *>
+      tensors; // of each input; points into `file`'s vector, which moves with it
 };
 
 } // namespace
@@ -158,8 +162,9 @@ Expected<std::unique_ptr<DataSource>> openData(const DataRequest &request) {
   bool batches = request.path.ends_with(".safetensors");
   bool binary = request.path.ends_with(".bin");
   if (batches && request.separator)
-    return inputError(request.path, ": named batches mark what the loss ignores in their labels, so "
-                                    "--document-separator does not apply");
+    return inputError(request.path,
+                      ": named batches mark what the loss ignores in their labels, so "
+                      "--document-separator does not apply");
   if (!binary && request.tokenDType)
     return inputError(request.path, ": --token-dtype is for token files (*.bin)");
   if (batches)

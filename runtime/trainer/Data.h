@@ -1,16 +1,20 @@
-// Where training data comes from. A source serves *entries*: the inputs of one micro-batch each, in an order that
-// depends on the seed and the epoch only. A position counts entries since the start of training: entry
-// position % entriesPerEpoch of epoch position / entriesPerEpoch. So one number is the whole state of a source.
+// Where training data comes from. A source serves *entries*: the inputs of one micro-batch each, in
+// an order that depends on the seed and the epoch only. A position counts entries since the start
+// of training: entry position % entriesPerEpoch of epoch position / entriesPerEpoch. So one number
+// is the whole state of a source.
 //
-// Token sources (bytes of a text, u16 or u32 files): the tokens are cut into rows of the plan's sequence length, the
-// rest of less than a row is left out; rows are shuffled by (seed, epoch); an entry is the next `batch` rows.
-// `input_ids` and `labels` are the row itself (labels unshifted). With a document separator, the label of the token
-// that follows a separator is ignored: nothing in the document before it predicts it. attention_mask is ones,
-// position_ids counts along the row, token_type_ids is zeros.
+// Token sources (bytes of a text, u16 or u32 files): the tokens are cut into rows of the plan's
+// sequence length, the rest of less than a row is left out; rows are shuffled by (seed, epoch); an
+// entry is the next `batch` rows. `input_ids` and `labels` are the row itself (labels unshifted).
+// With a document separator, the label of the token that follows a separator is ignored: nothing in
+// the document before it predicts it. attention_mask is ones, position_ids counts along the row,
+// token_type_ids is zeros.
 //
-// Named batches (safetensors): every model input and `labels`, stacked on axis 0 and used in that order.
+// Named batches (safetensors): every model input and `labels`, stacked on axis 0 and used in that
+// order.
 //
-// The held-out share lies at the end of the data (rows of a text, entries of a batch file) and is never trained on.
+// The held-out share lies at the end of the data (rows of a text, entries of a batch file) and is
+// never trained on.
 #ifndef AMC_RUNTIME_TRAINER_DATA_H
 #define AMC_RUNTIME_TRAINER_DATA_H
 
@@ -39,9 +43,9 @@ struct DataRequest {
   int64_t ignoreIndex = -100;
   std::string path;
   uint64_t seed = 0;
-  std::optional<DType> tokenDType;      // of .bin files: U16 (the default) or U32
-  std::optional<int64_t> separator;     // token that ends a document
-  double heldOut = 0;                   // share in [0, 1)
+  std::optional<DType> tokenDType;  // of .bin files: U16 (the default) or U32
+  std::optional<int64_t> separator; // token that ends a document
+  double heldOut = 0;               // share in [0, 1)
 };
 
 // What the request says about one plan.
@@ -76,12 +80,12 @@ protected:
 // Opens the source that the path's name stands for: *.safetensors, *.bin, anything else is text.
 Expected<std::unique_ptr<DataSource>> openData(const DataRequest &request);
 
-// Labelled tokens of one micro-batch, as the loss kind counts them: causal-lm labels[…, 1:], otherwise all, without
-// those that are ignore_index. 0 if there are no labels among the inputs.
+// Labelled tokens of one micro-batch, as the loss kind counts them: causal-lm labels[…, 1:],
+// otherwise all, without those that are ignore_index. 0 if there are no labels among the inputs.
 uint64_t countLabels(const DataRequest &request, std::span<const std::vector<std::byte>> buffers);
 
-// The i-th of `count` numbers in an order drawn from (seed, epoch): fills `order` with a permutation of
-// [0, count). Fisher and Yates with splitmix64, so it is the same on every machine.
+// The i-th of `count` numbers in an order drawn from (seed, epoch): fills `order` with a
+// permutation of [0, count). Fisher and Yates with splitmix64, so it is the same on every machine.
 void shuffledOrder(uint64_t seed, uint64_t epoch, std::span<uint64_t> order);
 
 } // namespace amc::rt

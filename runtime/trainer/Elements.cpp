@@ -23,8 +23,8 @@ struct Boolean {
 };
 
 template <typename T>
-constexpr bool isFloatType = std::is_floating_point_v<T> || std::is_same_v<T, BFloat16> ||
-                             std::is_same_v<T, Float16>;
+constexpr bool isFloatType =
+    std::is_floating_point_v<T> || std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>;
 
 float toFloat(BFloat16 value) { return std::bit_cast<float>(uint32_t(value.bits) << 16); }
 

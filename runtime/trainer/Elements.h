@@ -1,8 +1,9 @@
-// Elements of tensors: shapes as text, conversion between types. Names and widths are in runtime/plan/DTypes.h.
+// Elements of tensors: shapes as text, conversion between types. Names and widths are in
+// runtime/plan/DTypes.h.
 //
-// Conversion keeps the value or says where it could not: an integer or boolean goes to any type that holds it
-// exactly; a float goes to any float type, rounded to nearest even; a float never becomes an integer. bf16 and f16
-// are storage types here, read and written through f32.
+// Conversion keeps the value or says where it could not: an integer or boolean goes to any type
+// that holds it exactly; a float goes to any float type, rounded to nearest even; a float never
+// becomes an integer. bf16 and f16 are storage types here, read and written through f32.
 #ifndef AMC_RUNTIME_TRAINER_ELEMENTS_H
 #define AMC_RUNTIME_TRAINER_ELEMENTS_H
 
@@ -26,11 +27,12 @@ std::string shapeText(std::span<const uint64_t> shape);
 // Product of the dimensions; nothing if it does not fit in 64 bits. Empty shape: 1.
 std::optional<uint64_t> elementCount(std::span<const uint64_t> shape);
 
-// True if some value of `from` can become a `to`: everything but float to integer and float to boolean.
+// True if some value of `from` can become a `to`: everything but float to integer and float to
+// boolean.
 bool convertible(DType from, DType to);
 
-// Converts `count` elements. Returns `count`, or the index of the first one whose value `to` cannot hold. Needs
-// convertible(from, to). Any alignment.
+// Converts `count` elements. Returns `count`, or the index of the first one whose value `to` cannot
+// hold. Needs convertible(from, to). Any alignment.
 uint64_t convertElements(DType from, const std::byte *source, DType to, std::byte *target,
                          uint64_t count);
 

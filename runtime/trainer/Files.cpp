@@ -1,4 +1,5 @@
-// See Files.h. POSIX calls, so that every failure has its errno and a full disk is told from a wrong path.
+// See Files.h. POSIX calls, so that every failure has its errno and a full disk is told from a
+// wrong path.
 #include "runtime/trainer/Files.h"
 
 #include <cerrno>
@@ -26,7 +27,8 @@ Status systemError(int error, std::string_view path, std::string_view what) {
   }
 }
 
-//===--- InputFile ---------------------------------------------------------------------------------------------===//
+//===--- InputFile
+//---------------------------------------------------------------------------------------------===//
 
 Expected<InputFile> InputFile::open(const std::string &path) {
   // Without O_NONBLOCK, opening a pipe would wait for a writer before fstat could refuse it.
@@ -64,8 +66,8 @@ InputFile::~InputFile() {
 
 Status InputFile::readAt(uint64_t offset, std::span<std::byte> target) const {
   if (!rangeFits(offset, target.size(), bytes))
-    return inputError(name, ": ", target.size(), " bytes at offset ", offset,
-                      " exceed the file's ", bytes, " bytes");
+    return inputError(name, ": ", target.size(), " bytes at offset ", offset, " exceed the file's ",
+                      bytes, " bytes");
   uint64_t done = 0;
   while (done < target.size()) {
     ssize_t count = ::pread(descriptor, target.data() + done, target.size() - done,
@@ -81,7 +83,8 @@ Status InputFile::readAt(uint64_t offset, std::span<std::byte> target) const {
   return {};
 }
 
-//===--- OutputFile --------------------------------------------------------------------------------------------===//
+//===--- OutputFile
+//--------------------------------------------------------------------------------------------===//
 
 Expected<OutputFile> OutputFile::create(const std::string &path) {
   std::error_code ignored;
@@ -134,7 +137,8 @@ Status OutputFile::commit() {
   return systemError(error, name, "cannot be written");
 }
 
-//===--- whole files and directories ---------------------------------------------------------------------------===//
+//===--- whole files and directories
+//---------------------------------------------------------------------------===//
 
 Status writeWholeFile(const std::string &path, std::string_view text) {
   Expected<OutputFile> file = OutputFile::create(path);
@@ -176,7 +180,8 @@ Status syncDirectory(const std::string &path) {
   int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0)
     return systemError(errno, path, "cannot be opened");
-  // File systems that cannot flush a directory say EINVAL; their renames are as durable as they get.
+  // File systems that cannot flush a directory say EINVAL; their renames are as durable as they
+  // get.
   bool failed = ::fsync(descriptor) != 0 && errno != EINVAL;
   int error = errno;
   ::close(descriptor);
@@ -191,7 +196,7 @@ Status removeTree(const std::string &path) {
 
 Status renamePath(const std::string &from, const std::string &to) {
   return ::rename(from.c_str(), to.c_str()) == 0 ? Status()
-                                                  : systemError(errno, to, "cannot be renamed to");
+                                                 : systemError(errno, to, "cannot be renamed to");
 }
 
 std::string parentDirectory(const std::string &path) {

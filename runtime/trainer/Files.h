@@ -1,5 +1,5 @@
-// Files as the trainer reads and writes them: bounded reads at an offset, output that appears under its name only
-// when it is whole and on the disk.
+// Files as the trainer reads and writes them: bounded reads at an offset, output that appears under
+// its name only when it is whole and on the disk.
 #ifndef AMC_RUNTIME_TRAINER_FILES_H
 #define AMC_RUNTIME_TRAINER_FILES_H
 
@@ -13,8 +13,9 @@
 
 namespace amc::rt {
 
-// What a failed system call means: a full disk, exhausted memory or too many files are limits of the machine
-// (ErrorKind::Limit), everything else is the request's fault. "PATH: WHAT: No space left on device".
+// What a failed system call means: a full disk, exhausted memory or too many files are limits of
+// the machine (ErrorKind::Limit), everything else is the request's fault. "PATH: WHAT: No space
+// left on device".
 Status systemError(int error, std::string_view path, std::string_view what);
 
 // True if [offset, offset + length) lies within `size` bytes. Cannot overflow.
@@ -43,8 +44,8 @@ private:
   uint64_t bytes = 0;
 };
 
-// A file in the making, beside its target. Nothing exists under `path` until `commit` has flushed it to the disk
-// and renamed it; without a commit it is removed.
+// A file in the making, beside its target. Nothing exists under `path` until `commit` has flushed
+// it to the disk and renamed it; without a commit it is removed.
 class OutputFile {
 public:
   static Expected<OutputFile> create(const std::string &path);

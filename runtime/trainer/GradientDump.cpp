@@ -33,8 +33,8 @@ Expected<std::unique_ptr<GradientDump>> GradientDump::create(const Executor &exe
 
 Status GradientDump::afterInstruction(uint64_t instruction) {
   for (; next < due.size() && due[next].first == instruction; ++next)
-    if (Status failure = saveTensor(executor, due[next].second,
-                                    executor.gradient(due[next].second), "grad.", writer);
+    if (Status failure = saveTensor(executor, due[next].second, executor.gradient(due[next].second),
+                                    "grad.", writer);
         !failure.ok())
       return failure;
   return {};

@@ -1,7 +1,8 @@
 // --dump-gradients: the first step's `loss` and `grad.NAME`, before clipping, as safetensors.
 //
-// A gradient is copied to the file the moment it is final (Parameter.gradient_ready in the last micro-batch), because
-// its bytes may serve another tensor soon after. Tied names each get the whole gradient, laid out as they are.
+// A gradient is copied to the file the moment it is final (Parameter.gradient_ready in the last
+// micro-batch), because its bytes may serve another tensor soon after. Tied names each get the
+// whole gradient, laid out as they are.
 #ifndef AMC_RUNTIME_TRAINER_GRADIENTDUMP_H
 #define AMC_RUNTIME_TRAINER_GRADIENTDUMP_H
 

@@ -20,12 +20,13 @@ struct StepRecord {
   uint64_t labelTokens = 0; // labelled tokens over all ranks and micro-batches
 };
 
-// `step 10 | epoch 0 | loss 5.1234 | grad_norm 1.2345 | lr 1.00e-05 | mem 7.30 GiB | tps 5123.45(640.43/rank) |
-// num_label_tokens 16384`, on one line.
+// `step 10 | epoch 0 | loss 5.1234 | grad_norm 1.2345 | lr 1.00e-05 | mem 7.30 GiB | tps
+// 5123.45(640.43/rank) | num_label_tokens 16384`, on one line.
 std::string logLine(const StepRecord &record);
 
-// One object, keys in the order step, epoch, loss, grad_norm, lr, mem, tps, num_label_tokens. Numbers are written
-// so that they read back to the same double; a value that JSON has no number for is null.
+// One object, keys in the order step, epoch, loss, grad_norm, lr, mem, tps, num_label_tokens.
+// Numbers are written so that they read back to the same double; a value that JSON has no number
+// for is null.
 std::string logJson(const StepRecord &record);
 
 // "7.30 GiB".

@@ -1,5 +1,5 @@
-// Counter-based random numbers: the n-th of a stream is a function of (seed, stream, n), so nothing has to be kept
-// or replayed. splitmix64's finaliser (Steele, Lea and Flood, 2014).
+// Counter-based random numbers: the n-th of a stream is a function of (seed, stream, n), so nothing
+// has to be kept or replayed. splitmix64's finaliser (Steele, Lea and Flood, 2014).
 #ifndef AMC_RUNTIME_TRAINER_RANDOM_H
 #define AMC_RUNTIME_TRAINER_RANDOM_H
 
@@ -37,8 +37,8 @@ constexpr double unitInterval(uint64_t bits) {
 // Standard normal, by Box and Muller.
 inline double randomNormal(uint64_t seed, uint64_t stream, uint64_t counter) {
   double radius = std::sqrt(-2.0 * std::log(unitInterval(randomBits(seed, stream, 2 * counter))));
-  return radius * std::cos(2.0 * std::numbers::pi *
-                           unitInterval(randomBits(seed, stream, 2 * counter + 1)));
+  return radius *
+         std::cos(2.0 * std::numbers::pi * unitInterval(randomBits(seed, stream, 2 * counter + 1)));
 }
 
 } // namespace amc::rt

@@ -8,7 +8,8 @@
 #include <numeric>
 #include <set>
 
-static_assert(std::endian::native == std::endian::little, "safetensors and plans are little-endian");
+static_assert(std::endian::native == std::endian::little,
+              "safetensors and plans are little-endian");
 
 namespace amc::rt {
 namespace {
@@ -22,11 +23,11 @@ struct FormatType {
   std::string_view name;
   DType dtype;
 };
-constexpr FormatType formatTypes[] = {
-    {"F32", plan::F32}, {"BF16", plan::BF16}, {"F16", plan::F16}, {"F64", plan::F64},
-    {"I64", plan::I64}, {"I32", plan::I32},   {"I16", plan::I16}, {"I8", plan::I8},
-    {"U8", plan::U8},   {"U16", plan::U16},   {"U32", plan::U32}, {"U64", plan::U64},
-    {"BOOL", plan::BOOL}};
+constexpr FormatType formatTypes[] = {{"F32", plan::F32},  {"BF16", plan::BF16}, {"F16", plan::F16},
+                                      {"F64", plan::F64},  {"I64", plan::I64},   {"I32", plan::I32},
+                                      {"I16", plan::I16},  {"I8", plan::I8},     {"U8", plan::U8},
+                                      {"U16", plan::U16},  {"U32", plan::U32},   {"U64", plan::U64},
+                                      {"BOOL", plan::BOOL}};
 
 DType fromFormat(std::string_view name) {
   for (const FormatType &type : formatTypes)
@@ -42,8 +43,8 @@ std::string_view toFormat(DType dtype) {
   return {};
 }
 
-// Parses JSON without exceptions; nothing if it is none, or if an object of the first two levels repeats a key
-// (the library would keep the last one without a word).
+// Parses JSON without exceptions; nothing if it is none, or if an object of the first two levels
+// repeats a key (the library would keep the last one without a word).
 std::optional<Json> parseDistinct(const std::string &text) {
   std::set<std::string> seen[2];
   bool repeated = false;
@@ -95,8 +96,8 @@ Expected<TensorInfo> parseEntry(const std::string &name, const Json &value, uint
   if (info.dtype != plan::DTYPE_UNSPECIFIED &&
       (__builtin_mul_overflow(info.elements, dtypeBytes(info.dtype), &expected) ||
        expected != info.bytes))
-    return inputError("tensor '", name, "': ", shapeText(info.shape), " of ",
-                      dtypeName(info.dtype), " is not ", info.bytes, " bytes");
+    return inputError("tensor '", name, "': ", shapeText(info.shape), " of ", dtypeName(info.dtype),
+                      " is not ", info.bytes, " bytes");
   return info;
 }
 
@@ -144,7 +145,8 @@ Status SafetensorsReader::parseHeader() {
       return info.status();
     entries.push_back(std::move(info.value()));
   }
-  // In order of their bytes the tensors have to follow each other without gap or overlap, to the file's end.
+  // In order of their bytes the tensors have to follow each other without gap or overlap, to the
+  // file's end.
   std::sort(entries.begin(), entries.end(), [](const TensorInfo &a, const TensorInfo &b) {
     return std::tie(a.offset, a.bytes, a.name) < std::tie(b.offset, b.bytes, b.name);
   });
@@ -190,8 +192,8 @@ Status SafetensorsReader::read(const TensorInfo &tensor, uint64_t first, uint64_
                                      std::span(buffer.data(), batch * width));
         !failure.ok())
       return failure;
-    uint64_t good = convertElements(tensor.dtype, buffer.data(), to,
-                                    target + done * dtypeBytes(to), batch);
+    uint64_t good =
+        convertElements(tensor.dtype, buffer.data(), to, target + done * dtypeBytes(to), batch);
     if (good != batch)
       return inputError(path(), ": element ", first + done + good, " of tensor '", tensor.name,
                         "' is ", text(elementAsDouble(tensor.dtype, buffer.data(), good)),
@@ -226,9 +228,8 @@ SafetensorsWriter::create(const std::string &path, std::vector<Spec> specs,
                         shapeText(spec.shape), " cannot be stored");
     if (!writer.slots.emplace(spec.name, Slot{offset, bytes, 0}).second)
       return inputError(path, ": tensor '", spec.name, "' would be there twice");
-    header[spec.name] = {{"dtype", toFormat(spec.dtype)},
-                         {"shape", spec.shape},
-                         {"data_offsets", {offset, end}}};
+    header[spec.name] = {
+        {"dtype", toFormat(spec.dtype)}, {"shape", spec.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   // Names come from model files: bytes that are no UTF-8 are replaced rather than thrown at.

@@ -1,10 +1,11 @@
-// Reads and writes safetensors files: u64 header length, JSON header, data. The reader keeps the header and an open
-// file; tensor bytes are read when asked for, into memory of the caller's. It trusts nothing: header size, JSON,
-// shapes, offsets, gaps and overlaps are checked before a tensor is handed out.
+// Reads and writes safetensors files: u64 header length, JSON header, data. The reader keeps the
+// header and an open file; tensor bytes are read when asked for, into memory of the caller's. It
+// trusts nothing: header size, JSON, shapes, offsets, gaps and overlaps are checked before a tensor
+// is handed out.
 //
-// The writer lays tensors out by descending element width, then by name, as the format's own library does; the
-// bytes of a file depend on names, types, shapes, values and metadata only. Tensors may be written in any order and
-// in pieces.
+// The writer lays tensors out by descending element width, then by name, as the format's own
+// library does; the bytes of a file depend on names, types, shapes, values and metadata only.
+// Tensors may be written in any order and in pieces.
 #ifndef AMC_RUNTIME_TRAINER_SAFETENSORS_H
 #define AMC_RUNTIME_TRAINER_SAFETENSORS_H
 
@@ -19,7 +20,8 @@ namespace amc::rt {
 
 struct TensorInfo {
   std::string name;
-  DType dtype = plan::DTYPE_UNSPECIFIED; // unspecified: a type of the format that AMC has not (f8 …)
+  DType dtype =
+      plan::DTYPE_UNSPECIFIED; // unspecified: a type of the format that AMC has not (f8 …)
   Shape shape;
   uint64_t elements = 0;
   uint64_t offset = 0; // in the file
@@ -35,8 +37,9 @@ public:
   const std::vector<TensorInfo> &tensors() const { return entries; } // by name
   const TensorInfo *find(std::string_view name) const;
 
-  // Reads elements [first, first + count) of a tensor, converted to `to`. Integers that `to` cannot hold, types that
-  // do not convert and ranges outside the tensor are errors. Without conversion the bytes go straight to `target`.
+  // Reads elements [first, first + count) of a tensor, converted to `to`. Integers that `to` cannot
+  // hold, types that do not convert and ranges outside the tensor are errors. Without conversion
+  // the bytes go straight to `target`.
   Status read(const TensorInfo &tensor, uint64_t first, uint64_t count, DType to,
               std::byte *target) const;
 

@@ -1,4 +1,5 @@
-// See Schedule.h. All arithmetic is in double, in the order written, so that a resumed run computes the same bits.
+// See Schedule.h. All arithmetic is in double, in the order written, so that a resumed run computes
+// the same bits.
 #include "runtime/trainer/Schedule.h"
 
 #include <cmath>
@@ -35,8 +36,9 @@ double Schedule::at(uint64_t step) const {
   // step > warmupSteps and step <= horizon, so the divisor is at least 1.
   double progress =
       static_cast<double>(step - 1 - warmupSteps) / static_cast<double>(horizon - warmupSteps);
-  double factor = kind == ScheduleKind::Linear ? 1.0 - progress
-                                               : 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
+  double factor = kind == ScheduleKind::Linear
+                      ? 1.0 - progress
+                      : 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
   return minRate + (rate - minRate) * factor;
 }
 

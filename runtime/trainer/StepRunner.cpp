@@ -50,7 +50,8 @@ Status StepRunner::bind() {
       return inputError("the plan's input '", input.name(), "' has no role");
     }
     if (*scalar || executor.input(i).elements != 1)
-      return inputError("the plan's input '", input.name(), "' should be the only scalar of its role");
+      return inputError("the plan's input '", input.name(),
+                        "' should be the only scalar of its role");
     *scalar = static_cast<size_t>(i);
   }
   std::optional<size_t> loss;
@@ -61,7 +62,8 @@ Status StepRunner::bind() {
       at.gradNorm = static_cast<size_t>(i);
   }
   if (!loss || executor.output(*loss).elements != 1)
-    return inputError("the plan has no loss to train on or to evaluate; amc compile --loss attaches one");
+    return inputError(
+        "the plan has no loss to train on or to evaluate; amc compile --loss attaches one");
   at.loss = *loss;
   if (at.gradNorm && executor.output(*at.gradNorm).elements != 1)
     return inputError("the plan's grad_norm should be a scalar");
@@ -171,8 +173,8 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
       return nonFinite(text("step ", step, ": the loss"), loss);
     if (stopped)
       return nonFinite(text("step ", step, ": the gradient norm"), badNorm);
-    result.loss += lossOutput.sum_over_micro_batches() ? loss
-                                                       : loss / static_cast<double>(staged.size());
+    result.loss +=
+        lossOutput.sum_over_micro_batches() ? loss : loss / static_cast<double>(staged.size());
   }
   Status ran = executor.runUpdate();
   observing = false;
@@ -235,15 +237,16 @@ Status StepRunner::nonFinite(std::string_view what, double value) {
   for (int i = 0; i < executor.plan().parameters_size(); ++i) {
     Tensor gradient = executor.gradient(static_cast<size_t>(i));
     for (uint64_t element = 0; gradient.data && element < gradient.elements; ++element) {
-      double number = elementAsDouble(gradient.dtype,
-                                      static_cast<const std::byte *>(gradient.data), element);
+      double number =
+          elementAsDouble(gradient.dtype, static_cast<const std::byte *>(gradient.data), element);
       if (!std::isfinite(number))
         return inputError(context, "; first tensor at fault: ",
                           fmt::format("gradient of '{}', element {}: {}",
                                       executor.plan().parameters(i).name(), element, number));
     }
   }
-  return inputError(context, "; every tensor of the last micro-batch is finite, so the sum overflowed");
+  return inputError(context,
+                    "; every tensor of the last micro-batch is finite, so the sum overflowed");
 }
 
 } // namespace amc::rt

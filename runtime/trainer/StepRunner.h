@@ -1,9 +1,11 @@
-// One training step, or one evaluation, on an executor: stages the data, feeds every input by its role, runs the
-// micro-batches and the update, reads loss and gradient norm back. Whatever a step needs is allocated by `create`.
+// One training step, or one evaluation, on an executor: stages the data, feeds every input by its
+// role, runs the micro-batches and the update, reads loss and gradient norm back. Whatever a step
+// needs is allocated by `create`.
 //
-// A step stages all of its micro-batches first, because the number of labelled tokens over all of them normalises the
-// loss of each. A loss that is not finite stops the step before the update, a gradient norm that is not finite stops
-// the update before it changes a weight; either error names the first tensor that went wrong.
+// A step stages all of its micro-batches first, because the number of labelled tokens over all of
+// them normalises the loss of each. A loss that is not finite stops the step before the update, a
+// gradient norm that is not finite stops the update before it changes a weight; either error names
+// the first tensor that went wrong.
 #ifndef AMC_RUNTIME_TRAINER_STEPRUNNER_H
 #define AMC_RUNTIME_TRAINER_STEPRUNNER_H
 
@@ -23,7 +25,8 @@ struct StepResult {
   uint64_t labelTokens = 0;
 };
 
-// Loss per labelled token (per micro-batch, if the plan does not say how many tokens a loss stands for).
+// Loss per labelled token (per micro-batch, if the plan does not say how many tokens a loss stands
+// for).
 struct EvalResult {
   double loss = 0;
   uint64_t labelTokens = 0;
@@ -32,13 +35,14 @@ struct EvalResult {
 
 class StepRunner {
 public:
-  // `executor` outlives the runner and keeps its address. `request` is requestFor(executor.plan()) with what the
-  // user said about the data.
+  // `executor` outlives the runner and keeps its address. `request` is requestFor(executor.plan())
+  // with what the user said about the data.
   static Expected<std::unique_ptr<StepRunner>> create(Executor &executor, DataRequest request);
   ~StepRunner();
 
   uint64_t accumulation() const { return staged.size(); }
-  // Tokens of a step: elements of input_ids over all micro-batches (of the labels, if there is no such input).
+  // Tokens of a step: elements of input_ids over all micro-batches (of the labels, if there is no
+  // such input).
   uint64_t tokensPerStep() const;
   // Bytes of the staging buffers.
   uint64_t stagingBytes() const;
@@ -51,7 +55,8 @@ public:
   // Called after every instruction of the last micro-batch and of the update, until set to nothing.
   void setObserver(Executor::Hook observer);
 
-  // Runs the forward pass over entries [0, entries) of the held-out share, or of an epoch in the data's order.
+  // Runs the forward pass over entries [0, entries) of the held-out share, or of an epoch in the
+  // data's order.
   Expected<EvalResult> evaluate(DataSource &source, bool heldOut, uint64_t entries, uint64_t seed,
                                 const std::function<void(uint64_t entry)> &progress = {});
 

@@ -1,5 +1,5 @@
-// See TokenData.h. The file stays on the disk: a row is read when it is due, the one token before it too, because a
-// separator there decides whether the row's first label counts.
+// See TokenData.h. The file stays on the disk: a row is read when it is due, the one token before
+// it too, because a separator there decides whether the row's first label counts.
 #include "runtime/trainer/TokenData.h"
 
 #include <algorithm>
@@ -94,8 +94,9 @@ private:
     if (request.loss == plan::LOSS_CROSS_ENTROPY)
       fault("the plan's loss is cross-entropy, whose labels text and token data do not have");
     if (!faults.empty())
-      return inputError(request.path, ": ", faults,
-                        "; named batches (--data FILE.safetensors) hold every input and its labels");
+      return inputError(
+          request.path, ": ", faults,
+          "; named batches (--data FILE.safetensors) hold every input and its labels");
     rowLength = ids->shape.back();
     batch = ids->elements() / rowLength;
     return {};
@@ -104,8 +105,8 @@ private:
   Status cut() {
     uint64_t width = dtypeBytes(stored);
     if (file.size() % width != 0)
-      return inputError("its ", file.size(), " bytes should be a multiple of ", width, ", the size of a ",
-                        dtypeName(stored), " token (--token-dtype)");
+      return inputError("its ", file.size(), " bytes should be a multiple of ", width,
+                        ", the size of a ", dtypeName(stored), " token (--token-dtype)");
     tokens = file.size() / width;
     uint64_t rows = tokens / rowLength;
     if (request.heldOut > 0) {
@@ -114,8 +115,8 @@ private:
     }
     if (rows < batch + heldRows)
       return inputError("it is too short: it has ", tokens, " tokens, and ",
-                        heldRows ? "one micro-batch to train and one to evaluate need " :
-                                   "one micro-batch needs ",
+                        heldRows ? "one micro-batch to train and one to evaluate need "
+                                 : "one micro-batch needs ",
                         (batch + heldRows), " rows of ", rowLength);
     trainedRows = rows - heldRows;
     trained = trainedRows / batch;
@@ -137,8 +138,8 @@ private:
       row[i] = elementAsInt(stored, bytes.data(), i);
     const int64_t *ids = row.data() + before;
     for (size_t input = 0; input < fills.size(); ++input)
-      if (Status failure = fill(request.inputs[input], fills[input], ids, before != 0, at,
-                                buffers[input]);
+      if (Status failure =
+              fill(request.inputs[input], fills[input], ids, before != 0, at, buffers[input]);
           !failure.ok())
         return failure;
     return {};
@@ -147,9 +148,10 @@ private:
   Status fill(const DataInput &input, Fill kind, const int64_t *ids, bool hasBefore, uint64_t at,
               std::vector<std::byte> &buffer) const {
     uint64_t elements = input.elements();
-    bool perRow = elements == batch * rowLength && !input.shape.empty() &&
-                  input.shape.back() == rowLength;
-    // What does not depend on the tokens may have any shape; it is written once, with the first row.
+    bool perRow =
+        elements == batch * rowLength && !input.shape.empty() && input.shape.back() == rowLength;
+    // What does not depend on the tokens may have any shape; it is written once, with the first
+    // row.
     if (!perRow && at != 0)
       return {};
     uint64_t first = perRow ? at * rowLength : 0;

@@ -43,7 +43,8 @@ bool leavesFolder(const std::string &path) {
   return false;
 }
 
-// Loads what the plan embeds or points to. One open file at a time: weights of a model are in few files, in order.
+// Loads what the plan embeds or points to. One open file at a time: weights of a model are in few
+// files, in order.
 class PlanSource {
 public:
   PlanSource(std::string directory) : directory(std::move(directory)) {}
@@ -92,9 +93,9 @@ private:
                         uint64_t count) {
     uint64_t good = convertElements(stored, source, tensor.dtype,
                                     bytesOf(tensor) + first * dtypeBytes(tensor.dtype), count);
-    return good == count ? Status()
-                         : inputError("element ", first + good, " does not fit ",
-                                      dtypeName(tensor.dtype));
+    return good == count
+               ? Status()
+               : inputError("element ", first + good, " does not fit ", dtypeName(tensor.dtype));
   }
 
   Status openFile(const std::string &path) {
@@ -132,7 +133,8 @@ void draw(const plan::Parameter &parameter, const Tensor &tensor, uint64_t seed)
     store(tensor, i, value);
 }
 
-// Reads parameter `index` from `file` under its own name or one it is tied to. False: there is none of them.
+// Reads parameter `index` from `file` under its own name or one it is tied to. False: there is none
+// of them.
 Expected<bool> readFrom(const SafetensorsReader &file, const plan::Parameter &parameter,
                         const Tensor &tensor) {
   Shape shape = shapeOf(parameter.view());
@@ -177,7 +179,8 @@ Expected<InitialWeights> parseInitialWeights(const std::string &value) {
     const char *end = value.data() + value.size();
     auto [at, error] = std::from_chars(value.data() + 5, end, initial.seed);
     if (error != std::errc() || at != end)
-      return Status(ErrorKind::Usage, text("--init: '", value, "' should be seed:N with a number N"));
+      return Status(ErrorKind::Usage,
+                    text("--init: '", value, "' should be seed:N with a number N"));
     return initial;
   }
   if (!value.ends_with(".safetensors"))
@@ -213,9 +216,10 @@ Status loadWeights(Executor &executor, const InitialWeights &initial,
       std::string context = text("weight '", parameter.name(), "'");
       if (failure.kind() == ErrorKind::Limit)
         return std::move(failure).withContext(context);
-      return inputError(context, ": ", failure.message(),
-                        "; --model-dir says where the model's files are, --init FILE.safetensors or "
-                        "--init seed:N gives other weights");
+      return inputError(
+          context, ": ", failure.message(),
+          "; --model-dir says where the model's files are, --init FILE.safetensors or "
+          "--init seed:N gives other weights");
     }
   }
   if (!absent.empty())
@@ -240,8 +244,8 @@ Status readWeights(Executor &executor, const SafetensorsReader &file) {
       missing.push_back(parameter.name());
   }
   if (!missing.empty())
-    return inputError(file.path(), ": ", missing.size(), " weight", missing.size() == 1 ? " is" : "s are",
-                      " missing: ", listOf(missing));
+    return inputError(file.path(), ": ", missing.size(), " weight",
+                      missing.size() == 1 ? " is" : "s are", " missing: ", listOf(missing));
   return {};
 }
 
@@ -280,8 +284,8 @@ Status saveTensor(const Executor &executor, size_t index, const Tensor &tensor,
     for (uint64_t done = 0; done < tensor.elements; done += atOnce) {
       uint64_t count = std::min(atOnce, tensor.elements - done);
       for (uint64_t i = 0; i < count; ++i)
-        std::memcpy(buffer.data() + i * width,
-                    whole.data() + layout.weightIndex(done + i) * width, width);
+        std::memcpy(buffer.data() + i * width, whole.data() + layout.weightIndex(done + i) * width,
+                    width);
       if (Status failure =
               writer.write(name, done * width, std::span(buffer.data(), count * width));
           !failure.ok())

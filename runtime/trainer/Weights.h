@@ -1,8 +1,9 @@
 // Weights between files and the arena, in the names and layouts of the ONNX file's initializers.
 //
-// Nothing is held in memory twice: bytes go from the file to the arena, or from the arena to the file, through a
-// buffer of a mebibyte where type or layout differ. A tied name is stored as transpose(weight, permutation), numpy's
-// convention: stored.shape[i] = weight.shape[permutation[i]].
+// Nothing is held in memory twice: bytes go from the file to the arena, or from the arena to the
+// file, through a buffer of a mebibyte where type or layout differ. A tied name is stored as
+// transpose(weight, permutation), numpy's convention: stored.shape[i] =
+// weight.shape[permutation[i]].
 #ifndef AMC_RUNTIME_TRAINER_WEIGHTS_H
 #define AMC_RUNTIME_TRAINER_WEIGHTS_H
 
@@ -16,10 +17,12 @@ namespace amc::rt {
 
 // Where the first weights come from.
 //   Plan   the bytes that the plan embeds or points to
-//   File   a safetensors file that has every weight under its initializer name, or under one it is tied to
-//   Seed   drawn: rank 2 and above normal(0, 0.02); lower ranks ones if the name ends in "weight" (norms), zeros
-//          otherwise (biases). Replaces every trained weight; frozen ones keep the plan's bytes and are drawn only
-//          if those are absent. The n-th element of a weight depends on the seed, its name and n only.
+//   File   a safetensors file that has every weight under its initializer name, or under one it is
+//   tied to Seed   drawn: rank 2 and above normal(0, 0.02); lower ranks ones if the name ends in
+//   "weight" (norms), zeros
+//          otherwise (biases). Replaces every trained weight; frozen ones keep the plan's bytes and
+//          are drawn only if those are absent. The n-th element of a weight depends on the seed,
+//          its name and n only.
 struct InitialWeights {
   enum class From { Plan, File, Seed } from = From::Plan;
   std::string path;
@@ -29,19 +32,21 @@ struct InitialWeights {
 // "FILE.safetensors" or "seed:N".
 Expected<InitialWeights> parseInitialWeights(const std::string &value);
 
-// Fills every parameter. Paths in the plan are relative to `modelDirectory`. All weights that cannot be had are named
-// in one error. `notes` receives lines for people.
+// Fills every parameter. Paths in the plan are relative to `modelDirectory`. All weights that
+// cannot be had are named in one error. `notes` receives lines for people.
 Status loadWeights(Executor &executor, const InitialWeights &initial,
                    const std::string &modelDirectory, std::vector<std::string> &notes);
 
 // Reads every parameter of the plan from `file`; the shapes have to agree.
 Status readWeights(Executor &executor, const SafetensorsReader &file);
 
-// The tensors that saveTensor writes for parameter `index`: its own name and the tied ones, each with `prefix`.
+// The tensors that saveTensor writes for parameter `index`: its own name and the tied ones, each
+// with `prefix`.
 void appendSpecs(const Executor &executor, size_t index, std::string_view prefix,
                  std::vector<SafetensorsWriter::Spec> &specs);
 
-// Writes `tensor`, shaped like parameter `index` (the weight, or its gradient), under all of its names.
+// Writes `tensor`, shaped like parameter `index` (the weight, or its gradient), under all of its
+// names.
 Status saveTensor(const Executor &executor, size_t index, const Tensor &tensor,
                   std::string_view prefix, SafetensorsWriter &writer);
 

@@ -1,0 +1,47 @@
+// What the process really holds in memory, beside what the plan promised.
+//
+// Every mapping of /proc/self/smaps belongs to one line: the arena, files (program and libraries),
+// thread stacks, heap and other anonymous memory. So the growth of the resident set since the start
+// is accounted for to the page; what the trainer knows of the heap (plan, staging, data, kernels'
+// scratch) is listed under it.
+#ifndef AMC_RUNTIME_TRAINER_MEMORYTABLE_H
+#define AMC_RUNTIME_TRAINER_MEMORYTABLE_H
+
+#include "runtime/executor/Executor.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace amc::rt {
+
+struct ResidentMemory {
+  uint64_t arena = 0, files = 0, stacks = 0, heap = 0; // bytes resident now
+  uint64_t total() const { return arena + files + stacks + heap; }
+};
+
+// Sums an smaps text. Mappings that overlap [arenaBegin, arenaEnd) are the arena; an empty range:
+// none is.
+ResidentMemory parseSmaps(std::string_view smaps, uint64_t arenaBegin, uint64_t arenaEnd);
+
+// The process as it is now; zeros where /proc is not mounted.
+ResidentMemory residentMemory(const Executor *executor);
+
+// Peak resident set of the process so far (VmHWM), in bytes.
+uint64_t peakResidentBytes();
+
+// Bytes of the heap that the trainer can name.
+struct KnownHeap {
+  std::string_view what;
+  uint64_t bytes;
+};
+
+// The table, a line per entry.
+std::vector<std::string> memoryTable(const Executor &executor, const ResidentMemory &start,
+                                     const ResidentMemory &now,
+                                     const std::vector<KnownHeap> &known);
+
+} // namespace amc::rt
+
+#endif

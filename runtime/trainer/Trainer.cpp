@@ -1,0 +1,382 @@
+// See Trainer.h. The order of things: everything that can be wrong with the request is found before
+// the first step (plan, data, weights, checkpoint, outputs that cannot be written); then steps;
+// then the files of a finished run.
+#include "runtime/trainer/Trainer.h"
+
+#include "runtime/plan/PlanFile.h"
+#include "runtime/trainer/Checkpoint.h"
+#include "runtime/trainer/GradientDump.h"
+#include "runtime/trainer/MemoryTable.h"
+#include "runtime/trainer/Metrics.h"
+#include "runtime/trainer/StepRunner.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <fmt/format.h>
+#include <map>
+
+namespace amc::rt {
+namespace {
+
+// --log-json: a line at a time, on the disk as soon as it is written.
+class JsonLog {
+public:
+  ~JsonLog() {
+    if (file)
+      std::fclose(file);
+  }
+  Status open(const std::string &path, bool append) {
+    name = path;
+    file = std::fopen(path.c_str(), append ? "a" : "w");
+    return file ? Status() : systemError(errno, path, "cannot be written");
+  }
+  Status write(const std::string &line) {
+    if (!file)
+      return {};
+    if (std::fprintf(file, "%s\n", line.c_str()) < 0 || std::fflush(file) != 0)
+      return systemError(errno, name, "cannot be written");
+    return {};
+  }
+
+private:
+  std::FILE *file = nullptr;
+  std::string name;
+};
+
+class Run {
+public:
+  Run(const TrainOptions &options, const TrainSinks &sinks, const std::atomic<bool> &stop)
+      : options(options), sinks(sinks), stop(stop), startMemory(residentMemory(nullptr)) {}
+
+  Status go() {
+    if (Status failure = prepare(); !failure.ok())
+      return failure;
+    Status done = options.eval ? evaluateOnly() : train();
+    if (done.ok())
+      reportMemory();
+    return done;
+  }
+
+private:
+  Status prepare();
+  Status openCheckpoints();
+  Status resume();
+  void resolveSchedule(double planRate);
+  void describePlan();
+  Status evaluateOnly();
+  Status train();
+  Status oneStep();
+  Status evaluateHeldOut(uint64_t step);
+  Status saveCheckpoint();
+  void reportMemory();
+  void reportTime();
+  template <typename... Pieces> void note(const Pieces &...pieces) { sinks.note(text(pieces...)); }
+
+  const TrainOptions &options;
+  const TrainSinks &sinks;
+  const std::atomic<bool> &stop;
+  ResidentMemory startMemory;
+  std::optional<Executor> executor;
+  std::unique_ptr<DataSource> source;
+  std::unique_ptr<StepRunner> runner;
+  std::unique_ptr<GradientDump> dump;
+  std::optional<Checkpoints> checkpoints;
+  RunState state;
+  uint64_t savedStep = ~uint64_t(0);
+  uint64_t planBytes = 0;
+  JsonLog log;
+};
+
+Status Run::prepare() {
+  for (const std::string *path : {&options.saveWeights, &options.dumpGradients})
+    if (!path->empty())
+      if (Status failure = probeWritable(*path); !failure.ok())
+        return failure;
+  Expected<plan::Plan> plan = readPlanFile(options.plan);
+  if (!plan.ok())
+    return plan.status();
+  DataRequest request = requestFor(*plan);
+  std::string modelDirectory = options.modelDir.value_or(parentDirectory(plan->model_path()));
+  planBytes = plan->SpaceUsedLong();
+  ExecutorOptions executorOptions;
+  executorOptions.threads = options.threads;
+  Expected<Executor> created = Executor::create(std::move(plan.value()), executorOptions);
+  if (!created.ok())
+    return std::move(created).status().withContext(options.plan);
+  executor.emplace(std::move(created.value()));
+  executor->enableProfile(options.verbose);
+  describePlan();
+
+  request.path = options.data;
+  request.seed = state.seed = options.seed.value_or(0);
+  request.tokenDType = options.tokenDType;
+  request.separator = options.documentSeparator;
+  request.heldOut = options.evalFraction;
+  if (Status failure = openCheckpoints(); !failure.ok())
+    return failure;
+  if (options.resume) {
+    // The checkpoint's seed decides the order of the data, so it is read before the data is opened.
+    if (Status failure = resume(); !failure.ok())
+      return failure;
+    request.seed = state.seed;
+  }
+  Expected<std::unique_ptr<DataSource>> opened = openData(request);
+  if (!opened.ok())
+    return opened.status();
+  source = std::move(opened.value());
+  note(options.data, ": ", source->describe());
+  if (options.resume && !options.eval && source->entriesPerEpoch() != state.entriesPerEpoch)
+    return inputError("the data has ", source->entriesPerEpoch(),
+                      " micro-batches an epoch, but had ", state.entriesPerEpoch,
+                      " when the checkpoint was written; resume with the same --data, "
+                      "--document-separator and --eval-fraction");
+  state.entriesPerEpoch = source->entriesPerEpoch();
+  if (!options.resume) {
+    std::vector<std::string> notes;
+    if (Status failure = loadWeights(*executor, options.init, modelDirectory, notes); !failure.ok())
+      return failure;
+    for (const std::string &line : notes)
+      note(line);
+  }
+  resolveSchedule(executor->plan().default_learning_rate());
+  Expected<std::unique_ptr<StepRunner>> made = StepRunner::create(*executor, std::move(request));
+  if (!made.ok())
+    return std::move(made).status().withContext(options.plan);
+  runner = std::move(made.value());
+  if (!options.logJson.empty())
+    return log.open(options.logJson, options.resume);
+  return {};
+}
+
+void Run::describePlan() {
+  const plan::Plan &plan = executor->plan();
+  const plan::Promise &promise = plan.promise();
+  note(options.plan, ": promised peak ", promise.arena_bytes(), " bytes, arena ",
+       executor->arenaBytes(), " bytes, ", executor->threads(), " threads, ", executor->isa());
+  if (!options.verbose)
+    return;
+  note("  ", plan.instructions_size(), " instructions (", plan.forward_end(), " forward, ",
+       plan.micro_batch_end(), " a micro-batch), accumulation ", plan.accumulation(), ", ac ",
+       plan.ac_policy(), ", ", plan.precision(), ", optimizer ", plan.optimizer());
+  note("  at the peak: parameters ", promise.parameter_bytes(), ", gradients ",
+       promise.gradient_bytes(), ", optimizer state ", promise.optimizer_state_bytes(),
+       ", activations ", promise.activation_bytes(), ", workspace ", promise.workspace_bytes(),
+       ", inputs ", promise.input_bytes(), ", constants ", promise.constant_bytes(), " bytes");
+  note("  FLOPs: forward ", promise.flops_forward(), ", backward ", promise.flops_backward(),
+       ", recompute ", promise.flops_recompute(), ", optimizer ", promise.flops_optimizer());
+}
+
+Status Run::openCheckpoints() {
+  if (options.checkpointDir.empty())
+    return {};
+  Expected<Checkpoints> opened = Checkpoints::open(options.checkpointDir, options.keep);
+  if (!opened.ok())
+    return opened.status();
+  checkpoints.emplace(std::move(opened.value()));
+  return {};
+}
+
+Status Run::resume() {
+  Expected<std::optional<std::string>> folder = checkpoints->latest();
+  if (!folder.ok())
+    return folder.status();
+  if (!*folder)
+    return inputError(options.checkpointDir,
+                      ": has no checkpoint to resume from; start without --resume");
+  Expected<RunState> loaded = Checkpoints::load(*executor, **folder);
+  if (!loaded.ok())
+    return std::move(loaded).status().withContext("--resume");
+  if (options.seed && *options.seed != loaded->seed)
+    return inputError("--seed is ", *options.seed, " and the checkpoint's is ", loaded->seed,
+                      "; resume without --seed, or start anew");
+  state = *loaded;
+  savedStep = state.step;
+  note("resumed from ", **folder, " after step ", state.step);
+  return {};
+}
+
+// The command line beats the checkpoint, the checkpoint beats the plan.
+void Run::resolveSchedule(double planRate) {
+  Schedule before = state.schedule;
+  Schedule &schedule = state.schedule;
+  schedule.kind = options.schedule.value_or(before.kind);
+  schedule.rate = options.learningRate.value_or(options.resume ? before.rate : planRate);
+  schedule.minRate = options.minLearningRate.value_or(before.minRate);
+  schedule.warmupSteps = options.warmupSteps.value_or(before.warmupSteps);
+  schedule.horizon = options.steps.value_or(before.horizon);
+  if (options.resume && !options.eval && schedule != before &&
+      (schedule.kind != ScheduleKind::Constant || schedule.rate != before.rate ||
+       schedule.warmupSteps != before.warmupSteps))
+    note(
+        "the learning rate's schedule differs from the checkpoint's: ", scheduleName(schedule.kind),
+        " from ", schedule.rate, " over ", schedule.horizon, " steps, before ",
+        scheduleName(before.kind), " from ", before.rate, " over ", before.horizon);
+}
+
+Status Run::evaluateOnly() {
+  bool heldOut = options.evalFraction > 0;
+  uint64_t entries = heldOut ? source->heldOutEntries() : source->entriesPerEpoch();
+  if (options.evalSteps)
+    entries = std::min(entries, *options.evalSteps);
+  if (options.steps)
+    entries = std::min(entries, *options.steps * runner->accumulation());
+  auto last = std::chrono::steady_clock::now();
+  auto progress = [&](uint64_t entry) {
+    auto now = std::chrono::steady_clock::now();
+    if (now - last < std::chrono::seconds(5))
+      return;
+    last = now;
+    note("evaluated ", entry + 1, " of ", entries, " micro-batches");
+  };
+  Expected<EvalResult> result = runner->evaluate(*source, heldOut, entries, state.seed, progress);
+  if (!result.ok())
+    return result.status();
+  note("evaluated ", result->entries, " micro-batches, ", result->labelTokens, " labelled tokens");
+  if (Status failure = sinks.result(fmt::format("loss {:.9g}", result->loss)); !failure.ok())
+    return failure;
+  reportTime();
+  return {};
+}
+
+Status Run::train() {
+  if (state.step >= *options.steps && options.resume)
+    note("nothing to train: step ", state.step, " is done and --steps is ", *options.steps);
+  if (executor->plan().optimizer().empty() && *options.steps > state.step)
+    return inputError(options.plan,
+                      ": is a plan without an optimizer, which can be evaluated only (--eval)");
+  if (!options.dumpGradients.empty()) {
+    Expected<std::unique_ptr<GradientDump>> made =
+        GradientDump::create(*executor, options.dumpGradients);
+    if (!made.ok())
+      return made.status();
+    dump = std::move(made.value());
+    runner->setObserver(
+        [this](uint64_t instruction) { return dump->afterInstruction(instruction); });
+  }
+  bool stopped = false;
+  while (state.step < *options.steps && !stopped) {
+    if (Status failure = oneStep(); !failure.ok())
+      return failure;
+    bool due = options.checkpointEvery && state.step % options.checkpointEvery == 0;
+    stopped = stop.load();
+    if (due || stopped || state.step == *options.steps)
+      if (Status failure = saveCheckpoint(); !failure.ok())
+        return failure;
+  }
+  reportTime();
+  if (stopped && state.step < *options.steps) {
+    note("stopped by a signal after step ", state.step, checkpoints ? "; --resume continues" : "",
+         options.saveWeights.empty() ? ""
+                                     : "; --save-weights is for finished runs and wrote nothing");
+    return {};
+  }
+  if (options.saveWeights.empty())
+    return {};
+  if (Status failure = saveWeights(*executor, options.saveWeights); !failure.ok())
+    return failure;
+  note("weights written to ", options.saveWeights);
+  return {};
+}
+
+Status Run::oneStep() {
+  auto begin = std::chrono::steady_clock::now();
+  uint64_t step = state.step + 1;
+  if (Status failure = runner->stage(*source, state.position); !failure.ok())
+    return std::move(failure).withContext(text("step ", step));
+  double rate = state.schedule.at(step);
+  Expected<StepResult> result = runner->run(step, rate, state.seed);
+  if (!result.ok())
+    return result.status();
+  std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  state.step = step;
+  state.epoch = state.position / source->entriesPerEpoch();
+  state.position += runner->accumulation();
+  if (dump) {
+    runner->setObserver({});
+    if (Status failure = dump->finish(result->loss); !failure.ok())
+      return failure;
+    dump.reset();
+    note("gradients written to ", options.dumpGradients);
+  }
+  StepRecord record;
+  record.step = step;
+  record.epoch = state.epoch;
+  record.loss = result->loss;
+  record.gradNorm = result->gradNorm;
+  record.learningRate = rate;
+  record.memoryBytes = executor->plan().arena_bytes();
+  record.tokensPerSecond = static_cast<double>(runner->tokensPerStep()) / seconds.count();
+  record.labelTokens = result->labelTokens;
+  if (result->labelTokens == 0)
+    note("step ", step, ": no token of its data is labelled");
+  if (Status failure = sinks.result(logLine(record)); !failure.ok())
+    return failure;
+  if (Status failure = log.write(logJson(record)); !failure.ok())
+    return failure;
+  if (options.evalEvery && step % options.evalEvery == 0)
+    return evaluateHeldOut(step);
+  return {};
+}
+
+Status Run::evaluateHeldOut(uint64_t step) {
+  uint64_t entries = std::min(source->heldOutEntries(), options.evalSteps.value_or(~uint64_t(0)));
+  Expected<EvalResult> result = runner->evaluate(*source, /*heldOut=*/true, entries, state.seed);
+  if (!result.ok())
+    return std::move(result).status().withContext(text("after step ", step));
+  return sinks.result(fmt::format("eval after step {} | loss {:.4f} | num_label_tokens {}", step,
+                                  result->loss, result->labelTokens));
+}
+
+Status Run::saveCheckpoint() {
+  if (!checkpoints || savedStep == state.step)
+    return {};
+  if (Status failure = checkpoints->save(*executor, state); !failure.ok())
+    return failure;
+  savedStep = state.step;
+  note("checkpoint ", options.checkpointDir, "/", checkpointName(state));
+  return {};
+}
+
+void Run::reportMemory() {
+  std::vector<KnownHeap> known = {{"the plan", planBytes},
+                                  {"staged data", runner->stagingBytes()},
+                                  {"the data's order and buffers", source->memoryBytes()},
+                                  {"kernels and threads", executor->scratchBytes()}};
+  for (const std::string &line :
+       memoryTable(*executor, startMemory, residentMemory(&*executor), known))
+    note(line);
+}
+
+// --verbose: seconds by kernel, the slowest first.
+void Run::reportTime() {
+  const std::vector<double> &profile = executor->profile();
+  if (profile.empty())
+    return;
+  std::map<std::string, std::pair<double, uint64_t>> byKernel;
+  double total = 0;
+  for (size_t i = 0; i < profile.size(); ++i) {
+    auto &[seconds, count] = byKernel[executor->plan().instructions(static_cast<int>(i)).kernel()];
+    seconds += profile[i];
+    ++count;
+    total += profile[i];
+  }
+  std::vector<std::pair<double, std::string>> order;
+  for (const auto &[kernel, entry] : byKernel)
+    order.emplace_back(-entry.first, kernel);
+  std::sort(order.begin(), order.end());
+  note(fmt::format("time in kernels: {:.3f} s", total));
+  for (const auto &[negative, kernel] : order)
+    note(fmt::format("  {:<32} {:>9.3f} s {:>5.1f} % in {} instructions", kernel, -negative,
+                     total > 0 ? -100 * negative / total : 0.0, byKernel[kernel].second));
+}
+
+} // namespace
+
+Status runTrainer(const TrainOptions &options, const TrainSinks &sinks,
+                  const std::atomic<bool> &stop) {
+  return Run(options, sinks, stop).go();
+}
+
+} // namespace amc::rt

@@ -1,0 +1,108 @@
+// Learning-rate schedules, the log line and its JSON, the memory table's reading of smaps.
+#include "runtime/trainer/MemoryTable.h"
+#include "runtime/trainer/Metrics.h"
+#include "runtime/trainer/Schedule.h"
+#include "test/unit/trainer_support.h"
+
+#include <cmath>
+
+using namespace amc::rt;
+using namespace amc::rt::test;
+
+TEST(Schedule, ConstantWithWarmup) {
+  Schedule schedule{ScheduleKind::Constant, 1e-3, 0, 4, 100};
+  EXPECT_DOUBLE_EQ(schedule.at(1), 0.25e-3);
+  EXPECT_DOUBLE_EQ(schedule.at(4), 1e-3);
+  EXPECT_EQ(schedule.at(5), 1e-3);
+  EXPECT_EQ(schedule.at(1000), 1e-3);
+  EXPECT_EQ((Schedule{ScheduleKind::Constant, 0.5, 0, 0, 10}.at(1)), 0.5);
+}
+
+// Ten steps from 1 to 0.1, no warm-up: step s has 0.1 + 0.9 * (1 - (s - 1) / 10).
+TEST(Schedule, Linear) {
+  Schedule schedule{ScheduleKind::Linear, 1, 0.1, 0, 10};
+  EXPECT_DOUBLE_EQ(schedule.at(1), 1);
+  EXPECT_DOUBLE_EQ(schedule.at(6), 0.55);
+  EXPECT_DOUBLE_EQ(schedule.at(10), 0.19);
+  EXPECT_DOUBLE_EQ(schedule.at(11), 0.1);
+}
+
+// Two steps of warm-up, eight of decay: step 3 is full, step 7 is half way down.
+TEST(Schedule, CosineAfterWarmup) {
+  Schedule schedule{ScheduleKind::Cosine, 2, 0, 2, 10};
+  EXPECT_DOUBLE_EQ(schedule.at(1), 1);
+  EXPECT_DOUBLE_EQ(schedule.at(2), 2);
+  EXPECT_DOUBLE_EQ(schedule.at(3), 2);
+  EXPECT_DOUBLE_EQ(schedule.at(7), 1);
+  EXPECT_NEAR(schedule.at(10), 1 + std::cos(M_PI * 7 / 8), 1e-15);
+  EXPECT_EQ(schedule.at(11), 0);
+}
+
+// A warm-up longer than the run never divides by zero.
+TEST(Schedule, WarmupBeyondTheHorizon) {
+  Schedule schedule{ScheduleKind::Cosine, 1, 0, 20, 10};
+  EXPECT_DOUBLE_EQ(schedule.at(10), 0.5);
+  EXPECT_EQ(schedule.at(21), 0);
+}
+
+TEST(Schedule, Names) {
+  EXPECT_EQ(scheduleFromName("cosine"), ScheduleKind::Cosine);
+  EXPECT_EQ(scheduleFromName("cosin"), std::nullopt);
+  EXPECT_EQ(scheduleName(ScheduleKind::Linear), "linear");
+}
+
+// The design's own example, to the character.
+TEST(Metrics, LogLine) {
+  StepRecord record;
+  record.step = 10;
+  record.loss = 5.1234;
+  record.gradNorm = 1.2345;
+  record.learningRate = 1e-5;
+  record.memoryBytes = 7838315315; // 7.30 GiB
+  record.tokensPerSecond = 5123.45;
+  record.ranks = 8;
+  record.labelTokens = 16384;
+  EXPECT_EQ(logLine(record), "step 10 | epoch 0 | loss 5.1234 | grad_norm 1.2345 | lr 1.00e-05 | "
+                             "mem 7.30 GiB | tps 5123.45(640.43/rank) | num_label_tokens 16384");
+}
+
+TEST(Metrics, LogJson) {
+  StepRecord record;
+  record.step = 2;
+  record.epoch = 1;
+  record.loss = 0.1;
+  record.gradNorm = 2.5;
+  record.learningRate = 1e-3;
+  record.memoryBytes = 4096;
+  record.tokensPerSecond = 8;
+  record.labelTokens = 3;
+  EXPECT_EQ(logJson(record),
+            R"({"step":2,"epoch":1,"loss":0.1,"grad_norm":2.5,"lr":0.001,"mem":4096,)"
+            R"("tps":8.0,"num_label_tokens":3})");
+  record.gradNorm.reset();
+  record.loss = std::nan("");
+  EXPECT_EQ(logJson(record),
+            R"({"step":2,"epoch":1,"loss":null,"grad_norm":null,"lr":0.001,"mem":4096,)"
+            R"("tps":8.0,"num_label_tokens":3})");
+}
+
+// One mapping of each kind: program 4 kB, heap 8 kB, a guard page and the thread stack above it 16
+// kB, the arena in two pieces 32 + 64 kB, main stack 128 kB, other anonymous memory 256 kB.
+TEST(MemoryTable, EveryMappingHasALine) {
+  std::string smaps =
+      "00400000-00500000 r-xp 00000000 08:01 12   /usr/bin/amrun\nSize: 9 kB\nRss:   4 kB\n"
+      "01000000-01100000 rw-p 00000000 00:00 0    [heap]\nRss:   8 kB\n"
+      "7f0000000000-7f0000001000 ---p 00000000 00:00 0 \nRss: 0 kB\n"
+      "7f0000001000-7f0000801000 rw-p 00000000 00:00 0 \nRss: 16 kB\n"
+      "7f1000000000-7f1000200000 rw-p 00000000 00:00 0 \nRss: 32 kB\n"
+      "7f1000200000-7f1000300000 rw-p 00000000 00:00 0 \nRss: 64 kB\n"
+      "7f2000000000-7f2000100000 rw-p 00000000 00:00 0 \nRss: 256 kB\n"
+      "7ffe00000000-7ffe00100000 rw-p 00000000 00:00 0 [stack]\nRss: 128 kB\n";
+  ResidentMemory memory = parseSmaps(smaps, 0x7f1000000000, 0x7f1000300000);
+  EXPECT_EQ(memory.files, 4 * 1024u);
+  EXPECT_EQ(memory.heap, (8 + 256) * 1024u);
+  EXPECT_EQ(memory.stacks, (16 + 128) * 1024u);
+  EXPECT_EQ(memory.arena, (32 + 64) * 1024u);
+  EXPECT_EQ(parseSmaps(smaps, 0, 0).arena, 0u);
+  EXPECT_EQ(parseSmaps("", 0, 0).total(), 0u);
+}
