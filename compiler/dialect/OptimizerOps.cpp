@@ -90,7 +90,7 @@ static LogicalResult checkBeta(Operation *op, StringRef name, const APFloat &val
   double beta = value.convertToDouble();
   if (beta >= 0 && beta < 1)
     return success();
-  return op->emitOpError() << name << " is " << beta << ", should be 0 or more and less than 1";
+  return op->emitOpError() << name << " is " << numberString(value) << ", should be 0 or more and less than 1";
 }
 
 LogicalResult AccumulateOp::verify() {

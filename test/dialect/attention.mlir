@@ -1,0 +1,54 @@
+// RUN: amc-opt %s --split-input-file | amc-opt --split-input-file | FileCheck %s
+// RUN: amc-opt %s --split-input-file --derive-backward --verify-diagnostics | FileCheck %s --check-prefix=VJP
+//
+// Rotary embedding and attention print what they parse; backward keeps every attribute that masks.
+
+// CHECK-LABEL: @rotary
+// VJP-LABEL: @rotary
+train.step @rotary {
+  %x = train.parameter {name = "x", trainable} : tensor<2x4x3x6xf32>
+  %cos = train.input {name = "cos"} : tensor<2x1x3x6xf32>
+  %sin = train.input {name = "sin"} : tensor<3x6xf32>
+  // CHECK: train.rotary {{.*}} {interleaved} : (tensor<2x4x3x6xf32>, tensor<2x1x3x6xf32>, tensor<3x6xf32>) -> tensor<2x4x3x6xf32>
+  %y = train.rotary %x, %cos, %sin {interleaved} : (tensor<2x4x3x6xf32>, tensor<2x1x3x6xf32>, tensor<3x6xf32>) -> tensor<2x4x3x6xf32>
+  // VJP: train.rotary_backward {{.*}}interleaved
+  %loss = train.reduce_sum %y {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<2x4x3x6xf32>) -> tensor<f32>
+  train.output %loss {name = "loss", sum} : tensor<f32>
+}
+
+// -----
+
+// Four query heads share two key heads; values have a size of their own; a window of two, causal, padded.
+// CHECK-LABEL: @attention
+// VJP-LABEL: @attention
+train.step @attention {
+  %q = train.parameter {name = "q", trainable} : tensor<2x4x5x6xf32>
+  %k = train.parameter {name = "k", trainable} : tensor<2x2x5x6xf32>
+  %v = train.parameter {name = "v", trainable} : tensor<2x2x5x7xf32>
+  %padding = train.input {name = "padding"} : tensor<2x5xi1>
+  // CHECK: train.attention {{.*}}left = 2 : i64{{.*}}right = 0 : i64{{.*}} -> (tensor<2x4x5x7xf32>, tensor<2x4x5xf32>)
+  %y, %lse = train.attention %q, %k, %v, %padding {scale = 0.4 : f64, left = 2 : i64, right = 0 : i64, softcap = 30.0 : f64, masked_rows = "average", operandSegmentSizes = array<i32: 1, 1, 1, 1, 0>} : (tensor<2x4x5x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x5xi1>) -> (tensor<2x4x5x7xf32>, tensor<2x4x5xf32>)
+  // VJP: train.attention_backward
+  // VJP-SAME: left = 2 : i64
+  // VJP-SAME: masked_rows = "average"
+  // VJP-SAME: operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 1, 0>
+  // VJP-SAME: right = 0 : i64
+  // VJP-SAME: scale = 4.000000e-01 : f64
+  // VJP-SAME: softcap = 3.000000e+01 : f64
+  // VJP-SAME: -> (tensor<2x4x5x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %loss = train.reduce_sum %y {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<2x4x5x7xf32>) -> tensor<f32>
+  train.output %loss {name = "loss", sum} : tensor<f32>
+}
+
+// -----
+
+// A bias that is trained (T5's, say) has no gradient: refused, not left out.
+train.step @bias {
+  %q = train.input {name = "q"} : tensor<1x2x3x4xf32>
+  %bias = train.parameter {name = "bias", trainable} : tensor<1x2x3x3xf32>
+  // expected-error@+2 {{no gradient}}
+  // expected-note@+1 {{freeze the parameters}}
+  %y, %lse = train.attention %q, %q, %q, %bias {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>} : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x3xf32>) -> (tensor<1x2x3x4xf32>, tensor<1x2x3xf32>)
+  %loss = train.reduce_sum %y {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<1x2x3x4xf32>) -> tensor<f32>
+  train.output %loss {name = "loss", sum} : tensor<f32>
+}
