@@ -1,6 +1,9 @@
 # lit's configuration. `lit-22 test/passes/attach-loss.mlir` runs one test against build/; another build folder:
 # `lit-22 --param build=DIR …`.
 import os
+import subprocess
+import sys
+import tempfile
 
 import lit.formats
 
@@ -27,5 +30,24 @@ for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
 
 config.substitutions.append(("%fixtures", os.path.join(root, "test", "fixtures")))
 config.substitutions.append(("%root", root))
-if os.geteuid() == 0:
-    config.available_features.add("root")
+config.substitutions.append(("%python", sys.executable))
+# %exits CODE COMMAND…: the command has to end with that exit code.
+config.substitutions.append(("%exits", os.path.join(root, "test", "tools", "Inputs", "exits")))
+
+
+def can_mount():
+    """Whether this process may mount a small tmpfs, which stands in for a full disk."""
+    directory = tempfile.mkdtemp()
+    try:
+        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", directory]
+        if subprocess.run(command, capture_output=True).returncode != 0:
+            return False
+        return subprocess.run(["umount", directory], capture_output=True).returncode == 0
+    finally:
+        os.rmdir(directory)
+
+
+if can_mount():
+    config.available_features.add("mount")
+if os.geteuid() != 0:
+    config.available_features.add("not-root")  # root writes everywhere

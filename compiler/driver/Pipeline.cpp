@@ -1,0 +1,98 @@
+// The pipeline. Each line says why it stands where it does; `upTo` ends it early for --emit.
+#include "compiler/driver/Pipeline.h"
+#include "passes/Passes.h"
+
+using namespace mlir;
+
+namespace amc {
+namespace {
+
+// The stages that --emit names, in order.
+enum Stage { Import, Raise, Loss, Backward, Optimizer, Rematerialize, Schedule, Offsets, Plan };
+
+Stage stageOf(llvm::StringRef name) {
+  static constexpr llvm::StringLiteral names[] = {"import",    "raise",         "loss",     "backward", "optimizer",
+                                                  "rematerialize", "schedule", "offsets", "plan"};
+  const auto *found = llvm::find(names, name);
+  assert(found != std::end(names) && "the option table lets no other name through");
+  return static_cast<Stage>(found - names);
+}
+
+AttachOptimizerOptions optimizerOptions(const CompileOptions &options) {
+  AttachOptimizerOptions result;
+  result.optimizer = options.optimizer;
+  result.beta1 = options.betas[0];
+  result.beta2 = options.betas[1];
+  result.epsilon = options.epsilon;
+  result.weightDecay = options.weightDecay;
+  result.weightDecayOn = options.weightDecayOn;
+  result.momentum = options.momentum;
+  result.nesterov = options.nesterov;
+  result.maxGradNorm = options.maxGradNorm;
+  result.accumulation = options.gradAccumulation;
+  return result;
+}
+
+} // namespace
+
+void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::StringRef upTo) {
+  Stage last = stageOf(upTo);
+  if (last == Import)
+    return;
+
+  // Patterns are matched on the graph as exporters write it, so nothing may rewrite it before. Roles come after: a norm's
+  // weight is known by the norm that it belongs to.
+  passes.addPass(createRaise());
+  {
+    AssignRolesOptions roles;
+    roles.trainable.assign(options.trainable.begin(), options.trainable.end());
+    roles.frozen.assign(options.frozen.begin(), options.frozen.end());
+    passes.addPass(createAssignRoles(roles));
+  }
+  if (last == Raise)
+    return;
+
+  // The loss is part of the graph before it is differentiated, so its gradient needs no case of its own.
+  {
+    AttachLossOptions loss;
+    loss.loss = options.loss;
+    loss.logits = options.logits;
+    loss.ignoreIndex = options.ignoreIndex;
+    passes.addPass(createAttachLoss(loss));
+  }
+  if (last == Loss)
+    return;
+
+  // Every decision about memory is made on the joint graph, so backward exists before any of them.
+  passes.addPass(createDeriveBackward());
+  if (last == Backward)
+    return;
+  passes.addPass(createAttachOptimizer(optimizerOptions(options)));
+  if (last == Optimizer)
+    return;
+
+  // Before Schedule: what is recomputed has to be scheduled too. After AttachOptimizer: an update may be the last reader
+  // of a gradient, and lifetimes decide what is worth saving.
+  {
+    RematerializeOptions remat;
+    remat.policy = options.activationCheckpointing;
+    remat.matmuls = options.acMatmuls;
+    remat.trace = options.acTrace;
+    passes.addPass(createRematerialize(remat));
+  }
+  if (last == Rematerialize)
+    return;
+
+  // Order decides lifetimes, lifetimes decide offsets; between these two nothing may move or add an operation.
+  passes.addPass(createSchedule());
+  if (last == Schedule)
+    return;
+  passes.addPass(createAssignOffsets());
+  // Always: a wrong placement is silent corruption at run time. It shares no code with what it checks.
+  passes.addPass(createVerifyPlan());
+  if (last == Offsets)
+    return;
+  passes.addPass(createLowerToPlan());
+}
+
+} // namespace amc
