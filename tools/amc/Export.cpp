@@ -37,7 +37,7 @@ plan::DType dtypeOf(int32_t onnxType) {
 
 class Exporter {
 public:
-  explicit Exporter(const ExportRequest &request) : request(request) {}
+  explicit Exporter(const ExportRequest &request) : request(request), outside(request.externalData) {}
 
   rt::Status run() {
     rt::Expected<plan::Plan> read = rt::readPlanFile(request.plan);
@@ -241,7 +241,7 @@ private:
   std::string modelPath;
   onnx::ModelProto model;
   std::map<std::string, onnx::TensorProto *> initializers;
-  bool outside = false; // the weights go to a file beside the model
+  bool outside; // the weights go to a file beside the model
 };
 
 } // namespace

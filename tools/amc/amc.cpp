@@ -212,7 +212,7 @@ int main(int argc, char **argv) {
   tableCommand->add_flag("--json", tabled.json, "for programs");
 
   std::string plan, checkpoint, output, model;
-  bool json = false;
+  bool json = false, externalData = false;
   CLI::App *inspectCommand = app.add_subcommand("inspect", "what a plan promises: memory at the peak, saved, recomputed");
   inspectCommand->add_option("plan", plan, "plan file")->required();
   inspectCommand->add_flag("--json", json, "for programs");
@@ -223,6 +223,7 @@ int main(int argc, char **argv) {
       ->type_name("DIR|FILE.safetensors")->required();
   exportCommand->add_option("-o,--output", output, "the trained model")->type_name("FILE.onnx")->required();
   exportCommand->add_option("--model", model, "the original model, if it has moved since it was compiled")->type_name("FILE.onnx");
+  exportCommand->add_flag("--external-data", externalData, "put the weights into a file beside the model");
   exportCommand->allow_extras();
 
   try {
@@ -247,5 +248,5 @@ int main(int argc, char **argv) {
     return runTable(tabled);
   if (*inspectCommand)
     return runInspect(plan, json);
-  return exportModel({plan, checkpoint, output, model});
+  return exportModel({plan, checkpoint, output, model, externalData});
 }
