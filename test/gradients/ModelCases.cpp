@@ -1,0 +1,87 @@
+// Gradient cases of products, normalisations, attention and losses.
+#include "Harness.h"
+
+namespace amc::test {
+
+static std::vector<Case> productCases() {
+  constexpr const char *ids = "dense<[2, 0, 2, 2, 0]> : tensor<5xi64>"; // group 1 is empty
+  return {
+      {"matmul", {"2x3", "3x4"}},
+      {"matmul", {"3x2", "3x4"}, "{transpose_a}"},
+      {"matmul", {"2x3", "4x3"}, "{transpose_b}"},
+      {"matmul", {"3x2", "4x3"}, "{transpose_a, transpose_b}"},
+      {"matmul", {"2x2x3", "2x3x2"}},
+      {"matmul", {"2x2x3", "3x2"}},                       // b for every batch
+      {"matmul", {"2x3", "4x3x2"}},                       // a for every batch
+      {"matmul", {"2x1x2x3", "1x3x3x2"}},                 // both broadcast
+      {"matmul", {"2x1x3x2", "3x2x3"}, "{transpose_a, transpose_b}"},
+      {"linear", {"2x3", "3x4", "-"}},
+      {"linear", {"2x3", "3x4", "4"}},
+      {"linear", {"2x2x3", "4x3", "4"}, "{transpose_w}"},
+      {"linear", {"2x2x3", "4x3", "-"}, "{transpose_w}"},
+      {"linear", {"3", "3x2", "2"}},
+      {"grouped_matmul", {"5x3", "3x3x2", ids}},
+      {"grouped_matmul", {"5x3", "3x2x3", ids}, "{transpose_w}"},
+      {"grouped_matmul", {"2x3", "4x3x2", "dense<[3, 1]> : tensor<2xi32>"}},
+  };
+}
+
+static std::vector<Case> normCases() {
+  return {
+      {"rms_norm", {"3x5", "5"}, "{epsilon = 1.0e-5 : f64}"},
+      {"rms_norm", {"2x3x4", "-"}, "{epsilon = 1.0e-1 : f64}"},
+      {"rms_norm", {"4", "4"}, "{epsilon = 1.0e-6 : f64}"},
+      {"layer_norm", {"3x5", "5", "5"}, "{epsilon = 1.0e-5 : f64}"},
+      {"layer_norm", {"2x3x4", "4", "-"}, "{epsilon = 1.0e-1 : f64}"},
+      {"layer_norm", {"2x4", "-", "-"}, "{epsilon = 1.0e-5 : f64}"},
+      {"layer_norm", {"70x3", "3", "3"}, "{epsilon = 1.0e-5 : f64}"}, // more rows than a block of 64
+  };
+}
+
+static std::vector<Case> attentionCases() {
+  constexpr const char *tables = "dense<[[[[0.5, -0.3, 0.5, -0.3], [0.1, 0.9, 0.1, 0.9], [-0.6, 0.2, -0.6, 0.2]]]]> "
+                                 ": tensor<1x1x3x4xf64>";
+  constexpr const char *sines = "dense<[[[[0.8, 0.4, 0.8, 0.4], [-0.7, 0.1, -0.7, 0.1], [0.3, 0.6, 0.2, 0.7]]]]> "
+                                ": tensor<1x1x3x4xf64>";
+  constexpr const char *padding = "dense<[[true, true, false], [false, true, true]]> : tensor<2x3xi1>";
+  constexpr const char *nothing = "dense<[[false, false, true], [true, true, true]]> : tensor<2x3xi1>";
+  constexpr const char *bias = "dense<[[[[0.5, -1.0, 0.0], [0.1, 0.2, -0.3], [1.0, 0.0, -2.0]]]]> : tensor<1x1x3x3xf64>";
+  return {
+      {"rotary", {"2x2x3x4", tables, sines}},
+      {"rotary", {"1x1x3x4", tables, sines}, "{interleaved}"},
+      {"rotary", {"2x1x1x2", "dense<[[0.5, -0.4]]> : tensor<1x2xf64>", "dense<0.7> : tensor<f64>"}},
+      {"attention", {"2x2x3x4", "2x2x3x4", "2x2x3x4", "-", "-"}, "{scale = 0.5 : f64}"},
+      // Causal, grouped heads, values of another width.
+      {"attention", {"1x4x3x2", "1x2x3x2", "1x2x3x5", "-", "-"}, "{scale = 0.7 : f64, right = 0 : i64}"},
+      {"attention", {"2x2x3x2", "2x1x3x2", "2x1x3x2", padding, "-"}, "{scale = 0.7 : f64, right = 0 : i64}"},
+      // A row with nothing to attend to: zero, or the mean of all values.
+      {"attention", {"2x2x3x2", "2x2x3x2", "2x2x3x2", nothing, "-"}, "{scale = 0.7 : f64, right = 0 : i64}"},
+      {"attention", {"2x2x3x2", "2x1x3x2", "2x1x3x2", nothing, "-"},
+       "{scale = 0.7 : f64, right = 0 : i64, masked_rows = \"average\"}"},
+      // Window, both sides; more keys than queries.
+      {"attention", {"1x2x5x2", "1x2x5x2", "1x2x5x2", "-", "-"}, "{scale = 1.0 : f64, left = 2 : i64, right = 0 : i64}"},
+      {"attention", {"1x2x3x2", "1x2x5x2", "1x2x5x2", "-", "-"}, "{scale = 1.0 : f64, left = 1 : i64, right = 1 : i64}"},
+      {"attention", {"2x2x3x2", "2x2x3x2", "2x2x3x3", "-", "-"}, "{scale = 1.5 : f64, softcap = 2.0 : f64}"},
+      {"attention", {"2x2x3x2", "2x2x3x2", "2x2x3x2", "-", bias}, "{scale = 0.5 : f64}"},
+      {"attention", {"2x4x3x2", "2x2x3x2", "2x2x3x2", padding, bias},
+       "{scale = 0.5 : f64, softcap = 1.5 : f64, left = 1 : i64, right = 0 : i64}"},
+  };
+}
+
+static std::vector<Case> lossCases() {
+  return {
+      {"cross_entropy", {"3x5", "dense<[4, 0, 2]> : tensor<3xi64>"}},
+      {"cross_entropy", {"2x2x4", "dense<[[1, -100], [3, 3]]> : tensor<2x2xi64>"}},
+      {"cross_entropy", {"3x5", "dense<[4, 0, 2]> : tensor<3xi64>"}, "{ignore_index = 0 : i64}"},
+      {"cross_entropy", {"3", "dense<1> : tensor<i64>"}, "{}", 700, 720}, // e^x alone would overflow
+  };
+}
+
+std::vector<Case> modelCases() {
+  std::vector<Case> cases = productCases();
+  for (const auto &more : {normCases(), attentionCases(), lossCases()})
+    cases.insert(cases.end(), more.begin(), more.end());
+  return cases;
+}
+
+} // namespace amc::test
