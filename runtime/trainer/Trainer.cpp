@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstdio>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <map>
 
 namespace amc::rt {
@@ -99,6 +100,7 @@ Status Run::prepare() {
     return plan.status();
   DataRequest request = requestFor(*plan);
   std::string modelDirectory = options.modelDir.value_or(parentDirectory(plan->model_path()));
+  std::vector<plan::Source> sources = takeSources(*plan);
   planBytes = plan->SpaceUsedLong();
   ExecutorOptions executorOptions;
   executorOptions.threads = options.threads;
@@ -135,11 +137,14 @@ Status Run::prepare() {
   state.entriesPerEpoch = source->entriesPerEpoch();
   if (!options.resume) {
     std::vector<std::string> notes;
-    if (Status failure = loadWeights(*executor, options.init, modelDirectory, notes); !failure.ok())
+    if (Status failure =
+            loadWeights(*executor, options.init, std::move(sources), modelDirectory, notes);
+        !failure.ok())
       return failure;
     for (const std::string &line : notes)
       note(line);
   }
+  ::malloc_trim(0); // the plan file's bytes and embedded weights go back to the system
   resolveSchedule(executor->plan().default_learning_rate());
   Expected<std::unique_ptr<StepRunner>> made = StepRunner::create(*executor, std::move(request));
   if (!made.ok())

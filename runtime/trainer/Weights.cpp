@@ -49,7 +49,7 @@ class PlanSource {
 public:
   PlanSource(std::string directory) : directory(std::move(directory)) {}
 
-  Status load(const plan::Parameter &parameter, const Tensor &tensor) {
+  Status load(const plan::Parameter &parameter, const plan::Source &source, const Tensor &tensor) {
     DType stored = tensor.dtype;
     if (!parameter.initializer_dtype().empty())
       stored = dtypeFromName(parameter.initializer_dtype());
@@ -57,7 +57,6 @@ public:
       return inputError("initializer_dtype '", parameter.initializer_dtype(),
                         "' does not convert to ", dtypeName(tensor.dtype));
     uint64_t width = dtypeBytes(stored);
-    const plan::Source &source = parameter.source();
     uint64_t given = source.has_file() ? source.file().length() : source.embedded().size();
     uint64_t wanted;
     if (__builtin_mul_overflow(tensor.elements, width, &wanted) || given != wanted)
@@ -191,19 +190,29 @@ Expected<InitialWeights> parseInitialWeights(const std::string &value) {
   return initial;
 }
 
+std::vector<plan::Source> takeSources(plan::Plan &plan) {
+  std::vector<plan::Source> sources(static_cast<size_t>(plan.parameters_size()));
+  for (int i = 0; i < plan.parameters_size(); ++i)
+    if (plan.parameters(i).has_source())
+      sources[static_cast<size_t>(i)].Swap(plan.mutable_parameters(i)->mutable_source());
+  return sources;
+}
+
 Status loadWeights(Executor &executor, const InitialWeights &initial,
-                   const std::string &modelDirectory, std::vector<std::string> &notes) {
+                   std::vector<plan::Source> sources, const std::string &modelDirectory,
+                   std::vector<std::string> &notes) {
   if (initial.from == InitialWeights::From::File) {
     Expected<SafetensorsReader> file = SafetensorsReader::open(initial.path);
     return file.ok() ? readWeights(executor, *file) : file.status();
   }
-  PlanSource source(modelDirectory);
+  PlanSource loader(modelDirectory);
   std::vector<std::string> absent, drawnFrozen;
   uint64_t drawn = 0;
   for (int i = 0; i < executor.plan().parameters_size(); ++i) {
     const plan::Parameter &parameter = executor.plan().parameters(i);
     Tensor tensor = executor.parameter(i);
-    bool has = parameter.source().where_case() != plan::Source::WHERE_NOT_SET;
+    const plan::Source &source = sources[static_cast<size_t>(i)];
+    bool has = source.where_case() != plan::Source::WHERE_NOT_SET;
     bool seeded = initial.from == InitialWeights::From::Seed;
     if (seeded && isFloat(tensor.dtype) && (parameter.trainable() || !has)) {
       draw(parameter, tensor, initial.seed);
@@ -212,7 +221,7 @@ Status loadWeights(Executor &executor, const InitialWeights &initial,
         drawnFrozen.push_back(parameter.name());
     } else if (!has) {
       absent.push_back(parameter.name());
-    } else if (Status failure = source.load(parameter, tensor); !failure.ok()) {
+    } else if (Status failure = loader.load(parameter, source, tensor); !failure.ok()) {
       std::string context = text("weight '", parameter.name(), "'");
       if (failure.kind() == ErrorKind::Limit)
         return std::move(failure).withContext(context);

@@ -32,10 +32,15 @@ struct InitialWeights {
 // "FILE.safetensors" or "seed:N".
 Expected<InitialWeights> parseInitialWeights(const std::string &value);
 
-// Fills every parameter. Paths in the plan are relative to `modelDirectory`. All weights that
-// cannot be had are named in one error. `notes` receives lines for people.
+// Takes the sources of all parameters out of a plan, so that embedded bytes can be freed once they
+// are in the arena.
+std::vector<plan::Source> takeSources(plan::Plan &plan);
+
+// Fills every parameter, `sources` being the plan's. Paths in it are relative to `modelDirectory`.
+// All weights that cannot be had are named in one error. `notes` receives lines for people.
 Status loadWeights(Executor &executor, const InitialWeights &initial,
-                   const std::string &modelDirectory, std::vector<std::string> &notes);
+                   std::vector<plan::Source> sources, const std::string &modelDirectory,
+                   std::vector<std::string> &notes);
 
 // Reads every parameter of the plan from `file`; the shapes have to agree.
 Status readWeights(Executor &executor, const SafetensorsReader &file);

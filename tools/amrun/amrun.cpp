@@ -51,6 +51,8 @@ int run(int argc, char **argv) {
     std::fputs(line->output.c_str(), stdout);
     return 0;
   }
+  std::signal(SIGXFSZ,
+              SIG_IGN); // a file-size limit is then an error of the write, like a full disk
   if (!line->run->eval)
     installHandlers();
   return report(amc::rt::runTrainer(*line->run, {printResult, printNote}, stopRequested));
