@@ -1,0 +1,142 @@
+// What operations say about their cost: FLOPs, class for checkpointing, workspace, buffers that results may take over.
+#include "compiler/dialect/Train.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "runtime/plan/Workspace.h"
+#include <gtest/gtest.h>
+
+using namespace mlir;
+using namespace amc::train;
+
+namespace {
+
+/// A parsed step; the operation under test is the last one.
+class Costs : public testing::Test {
+protected:
+  ComputeOpInterface parse(const std::string &body) {
+    context.loadDialect<TrainDialect>();
+    module = parseSourceString<ModuleOp>("train.step @step {\n" + body + "\n}", &context);
+    if (!module)
+      return nullptr;
+    auto step = *module->getOps<StepOp>().begin();
+    return dyn_cast<ComputeOpInterface>(step.getBody().front().back());
+  }
+  ComputeOpInterface attention(int64_t queries, int64_t keys, const std::string &attributes) {
+    auto type = [](int64_t heads, int64_t length, int64_t width) {
+      return "tensor<2x" + std::to_string(heads) + "x" + std::to_string(length) + "x" + std::to_string(width) + "xf32>";
+    };
+    std::string q = type(4, queries, 6), k = type(2, keys, 6), v = type(2, keys, 7), y = type(4, queries, 7);
+    return parse("%q = train.input {name = \"q\"} : " + q + "\n%k = train.input {name = \"k\"} : " + k +
+                 "\n%v = train.input {name = \"v\"} : " + v + "\n%y:2 = train.attention %q, %k, %v {scale = 1.0 : f64, " +
+                 attributes + "operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (" + q + ", " + k + ", " + v + ") -> (" +
+                 y + ", tensor<2x4x" + std::to_string(queries) + "xf32>)");
+  }
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+};
+
+TEST_F(Costs, ProductsCountTwoForAMultiplyAdd) {
+  ComputeOpInterface op = parse(R"(
+    %a = train.input {name = "a"} : tensor<5x3x2xf32>
+    %b = train.input {name = "b"} : tensor<1x3x4xf32>
+    %y = train.matmul %a, %b {transpose_a} : (tensor<5x3x2xf32>, tensor<1x3x4xf32>) -> tensor<5x2x4xf32>)");
+  ASSERT_TRUE(op);
+  EXPECT_EQ(op.getFlops(), 2u * 5 * 2 * 4 * 3);
+  EXPECT_EQ(op.getSaveClass(), SaveClass::Save); // a product of two activations
+}
+
+TEST_F(Costs, ProductWithAWeightAlternates) {
+  ComputeOpInterface op = parse(R"(
+    %a = train.input {name = "a"} : tensor<2x3xf32>
+    %w = train.parameter {name = "w", trainable} : tensor<4x3xf32>
+    %t = train.transpose %w {permutation = array<i64: 1, 0>} : (tensor<4x3xf32>) -> tensor<3x4xf32>
+    %y = train.matmul %a, %t : (tensor<2x3xf32>, tensor<3x4xf32>) -> tensor<2x4xf32>)");
+  ASSERT_TRUE(op);
+  EXPECT_EQ(op.getSaveClass(), SaveClass::Alternate);
+}
+
+TEST_F(Costs, LinearIsSavedWithABiasOnly) {
+  std::string inputs = R"(
+    %x = train.input {name = "x"} : tensor<2x3xf32>
+    %w = train.parameter {name = "w", trainable} : tensor<3x4xf32>
+    %b = train.parameter {name = "b", trainable} : tensor<4xf32>
+)";
+  ComputeOpInterface plain = parse(inputs + "%y = train.linear %x, %w : (tensor<2x3xf32>, tensor<3x4xf32>) -> tensor<2x4xf32>");
+  ASSERT_TRUE(plain);
+  EXPECT_EQ(plain.getFlops(), 2u * 2 * 3 * 4);
+  EXPECT_EQ(plain.getSaveClass(), SaveClass::Alternate);
+  ComputeOpInterface biased =
+      parse(inputs + "%y = train.linear %x, %w, %b : (tensor<2x3xf32>, tensor<3x4xf32>, tensor<4xf32>) -> tensor<2x4xf32>");
+  ASSERT_TRUE(biased);
+  EXPECT_EQ(biased.getFlops(), 2u * 2 * 3 * 4 + 2 * 4);
+  EXPECT_EQ(biased.getSaveClass(), SaveClass::Save);
+}
+
+TEST_F(Costs, GroupedProductsTakeWorkspace) {
+  ComputeOpInterface op = parse(R"(
+    %x = train.input {name = "x"} : tensor<6x3xf32>
+    %w = train.parameter {name = "w", trainable} : tensor<8x4x3xf32>
+    %ids = train.input {name = "ids"} : tensor<6xi64>
+    %y = train.grouped_matmul %x, %w, %ids {transpose_w} : (tensor<6x3xf32>, tensor<8x4x3xf32>, tensor<6xi64>) -> tensor<6x4xf32>)");
+  ASSERT_TRUE(op);
+  EXPECT_EQ(op.getFlops(), 2u * 6 * 3 * 4);
+  EXPECT_EQ(op.getSaveClass(), SaveClass::Alternate);
+  EXPECT_EQ(op.getWorkspaceBytes(), amc::rt::workspace::groupedMatmul(6, 3, 4, 8, 4));
+}
+
+TEST_F(Costs, NormsBackwardTakesWorkspaceForItsWeight) {
+  ComputeOpInterface op = parse(R"(
+    %x = train.input {name = "x"} : tensor<2x100x3xf32>
+    %rstd = train.input {name = "rstd"} : tensor<2x100xf32>
+    %w = train.input {name = "w"} : tensor<3xf32>
+    %dx, %dw = train.rms_norm_backward %x, %x, %rstd, %w : (tensor<2x100x3xf32>, tensor<2x100x3xf32>, tensor<2x100xf32>, tensor<3xf32>) -> (tensor<2x100x3xf32>, tensor<3xf32>))");
+  ASSERT_TRUE(op);
+  EXPECT_EQ(op.getWorkspaceBytes(), amc::rt::workspace::rmsNormBackward(200, 3, true, 4));
+  EXPECT_GT(op.getWorkspaceBytes(), 0u);
+  EXPECT_EQ(op.getSaveClass(), SaveClass::Recompute);
+}
+
+TEST_F(Costs, CrossEntropyBackwardMayWriteOverTheLogits) {
+  ComputeOpInterface op = parse(R"(
+    %d = train.input {name = "d"} : tensor<f32>
+    %x = train.input {name = "x"} : tensor<4x5xf32>
+    %l = train.input {name = "l"} : tensor<4xi64>
+    %lse = train.input {name = "lse"} : tensor<4xf32>
+    %y = train.cross_entropy_backward %d, %x, %l, %lse : (tensor<f32>, tensor<4x5xf32>, tensor<4xi64>, tensor<4xf32>) -> tensor<4x5xf32>)");
+  ASSERT_TRUE(op);
+  EXPECT_EQ(op.getReusableOperands(), SmallVector<unsigned>{1});
+}
+
+// Pairs inside the band, counted one by one, for every band around sizes that are equal, wide, tall and empty.
+TEST_F(Costs, AttentionCountsTheBandOnly) {
+  for (auto [queries, keys] : {std::pair(5, 5), std::pair(3, 7), std::pair(7, 3), std::pair(0, 4), std::pair(1, 1)})
+    for (int left = -3; left <= 8; ++left)
+      for (int right = -3; right <= 8; ++right) {
+        uint64_t pairs = 0;
+        for (int i = 0; i < queries; ++i)
+          for (int j = 0; j < keys; ++j)
+            pairs += (right == 8 || j - i <= right) && (left == 8 || i - j <= left);
+        std::string attributes; // 8 stands for unlimited
+        if (left != 8)
+          attributes += "left = " + std::to_string(left) + " : i64, ";
+        if (right != 8)
+          attributes += "right = " + std::to_string(right) + " : i64, ";
+        ComputeOpInterface op = attention(queries, keys, attributes);
+        ASSERT_TRUE(op);
+        EXPECT_EQ(op.getFlops(), 2u * (6 + 7) * 2 * 4 * pairs)
+            << queries << " x " << keys << " left " << left << " right " << right;
+      }
+}
+
+// Limits at the ends of 64 bits neither overflow nor crash.
+TEST_F(Costs, AttentionWithHostileLimits) {
+  std::string least = std::to_string(INT64_MIN), most = std::to_string(INT64_MAX);
+  EXPECT_EQ(attention(5, 5, "left = " + most + " : i64, right = " + most + " : i64, ").getFlops(), 2u * 13 * 8 * 25);
+  EXPECT_EQ(attention(5, 5, "left = " + least + " : i64, right = " + least + " : i64, ").getFlops(), 0u);
+  ComputeOpInterface op = attention(5, 5, "");
+  EXPECT_EQ(op.getSaveClass(), SaveClass::Save);
+  EXPECT_EQ(op.getWorkspaceBytes(), amc::rt::workspace::attention(4));
+}
+
+} // namespace
