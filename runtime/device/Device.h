@@ -1,0 +1,43 @@
+// What the executor needs from a device: memory, kernels, running them. Devices are found by a plan's target.
+#ifndef AMC_RUNTIME_DEVICE_DEVICE_H
+#define AMC_RUNTIME_DEVICE_DEVICE_H
+
+#include "runtime/device/Kernel.h"
+#include "runtime/plan/PlanVerifier.h"
+#include <memory>
+
+namespace amc::rt {
+
+// Zeroed memory of the device, given back when destroyed.
+class DeviceMemory {
+public:
+  virtual ~DeviceMemory() = default;
+  std::byte *base = nullptr;
+  uint64_t bytes = 0; // really taken
+};
+
+struct DeviceOptions {
+  unsigned threads = 0; // 0: the device's choice
+  bool hugePages = true;
+};
+
+class Device {
+public:
+  virtual ~Device() = default;
+  // The signatures plans are verified against.
+  virtual const KernelSignatures &signatures() const = 0;
+  virtual Expected<std::unique_ptr<DeviceMemory>> allocate(uint64_t bytes) = 0;
+  // Prepares a kernel whose signature check has passed.
+  virtual Expected<std::unique_ptr<Kernel>> prepare(const InstructionSpec &spec) = 0;
+  virtual Status execute(const Kernel &kernel, const Operands &operands) = 0;
+  virtual unsigned threads() const = 0;
+  virtual const char *isa() const = 0;
+  virtual uint64_t scratchBytes() const = 0; // held by the device outside any DeviceMemory
+};
+
+// The device for Plan.target.
+Expected<std::unique_ptr<Device>> createDevice(const std::string &target, const DeviceOptions &options);
+
+} // namespace amc::rt
+
+#endif

@@ -1,0 +1,210 @@
+// attention: tiled, with online softmax (Dao et al., 2022); f32 and f64, arithmetic in that type.
+//
+// A piece of work is one block of 64 queries of one head. It walks the key blocks of 128 in ascending order, leaving
+// out those that the band (causal, window) hides altogether, and keeps maximum, sum and the unnormalised result of each
+// row; scores live in one block of workspace per slot. No result overlaps an operand. Reference: AttentionOps.td,
+// three loops.
+#include "runtime/device/cpu/AttentionProblem.h"
+#include <climits>
+
+namespace amc::rt::cpu {
+
+Status AttentionProblem::check(const InstructionSpec &spec, size_t first, size_t masks) {
+  const TensorSpec &q = spec.inputs[first], &k = spec.inputs[first + 1], &v = spec.inputs[first + 2];
+  AMC_EXPECT(q.rank() == 4 && k.rank() == 4 && v.rank() == 4, "inputs: q, k and v should be of rank 4");
+  AMC_TRY(expectDType("k", k, q.dtype));
+  AMC_TRY(expectDType("v", v, q.dtype));
+  AMC_EXPECT(k.shape[0] == q.shape[0] && k.shape[3] == q.shape[3], "k: shape is ", shapeText(k.shape),
+             " and should have batch and width of q's ", shapeText(q.shape));
+  AMC_TRY(expectShape("v", v, {k.shape[0], k.shape[1], k.shape[2], v.shape[3]}));
+  AMC_EXPECT(k.shape[1] > 0 && q.shape[1] % k.shape[1] == 0, "inputs: key heads are ", k.shape[1],
+             " and should divide the query heads ", q.shape[1]);
+  AMC_EXPECT(q.shape[3] <= INT_MAX && v.shape[3] <= INT_MAX, "inputs: widths should be at most ", INT_MAX);
+  const TensorSpec &padding = spec.inputs[masks], &bias = spec.inputs[masks + 1];
+  if (padding.present())
+    AMC_TRY(expectShape("padding", padding, {q.shape[0], k.shape[2]}));
+  if (bias.present()) {
+    AMC_TRY(expectDType("bias", bias, q.dtype));
+    AMC_EXPECT(bias.rank() == 4, "bias: rank is ", bias.rank(), " and should be 4");
+    AMC_TRY(expectBroadcast("bias", bias, {q.shape[0], q.shape[1], q.shape[2], k.shape[2]}));
+  }
+  AMC_EXPECT(std::isfinite(spec.real("scale")), "attributes.scale: should be finite");
+  AMC_EXPECT(std::isfinite(spec.real("softcap")) && spec.real("softcap") >= 0,
+             "attributes.softcap: should be finite and at least 0");
+  return expectOneOf(spec, "masked_rows", {"zero", "average"});
+}
+
+AttentionProblem AttentionProblem::create(const InstructionSpec &spec, size_t first, size_t masks) {
+  const std::vector<int64_t> &q = spec.inputs[first].shape, &v = spec.inputs[first + 2].shape;
+  constexpr int64_t unlimited = int64_t(1) << 48;
+  AttentionProblem p{};
+  p.batch = q[0];
+  p.heads = q[1];
+  p.queries = q[2];
+  p.width = q[3];
+  p.keyHeads = v[1];
+  p.keys = v[2];
+  p.valueWidth = v[3];
+  p.scale = spec.real("scale");
+  p.softcap = spec.real("softcap");
+  p.left = std::clamp(spec.integer("left", unlimited), -unlimited, unlimited);
+  p.right = std::clamp(spec.integer("right", unlimited), -unlimited, unlimited);
+  p.average = spec.string("masked_rows") == "average";
+  p.padded = spec.inputs[masks].present();
+  p.biased = spec.inputs[masks + 1].present();
+  if (p.biased) {
+    int64_t stride = 1;
+    for (int i = 3; i >= 0; --i) {
+      int64_t dim = spec.inputs[masks + 1].shape[static_cast<size_t>(i)];
+      p.biasStrides[i] = dim == 1 ? 0 : stride;
+      stride *= dim;
+    }
+  }
+  return p;
+}
+
+namespace {
+
+float softmaxRow(float *scores, int64_t columns, int64_t from, int64_t to, float *maximum, float *sum) {
+  return hot().attentionRow(scores, columns, from, to, maximum, sum);
+}
+double softmaxRow(double *scores, int64_t columns, int64_t from, int64_t to, double *maximum, double *sum) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  double before = *maximum, top = before;
+  for (int64_t j = from; j < to; ++j)
+    top = scores[j] == scores[j] && top == top ? std::max(top, scores[j]) : scores[j] + top; // NaN wins
+  double added = 0;
+  for (int64_t j = 0; j < columns; ++j) {
+    bool seen = j >= from && j < to && top != -infinity;
+    scores[j] = seen ? std::exp(scores[j] - top) : 0;
+    added += scores[j];
+  }
+  double correction = top == -infinity ? 1 : before == -infinity ? 0 : std::exp(before - top);
+  *maximum = top;
+  *sum = *sum * correction + added;
+  return correction;
+}
+
+void scaleRow(float *y, float factor, int64_t n) { hot().scale(y, factor, n); }
+void scaleRow(double *y, double factor, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    y[i] *= factor;
+}
+
+template <class T> struct Slot {
+  T *scores, *maximum, *sum;
+  Slot(std::byte *base, unsigned slot) {
+    using namespace workspace;
+    uint64_t scoreBytes = workspace::detail::pad(attentionQueryBlock * attentionKeyBlock * sizeof(T));
+    uint64_t rowBytes = workspace::detail::pad(attentionQueryBlock * sizeof(T));
+    std::byte *at = base + slot * (scoreBytes + 2 * rowBytes);
+    scores = reinterpret_cast<T *>(at);
+    maximum = reinterpret_cast<T *>(at + scoreBytes);
+    sum = reinterpret_cast<T *>(at + scoreBytes + rowBytes);
+  }
+};
+
+// The mean of all values, for a row with nothing to attend to.
+template <class T> void averageRow(const AttentionProblem &p, const T *v, T *y) {
+  std::fill_n(y, p.valueWidth, T{});
+  for (int64_t j = 0; j < p.keys; ++j)
+    for (int64_t d = 0; d < p.valueWidth; ++d)
+      y[d] += v[j * p.valueWidth + d];
+  for (int64_t d = 0; d < p.valueWidth; ++d)
+    y[d] /= static_cast<T>(p.keys);
+}
+
+template <class T>
+void queryBlockForward(const AttentionProblem &p, const Operands &o, int64_t piece, Slot<T> s) {
+  constexpr T infinity = std::numeric_limits<T>::infinity();
+  int64_t blocks = ceilDiv(p.queries, p.queryBlock);
+  int64_t begin = piece % blocks * p.queryBlock, end = std::min(begin + p.queryBlock, p.queries);
+  int64_t bh = piece / blocks, b = bh / p.heads, h = bh % p.heads, rows = end - begin;
+  int64_t kv = b * p.keyHeads + h / p.group();
+  const T *q = o.in<T>(0) + (bh * p.queries + begin) * p.width;
+  const T *k = o.in<T>(1) + kv * p.keys * p.width, *v = o.in<T>(2) + kv * p.keys * p.valueWidth;
+  const uint8_t *padding = o.in<uint8_t>(3);
+  const T *bias = o.in<T>(4);
+  T *y = o.out<T>(0) + (bh * p.queries + begin) * p.valueWidth;
+  T *lse = o.out<T>(1) + bh * p.queries + begin;
+  std::fill_n(s.maximum, rows, -infinity);
+  std::fill_n(s.sum, rows, T{});
+  std::fill_n(y, rows * p.valueWidth, T{});
+
+  for (int64_t block = p.firstBlock(begin); block < p.lastBlock(end); ++block) {
+    int64_t j = block * p.keyBlock, columns = std::min(p.keyBlock, p.keys - j);
+    if (p.width)
+      gemm(false, true, rows, columns, p.width, static_cast<T>(p.scale), q, p.width, k + j * p.width, p.width, T(0),
+           s.scores, p.keyBlock);
+    else
+      std::fill_n(s.scores, rows * p.keyBlock, T{});
+    for (int64_t r = 0; r < rows; ++r) {
+      T *row = s.scores + r * p.keyBlock;
+      int64_t from, to;
+      p.band(begin + r, j, columns, from, to);
+      p.adjust(row, from, to, b, h, begin + r, j, padding, bias);
+      T correction = softmaxRow(row, columns, from, to, s.maximum + r, s.sum + r);
+      if (correction != T(1))
+        scaleRow(y + r * p.valueWidth, correction, p.valueWidth);
+    }
+    if (p.valueWidth)
+      gemm(false, false, rows, p.valueWidth, columns, T(1), s.scores, p.keyBlock, v + j * p.valueWidth, p.valueWidth,
+           T(1), y, p.valueWidth);
+  }
+
+  for (int64_t r = 0; r < rows; ++r) {
+    if (s.maximum[r] != -infinity) {
+      scaleRow(y + r * p.valueWidth, T(1) / s.sum[r], p.valueWidth);
+      lse[r] = s.maximum[r] + std::log(s.sum[r]);
+    } else if (p.average && p.keys > 0) {
+      averageRow(p, v, y + r * p.valueWidth);
+      lse[r] = std::log(static_cast<T>(p.keys));
+    } else {
+      std::fill_n(y + r * p.valueWidth, p.valueWidth, T{});
+      lse[r] = -infinity;
+    }
+  }
+}
+
+Status check(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec,
+                         {{"q", AcceptWide},
+                          {"k", AcceptWide},
+                          {"v", AcceptWide},
+                          {"padding", AcceptBool, Optional},
+                          {"bias", AcceptWide, Optional}},
+                         {{"y", AcceptWide}, {"lse", AcceptWide}},
+                         {{"scale", Real},
+                          {"left", Int, Optional},
+                          {"right", Int, Optional},
+                          {"softcap", Real},
+                          {"masked_rows", Text}}));
+  AMC_TRY(AttentionProblem::check(spec, 0, 3));
+  const TensorSpec &q = spec.inputs[0];
+  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], q.dtype));
+  AMC_TRY(expectShape("outputs[0]", spec.outputs[0], {q.shape[0], q.shape[1], q.shape[2], spec.inputs[2].shape[3]}));
+  AMC_TRY(expectDType("outputs[1]", spec.outputs[1], q.dtype));
+  AMC_TRY(expectShape("outputs[1]", spec.outputs[1], {q.shape[0], q.shape[1], q.shape[2]}));
+  return expectWorkspace(spec, workspace::attention(dtypeBytes(q.dtype)));
+}
+
+std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
+  AttentionProblem p = AttentionProblem::create(spec, 0, 3);
+  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
+    using T = decltype(type);
+    return makeKernel([=](const Operands &o, RunContext &c) {
+      int64_t pieces = p.batch * p.heads * ceilDiv(p.queries, p.queryBlock);
+      c.pool.parallelFor(pieces, [&](int64_t piece, unsigned slot) {
+        // The last query blocks see most keys: they come first, the short ones fill up the end.
+        queryBlockForward<T>(p, o, pieces - 1 - piece, Slot<T>(o.workspaces[0], slot));
+      }, workspace::attentionSlots);
+    });
+  };
+  return spec.inputs[0].dtype == plan::F64 ? make(double{}) : make(float{});
+}
+
+} // namespace
+
+void registerAttention(KernelRegistry &registry) { registry.add("attention", {check, create}); }
+
+} // namespace amc::rt::cpu

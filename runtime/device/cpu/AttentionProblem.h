@@ -1,0 +1,81 @@
+// What attention and its backward share: dimensions, masks, blocks of scores.
+#ifndef AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
+#define AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
+
+#include "runtime/device/cpu/Compute.h"
+#include "runtime/device/cpu/Gemm.h"
+#include "runtime/plan/Workspace.h"
+#include <algorithm>
+#include <cmath>
+
+namespace amc::rt::cpu {
+
+struct AttentionProblem {
+  static constexpr int64_t queryBlock = workspace::attentionQueryBlock;
+  static constexpr int64_t keyBlock = workspace::attentionKeyBlock;
+
+  int64_t batch, heads, keyHeads, queries, keys, width, valueWidth;
+  double scale, softcap;
+  int64_t left, right; // clamped to [-2^48, 2^48]: the latter is unlimited
+  bool average;        // what a row with nothing to attend to gives
+  bool padded, biased;
+  int64_t biasStrides[4];
+
+  // `first` is the position of q among the operands; padding and bias stand at `masks`.
+  static Status check(const InstructionSpec &spec, size_t first, size_t masks);
+  static AttentionProblem create(const InstructionSpec &spec, size_t first, size_t masks);
+
+  int64_t group() const { return heads / keyHeads; }
+  // Keys [low, high) that query i may attend to as far as left and right say.
+  int64_t low(int64_t i) const { return std::clamp<int64_t>(i - left, 0, keys); }
+  int64_t high(int64_t i) const { return std::clamp<int64_t>(i + right + 1, 0, keys); }
+  // Key blocks that queries [begin, end) can see anything of: [first, last).
+  int64_t firstBlock(int64_t begin) const { return low(begin) / keyBlock; }
+  int64_t lastBlock(int64_t end) const { return ceilDiv(high(end - 1), keyBlock); }
+
+  template <class T> const T *biasRow(const T *bias, int64_t b, int64_t h, int64_t i) const {
+    return bias + b * biasStrides[0] + h * biasStrides[1] + i * biasStrides[2];
+  }
+
+  // Is there a key that query i may attend to? A key with a bias of minus infinity is none.
+  template <class T>
+  bool attends(int64_t b, int64_t h, int64_t i, const uint8_t *padding, const T *bias) const {
+    const T *row = biased ? biasRow(bias, b, h, i) : nullptr;
+    for (int64_t j = low(i), end = high(i); j < end; ++j)
+      if ((!padded || padding[b * keys + j]) && (!row || row[j * biasStrides[3]] != -std::numeric_limits<T>::infinity()))
+        return true;
+    return false;
+  }
+
+  // Columns [from, to) of a row of scores that starts at key `block` and has `count` columns, in the band.
+  void band(int64_t i, int64_t block, int64_t count, int64_t &from, int64_t &to) const {
+    from = std::clamp<int64_t>(low(i) - block, 0, count);
+    to = std::clamp<int64_t>(high(i) - block, 0, count);
+  }
+
+  // Softcap, bias and padding on columns [from, to) of one row of scaled scores.
+  template <class T>
+  void adjust(T *scores, int64_t from, int64_t to, int64_t b, int64_t h, int64_t i, int64_t block,
+              const uint8_t *padding, const T *bias) const {
+    if (softcap > 0) {
+      T cap = static_cast<T>(softcap);
+      for (int64_t j = from; j < to; ++j)
+        scores[j] = cap * std::tanh(scores[j] / cap);
+    }
+    if (biased) {
+      const T *row = biasRow(bias, b, h, i) + block * biasStrides[3];
+      for (int64_t j = from; j < to; ++j)
+        scores[j] += row[j * biasStrides[3]];
+    }
+    if (padded) {
+      const uint8_t *row = padding + b * keys + block;
+      for (int64_t j = from; j < to; ++j)
+        if (!row[j])
+          scores[j] = -std::numeric_limits<T>::infinity();
+    }
+  }
+};
+
+} // namespace amc::rt::cpu
+
+#endif

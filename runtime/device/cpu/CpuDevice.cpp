@@ -1,0 +1,91 @@
+// The CPU as a device: its memory, kernels and threads.
+#include "runtime/device/Device.h"
+#include "runtime/device/cpu/Gemm.h"
+#include "runtime/device/cpu/Hot.h"
+#include "runtime/device/cpu/Registry.h"
+#include <cerrno>
+#include <cstring>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace amc::rt {
+namespace {
+
+class MappedMemory final : public DeviceMemory {
+public:
+  ~MappedMemory() override {
+    if (base)
+      ::munmap(base, bytes);
+  }
+};
+
+class CpuDevice final : public Device {
+public:
+  explicit CpuDevice(const DeviceOptions &options) : options(options) {}
+
+  Status start() {
+    if (const char *error = cpu::hotError())
+      return limitError(error);
+    Expected<std::unique_ptr<ThreadPool>> made = ThreadPool::create(options.threads);
+    if (!made.ok())
+      return made.status();
+    pool = std::move(*made);
+    scratch = cpu::prepareGemm(*pool);
+    return Status();
+  }
+
+  const KernelSignatures &signatures() const override { return registry; }
+
+  Expected<std::unique_ptr<DeviceMemory>> allocate(uint64_t wanted) override {
+    uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+    uint64_t bytes = std::max((wanted + page - 1) / page * page, page);
+    if (bytes < wanted)
+      return limitError("the plan's arena of ", wanted, " bytes is beyond every address space");
+    auto memory = std::make_unique<MappedMemory>();
+    void *base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED)
+      return limitError("no memory for the plan's arena of ", wanted, " bytes: ", std::strerror(errno));
+    memory->base = static_cast<std::byte *>(base);
+    memory->bytes = bytes;
+    if (options.hugePages)
+      ::madvise(base, bytes, MADV_HUGEPAGE); // advice: a kernel without huge pages may refuse it
+    return std::unique_ptr<DeviceMemory>(std::move(memory));
+  }
+
+  Expected<std::unique_ptr<Kernel>> prepare(const InstructionSpec &spec) override {
+    const cpu::KernelEntry *entry = registry.find(spec.kernel);
+    if (!entry)
+      return inputError("kernel '", spec.kernel, "' is not one of this device's");
+    return entry->create(spec);
+  }
+
+  Status execute(const Kernel &kernel, const Operands &operands) override {
+    RunContext context{*pool, failure};
+    kernel.run(operands, context);
+    return failure.any() ? failure.take() : Status();
+  }
+
+  unsigned threads() const override { return pool->threads(); }
+  const char *isa() const override { return cpu::hot().isa; }
+  uint64_t scratchBytes() const override { return scratch; }
+
+private:
+  DeviceOptions options;
+  cpu::KernelRegistry registry;
+  std::unique_ptr<ThreadPool> pool;
+  RunFailure failure;
+  uint64_t scratch = 0;
+};
+
+} // namespace
+
+Expected<std::unique_ptr<Device>> createDevice(const std::string &target, const DeviceOptions &options) {
+  if (target != "cpu")
+    return inputError("the plan is for target '", target, "', which this program has no device for; it has 'cpu'");
+  auto device = std::make_unique<CpuDevice>(options);
+  if (Status status = device->start(); !status.ok())
+    return status;
+  return std::unique_ptr<Device>(std::move(device));
+}
+
+} // namespace amc::rt

@@ -1,0 +1,324 @@
+// Kernels that read at indices, and the adjoints that add there: gather, gather_backward, embedding,
+// embedding_backward, gather_elements, gather_nd, gather_nd_backward.
+//
+// Data of any dtype, indices i64 or i32, negative ones count from the end. An index out of range is
+// reported and its slice left untouched. Backward: f32 and f64; contributions to one element are added in ascending
+// order of the index tensor by whoever owns the element, so any number of threads gives the same bits. No result
+// overlaps an operand. Reference: ONNX Gather, GatherElements, GatherND, element by element.
+#include "runtime/device/cpu/Compute.h"
+#include "runtime/device/cpu/Indices.h"
+#include <algorithm>
+#include <cstring>
+
+namespace amc::rt::cpu {
+namespace {
+
+// y[o, i, :] = x[o, ids[i], :]
+struct GatherShape {
+  int64_t outer, axis, inner, count;
+};
+
+std::unique_ptr<Kernel> gatherKernel(GatherShape g, uint64_t width, size_t dataInput, size_t idInput,
+                                     plan::DType idType) {
+  uint64_t bytes = static_cast<uint64_t>(g.inner) * width;
+  int64_t grain = rowGrain(static_cast<int64_t>(bytes / 4 + 1));
+  return makeKernel([=](const Operands &o, RunContext &c) {
+    Indices ids = Indices::of(o, idInput, idType);
+    parallelRange(c.pool, g.outer * g.count, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t at = begin; at < end; ++at) {
+        int64_t index = ids.get(at % g.count, g.axis, c);
+        if (index < 0)
+          continue;
+        uint64_t row = static_cast<uint64_t>(at / g.count * g.axis + index);
+        std::memcpy(o.outputs[0] + static_cast<uint64_t>(at) * bytes, o.inputs[dataInput] + row * bytes, bytes);
+      }
+    });
+  });
+}
+
+void addRow(float *y, const float *x, int64_t n) { hot().addTo(y, x, n); }
+void addRow(double *y, const double *x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    y[i] += x[i];
+}
+
+// dx[o, ids[i], :] += dy[o, i, :]. A piece owns a block of columns (of all rows and indices): whoever adds to an
+// element is one thread, in ascending order.
+template <class T>
+std::unique_ptr<Kernel> scatterAddKernel(GatherShape g, size_t dyInput, size_t idInput, plan::DType idType) {
+  constexpr int64_t columnBlock = 64;
+  // Narrow slices: pieces own ranges of the axis instead.
+  int64_t columns = ceilDiv(g.inner, columnBlock);
+  int64_t ranges = columns >= 8 ? 1 : std::min<int64_t>(16, ceilDiv(g.axis, 64));
+  int64_t rangeSize = ranges ? ceilDiv(g.axis, ranges) : 0;
+  return makeKernel([=](const Operands &o, RunContext &c) {
+    Indices ids = Indices::of(o, idInput, idType);
+    const T *dy = o.in<T>(dyInput);
+    T *dx = o.out<T>(0);
+    c.pool.parallelFor(g.outer * ranges * columns, [&](int64_t piece, unsigned) {
+      int64_t block = piece % columns * columnBlock, width = std::min(columnBlock, g.inner - block);
+      int64_t low = piece / columns % ranges * rangeSize, high = std::min(low + rangeSize, g.axis);
+      int64_t o0 = piece / columns / ranges;
+      T *target = dx + o0 * g.axis * g.inner + block;
+      for (int64_t row = low; row < high; ++row)
+        std::fill_n(target + row * g.inner, width, T{});
+      for (int64_t i = 0; i < g.count; ++i) {
+        int64_t index = ids.get(i, g.axis, c);
+        if (index >= low && index < high)
+          addRow(target + index * g.inner, dy + (o0 * g.count + i) * g.inner + block, width);
+      }
+    });
+  });
+}
+
+std::unique_ptr<Kernel> scatterAdd(const InstructionSpec &spec, GatherShape g) {
+  if (spec.outputs[0].dtype == plan::F64)
+    return scatterAddKernel<double>(g, 0, 1, spec.inputs[1].dtype);
+  return scatterAddKernel<float>(g, 0, 1, spec.inputs[1].dtype);
+}
+
+std::vector<int64_t> gatheredShape(const std::vector<int64_t> &x, const std::vector<int64_t> &ids, size_t axis) {
+  std::vector<int64_t> shape(x.begin(), x.begin() + static_cast<long>(axis));
+  shape.insert(shape.end(), ids.begin(), ids.end());
+  shape.insert(shape.end(), x.begin() + static_cast<long>(axis) + 1, x.end());
+  return shape;
+}
+
+GatherShape gatherShape(const std::vector<int64_t> &x, size_t axis, int64_t count) {
+  Split split = splitAt(x, axis);
+  return {split.outer, split.axis, split.inner, count};
+}
+
+// ---- gather
+
+Status checkGather(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"x", AcceptAny}, {"indices", AcceptIndex}}, {{"y", AcceptAny}}, {{"axis", Int}}));
+  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
+  AMC_TRY(expectAxis(spec, "axis", spec.inputs[0].rank()));
+  return expectShape("outputs[0]", spec.outputs[0],
+                     gatheredShape(spec.inputs[0].shape, spec.inputs[1].shape,
+                                   static_cast<size_t>(spec.integer("axis"))));
+}
+
+std::unique_ptr<Kernel> createGather(const InstructionSpec &spec) {
+  return gatherKernel(gatherShape(spec.inputs[0].shape, static_cast<size_t>(spec.integer("axis")),
+                                  spec.inputs[1].elements),
+                      dtypeBytes(spec.inputs[0].dtype), 0, 1, spec.inputs[1].dtype);
+}
+
+Status checkGatherBackward(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"dy", AcceptWide}, {"indices", AcceptIndex}}, {{"dx", AcceptWide}},
+                         {{"axis", Int}, {"shape", Ints}}));
+  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
+  AMC_TRY(expectShape("outputs[0]", spec.outputs[0], spec.ints("shape")));
+  AMC_TRY(expectAxis(spec, "axis", spec.outputs[0].rank()));
+  return expectShape("inputs[0]", spec.inputs[0],
+                     gatheredShape(spec.outputs[0].shape, spec.inputs[1].shape,
+                                   static_cast<size_t>(spec.integer("axis"))));
+}
+
+std::unique_ptr<Kernel> createGatherBackward(const InstructionSpec &spec) {
+  return scatterAdd(spec, gatherShape(spec.outputs[0].shape, static_cast<size_t>(spec.integer("axis")),
+                                      spec.inputs[1].elements));
+}
+
+// ---- embedding
+
+Status checkEmbedding(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"table", AcceptFloat}, {"ids", AcceptIndex}}, {{"y", AcceptFloat}}));
+  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
+  AMC_EXPECT(spec.inputs[0].rank() == 2, "inputs[0] (table): rank is ", spec.inputs[0].rank(), " and should be 2");
+  std::vector<int64_t> shape = spec.inputs[1].shape;
+  shape.push_back(spec.inputs[0].shape[1]);
+  return expectShape("outputs[0]", spec.outputs[0], shape);
+}
+
+std::unique_ptr<Kernel> createEmbedding(const InstructionSpec &spec) {
+  return gatherKernel(gatherShape(spec.inputs[0].shape, 0, spec.inputs[1].elements),
+                      dtypeBytes(spec.inputs[0].dtype), 0, 1, spec.inputs[1].dtype);
+}
+
+Status checkEmbeddingBackward(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"dy", AcceptWide}, {"ids", AcceptIndex}}, {{"dtable", AcceptWide}},
+                         {{"rows", Int}}));
+  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
+  AMC_EXPECT(spec.outputs[0].rank() == 2, "outputs[0]: rank is ", spec.outputs[0].rank(), " and should be 2");
+  AMC_TRY(expectShape("outputs[0]", spec.outputs[0], {spec.integer("rows"), spec.outputs[0].shape[1]}));
+  std::vector<int64_t> shape = spec.inputs[1].shape;
+  shape.push_back(spec.outputs[0].shape[1]);
+  return expectShape("inputs[0]", spec.inputs[0], shape);
+}
+
+std::unique_ptr<Kernel> createEmbeddingBackward(const InstructionSpec &spec) {
+  return scatterAdd(spec, gatherShape(spec.outputs[0].shape, 0, spec.inputs[1].elements));
+}
+
+// ---- gather_elements
+
+Status checkGatherElements(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"x", AcceptAny}, {"indices", AcceptIndex}}, {{"y", AcceptAny}}, {{"axis", Int}}));
+  const TensorSpec &x = spec.inputs[0], &ids = spec.inputs[1];
+  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], x.dtype));
+  AMC_TRY(expectShape("outputs[0]", spec.outputs[0], ids.shape));
+  AMC_TRY(expectAxis(spec, "axis", x.rank()));
+  AMC_EXPECT(ids.rank() == x.rank(), "inputs[1]: rank is ", ids.rank(), " and should be ", x.rank());
+  for (size_t i = 0; i < x.rank(); ++i)
+    AMC_EXPECT(static_cast<int64_t>(i) == spec.integer("axis") || ids.shape[i] <= x.shape[i], "inputs[1]: shape ",
+               shapeText(ids.shape), " reaches beyond ", shapeText(x.shape));
+  return Status();
+}
+
+std::unique_ptr<Kernel> createGatherElements(const InstructionSpec &spec) {
+  struct {
+    int64_t ids[maxRank], strides[maxRank];
+  } dims;
+  const std::vector<int64_t> &x = spec.inputs[0].shape, &ids = spec.inputs[1].shape;
+  size_t rank = x.size(), axis = static_cast<size_t>(spec.integer("axis"));
+  int64_t stride = 1;
+  for (size_t i = rank; i-- > 0; stride *= x[i]) {
+    dims.ids[i] = ids[i];
+    dims.strides[i] = stride;
+  }
+  int64_t limit = x[axis], n = spec.inputs[1].elements;
+  plan::DType idType = spec.inputs[1].dtype;
+  return withBits(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using T = decltype(type);
+    return makeKernel([=](const Operands &o, RunContext &c) {
+      Indices indices = Indices::of(o, 1, idType);
+      parallelRange(c.pool, n, elementGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t at = begin; at < end; ++at) {
+          int64_t index = indices.get(at, limit, c), rest = at, from = 0;
+          if (index < 0)
+            continue;
+          for (size_t d = rank; d-- > 0; rest /= dims.ids[d])
+            from += (d == axis ? index : rest % dims.ids[d]) * dims.strides[d];
+          o.out<T>(0)[at] = o.in<T>(0)[from];
+        }
+      });
+    });
+  });
+}
+
+// ---- gather_nd
+
+// Index tuples select slices of `inner` elements; `limits` are the dimensions a tuple indexes.
+struct TupleShape {
+  int64_t batches = 1, tuples = 1, inner = 1; // tuples in a batch
+  size_t length = 0;
+  int64_t limits[maxRank];
+  int64_t batchElements = 1; // of x
+};
+
+Status checkNd(const InstructionSpec &spec, const TensorSpec &x, const TensorSpec &ids, const TensorSpec &slices,
+               const char *slicesName) {
+  int64_t batch = spec.integer("batch_dims");
+  AMC_EXPECT(batch >= 0 && static_cast<uint64_t>(batch) < ids.rank() && static_cast<uint64_t>(batch) < x.rank(),
+             "attributes.batch_dims: is ", batch, " and should be less than the ranks");
+  size_t b = static_cast<size_t>(batch);
+  int64_t length = ids.shape.back();
+  AMC_EXPECT(length >= 0 && static_cast<uint64_t>(length) <= x.rank() - b, "inputs[1]: tuples have ", length,
+             " entries and should have at most ", x.rank() - b);
+  for (size_t i = 0; i < b; ++i)
+    AMC_EXPECT(x.shape[i] == ids.shape[i], "inputs[1]: batch dimensions of ", shapeText(ids.shape), " and ",
+               shapeText(x.shape), " differ");
+  std::vector<int64_t> shape(ids.shape.begin(), ids.shape.end() - 1);
+  shape.insert(shape.end(), x.shape.begin() + batch + length, x.shape.end());
+  return expectShape(slicesName, slices, shape);
+}
+
+TupleShape tupleShape(const std::vector<int64_t> &x, const std::vector<int64_t> &ids, size_t batch) {
+  TupleShape t;
+  t.length = static_cast<size_t>(ids.back());
+  for (size_t i = 0; i < batch; ++i)
+    t.batches *= x[i];
+  for (size_t i = batch; i + 1 < ids.size(); ++i)
+    t.tuples *= ids[i];
+  for (size_t i = 0; i < t.length; ++i)
+    t.limits[i] = x[batch + i];
+  for (size_t i = batch; i < x.size(); ++i)
+    t.batchElements *= x[i];
+  for (size_t i = batch + t.length; i < x.size(); ++i)
+    t.inner *= x[i];
+  return t;
+}
+
+// Offset of a slice in its batch, in elements, or -1.
+int64_t tupleOffset(const TupleShape &t, const Indices &ids, int64_t tuple, RunContext &c) {
+  int64_t at = 0;
+  for (size_t i = 0; i < t.length; ++i) {
+    int64_t index = ids.get(tuple * static_cast<int64_t>(t.length) + static_cast<int64_t>(i), t.limits[i], c);
+    if (index < 0)
+      return -1;
+    at = at * t.limits[i] + index;
+  }
+  return at * t.inner;
+}
+
+Status checkGatherNd(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"x", AcceptAny}, {"indices", AcceptIndex}}, {{"y", AcceptAny}},
+                         {{"batch_dims", Int}}));
+  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
+  return checkNd(spec, spec.inputs[0], spec.inputs[1], spec.outputs[0], "outputs[0]");
+}
+
+std::unique_ptr<Kernel> createGatherNd(const InstructionSpec &spec) {
+  TupleShape t = tupleShape(spec.inputs[0].shape, spec.inputs[1].shape, static_cast<size_t>(spec.integer("batch_dims")));
+  uint64_t width = dtypeBytes(spec.inputs[0].dtype);
+  plan::DType idType = spec.inputs[1].dtype;
+  return makeKernel([=](const Operands &o, RunContext &c) {
+    Indices ids = Indices::of(o, 1, idType);
+    uint64_t bytes = static_cast<uint64_t>(t.inner) * width;
+    parallelRange(c.pool, t.batches * t.tuples, rowGrain(t.inner), [&](int64_t begin, int64_t end) {
+      for (int64_t tuple = begin; tuple < end; ++tuple) {
+        int64_t at = tupleOffset(t, ids, tuple, c);
+        if (at >= 0)
+          std::memcpy(o.outputs[0] + static_cast<uint64_t>(tuple) * bytes,
+                      o.inputs[0] + static_cast<uint64_t>(tuple / t.tuples * t.batchElements + at) * width, bytes);
+      }
+    });
+  });
+}
+
+Status checkGatherNdBackward(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"dy", AcceptWide}, {"indices", AcceptIndex}}, {{"dx", AcceptWide}},
+                         {{"batch_dims", Int}, {"shape", Ints}}));
+  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
+  AMC_TRY(expectShape("outputs[0]", spec.outputs[0], spec.ints("shape")));
+  return checkNd(spec, spec.outputs[0], spec.inputs[1], spec.inputs[0], "inputs[0]");
+}
+
+// A piece is a batch: slices of different batches never meet.
+std::unique_ptr<Kernel> createGatherNdBackward(const InstructionSpec &spec) {
+  TupleShape t = tupleShape(spec.outputs[0].shape, spec.inputs[1].shape, static_cast<size_t>(spec.integer("batch_dims")));
+  plan::DType idType = spec.inputs[1].dtype;
+  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
+    using T = decltype(type);
+    return makeKernel([=](const Operands &o, RunContext &c) {
+      Indices ids = Indices::of(o, 1, idType);
+      c.pool.parallelFor(t.batches, [&](int64_t batch, unsigned) {
+        T *dx = o.out<T>(0) + batch * t.batchElements;
+        std::fill_n(dx, t.batchElements, T{});
+        for (int64_t i = 0; i < t.tuples; ++i) {
+          int64_t tuple = batch * t.tuples + i, at = tupleOffset(t, ids, tuple, c);
+          if (at >= 0)
+            addRow(dx + at, o.in<T>(0) + tuple * t.inner, t.inner);
+        }
+      });
+    });
+  };
+  return spec.outputs[0].dtype == plan::F64 ? make(double{}) : make(float{});
+}
+
+} // namespace
+
+void registerGather(KernelRegistry &registry) {
+  registry.add("gather", {checkGather, createGather});
+  registry.add("gather_backward", {checkGatherBackward, createGatherBackward});
+  registry.add("embedding", {checkEmbedding, createEmbedding});
+  registry.add("embedding_backward", {checkEmbeddingBackward, createEmbeddingBackward});
+  registry.add("gather_elements", {checkGatherElements, createGatherElements});
+  registry.add("gather_nd", {checkGatherNd, createGatherNd});
+  registry.add("gather_nd_backward", {checkGatherNdBackward, createGatherNdBackward});
+}
+
+} // namespace amc::rt::cpu

@@ -1,0 +1,63 @@
+#include "runtime/device/cpu/Gemm.h"
+#include <algorithm>
+#include <atomic>
+#include <cblas.h>
+
+namespace amc::rt::cpu {
+namespace {
+
+CBLAS_TRANSPOSE transposed(bool yes) { return yes ? CblasTrans : CblasNoTrans; }
+blasint narrow(int64_t n) { return static_cast<blasint>(n); }
+
+} // namespace
+
+void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+          const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+  cblas_sgemm(CblasRowMajor, transposed(transposeA), transposed(transposeB), narrow(m), narrow(n), narrow(k), alpha,
+              a, narrow(lda), b, narrow(ldb), beta, c, narrow(ldc));
+}
+
+void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
+          int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc) {
+  cblas_dgemm(CblasRowMajor, transposed(transposeA), transposed(transposeB), narrow(m), narrow(n), narrow(k), alpha,
+              a, narrow(lda), b, narrow(ldb), beta, c, narrow(ldc));
+}
+
+uint64_t prepareGemm(ThreadPool &pool) {
+  openblas_set_num_threads(1);
+  // OpenBLAS maps a buffer when more products run at once than ever before, and keeps it. Products long enough to
+  // overlap, on all threads, make it map them all now rather than in a step.
+  constexpr int64_t n = 384;
+  std::vector<float> a(n * n, 1.0f);
+  std::vector<float> c(static_cast<size_t>(n * n) * pool.threads());
+  for (int round = 0; round < 2; ++round)
+    pool.parallelFor(static_cast<int64_t>(pool.threads()) * 4, [&](int64_t, unsigned slot) {
+      float *target = c.data() + static_cast<size_t>(n * n) * (slot % pool.threads());
+      gemm(false, true, n, n, n, 1.0f, a.data(), n, a.data(), n, 0.0f, target, n);
+    });
+  constexpr uint64_t bufferBytes = uint64_t(32) << 20; // address space of one buffer in Debian's build
+  return bufferBytes * pool.threads();
+}
+
+GemmGrid GemmGrid::create(int64_t m, int64_t n, int64_t k, int64_t batch) {
+  GemmGrid g{m, n, k, std::max<int64_t>(m, 1), std::max<int64_t>(n, 1), 1, 1};
+  // Halve the longer side until there are 16 tiles in all or a tile is down to 192 or to 4 million multiply-adds.
+  auto count = [&] { return ceilDiv(m, g.tileM) * ceilDiv(n, g.tileN); };
+  constexpr int64_t enough = 16, smallest = 192, leastWork = int64_t(4) << 20, longest = 1024;
+  while (m > 0 && n > 0) {
+    bool tall = g.tileM >= g.tileN;
+    int64_t &side = tall ? g.tileM : g.tileN;
+    bool tooLong = side > longest * 2;
+    if (!tooLong && count() * batch >= enough)
+      break;
+    if (side < 2 * smallest || (!tooLong && g.tileM * g.tileN / 2 * std::max<int64_t>(k, 1) < leastWork))
+      break;
+    int64_t pieces = ceilDiv(tall ? m : n, side) * 2;
+    side = ceilDiv(ceilDiv(tall ? m : n, pieces), 16) * 16;
+  }
+  g.down = ceilDiv(m, g.tileM);
+  g.across = ceilDiv(n, g.tileN);
+  return g;
+}
+
+} // namespace amc::rt::cpu

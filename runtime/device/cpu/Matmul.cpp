@@ -1,0 +1,239 @@
+// matmul, linear, linear_weight_grad.
+//
+// f32 and f64 by OpenBLAS, a tile at a time on a grid fixed by the shape (Gemm.h); the inner dimension is never cut, so
+// an element's sum runs in the library's order for its tile. Integers (matmul only) by three loops, modulo 2^64, in
+// their own width. linear adds its bias to each tile after the product. No result overlaps an operand. Reference:
+// y[i, j] = sum over k of a[i, k] * b[k, j].
+#include "runtime/device/cpu/Compute.h"
+#include "runtime/device/cpu/Gemm.h"
+#include <algorithm>
+#include <climits>
+
+namespace amc::rt::cpu {
+namespace {
+
+// OpenBLAS counts in 32 bits.
+Status expectBlasSizes(std::initializer_list<int64_t> sizes) {
+  for (int64_t size : sizes)
+    AMC_EXPECT(size <= INT_MAX, "dimension ", size, " should be at most ", INT_MAX);
+  return Status();
+}
+
+template <class T> void zero(ThreadPool &pool, T *y, int64_t n) {
+  parallelRange(pool, n, elementGrain, [&](int64_t begin, int64_t end) { std::fill(y + begin, y + end, T{}); });
+}
+
+// ---- matmul
+
+struct BatchedShape {
+  int64_t m, n, k;
+  bool transposeA, transposeB;
+  int64_t batches = 1;
+  size_t rank = 0; // batch dimensions
+  int64_t dims[maxRank], stridesA[maxRank], stridesB[maxRank];
+
+  void offsets(int64_t batch, int64_t &a, int64_t &b) const {
+    a = b = 0;
+    for (size_t d = rank; d-- > 0; batch /= dims[d]) {
+      a += batch % dims[d] * stridesA[d];
+      b += batch % dims[d] * stridesB[d];
+    }
+  }
+};
+
+Status checkMatmul(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"a", AcceptWide | AcceptInteger}, {"b", AcceptWide | AcceptInteger}},
+                         {{"y", AcceptWide | AcceptInteger}},
+                         {{"transpose_a", Int, Optional}, {"transpose_b", Int, Optional}}));
+  const TensorSpec &a = spec.inputs[0], &b = spec.inputs[1], &y = spec.outputs[0];
+  AMC_TRY(expectDType("inputs[1]", b, a.dtype));
+  AMC_TRY(expectDType("outputs[0]", y, a.dtype));
+  AMC_EXPECT(a.rank() >= 2 && b.rank() >= 2, "inputs: ranks are ", a.rank(), " and ", b.rank(),
+             " and should be at least 2");
+  auto last = [](const TensorSpec &t, size_t i) { return t.shape[t.rank() - 1 - i]; };
+  bool ta = spec.flag("transpose_a"), tb = spec.flag("transpose_b");
+  AMC_EXPECT(last(a, ta ? 1 : 0) == last(b, tb ? 0 : 1), "inputs: inner dimensions are ", last(a, ta ? 1 : 0),
+             " and ", last(b, tb ? 0 : 1), " and should be equal");
+  std::vector<int64_t> shape(std::max(a.rank(), b.rank()));
+  for (size_t i = 2; i < shape.size(); ++i) {
+    int64_t da = i < a.rank() ? last(a, i) : 1, db = i < b.rank() ? last(b, i) : 1;
+    AMC_EXPECT(da == db || da == 1 || db == 1, "inputs: leading dimensions ", da, " and ", db, " do not broadcast");
+    shape[shape.size() - 1 - i] = da == 1 ? db : da;
+  }
+  shape[shape.size() - 2] = last(a, ta ? 0 : 1);
+  shape[shape.size() - 1] = last(b, tb ? 1 : 0);
+  AMC_TRY(expectShape("outputs[0]", y, shape));
+  return expectBlasSizes({shape[shape.size() - 2], shape[shape.size() - 1], last(a, ta ? 1 : 0)});
+}
+
+template <class T>
+void integerProduct(const BatchedShape &s, int64_t row, const T *a, const T *b, T *y) {
+  for (int64_t j = 0; j < s.n; ++j) {
+    uint64_t sum = 0;
+    for (int64_t k = 0; k < s.k; ++k)
+      sum += static_cast<uint64_t>(s.transposeA ? a[k * s.m + row] : a[row * s.k + k]) *
+             static_cast<uint64_t>(s.transposeB ? b[j * s.k + k] : b[k * s.n + j]);
+    y[row * s.n + j] = static_cast<T>(sum);
+  }
+}
+
+BatchedShape batchedShape(const InstructionSpec &spec) {
+  const std::vector<int64_t> &a = spec.inputs[0].shape, &b = spec.inputs[1].shape, &y = spec.outputs[0].shape;
+  BatchedShape s;
+  s.transposeA = spec.flag("transpose_a");
+  s.transposeB = spec.flag("transpose_b");
+  s.m = y[y.size() - 2];
+  s.n = y[y.size() - 1];
+  s.k = a[a.size() - (s.transposeA ? 2 : 1)];
+  s.rank = y.size() - 2;
+  int64_t strideA = s.m * s.k, strideB = s.k * s.n;
+  for (size_t i = s.rank; i-- > 0;) {
+    size_t back = y.size() - i; // position from the end
+    int64_t da = back <= a.size() ? a[a.size() - back] : 1, db = back <= b.size() ? b[b.size() - back] : 1;
+    s.dims[i] = y[i];
+    s.stridesA[i] = da == 1 ? 0 : strideA;
+    s.stridesB[i] = db == 1 ? 0 : strideB;
+    strideA *= da;
+    strideB *= db;
+    s.batches *= y[i];
+  }
+  // A plain matrix b under many batches of a: one tall product.
+  bool together = s.rank > 0 && !s.transposeA && s.batches > 0;
+  int64_t running = s.m * s.k;
+  for (size_t i = s.rank; together && i-- > 0; running *= s.dims[i])
+    together = s.dims[i] == 1 || (s.stridesB[i] == 0 && s.stridesA[i] == running);
+  if (together && s.m * s.batches <= INT_MAX) {
+    s.m *= s.batches;
+    s.batches = 1;
+    s.rank = 0;
+  }
+  return s;
+}
+
+std::unique_ptr<Kernel> createMatmul(const InstructionSpec &spec) {
+  BatchedShape s = batchedShape(spec);
+  GemmGrid grid = GemmGrid::create(s.m, s.n, s.k, s.batches);
+  return withStorage(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using T = decltype(type);
+    return makeKernel([=](const Operands &o, RunContext &c) {
+      const T *a = o.in<T>(0), *b = o.in<T>(1);
+      T *y = o.out<T>(0);
+      if (s.k == 0)
+        return zero(c.pool, y, s.batches * s.m * s.n);
+      if constexpr (std::is_floating_point_v<T>) {
+        c.pool.parallelFor(s.batches * grid.tiles(), [&](int64_t piece, unsigned) {
+          int64_t batch = piece / grid.tiles(), atA, atB;
+          s.offsets(batch, atA, atB);
+          gemmTile(grid, piece % grid.tiles(), s.transposeA, s.transposeB, a + atA, b + atB, y + batch * s.m * s.n);
+        });
+      } else {
+        c.pool.parallelFor(s.batches * s.m, [&](int64_t piece, unsigned) {
+          int64_t batch = piece / s.m, atA, atB;
+          s.offsets(batch, atA, atB);
+          integerProduct(s, piece % s.m, a + atA, b + atB, y + batch * s.m * s.n);
+        });
+      }
+    });
+  });
+}
+
+// ---- linear
+
+Status checkLinear(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"x", AcceptWide}, {"w", AcceptWide}, {"bias", AcceptWide, Optional}},
+                         {{"y", AcceptWide}}, {{"transpose_w", Int, Optional}}));
+  const TensorSpec &x = spec.inputs[0], &w = spec.inputs[1], &bias = spec.inputs[2];
+  AMC_TRY(expectDType("inputs[1]", w, x.dtype));
+  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], x.dtype));
+  AMC_EXPECT(x.rank() >= 1 && w.rank() == 2, "inputs: ranks are ", x.rank(), " and ", w.rank(),
+             " and should be at least 1, and 2");
+  bool transpose = spec.flag("transpose_w");
+  int64_t k = w.shape[transpose ? 1 : 0], n = w.shape[transpose ? 0 : 1];
+  AMC_EXPECT(x.shape.back() == k, "inputs: inner dimensions are ", x.shape.back(), " and ", k,
+             " and should be equal");
+  if (bias.present()) {
+    AMC_TRY(expectDType("inputs[2]", bias, x.dtype));
+    AMC_TRY(expectShape("inputs[2]", bias, {n}));
+  }
+  std::vector<int64_t> shape = x.shape;
+  shape.back() = n;
+  AMC_TRY(expectShape("outputs[0]", spec.outputs[0], shape));
+  return expectBlasSizes({rowsOf(x.shape).rows, n, k});
+}
+
+void addBias(const float *bias, float *row, int64_t n) { hot().addTo(row, bias, n); }
+void addBias(const double *bias, double *row, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    row[i] += bias[i];
+}
+
+std::unique_ptr<Kernel> createLinear(const InstructionSpec &spec) {
+  int64_t rows = rowsOf(spec.inputs[0].shape).rows, k = spec.inputs[0].shape.back(), n = spec.outputs[0].shape.back();
+  bool transpose = spec.flag("transpose_w"), biased = spec.inputs[2].present();
+  GemmGrid grid = GemmGrid::create(rows, n, k, 1);
+  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
+    using T = decltype(type);
+    return makeKernel([=](const Operands &o, RunContext &c) {
+      T *y = o.out<T>(0);
+      if (k == 0)
+        zero(c.pool, y, rows * n);
+      c.pool.parallelFor(rows && n ? grid.tiles() : 0, [&](int64_t tile, unsigned) {
+        if (k)
+          gemmTile(grid, tile, false, transpose, o.in<T>(0), o.in<T>(1), y);
+        if (!biased)
+          return;
+        int64_t i = tile / grid.across * grid.tileM, j = tile % grid.across * grid.tileN;
+        int64_t end = std::min(i + grid.tileM, rows), width = std::min(grid.tileN, n - j);
+        for (; i < end; ++i)
+          addBias(o.in<T>(2) + j, y + i * n + j, width);
+      });
+    });
+  };
+  return spec.inputs[0].dtype == plan::F64 ? make(double{}) : make(float{});
+}
+
+// ---- linear_weight_grad
+
+Status checkWeightGrad(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"x", AcceptWide}, {"dy", AcceptWide}}, {{"dw", AcceptWide}},
+                         {{"transpose_w", Int, Optional}}));
+  const TensorSpec &x = spec.inputs[0], &dy = spec.inputs[1];
+  AMC_TRY(expectDType("inputs[1]", dy, x.dtype));
+  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], x.dtype));
+  AMC_EXPECT(x.rank() >= 1 && x.rank() == dy.rank() &&
+                 std::equal(x.shape.begin(), x.shape.end() - 1, dy.shape.begin()),
+             "inputs: shapes ", shapeText(x.shape), " and ", shapeText(dy.shape), " should have the same rows");
+  int64_t k = x.shape.back(), n = dy.shape.back();
+  AMC_TRY(expectShape("outputs[0]", spec.outputs[0],
+                      spec.flag("transpose_w") ? std::vector<int64_t>{n, k} : std::vector<int64_t>{k, n}));
+  return expectBlasSizes({rowsOf(x.shape).rows, k, n});
+}
+
+std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
+  int64_t rows = rowsOf(spec.inputs[0].shape).rows, k = spec.inputs[0].shape.back(), n = spec.inputs[1].shape.back();
+  bool transpose = spec.flag("transpose_w");
+  int64_t down = transpose ? n : k, across = transpose ? k : n;
+  size_t left = transpose ? 1 : 0, right = transpose ? 0 : 1;
+  GemmGrid grid = GemmGrid::create(down, across, rows, 1);
+  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
+    using T = decltype(type);
+    return makeKernel([=](const Operands &o, RunContext &c) {
+      if (rows == 0)
+        return zero(c.pool, o.out<T>(0), down * across);
+      c.pool.parallelFor(down && across ? grid.tiles() : 0, [&](int64_t tile, unsigned) {
+        gemmTile(grid, tile, true, false, o.in<T>(left), o.in<T>(right), o.out<T>(0));
+      });
+    });
+  };
+  return spec.inputs[0].dtype == plan::F64 ? make(double{}) : make(float{});
+}
+
+} // namespace
+
+void registerMatmul(KernelRegistry &registry) {
+  registry.add("matmul", {checkMatmul, createMatmul});
+  registry.add("linear", {checkLinear, createLinear});
+  registry.add("linear_weight_grad", {checkWeightGrad, createWeightGrad});
+}
+
+} // namespace amc::rt::cpu

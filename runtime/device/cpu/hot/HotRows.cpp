@@ -1,0 +1,303 @@
+// Rows: sums, softmax, normalisations, rotary, attention's softmax, transposition. See Hot.h.
+#include "runtime/device/cpu/hot/HotParts.h"
+
+namespace amc::rt::cpu::AMC_ISA {
+namespace {
+constexpr float infinity = __builtin_inff();
+}
+
+float sum(const float *x, int64_t n) {
+  return reduceSum(n, [&](int64_t i, int64_t count) { return loadUpTo(x + i, count); });
+}
+
+float dot(const float *a, const float *b, int64_t n) {
+  V s0{}, s1{}, s2{}, s3{};
+  int64_t i = 0;
+  for (; i + 4 * W <= n; i += 4 * W) {
+    s0 = fma(load(a + i), load(b + i), s0);
+    s1 = fma(load(a + i + W), load(b + i + W), s1);
+    s2 = fma(load(a + i + 2 * W), load(b + i + 2 * W), s2);
+    s3 = fma(load(a + i + 3 * W), load(b + i + 3 * W), s3);
+  }
+  for (; i + W <= n; i += W)
+    s0 = fma(load(a + i), load(b + i), s0);
+  if (i < n)
+    s1 = fma(loadPart(a + i, n - i), loadPart(b + i, n - i), s1);
+  return sumLanes((s0 + s1) + (s2 + s3));
+}
+
+float max(const float *x, int64_t n) {
+  V best = splat(-infinity);
+  int64_t i = 0;
+  for (; i + W <= n; i += W)
+    best = maxV(load(x + i), best);
+  float result = maxLanes(best);
+  for (; i < n; ++i)
+    result = x[i] > result ? x[i] : result;
+  return result;
+}
+
+double sumOfSquares(const float *x, int64_t n) {
+  double lane[8] = {};
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (int j = 0; j < 8; ++j)
+      lane[j] += (double)x[i + j] * (double)x[i + j];
+  for (int j = 0; i < n; ++i, ++j)
+    lane[j] += (double)x[i] * (double)x[i];
+  return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+// y = e^(x - shift), returns the sum.
+static inline float expRow(const float *x, float shift, float *y, int64_t n) {
+  V s0{}, s1{};
+  int64_t i = 0;
+  for (; i + 2 * W <= n; i += 2 * W) {
+    V a = expV(load(x + i) - shift), b = expV(load(x + i + W) - shift);
+    store(y + i, a);
+    store(y + i + W, b);
+    s0 += a;
+    s1 += b;
+  }
+  for (; i < n; i += W) {
+    int64_t count = n - i < W ? n - i : W;
+    V a = expV(loadUpTo(x + i, count) - shift);
+    storePart(y + i, a, count);
+    s0 += loadPart(y + i, count); // nothing from beyond the end
+  }
+  return sumLanes(s0 + s1);
+}
+
+static inline float sumExp(const float *x, float shift, int64_t n) {
+  V s0{}, s1{};
+  int64_t i = 0;
+  for (; i + 2 * W <= n; i += 2 * W) {
+    s0 += expV(load(x + i) - shift);
+    s1 += expV(load(x + i + W) - shift);
+  }
+  for (; i + W <= n; i += W)
+    s0 += expV(load(x + i) - shift);
+  float tail[W] = {};
+  if (i < n) {
+    storePart(tail, expV(loadPart(x + i, n - i) - shift), n - i);
+    s1 += load(tail);
+  }
+  return sumLanes(s0 + s1);
+}
+
+void softmax(const float *x, float *y, int64_t n) {
+  float total = expRow(x, max(x, n), y, n);
+  scale(y, 1.0f / total, n);
+}
+
+void softmaxBackward(const float *dy, const float *y, float *dx, int64_t n) {
+  float inner = dot(dy, y, n);
+  map2(dy, y, dx, n, [&](V d, V p) { return p * (d - inner); });
+}
+
+float logSumExp(const float *x, int64_t n) {
+  float top = max(x, n);
+  if (top == -infinity)
+    return top;
+  return top + __builtin_logf(sumExp(x, top, n));
+}
+
+void logSoftmax(const float *x, float *y, int64_t n) {
+  float top = max(x, n), rest = __builtin_logf(sumExp(x, top, n));
+  map1(x, y, n, [&](V v) { return v - top - rest; });
+}
+
+void logSoftmaxBackward(const float *dy, const float *y, float *dx, int64_t n) {
+  float total = sum(dy, n);
+  map2(dy, y, dx, n, [&](V d, V l) { return d - expV(l) * total; });
+}
+
+void crossEntropyBackward(const float *logits, float lse, float factor, float *dlogits, int64_t n) {
+  map1(logits, dlogits, n, [&](V v) { return factor * expV(v - lse); });
+}
+
+float rmsNorm(const float *x, const float *weight, float *y, int64_t n, float epsilon) {
+  float rstd = 1.0f / __builtin_sqrtf(dot(x, x, n) / (float)n + epsilon);
+  if (weight)
+    map2(x, weight, y, n, [&](V v, V w) { return v * rstd * w; });
+  else
+    map1(x, y, n, [&](V v) { return v * rstd; });
+  return rstd;
+}
+
+void rmsNormBackward(const float *dy, const float *x, float rstd, const float *weight, float *dx, float *dweight,
+                     int64_t n) {
+  auto gradient = [&](int64_t i, int64_t count) {
+    V d = loadUpTo(dy + i, count);
+    return weight ? d * loadUpTo(weight + i, count) : d;
+  };
+  float mean = reduceSum(n, [&](int64_t i, int64_t count) {
+                 return gradient(i, count) * loadUpTo(x + i, count);
+               }) / (float)n;
+  float slope = -rstd * rstd * mean;
+  for (int64_t i = 0; i < n; i += W) {
+    int64_t count = n - i < W ? n - i : W;
+    V v = loadUpTo(x + i, count), d = loadUpTo(dy + i, count);
+    V g = gradient(i, count);
+    if (dweight)
+      storePart(dweight + i, fma(d, v * rstd, loadUpTo(dweight + i, count)), count);
+    storePart(dx + i, rstd * fma(v, splat(slope), g), count);
+  }
+}
+
+void layerNorm(const float *x, const float *weight, const float *bias, float *y, float *mean, float *rstd, int64_t n,
+               float epsilon) {
+  float m = sum(x, n) / (float)n;
+  float tail[W];
+  float variance = reduceSum(n, [&](int64_t i, int64_t count) {
+                     V d = loadUpTo(x + i, count) - m;
+                     if (count < W) { // what lies beyond the end would count as -m
+                       store(tail, V{});
+                       storePart(tail, d, count);
+                       d = load(tail);
+                     }
+                     return d * d;
+                   }) / (float)n;
+  float r = 1.0f / __builtin_sqrtf(variance + epsilon);
+  for (int64_t i = 0; i < n; i += W) {
+    int64_t count = n - i < W ? n - i : W;
+    V h = (loadUpTo(x + i, count) - m) * r;
+    if (weight)
+      h = h * loadUpTo(weight + i, count);
+    if (bias)
+      h = h + loadUpTo(bias + i, count);
+    storePart(y + i, h, count);
+  }
+  *mean = m;
+  *rstd = r;
+}
+
+void layerNormBackward(const float *dy, const float *x, float mean, float rstd, const float *weight, float *dx,
+                       float *dweight, float *dbias, int64_t n) {
+  auto gradient = [&](int64_t i, int64_t count) {
+    V d = loadUpTo(dy + i, count);
+    return weight ? d * loadUpTo(weight + i, count) : d;
+  };
+  float meanG = reduceSum(n, gradient) / (float)n;
+  float meanGh = reduceSum(n, [&](int64_t i, int64_t count) {
+                   return gradient(i, count) * ((loadUpTo(x + i, count) - mean) * rstd);
+                 }) / (float)n;
+  for (int64_t i = 0; i < n; i += W) {
+    int64_t count = n - i < W ? n - i : W;
+    V d = loadUpTo(dy + i, count), h = (loadUpTo(x + i, count) - mean) * rstd;
+    V g = gradient(i, count);
+    if (dweight) {
+      storePart(dweight + i, fma(d, h, loadUpTo(dweight + i, count)), count);
+      storePart(dbias + i, loadUpTo(dbias + i, count) + d, count);
+    }
+    storePart(dx + i, rstd * fma(-h, splat(meanGh), g - meanG), count);
+  }
+}
+
+void rotary(const float *x, const float *cos, const float *sin, float *y, int64_t half) {
+  for (int64_t i = 0; i < half; i += W) {
+    int64_t count = half - i < W ? half - i : W;
+    V a = loadUpTo(x + i, count), b = loadUpTo(x + half + i, count);
+    V first = fma(-b, loadUpTo(sin + i, count), a * loadUpTo(cos + i, count));
+    V second = fma(a, loadUpTo(sin + half + i, count), b * loadUpTo(cos + half + i, count));
+    storePart(y + i, first, count);
+    storePart(y + half + i, second, count);
+  }
+}
+
+void rotaryBackward(const float *dy, const float *cos, const float *sin, float *dx, int64_t half) {
+  for (int64_t i = 0; i < half; i += W) {
+    int64_t count = half - i < W ? half - i : W;
+    V a = loadUpTo(dy + i, count), b = loadUpTo(dy + half + i, count);
+    V first = fma(b, loadUpTo(sin + half + i, count), a * loadUpTo(cos + i, count));
+    V second = fma(-a, loadUpTo(sin + i, count), b * loadUpTo(cos + half + i, count));
+    storePart(dx + i, first, count);
+    storePart(dx + half + i, second, count);
+  }
+}
+
+float attentionRow(float *scores, int64_t columns, int64_t low, int64_t high, float *maximum, float *total) {
+  for (int64_t j = 0; j < low; ++j)
+    scores[j] = 0;
+  for (int64_t j = high; j < columns; ++j)
+    scores[j] = 0;
+  float before = *maximum, top = low < high ? max(scores + low, high - low) : -infinity;
+  top = top > before ? top : before;
+  if (top == -infinity) { // nothing to attend to so far; a NaN must not pass for that
+    float nan = 0;
+    for (int64_t j = low; j < high; ++j) {
+      nan = scores[j] != scores[j] ? scores[j] : nan;
+      scores[j] = 0;
+    }
+    if (nan != nan)
+      *maximum = *total = nan;
+    return 1.0f;
+  }
+  float correction = before == -infinity ? 0.0f : __builtin_expf(before - top);
+  float added = low < high ? expRow(scores + low, top, scores + low, high - low) : 0.0f;
+  *maximum = top;
+  *total = *total * correction + added;
+  return correction;
+}
+
+void attentionBackwardRow(float *scores, float *dscores, int64_t columns, int64_t low, int64_t high, float lse,
+                          float delta, float factor) {
+  if (lse == -infinity) // the row attends to nothing
+    low = high = 0;
+  for (int64_t j = 0; j < low; ++j)
+    scores[j] = dscores[j] = 0;
+  for (int64_t j = low < high ? high : 0; j < columns; ++j)
+    scores[j] = dscores[j] = 0;
+  for (int64_t j = low; j < high; j += W) {
+    int64_t count = high - j < W ? high - j : W;
+    V p = expV(loadUpTo(scores + j, count) - lse);
+    V d = p * (loadUpTo(dscores + j, count) - delta) * factor;
+    storePart(scores + j, p, count);
+    storePart(dscores + j, d, count);
+  }
+}
+
+void transpose32(const uint32_t *x, int64_t ldx, uint32_t *y, int64_t ldy, int64_t rows, int64_t columns) {
+  int64_t r = 0;
+  for (; r + 8 <= rows; r += 8) {
+    int64_t c = 0;
+    for (; c + 8 <= columns; c += 8) {
+      __m256 v[8], t[8];
+      for (int i = 0; i < 8; ++i)
+        v[i] = _mm256_loadu_ps((const float *)(x + (r + i) * ldx + c));
+      for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+      }
+      for (int i = 0; i < 8; i += 4) {
+        v[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        v[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        v[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        v[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+      }
+      for (int i = 0; i < 4; ++i) {
+        _mm256_storeu_ps((float *)(y + (c + i) * ldy + r), _mm256_permute2f128_ps(v[i], v[i + 4], 0x20));
+        _mm256_storeu_ps((float *)(y + (c + i + 4) * ldy + r), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
+      }
+    }
+    for (; c < columns; ++c)
+      for (int64_t i = 0; i < 8; ++i)
+        y[c * ldy + r + i] = x[(r + i) * ldx + c];
+  }
+  for (; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c)
+      y[c * ldy + r] = x[r * ldx + c];
+}
+
+extern const Hot hot = {
+#ifdef __AVX512F__
+    "x86-64-v4",
+#else
+    "x86-64-v3",
+#endif
+    unary, binary, gated, gatedBackward, activationBackward, addTo, bf16ToF32, f32ToBf16, f16ToF32, f32ToF16, sum,
+    max, sumOfSquares, softmax, softmaxBackward, logSoftmax, logSoftmaxBackward, logSumExp, crossEntropyBackward,
+    rmsNorm, rmsNormBackward, layerNorm, layerNormBackward, rotary, rotaryBackward, attentionRow, scale,
+    attentionBackwardRow, dot, adamw, sgd, transpose32};
+
+} // namespace amc::rt::cpu::AMC_ISA

@@ -1,0 +1,180 @@
+// Vectors of fp32 for the files in hot/, 8 or 16 lanes wide, and the functions on them. AMC_ISA is the namespace (v3,
+// v4) that this is compiled for. Fused multiply-adds are written out (`fma`), the compiler adds none, so that an
+// element's result is the same in the middle of a row and at its end.
+//
+// Accuracy against correctly rounded results: exp 1 ulp, tanh and erf 2 ulp, sigmoid 2 ulp (tests measure them).
+#ifndef AMC_RUNTIME_DEVICE_CPU_HOT_VEC_H
+#define AMC_RUNTIME_DEVICE_CPU_HOT_VEC_H
+
+#include <cstdint>
+#include <immintrin.h>
+
+#ifndef AMC_ISA
+#error "AMC_ISA should name the namespace: v3 or v4"
+#endif
+
+namespace amc::rt::cpu::AMC_ISA {
+
+#ifdef __AVX512F__
+inline constexpr int64_t W = 16;
+#else
+inline constexpr int64_t W = 8;
+#endif
+typedef float V __attribute__((vector_size(W * 4)));
+typedef int32_t VI __attribute__((vector_size(W * 4)));
+
+static inline V splat(float x) { return V{} + x; }
+static inline V load(const float *p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+static inline void store(float *p, V v) { __builtin_memcpy(p, &v, sizeof v); }
+
+#ifdef __AVX512F__
+static inline V loadPart(const float *p, int64_t n) {
+  return (V)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+static inline void storePart(float *p, V v, int64_t n) {
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+}
+static inline V fma(V a, V b, V c) { return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+static inline V roundEven(V x) { return (V)_mm512_roundscale_ps((__m512)x, 0x08); }
+static inline V floorV(V x) { return (V)_mm512_roundscale_ps((__m512)x, 0x09); }
+static inline V ceilV(V x) { return (V)_mm512_roundscale_ps((__m512)x, 0x0a); }
+static inline V sqrtV(V x) { return (V)_mm512_sqrt_ps((__m512)x); }
+static inline V powerOfTwo(V y, V n) { return (V)_mm512_scalef_ps((__m512)y, (__m512)n); }
+#else
+static inline __m256i partMask(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static inline V loadPart(const float *p, int64_t n) { return (V)_mm256_maskload_ps(p, partMask(n)); }
+static inline void storePart(float *p, V v, int64_t n) { _mm256_maskstore_ps(p, partMask(n), (__m256)v); }
+static inline V fma(V a, V b, V c) { return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+static inline V roundEven(V x) { return (V)_mm256_round_ps((__m256)x, 0x08); }
+static inline V floorV(V x) { return (V)_mm256_round_ps((__m256)x, 0x09); }
+static inline V ceilV(V x) { return (V)_mm256_round_ps((__m256)x, 0x0a); }
+static inline V sqrtV(V x) { return (V)_mm256_sqrt_ps((__m256)x); }
+// y * 2^n in two steps: neither factor overflows or is denormal, the product may be.
+static inline V powerOfTwo(V y, V n) {
+  VI whole = (VI)_mm256_cvtps_epi32((__m256)n);
+  VI first = whole >> 1, second = whole - first;
+  V a = (V)((first + 127) << 23), b = (V)((second + 127) << 23);
+  return y * a * b;
+}
+#endif
+
+static inline V absV(V x) { return (V)((VI)x & 0x7fffffff); }
+static inline V maxV(V a, V b) { return a > b ? a : b; } // b where either is NaN
+static inline V minV(V a, V b) { return a < b ? a : b; }
+static inline V copySign(V magnitude, V sign) {
+  return (V)(((VI)magnitude & 0x7fffffff) | ((VI)sign & (int32_t)0x80000000));
+}
+
+// e^x: x = n ln 2 + r, |r| <= ln 2 / 2, polynomial of Cephes' expf.
+static inline V expV(V x) {
+  V c = x < -104.0f ? splat(-104.0f) : x;
+  c = c > 89.0f ? splat(89.0f) : c;
+  V n = roundEven(c * 1.44269504088896341f);
+  V r = fma(n, splat(-0.693359375f), c);
+  r = fma(n, splat(2.12194440e-4f), r);
+  V p = fma(splat(1.9875691500e-4f), r, splat(1.3981999507e-3f));
+  p = fma(p, r, splat(8.3334519073e-3f));
+  p = fma(p, r, splat(4.1665795894e-2f));
+  p = fma(p, r, splat(1.6666665459e-1f));
+  p = fma(p, r, splat(5.0000001201e-1f));
+  p = fma(p, r * r, r) + 1.0f;
+  return powerOfTwo(p, n);
+}
+
+// Small arguments by Cephes' polynomial, the rest by e^(2|x|).
+static inline V tanhV(V x) {
+  V a = absV(x), s = x * x;
+  V p = fma(splat(-5.70498872745e-3f), s, splat(2.06390887954e-2f));
+  p = fma(p, s, splat(-5.37397155531e-2f));
+  p = fma(p, s, splat(1.33314422036e-1f));
+  p = fma(p, s, splat(-3.33332819422e-1f));
+  V small = fma(p * s, x, x);
+  V large = copySign(1.0f - 2.0f / (expV(a + a) + 1.0f), x);
+  return a < 0.625f ? small : (a >= 0.625f ? large : x);
+}
+
+static inline V sigmoidV(V x) { return 1.0f / (1.0f + expV(-x)); }
+
+// Two polynomials that meet at 475/512, the outer one in the exponent (N. Juffa's single-precision erf).
+static inline V erfV(V x) {
+  V t = absV(x), s = x * x;
+  V r = fma(splat(-1.72853470e-5f), t, splat(3.83197126e-4f));
+  V u = fma(splat(-3.88396438e-3f), t, splat(2.42546219e-2f));
+  r = fma(r, s, u);
+  r = fma(r, t, splat(-1.06777877e-1f));
+  r = fma(r, t, splat(-6.34846687e-1f));
+  r = fma(r, t, splat(-1.28717512e-1f));
+  r = fma(r, t, -t);
+  V outer = copySign(1.0f - expV(r), x);
+  // Far out the polynomial of the exponent turns around; erf is 1 there.
+  outer = t > 4.0f ? copySign(splat(1.0f), x) : outer;
+  V q = fma(splat(-5.96761703e-4f), s, splat(4.99119423e-3f));
+  q = fma(q, s, splat(-2.67681349e-2f));
+  q = fma(q, s, splat(1.12819925e-1f));
+  q = fma(q, s, splat(-3.76125336e-1f));
+  q = fma(q, s, splat(1.28379166e-1f));
+  V inner = fma(q, x, x);
+  return t > 0.927734375f ? outer : (t <= 0.927734375f ? inner : x);
+}
+
+// Lanes are added in a fixed tree.
+static inline float sumLanes(V v) {
+  float lane[W];
+  store(lane, v);
+  for (int64_t width = W / 2; width > 0; width /= 2)
+    for (int64_t i = 0; i < width; ++i)
+      lane[i] += lane[i + width];
+  return lane[0];
+}
+static inline float maxLanes(V v) {
+  float lane[W];
+  store(lane, v);
+  for (int64_t i = 1; i < W; ++i)
+    lane[0] = lane[i] > lane[0] ? lane[i] : lane[0];
+  return lane[0];
+}
+
+// f on every element of rows.
+template <class F> static inline void map1(const float *x, float *y, int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + W <= n; i += W)
+    store(y + i, f(load(x + i)));
+  if (i < n)
+    storePart(y + i, f(loadPart(x + i, n - i)), n - i);
+}
+template <class F> static inline void map2(const float *a, const float *b, float *y, int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + W <= n; i += W)
+    store(y + i, f(load(a + i), load(b + i)));
+  if (i < n)
+    storePart(y + i, f(loadPart(a + i, n - i), loadPart(b + i, n - i)), n - i);
+}
+
+// Sum over i of f(i): `f(at, count)` gives W terms starting at element `at`, of which `count` count. Four
+// accumulators, added up pairwise, then across lanes.
+template <class F> static inline float reduceSum(int64_t n, F f) {
+  V s0{}, s1{}, s2{}, s3{};
+  int64_t i = 0;
+  for (; i + 4 * W <= n; i += 4 * W) {
+    s0 += f(i, W);
+    s1 += f(i + W, W);
+    s2 += f(i + 2 * W, W);
+    s3 += f(i + 3 * W, W);
+  }
+  for (; i + W <= n; i += W)
+    s0 += f(i, W);
+  if (i < n)
+    s1 += f(i, n - i);
+  return sumLanes((s0 + s1) + (s2 + s3));
+}
+static inline V loadUpTo(const float *p, int64_t count) { return count == W ? load(p) : loadPart(p, count); }
+
+} // namespace amc::rt::cpu::AMC_ISA
+
+#endif

@@ -1,0 +1,260 @@
+#include "runtime/executor/Executor.h"
+#include "runtime/device/Device.h"
+#include "runtime/plan/PlanVerifier.h"
+#include "runtime/plan/Ranges.h"
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+
+namespace amc::rt {
+namespace {
+
+// An instruction, ready to run: addresses lie in Impl::addresses.
+struct Step {
+  std::unique_ptr<Kernel> kernel;
+  size_t inputs, outputs, workspaces;
+};
+
+std::string describeInstruction(const plan::Plan &plan, uint64_t index) {
+  const plan::Instruction &instruction = plan.instructions(static_cast<int>(index));
+  std::string out = text("instructions[", index, "] (", instruction.kernel());
+  if (!instruction.location().empty())
+    out += ", " + instruction.location();
+  return out + ")";
+}
+
+// The first element that is neither finite nor, unless asked for, minus infinity.
+bool findIn(const Tensor &tensor, bool minusInfinity, uint64_t &element, double &value) {
+  for (uint64_t i = 0; i < tensor.elements; ++i) {
+    double x;
+    switch (tensor.dtype) {
+    case plan::F32: x = static_cast<const float *>(tensor.data)[i]; break;
+    case plan::F64: x = static_cast<const double *>(tensor.data)[i]; break;
+    case plan::BF16: {
+      uint32_t bits = static_cast<uint32_t>(static_cast<const uint16_t *>(tensor.data)[i]) << 16;
+      float wide;
+      std::memcpy(&wide, &bits, sizeof wide);
+      x = wide;
+      break;
+    }
+    case plan::F16: {
+      uint16_t bits = static_cast<const uint16_t *>(tensor.data)[i];
+      if ((bits & 0x7c00) != 0x7c00)
+        continue;
+      x = bits & 0x3ff ? std::nan("") : bits & 0x8000 ? -HUGE_VAL : HUGE_VAL;
+      break;
+    }
+    default: return false;
+    }
+    if (std::isfinite(x) || (!minusInfinity && x == -HUGE_VAL))
+      continue;
+    element = i;
+    value = x;
+    return true;
+  }
+  return false;
+}
+
+} // namespace
+
+struct Executor::Impl {
+  plan::Plan plan;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<DeviceMemory> arena;
+  std::vector<Step> steps;
+  std::vector<std::byte *> addresses;
+  Hook hook;
+  bool profiled = false;
+  std::vector<double> seconds;
+
+  Tensor bind(const plan::View &view) const {
+    Tensor tensor;
+    tensor.view = &view;
+    tensor.dtype = view.dtype();
+    if (view.dtype() == plan::DTYPE_UNSPECIFIED)
+      return tensor;
+    tensor.bytes = *viewBytes(view);
+    tensor.elements = tensor.bytes / dtypeBytes(view.dtype());
+    tensor.data = arena->base + plan.buffers(static_cast<int>(view.buffer())).offset() + view.byte_offset();
+    return tensor;
+  }
+
+  size_t bindAll(const google::protobuf::RepeatedPtrField<plan::View> &views) {
+    size_t first = addresses.size();
+    for (const plan::View &view : views)
+      addresses.push_back(static_cast<std::byte *>(bind(view).data));
+    return first;
+  }
+
+  Status prepare() {
+    for (int i = 0; i < plan.instructions_size(); ++i) {
+      const plan::Instruction &instruction = plan.instructions(i);
+      Expected<InstructionSpec> spec = InstructionSpec::create(instruction);
+      if (!spec.ok())
+        return std::move(spec).status().withContext(describeInstruction(plan, static_cast<uint64_t>(i)));
+      Expected<std::unique_ptr<Kernel>> kernel = device->prepare(*spec);
+      if (!kernel.ok())
+        return std::move(kernel).status().withContext(describeInstruction(plan, static_cast<uint64_t>(i)));
+      Step step{std::move(*kernel), 0, 0, 0};
+      step.inputs = bindAll(instruction.inputs());
+      step.outputs = bindAll(instruction.outputs());
+      step.workspaces = bindAll(instruction.workspaces());
+      steps.push_back(std::move(step));
+    }
+    for (const plan::Constant &constant : plan.constants())
+      std::memcpy(bind(constant.view()).data, constant.data().data(), constant.data().size());
+    return Status();
+  }
+
+  template <class After> Status run(uint64_t begin, uint64_t end, After &&after) {
+    for (uint64_t i = begin; i < end; ++i) {
+      const Step &step = steps[i];
+      Operands operands{addresses.data() + step.inputs, addresses.data() + step.outputs,
+                        addresses.data() + step.workspaces};
+      auto start = std::chrono::steady_clock::now();
+      Status status = device->execute(*step.kernel, operands);
+      if (profiled)
+        seconds[i] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      if (!status.ok())
+        return std::move(status).withContext(describeInstruction(plan, i));
+      if (Status s = after(i); !s.ok())
+        return s;
+    }
+    return Status();
+  }
+
+  Status run(uint64_t begin, uint64_t end) {
+    return run(begin, end, [&](uint64_t i) { return hook ? hook(i) : Status(); });
+  }
+
+  std::optional<NonFinite> findBefore(bool minusInfinity) const {
+    NonFinite found;
+    auto look = [&](const std::string &name, const plan::View &view) {
+      found.tensor = name;
+      return findIn(bind(view), minusInfinity, found.element, found.value);
+    };
+    for (const plan::Parameter &parameter : plan.parameters())
+      if (look(parameter.name(), parameter.view()))
+        return found;
+    for (const plan::Input &input : plan.inputs())
+      if (input.role() == plan::DATA && look(input.name(), input.view()))
+        return found;
+    return std::nullopt;
+  }
+
+  std::optional<NonFinite> findAfter(uint64_t i, bool minusInfinity) const {
+    const plan::Instruction &instruction = plan.instructions(static_cast<int>(i));
+    for (const plan::View &view : instruction.outputs()) {
+      NonFinite found;
+      if (view.dtype() == plan::DTYPE_UNSPECIFIED || !findIn(bind(view), minusInfinity, found.element, found.value))
+        continue;
+      found.tensor = plan.buffers(static_cast<int>(view.buffer())).name();
+      found.kernel = instruction.kernel();
+      found.location = instruction.location();
+      found.instruction = i;
+      found.phase = instruction.phase();
+      return found;
+    }
+    return std::nullopt;
+  }
+};
+
+std::string NonFinite::describe() const {
+  const char *number = std::isnan(value) ? "NaN" : value > 0 ? "infinity" : "minus infinity";
+  std::string out = text(number, " in tensor '", tensor, "', element ", element);
+  if (!instruction)
+    return out + ", before the step";
+  out += text(", written by instruction ", *instruction, " (", kernel);
+  if (!location.empty())
+    out += ", " + location;
+  return out + ")";
+}
+
+Executor::Executor(std::unique_ptr<Impl> impl) : impl(std::move(impl)) {}
+Executor::Executor(Executor &&) noexcept = default;
+Executor &Executor::operator=(Executor &&) noexcept = default;
+Executor::~Executor() = default;
+
+Expected<Executor> Executor::create(plan::Plan plan, const ExecutorOptions &options) {
+  try {
+    auto impl = std::make_unique<Impl>();
+    impl->plan = std::move(plan);
+    Expected<std::unique_ptr<Device>> device =
+        createDevice(impl->plan.target(), {options.threads, options.hugePages});
+    if (!device.ok())
+      return device.status();
+    impl->device = std::move(*device);
+    if (Status status = verifyPlan(impl->plan, impl->device->signatures()).toStatus(); !status.ok())
+      return status;
+    Expected<std::unique_ptr<DeviceMemory>> arena = impl->device->allocate(impl->plan.arena_bytes());
+    if (!arena.ok())
+      return arena.status();
+    impl->arena = std::move(*arena);
+    if (Status status = impl->prepare(); !status.ok())
+      return status;
+    impl->seconds.resize(static_cast<size_t>(impl->plan.instructions_size()));
+    return Executor(std::move(impl));
+  } catch (const std::bad_alloc &) {
+    return limitError("out of memory while preparing the plan");
+  } catch (const std::length_error &) {
+    return limitError("out of memory while preparing the plan");
+  }
+}
+
+const plan::Plan &Executor::plan() const { return impl->plan; }
+unsigned Executor::threads() const { return impl->device->threads(); }
+const char *Executor::isa() const { return impl->device->isa(); }
+uint64_t Executor::arenaBytes() const { return impl->arena->bytes; }
+uint64_t Executor::scratchBytes() const { return impl->device->scratchBytes(); }
+
+Tensor Executor::parameter(size_t index) const {
+  return impl->bind(impl->plan.parameters(static_cast<int>(index)).view());
+}
+Tensor Executor::gradient(size_t index) const {
+  return impl->bind(impl->plan.parameters(static_cast<int>(index)).gradient());
+}
+Tensor Executor::state(size_t index, size_t state) const {
+  return impl->bind(impl->plan.parameters(static_cast<int>(index)).states(static_cast<int>(state)).view());
+}
+Tensor Executor::input(size_t index) const { return impl->bind(impl->plan.inputs(static_cast<int>(index)).view()); }
+Tensor Executor::output(size_t index) const {
+  return impl->bind(impl->plan.outputs(static_cast<int>(index)).view());
+}
+Tensor Executor::view(const plan::View &view) const { return impl->bind(view); }
+
+Status Executor::runForward() { return impl->run(0, impl->plan.forward_end()); }
+Status Executor::runMicroBatch() { return impl->run(0, impl->plan.micro_batch_end()); }
+Status Executor::runUpdate() {
+  return impl->run(impl->plan.micro_batch_end(), static_cast<uint64_t>(impl->plan.instructions_size()));
+}
+
+void Executor::setHook(Hook hook) { impl->hook = std::move(hook); }
+
+void Executor::enableProfile(bool on) { impl->profiled = on; }
+const std::vector<double> &Executor::profile() const {
+  static const std::vector<double> none;
+  return impl->profiled ? impl->seconds : none;
+}
+
+Expected<std::optional<NonFinite>> Executor::findNonFinite() {
+  // First without, then with minus infinity: that is what masks are made of.
+  for (bool minusInfinity : {false, true}) {
+    std::optional<NonFinite> found = impl->findBefore(minusInfinity);
+    if (found)
+      return found;
+    constexpr const char *stop = "found";
+    Status status = impl->run(0, impl->plan.micro_batch_end(), [&](uint64_t i) {
+      found = impl->findAfter(i, minusInfinity);
+      return found ? inputError(stop) : Status();
+    });
+    if (found)
+      return found;
+    if (!status.ok())
+      return status;
+  }
+  return std::optional<NonFinite>();
+}
+
+} // namespace amc::rt
