@@ -4,6 +4,41 @@
 
 include "mlir/Pass/PassBase.td"
 
+def Raise : Pass<"raise", "::mlir::ModuleOp"> {
+  let summary = "turn decomposed subgraphs into one named operation each";
+  let description = [{
+    Exporters write normalisations, activations, rotary embeddings, attention with its masks and mixtures of experts
+    as chains of elementary operations, each in its own way. They are found by structure, never by name, with
+    operands in any order, and become rms_norm, layer_norm, gelu, silu, gated_activation, rotary, linear, attention,
+    grouped_matmul and embedding. Masks are read symbolically (causal, window, padding) and never computed.
+    Everything else is left as it is.
+
+    ```mlir
+    %square = train.pow %x, %two : ...
+    %mean = train.reduce_mean %square {axes = array<i64: 2>, keepdims = true} : ...
+    %sum = train.add %mean, %epsilon : ...
+    %root = train.rsqrt %sum : ...
+    %normal = train.mul %x, %root : ...
+    %y = train.mul %weight, %normal : ...
+    // becomes
+    %y, %rstd = train.rms_norm %x, %weight {epsilon = 1.0e-6 : f64} : ...
+    ```
+  }];
+  let statistics = [
+    Statistic<"norms", "norms", "normalisations found">,
+    Statistic<"activations", "activations", "activations found">,
+    Statistic<"gatedActivations", "gated-activations", "gated activations found">,
+    Statistic<"linears", "linears", "products with a weight found">,
+    Statistic<"rotaries", "rotaries", "rotary embeddings found">,
+    Statistic<"attentions", "attentions", "decomposed attentions found">,
+    Statistic<"masksRead", "masks", "masks read symbolically, by use">,
+    Statistic<"experts", "experts", "products with gathered experts found">,
+    Statistic<"embeddings", "embeddings", "embeddings found">,
+    Statistic<"shapes", "shapes", "shape operations simplified">,
+  ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
 def AttachLoss : Pass<"attach-loss", "::mlir::ModuleOp"> {
   let summary = "add the training loss to the forward graph";
   let description = [{
@@ -76,6 +111,110 @@ def AttachOptimizer : Pass<"attach-optimizer", "::mlir::ModuleOp"> {
     Option<"accumulation", "accumulation", "int64_t", "1", "micro-batches per step">,
   ];
   let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
+def Rematerialize : Pass<"rematerialize", "::mlir::ModuleOp"> {
+  let summary = "decide which forward values live until backward and compute the others again";
+  let description = [{
+    Works on the joint graph of forward and backward, block by block (compiler/analysis/Blocks.h). `none`: everything
+    that backward reads is saved. `full`: only what flows into a block is. `selective`: SAVE operations are, and
+    every other ALTERNATE operation of a block; with `matmuls=all` the cheapest set with which no SAVE or ALTERNATE
+    operation runs twice. Values outside blocks are saved as in `none`. Needs: derive-backward. Leaves: copies with
+    train.phase = "recompute" before their first reader, train.saved, train.block; on the step train.ac_policy,
+    train.saved_bytes, train.recompute_flops, train.blocks.
+
+    ```mlir
+    %y = train.exp %x : ...
+    %z = train.exp %y : ...
+    %dx = train.mul %dz, %y {train.phase = "backward"} : ...
+    // becomes, if y is not saved
+    %y = train.exp %x : ...
+    %z = train.exp %y : ...
+    %y2 = train.exp %x {train.phase = "recompute"} : ...
+    %dx = train.mul %dz, %y2 {train.phase = "backward"} : ...
+    ```
+  }];
+  let options = [
+    Option<"policy", "policy", "std::string", "\"none\"", "none, full or selective">,
+    Option<"matmuls", "matmuls", "std::string", "\"alternate\"", "with selective: alternate or all">,
+    Option<"trace", "trace", "bool", "false", "print what selective does with each distinct operation to stderr">,
+  ];
+  let statistics = [
+    Statistic<"recomputedOps", "recomputed-ops", "operations that run twice">,
+    Statistic<"blocksFound", "blocks", "transformer blocks found">,
+  ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
+def Schedule : Pass<"schedule", "::mlir::ModuleOp"> {
+  let summary = "put the operations of a step into an order with a low peak";
+  let description = [{
+    Sources come first, then the forward operations, then the others; `train.micro_batch_end` stays between what
+    stood before and behind it, and updates stay behind the readers of what they overwrite. The order is the best of
+    a portfolio (compiler/analysis/ListSchedule.h); train.schedule on the step names the winners.
+
+    ```mlir
+    %a = train.exp %x : ...           // 4 KiB
+    %b = train.exp %y : ...           // 4 KiB
+    %c = train.reduce_sum %a {...}    // frees a
+    // becomes
+    %a = train.exp %x : ...
+    %c = train.reduce_sum %a {...}
+    %b = train.exp %y : ...
+    ```
+  }];
+  let statistics = [
+    Statistic<"programBytes", "program-bytes", "largest live sum of the order given">,
+    Statistic<"scheduledBytes", "scheduled-bytes", "largest live sum of the order chosen">,
+  ];
+}
+
+def AssignOffsets : Pass<"assign-offsets", "::mlir::ModuleOp"> {
+  let summary = "place every buffer of a scheduled step in one arena";
+  let description = [{
+    Lifetimes are half-open intervals of instructions; results may take over the buffer of an operand that dies
+    (compiler/analysis/Liveness.h). Leaves: train.offsets on whatever has results, train.workspace_offset, and on the
+    step train.arena_bytes, train.max_live_bytes, train.arena_bound_bytes (no packing is lower), train.alignment,
+    train.packing (the rule that won).
+
+    ```mlir
+    %a = train.exp %x : (tensor<64xf32>) -> tensor<64xf32>
+    // becomes
+    %a = train.exp %x {train.offsets = array<i64: 256>} : (tensor<64xf32>) -> tensor<64xf32>
+    ```
+  }];
+  let options = [Option<"alignment", "alignment", "int64_t", "256", "bytes, a power of two">];
+  let statistics = [
+    Statistic<"heightBytes", "height-bytes", "bytes of all arenas">,
+    Statistic<"boundBytes", "bound-bytes", "no packing has fewer">,
+  ];
+}
+
+def VerifyPlan : Pass<"verify-plan", "::mlir::ModuleOp"> {
+  let summary = "prove that a placed step computes what its graph says";
+  let description = [{
+    Shares no code with the passes it checks. Runs the step symbolically over the arena: every operation writes its
+    results' bytes, and whatever an operand reads must still hold the very value. So overlaps of live buffers, wrong
+    order, early frees and updates before readers all show as bytes that hold something else. Also checks bounds,
+    alignment, phases, that recomputed operations equal their originals, that nothing overwrites what persists, and
+    that the step's attributes state the truth. Changes nothing.
+  }];
+}
+
+def LowerToPlan : Pass<"lower-to-plan", "::mlir::ModuleOp"> {
+  let summary = "turn a placed step into buffers and kernel calls";
+  let description = [{
+    Replaces each `train.step` by a `plan.program`. Every computation becomes a `plan.call` of the kernel that the
+    operation names; sources and outputs become tables. Needs: assign-offsets.
+
+    ```mlir
+    %a = train.exp %x {train.offsets = array<i64: 256>} : (tensor<64xf32>) -> tensor<64xf32>
+    // becomes
+    plan.buffer 1 {offset = 256 : i64, bytes = 256 : i64, category = "activation", first = 0 : i64, last = 1 : i64, ...}
+    plan.call "exp" {inputs = [#plan.view<0, 0, tensor<64xf32>>], outputs = [#plan.view<1, 0, tensor<64xf32>>], ...}
+    ```
+  }];
+  let dependentDialects = ["::amc::train::TrainDialect", "::amc::plan::PlanDialect"];
 }
 
 #endif
