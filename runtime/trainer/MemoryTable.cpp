@@ -138,13 +138,15 @@ std::vector<std::string> memoryTable(const Executor &executor, const ResidentMem
     named += entry.bytes;
   }
   uint64_t growth = now.heap > start.heap ? now.heap - start.heap : 0;
-  lines.push_back(fmt::format("    of it {:<28} {:>15} {:>15}", "allocator and libraries' buffers",
-                              "", growth > named ? growth - named : 0));
+  lines.push_back(fmt::format("    of it {:<28} {:>15} {:>15}", "kernels, allocator, libraries", "",
+                              growth > named ? growth - named : 0));
   row("resident set", start.total(), now.total());
   uint64_t peak = peakResidentBytes();
   if (peak > now.total())
     lines.push_back(fmt::format("  peak of the resident set {} bytes: {} were released again", peak,
                                 peak - now.total()));
+  lines.push_back(fmt::format("  kernels and threads may use up to {} bytes outside the arena",
+                              executor.scratchBytes()));
   return lines;
 }
 

@@ -347,8 +347,7 @@ Status Run::saveCheckpoint() {
 void Run::reportMemory() {
   std::vector<KnownHeap> known = {{"the plan", planBytes},
                                   {"staged data", runner->stagingBytes()},
-                                  {"the data's order and buffers", source->memoryBytes()},
-                                  {"kernels and threads", executor->scratchBytes()}};
+                                  {"the data's order and buffers", source->memoryBytes()}};
   for (const std::string &line :
        memoryTable(*executor, startMemory, residentMemory(&*executor), known))
     note(line);
