@@ -2,6 +2,7 @@
 #ifndef AMC_PASSES_PASSES_H
 #define AMC_PASSES_PASSES_H
 
+#include "compiler/dialect/Plan.h"
 #include "compiler/dialect/Train.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/Pass.h"

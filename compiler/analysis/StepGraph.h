@@ -1,0 +1,106 @@
+// A training step as plain numbers: what the memory decisions (blocks, checkpointing, order, lifetimes, offsets) look
+// at. Knows no MLIR, so that deciding is unit-tested without it; gatherStep (GatherStep.h) fills it from a train.step.
+// Operations and values are indices; operations stand in program order, which respects dependences.
+#ifndef AMC_COMPILER_ANALYSIS_STEPGRAPH_H
+#define AMC_COMPILER_ANALYSIS_STEPGRAPH_H
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace amc {
+
+inline constexpr uint32_t noIndex = ~0u;
+
+enum class OpKind : uint8_t {
+  Source,        // brings a value into the step: no instruction
+  Compute,       // one instruction; updates operands in place if `updated` is not empty
+  View,          // result 0 is the bytes of operand 0: no instruction
+  Output,        // names values that leave the step: they live to the end of their section; no instruction
+  MicroBatchEnd, // what stands before runs once per micro-batch; no instruction
+};
+enum class OpPhase : uint8_t { Forward, Backward, Recompute, Optimizer };
+enum class KeepClass : uint8_t { Recompute, Save, Alternate };
+// Numbered like amc.plan.Category.
+enum class BufferCategory : uint8_t {
+  Parameter = 1,
+  Gradient,
+  OptimizerState,
+  Activation,
+  Workspace,
+  Input,
+  Constant
+};
+
+struct GraphOp {
+  OpKind kind = OpKind::Compute;
+  OpPhase phase = OpPhase::Forward;
+  KeepClass keep = KeepClass::Recompute;
+  uint32_t name = 0;      // index into StepGraph::names
+  uint64_t signature = 0; // equal for operations that do the same on the same types, whatever they are called
+  uint64_t workspaceBytes = 0;
+  uint64_t flops = 0;
+  std::vector<uint32_t> operands, results; // values
+  std::vector<uint32_t> updated;           // positions in `operands` that are overwritten
+  std::vector<uint32_t> reusable;          // positions whose buffer a result may take over
+};
+
+struct GraphValue {
+  uint32_t producer = noIndex;
+  uint64_t bytes = 0;
+  uint32_t root = noIndex; // the value whose bytes these are: itself, unless made by a view
+  BufferCategory category = BufferCategory::Activation; // of roots
+  bool source = false;     // made by a source operation
+  bool persistent = false; // parameters, states, constants: the buffer lives for ever
+};
+
+struct StepGraph {
+  std::vector<GraphOp> ops;
+  std::vector<GraphValue> values;
+  std::vector<std::string> names;
+
+  /// Adds an operation with fresh results of the given byte counts and returns its index. Roots and categories
+  /// follow from the kind.
+  uint32_t addOp(GraphOp op, const std::vector<uint64_t> &resultBytes);
+
+  uint32_t rootOf(uint32_t value) const { return values[value].root; }
+  bool isInstruction(uint32_t op) const { return ops[op].kind == OpKind::Compute; }
+  /// The index of the first operation of kind MicroBatchEnd, or the number of operations.
+  uint32_t microBatchEnd() const;
+};
+
+/// Lists of small integers by index, in one allocation: the readers of every value, for instance.
+class IndexLists {
+public:
+  IndexLists() = default;
+  /// `pairs` are (list, element); elements keep their order within a list.
+  IndexLists(uint32_t lists, const std::vector<std::pair<uint32_t, uint32_t>> &pairs);
+  const uint32_t *begin(uint32_t list) const { return elements.data() + starts[list]; }
+  const uint32_t *end(uint32_t list) const { return elements.data() + starts[list + 1]; }
+  uint32_t size(uint32_t list) const { return starts[list + 1] - starts[list]; }
+
+  struct Range {
+    const uint32_t *first, *last;
+    const uint32_t *begin() const { return first; }
+    const uint32_t *end() const { return last; }
+    bool empty() const { return first == last; }
+    uint32_t size() const { return static_cast<uint32_t>(last - first); }
+    uint32_t operator[](uint32_t i) const { return first[i]; }
+  };
+  Range operator[](uint32_t list) const { return {begin(list), end(list)}; }
+
+private:
+  std::vector<uint32_t> starts{0}, elements;
+};
+
+/// For every root value: the operations that read it, directly or through views, in program order, each once.
+/// View operations themselves are not readers.
+IndexLists readersOfRoots(const StepGraph &graph);
+
+/// For every operation: the roots of its operands, each once.
+IndexLists operandRoots(const StepGraph &graph);
+
+} // namespace amc
+
+#endif

@@ -1,0 +1,383 @@
+// plan.program → plan message; see EmitPlan.h. Tables keep the order of the operations, attributes are sorted by name.
+#include "compiler/emit/EmitPlan.h"
+#include "compiler/dialect/Plan.h"
+#include "compiler/dialect/StepSupport.h"
+#include "llvm/ADT/StringSwitch.h"
+#include <fstream>
+
+using namespace mlir;
+
+namespace amc {
+namespace {
+
+plan::DType dtypeOf(Type type) {
+  if (isa<Float32Type>(type))
+    return plan::F32;
+  if (isa<BFloat16Type>(type))
+    return plan::BF16;
+  if (isa<Float16Type>(type))
+    return plan::F16;
+  if (isa<Float64Type>(type))
+    return plan::F64;
+  auto integer = dyn_cast<IntegerType>(type);
+  if (!integer)
+    return plan::DTYPE_UNSPECIFIED;
+  switch (integer.getWidth()) {
+  case 1:
+    return plan::BOOL;
+  case 8:
+    return integer.isUnsigned() ? plan::U8 : plan::I8;
+  case 16:
+    return integer.isUnsigned() ? plan::U16 : plan::I16;
+  case 32:
+    return integer.isUnsigned() ? plan::U32 : plan::I32;
+  case 64:
+    return integer.isUnsigned() ? plan::U64 : plan::I64;
+  default:
+    return plan::DTYPE_UNSPECIFIED;
+  }
+}
+
+plan::Category categoryOf(StringRef name) {
+  return llvm::StringSwitch<plan::Category>(name)
+      .Case("parameter", plan::PARAMETER)
+      .Case("gradient", plan::GRADIENT)
+      .Case("optimizer_state", plan::OPTIMIZER_STATE)
+      .Case("activation", plan::ACTIVATION)
+      .Case("workspace", plan::WORKSPACE)
+      .Case("input", plan::INPUT)
+      .Case("constant", plan::CONSTANT)
+      .Default(plan::CATEGORY_UNSPECIFIED);
+}
+
+plan::Phase phaseFromName(StringRef name) {
+  return llvm::StringSwitch<plan::Phase>(name)
+      .Case("forward", plan::FORWARD)
+      .Case("backward", plan::BACKWARD)
+      .Case("recompute", plan::RECOMPUTE)
+      .Case("optimizer", plan::OPTIMIZER)
+      .Default(plan::PHASE_UNSPECIFIED);
+}
+
+plan::InputRole roleOf(StringRef name) {
+  return llvm::StringSwitch<plan::InputRole>(name)
+      .Case("data", plan::DATA)
+      .Case("labels", plan::LABELS)
+      .Case("loss_normalizer", plan::LOSS_NORMALIZER)
+      .Case("learning_rate", plan::LEARNING_RATE)
+      .Case("step_number", plan::STEP_NUMBER)
+      .Case("micro_batch", plan::MICRO_BATCH)
+      .Case("seed", plan::SEED)
+      .Default(plan::INPUT_ROLE_UNSPECIFIED);
+}
+
+plan::LossKind lossOf(StringRef name) {
+  return llvm::StringSwitch<plan::LossKind>(name)
+      .Case("causal-lm", plan::LOSS_CAUSAL_LM)
+      .Case("cross-entropy", plan::LOSS_CROSS_ENTROPY)
+      .Case("model", plan::LOSS_MODEL)
+      .Default(plan::LOSS_NONE);
+}
+
+std::string typeName(Type type) {
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return text;
+}
+
+/// A literal's elements, row-major and little-endian; i1 is a byte each.
+std::string bytesOf(ElementsAttr value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  const unsigned bits = type.getElementType().getIntOrFloatBitWidth();
+  const unsigned width = bits < 8 ? 1 : bits / 8;
+  std::string bytes;
+  bytes.reserve(static_cast<size_t>(type.getNumElements()) * width);
+  auto append = [&](const APInt &element) {
+    uint64_t word = element.getZExtValue();
+    for (unsigned i = 0; i < width; ++i)
+      bytes.push_back(static_cast<char>(word >> (8 * i)));
+  };
+  if (isa<FloatType>(type.getElementType()))
+    for (const APFloat &element : value.getValues<APFloat>())
+      append(element.bitcastToAPInt());
+  else
+    for (const APInt &element : value.getValues<APInt>())
+      append(element);
+  return bytes;
+}
+
+class Emitter {
+public:
+  Emitter(plan::ProgramOp program, const EmitOptions &options) : program(program), options(options) {
+    if (auto module = program->getParentOfType<ModuleOp>()) {
+      if (auto path = module->getAttrOfType<StringAttr>("train.model"))
+        plan.set_model_path(path.getValue().str());
+      if (auto directory = module->getAttrOfType<StringAttr>("train.model_directory"))
+        modelDirectory = directory.getValue().str();
+    }
+  }
+
+  FailureOr<plan::Plan> emit() {
+    emitHeader();
+    for (Operation &op : program.getBody().front()) {
+      if (auto buffer = dyn_cast<plan::BufferOp>(op))
+        emitBuffer(buffer);
+      else if (auto parameter = dyn_cast<plan::ParameterOp>(op))
+        emitParameter(parameter);
+      else if (auto constant = dyn_cast<plan::ConstantOp>(op))
+        emitConstant(constant);
+      else if (auto input = dyn_cast<plan::InputOp>(op))
+        emitInput(input);
+      else if (auto output = dyn_cast<plan::OutputOp>(op))
+        emitOutput(output);
+      else if (auto call = dyn_cast<plan::CallOp>(op))
+        emitCall(call);
+      else
+        error(&op, "is not part of a plan");
+    }
+    if (bad)
+      return failure();
+    if (plan.precision().empty())
+      plan.set_precision("fp32"); // nothing to train
+    *plan.mutable_promise() = computePromise(plan);
+    emitNotes();
+    return std::move(plan);
+  }
+
+private:
+  void error(Operation *op, const Twine &message) {
+    op->emitError(message);
+    bad = true;
+  }
+
+  void emitHeader() {
+    plan.set_producer("amc");
+    plan.set_target("cpu");
+    plan.set_arena_bytes(program.getArenaBytes());
+    plan.set_alignment(program.getAlignment());
+    plan.set_forward_end(program.getForwardEnd());
+    plan.set_micro_batch_end(program.getMicroBatchEnd());
+    plan.set_accumulation(program.getAccumulation());
+    if (auto loss = program->getAttrOfType<StringAttr>("train.loss"))
+      plan.set_loss(lossOf(loss.getValue()));
+    if (auto index = program->getAttrOfType<IntegerAttr>("train.ignore_index"))
+      plan.set_ignore_index(index.getInt());
+    auto policy = program->getAttrOfType<StringAttr>("train.ac_policy");
+    plan.set_ac_policy(policy ? policy.getValue().str() : "none");
+    if (auto optimizer = program->getAttrOfType<DictionaryAttr>("train.optimizer")) {
+      if (auto name = optimizer.getAs<StringAttr>("name"))
+        plan.set_optimizer(name.getValue().str());
+      if (auto norm = optimizer.getAs<FloatAttr>("max_grad_norm"))
+        plan.set_max_grad_norm(norm.getValueAsDouble());
+      if (auto rate = optimizer.getAs<FloatAttr>("learning_rate"))
+        plan.set_default_learning_rate(options.learningRate.value_or(rate.getValueAsDouble()));
+    }
+  }
+
+  void emitView(plan::ViewAttr from, plan::View &view) {
+    view.set_buffer(from.getBuffer());
+    view.set_byte_offset(from.getByteOffset());
+    view.set_dtype(dtypeOf(from.getType().getElementType()));
+    for (int64_t dim : from.getType().getShape())
+      view.add_shape(static_cast<uint64_t>(dim));
+  }
+
+  void emitBuffer(plan::BufferOp op) {
+    plan::Buffer &buffer = *plan.add_buffers();
+    buffer.set_offset(op.getOffset());
+    buffer.set_bytes(op.getBytes());
+    buffer.set_category(categoryOf(op.getCategory()));
+    if (buffer.category() == plan::CATEGORY_UNSPECIFIED)
+      error(op, "category " + op.getCategory() + " is not one that plans know");
+    buffer.set_first(op.getFirst());
+    buffer.set_last(op.getLast());
+    buffer.set_name(op.getName().str());
+    buffer.set_persistent(op.getPersistent());
+  }
+
+  void emitParameter(plan::ParameterOp op) {
+    plan::Parameter &parameter = *plan.add_parameters();
+    parameter.set_name(op.getName().str());
+    emitView(op.getView(), *parameter.mutable_view());
+    parameter.set_trainable(op.getTrainable());
+    if (isa<FloatType>(op.getView().getType().getElementType()))
+      notePrecision(parameter.view().dtype());
+    if (auto dtype = op.getSourceDtype(); dtype && *dtype != typeName(op.getView().getType().getElementType()))
+      parameter.set_initializer_dtype(dtype->str());
+    if (auto source = dyn_cast_if_present<train::FileSourceAttr>(op.getSource().value_or(Attribute())))
+      emitSource(op, source, *parameter.mutable_source());
+    if (ArrayAttr tied = op.getTiedAttr())
+      for (auto name : tied.getAsRange<train::TiedNameAttr>()) {
+        plan::TiedName &entry = *parameter.add_tied();
+        entry.set_name(name.getInitializer().str());
+        for (int64_t dim : name.getPermutation())
+          entry.add_permutation(static_cast<uint32_t>(dim));
+      }
+    for (auto [name, view] : llvm::zip(op.getStateNames().getAsValueRange<StringAttr>(),
+                                       op.getStates().getAsRange<plan::ViewAttr>())) {
+      plan::OptimizerState &state = *parameter.add_states();
+      state.set_name(name.str());
+      emitView(view, *state.mutable_view());
+    }
+    if (plan::ViewAttr gradient = op.getGradientAttr()) {
+      emitView(gradient, *parameter.mutable_gradient());
+      parameter.set_gradient_ready(op.getGradientReady().value_or(0));
+    }
+    parameterOfBuffer.try_emplace(op.getView().getBuffer(), plan.parameters_size() - 1);
+  }
+
+  void notePrecision(plan::DType dtype) {
+    if (plan.precision().empty())
+      plan.set_precision(dtype == plan::BF16 ? "bf16" : "fp32");
+  }
+
+  void emitSource(plan::ParameterOp op, train::FileSourceAttr from, plan::Source &source) {
+    if (!options.embedWeights) {
+      plan::Source::File &file = *source.mutable_file();
+      file.set_path(from.getPath().str());
+      file.set_offset(from.getOffset());
+      file.set_length(from.getLength());
+      return;
+    }
+    std::string path = from.getPath().starts_with("/") || modelDirectory.empty()
+                           ? from.getPath().str()
+                           : modelDirectory + "/" + from.getPath().str();
+    std::ifstream file(path, std::ios::binary);
+    if (!file || !file.seekg(static_cast<std::streamoff>(from.getOffset()))) {
+      error(op, "weight " + op.getName() + " cannot be embedded: " + path + " cannot be read");
+      return;
+    }
+    std::string &bytes = *source.mutable_embedded();
+    bytes.resize(from.getLength());
+    if (!file.read(bytes.data(), static_cast<std::streamsize>(bytes.size())))
+      error(op, "weight " + op.getName() + " cannot be embedded: " + path + " has fewer than the " +
+                    Twine(from.getLength()) + " bytes at offset " + Twine(from.getOffset()) + " that it should have");
+  }
+
+  void emitConstant(plan::ConstantOp op) {
+    plan::Constant &constant = *plan.add_constants();
+    emitView(op.getView(), *constant.mutable_view());
+    if (op.getValue().getType() != op.getView().getType())
+      error(op, "value should have its view's type");
+    else
+      constant.set_data(bytesOf(op.getValue()));
+  }
+
+  void emitInput(plan::InputOp op) {
+    plan::Input &input = *plan.add_inputs();
+    input.set_name(op.getName().str());
+    input.set_role(roleOf(op.getRole()));
+    if (input.role() == plan::INPUT_ROLE_UNSPECIFIED)
+      error(op, "role " + op.getRole() + " is not one that plans know");
+    emitView(op.getView(), *input.mutable_view());
+  }
+
+  void emitOutput(plan::OutputOp op) {
+    plan::Output &output = *plan.add_outputs();
+    output.set_name(op.getName().str());
+    emitView(op.getView(), *output.mutable_view());
+    output.set_ready(op.getReady());
+    output.set_sum_over_micro_batches(op.getSum());
+  }
+
+  template <class Views> void emitViews(ArrayAttr from, Views *views) {
+    for (Attribute view : from) {
+      auto *into = views->Add();
+      if (auto present = dyn_cast<plan::ViewAttr>(view))
+        emitView(present, *into);
+    }
+  }
+
+  void emitCall(plan::CallOp op) {
+    plan::Instruction &instruction = *plan.add_instructions();
+    instruction.set_kernel(op.getKernel().str());
+    emitViews(op.getInputs(), instruction.mutable_inputs());
+    emitViews(op.getOutputs(), instruction.mutable_outputs());
+    emitViews(op.getWorkspaces(), instruction.mutable_workspaces());
+    // A dictionary is sorted by name.
+    for (NamedAttribute argument : op.getArguments())
+      emitArgument(op, argument, *instruction.add_attributes());
+    if (std::string name = train::locationName(op.getLoc()); name != "?")
+      instruction.set_location(name);
+    instruction.set_phase(phaseFromName(op.getPhase()));
+    if (instruction.phase() == plan::PHASE_UNSPECIFIED)
+      error(op, "phase " + op.getPhase() + " is not one that plans know");
+    instruction.set_flops(op.getFlops());
+    noteNoDecay(op);
+  }
+
+  void emitArgument(plan::CallOp op, NamedAttribute argument, plan::Attribute &attribute) {
+    attribute.set_name(argument.getName().str());
+    Attribute value = argument.getValue();
+    if (auto flag = dyn_cast<BoolAttr>(value))
+      attribute.set_i(flag.getValue());
+    else if (auto integer = dyn_cast<IntegerAttr>(value))
+      attribute.set_i(integer.getValue().getSExtValue());
+    else if (isa<UnitAttr>(value))
+      attribute.set_i(1);
+    else if (auto number = dyn_cast<FloatAttr>(value))
+      attribute.set_f(number.getValueAsDouble());
+    else if (auto text = dyn_cast<StringAttr>(value))
+      attribute.set_s(text.getValue().str());
+    else if (auto type = dyn_cast<TypeAttr>(value))
+      attribute.set_s(typeName(type.getValue()));
+    else if (auto list = dyn_cast<DenseI64ArrayAttr>(value))
+      for (int64_t element : (attribute.mutable_ints(), list.asArrayRef()))
+        attribute.mutable_ints()->add_value(element);
+    else
+      error(op, "argument " + argument.getName().getValue() + " is of a kind that plans cannot carry");
+  }
+
+  // For reports: parameters whose update has a weight decay of zero.
+  void noteNoDecay(plan::CallOp op) {
+    auto decay = op.getArguments().getAs<FloatAttr>("weight_decay");
+    if (!decay || decay.getValueAsDouble() != 0)
+      return;
+    for (auto view : op.getOutputs().getAsRange<plan::ViewAttr>())
+      if (auto parameter = parameterOfBuffer.find(view.getBuffer()); parameter != parameterOfBuffer.end())
+        plan.add_adamw_no_decay(plan.parameters(parameter->second).name());
+  }
+
+  void emitNotes() {
+    auto note = [&](StringRef name, StringRef attribute) {
+      Attribute value = program->getAttr(attribute);
+      if (!value)
+        return;
+      plan::Attribute &entry = *plan.add_notes();
+      entry.set_name(name.str());
+      if (auto integer = dyn_cast<IntegerAttr>(value))
+        entry.set_i(integer.getInt());
+      else if (auto text = dyn_cast<StringAttr>(value))
+        entry.set_s(text.getValue().str());
+    };
+    note("arena_bound_bytes", "train.arena_bound_bytes");
+    note("blocks", "train.blocks");
+    if (uint64_t live = plan.promise().max_live_bytes()) {
+      plan::Attribute &entry = *plan.add_notes();
+      entry.set_name("fragmentation");
+      entry.set_f(static_cast<double>(plan.arena_bytes()) / static_cast<double>(live));
+    }
+    note("packing", "train.packing");
+    note("schedule", "train.schedule");
+  }
+
+  plan::ProgramOp program;
+  const EmitOptions &options;
+  plan::Plan plan;
+  std::string modelDirectory;
+  DenseMap<uint64_t, int> parameterOfBuffer; // look-ups only
+  bool bad = false;
+};
+
+} // namespace
+
+FailureOr<plan::Plan> emitPlan(ModuleOp module, const EmitOptions &options) {
+  SmallVector<plan::ProgramOp> programs(module.getOps<plan::ProgramOp>());
+  if (programs.size() != 1) {
+    module.emitError("has ") << programs.size() << " plan.program, should have one; run lower-to-plan first";
+    return failure();
+  }
+  return Emitter(programs.front(), options).emit();
+}
+
+} // namespace amc
