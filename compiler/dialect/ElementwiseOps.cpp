@@ -32,8 +32,7 @@ static LogicalResult inferBroadcast(std::optional<Location> loc, ValueRange oper
       text += (text.empty() ? "" : " and ") + shapeString(s);
     return inferError(loc, "shapes " + text + " do not broadcast");
   }
-  types.push_back(RankedTensorType::get(*shape, element));
-  return success();
+  return inferTensor(loc, *shape, element, types);
 }
 
 /// … for operands of one element type, which is the result's, too, unless `element` says otherwise.
@@ -49,6 +48,15 @@ static LogicalResult inferSame(std::optional<Location> loc, ValueRange operands,
       return inferError(loc, "operands should have one element type");
   }
   return inferBroadcast(loc, operands, element ? element : first.getElementType(), types);
+}
+
+/// … for gradients of unary operations, whose kernels read both operands in step.
+static LogicalResult inferAlike(std::optional<Location> loc, ValueRange operands, SmallVectorImpl<Type> &types) {
+  // elementwise_c3
+  if (operands[0].getType() != operands[1].getType())
+    return inferError(loc, "dy and x should have one type");
+  types.push_back(operands[0].getType());
+  return success();
 }
 
 static SmallVector<unsigned> reusable(Operation *op) {
@@ -222,14 +230,14 @@ LogicalResult GeluOp::evaluate(Inputs in, Outputs out) {
 }
 AMC_INFER(GeluBackwardOp, Adaptor adaptor(operands, attributes, properties, regions);
           if (failed(checkApproximate(loc, adaptor.getApproximate()))) return failure();
-          return inferSame(loc, operands, types);)
+          return inferAlike(loc, operands, types);)
 LogicalResult GeluBackwardOp::evaluate(Inputs in, Outputs out) {
   bool tanhForm = getApproximate() == "tanh";
   return mapBinary(
       in, out, [&](double dy, double x) { return dy * geluDerivative(x, tanhForm); },
       [](int64_t, int64_t) { return 0; });
 }
-AMC_INFER(SiluBackwardOp, return inferSame(loc, operands, types);)
+AMC_INFER(SiluBackwardOp, return inferAlike(loc, operands, types);)
 LogicalResult SiluBackwardOp::evaluate(Inputs in, Outputs out) {
   return mapBinary(
       in, out, [](double dy, double x) { return dy * siluDerivative(x); }, [](int64_t, int64_t) { return 0; });

@@ -60,12 +60,12 @@ def Train_OneHotOp : Train_ComputeOp<"one_hot"> {
 def Train_TopKOp : Train_DiffOp<"top_k", [], ["getSaveClass"]> {
   let summary = "the k largest or smallest along `axis`, sorted, ties to the lower index, and where they were";
   let arguments = (ins Train_NumberTensor:$x, I64Attr:$k, I64Attr:$axis, DefaultValuedAttr<BoolAttr, "true">:$largest);
-  let results = (outs Train_NumberTensor:$values, StaticShapeTensorOf<[I64]>:$indices);
+  let results = (outs Train_NumberTensor:$values, Train_TensorOf<[I64]>:$indices);
 }
 def Train_ArgMaxOp : Train_ComputeOp<"arg_max"> {
   let summary = "position of the largest (or `min`: smallest) along `axis`; ties to the first (or `last`)";
   let arguments = (ins Train_NumberTensor:$x, I64Attr:$axis, BoolAttr:$keepdims, UnitAttr:$min, UnitAttr:$last);
-  let results = (outs StaticShapeTensorOf<[I64]>:$y);
+  let results = (outs Train_TensorOf<[I64]>:$y);
 }
 def Train_CumsumOp : Train_DiffOp<"cumsum"> {
   let summary = "running sum along `axis`";

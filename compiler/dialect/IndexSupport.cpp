@@ -1,5 +1,6 @@
 // Index arithmetic; see IndexSupport.h.
 #include "compiler/dialect/IndexSupport.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 #include <cmath>
 
@@ -64,7 +65,7 @@ LogicalResult checkRepresentable(std::optional<Location> loc, StringRef name, do
     return success();
   std::string text;
   llvm::raw_string_ostream stream(text);
-  stream << name << " is " << value << ", should be an integer that " << element << " can hold";
+  stream << name << " is " << llvm::format("%g", value) << ", should be an integer that " << element << " can hold";
   return inferError(loc, text);
 }
 

@@ -40,13 +40,24 @@ def Train_Float : AnyTypeOf<[F32, BF16, F16, F64], "floating-point number">;
 def Train_Int : AnyTypeOf<[I64, I32, I16, I8, UI8, UI16, UI32, UI64], "integer">;
 def Train_Element : AnyTypeOf<[Train_Float, Train_Int, I1], "floating-point number, integer or i1">;
 
-def Train_AnyTensor : StaticShapeTensorOf<[Train_Element]>;
-def Train_FloatTensor : StaticShapeTensorOf<[Train_Float]>;
-def Train_IntTensor : StaticShapeTensorOf<[Train_Int]>;
-def Train_NumberTensor : StaticShapeTensorOf<[Train_Float, Train_Int]>;
-def Train_IndexTensor : StaticShapeTensorOf<[I64, I32]>;
-def Train_BoolTensor : StaticShapeTensorOf<[I1]>;
-def Train_F32Tensor : StaticShapeTensorOf<[F32]>;
+// tensor_c4: no tensor has more elements than maxElements (OpSupport.h), so that sizes never overflow.
+def Train_BoundedPred : CPred<[{[](::llvm::ArrayRef<int64_t> shape) {
+  int64_t count = 1;
+  for (int64_t dim : shape)
+    if (dim > 0 && (__builtin_mul_overflow(count, dim, &count) || count > int64_t(1) << 48))
+      return false;
+  return true;
+}(::llvm::cast<::mlir::ShapedType>($_self).getShape())}]>;
+class Train_TensorOf<list<Type> elements>
+    : RankedTensorOf<elements, [HasStaticShapePred, Train_BoundedPred], "statically shaped tensor (2^48 elements at most)">;
+
+def Train_AnyTensor : Train_TensorOf<[Train_Element]>;
+def Train_FloatTensor : Train_TensorOf<[Train_Float]>;
+def Train_IntTensor : Train_TensorOf<[Train_Int]>;
+def Train_NumberTensor : Train_TensorOf<[Train_Float, Train_Int]>;
+def Train_IndexTensor : Train_TensorOf<[I64, I32]>;
+def Train_BoolTensor : Train_TensorOf<[I1]>;
+def Train_F32Tensor : Train_TensorOf<[F32]>;
 def Train_F64Scalar : 0DTensorOf<[F64]>;
 def Train_F32Scalar : 0DTensorOf<[F32]>;
 def Train_I64Scalar : 0DTensorOf<[I64]>;
