@@ -39,6 +39,28 @@ def Raise : Pass<"raise", "::mlir::ModuleOp"> {
   let dependentDialects = ["::amc::train::TrainDialect"];
 }
 
+def AssignRoles : Pass<"assign-roles", "::mlir::ModuleOp"> {
+  let summary = "decide which parameters are trained, by what they do";
+  let description = [{
+    Follows each parameter to where it meets an activation. Weights, biases, norm weights, embedding tables and other
+    factors are trained; rotary tables, masks, buffers, factors of positions and what has no differentiable path to an
+    output are not. A remark lists all parameters with their roles.
+
+    ```mlir
+    %w = train.parameter {name = "w"} : tensor<4x3xf32>
+    %y = train.linear %x, %w : ...
+    // becomes
+    %w = train.parameter {name = "w", trainable} : tensor<4x3xf32>
+    ```
+  }];
+  let options = [
+    ListOption<"trainable", "trainable", "std::string", "globs over initializer names: trained whatever their role">,
+    ListOption<"frozen", "frozen", "std::string", "globs over initializer names: not trained; beats trainable">,
+  ];
+  let statistics = [Statistic<"trainedParameters", "trained-parameters", "parameters that are trained">];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
 def AttachLoss : Pass<"attach-loss", "::mlir::ModuleOp"> {
   let summary = "add the training loss to the forward graph";
   let description = [{

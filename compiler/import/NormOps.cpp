@@ -151,6 +151,10 @@ static void batchNormalization(Node &n) {
   double epsilon = n.getFloat("epsilon", 1e-5f);
   if (!x)
     return;
+  // Running statistics are kept by training frameworks, not trained.
+  for (Value statistic : {mean, variance})
+    if (auto parameter = statistic ? statistic.getDefiningOp<ParameterOp>() : ParameterOp())
+      parameter->setAttr("train.buffer", n.importer.builder.getUnitAttr());
   int64_t rank = std::max<int64_t>(2, shapeOf(x).size());
   auto column = [&](Value v) { return channels(n, v, rank); };
   Value deviation = n.emit<RsqrtOp>({n.add(column(variance), n.scalar(epsilon, x))});
