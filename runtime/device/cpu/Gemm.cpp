@@ -1,7 +1,10 @@
 #include "runtime/device/cpu/Gemm.h"
 #include <algorithm>
-#include <atomic>
 #include <cblas.h>
+
+// Exported by OpenBLAS, declared in its internal common.h only.
+extern "C" void *blas_memory_alloc(int procpos);
+extern "C" void blas_memory_free(void *buffer);
 
 namespace amc::rt::cpu {
 namespace {
@@ -25,16 +28,14 @@ void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, dou
 
 uint64_t prepareGemm(ThreadPool &pool) {
   openblas_set_num_threads(1);
-  // OpenBLAS maps a buffer when more products run at once than ever before, and keeps it. Products long enough to
-  // overlap, on all threads, make it map them all now rather than in a step.
-  constexpr int64_t n = 384;
-  std::vector<float> a(n * n, 1.0f);
-  std::vector<float> c(static_cast<size_t>(n * n) * pool.threads());
-  for (int round = 0; round < 2; ++round)
-    pool.parallelFor(static_cast<int64_t>(pool.threads()) * 4, [&](int64_t, unsigned slot) {
-      float *target = c.data() + static_cast<size_t>(n * n) * (slot % pool.threads());
-      gemm(false, true, n, n, n, 1.0f, a.data(), n, a.data(), n, 0.0f, target, n);
-    });
+  // OpenBLAS maps a buffer whenever more products run at once than ever before, and keeps it for later ones. Taking one
+  // for each thread now means that no step maps any.
+  std::vector<void *> buffers;
+  for (unsigned i = 0; i < pool.threads(); ++i)
+    buffers.push_back(blas_memory_alloc(0));
+  for (void *buffer : buffers)
+    if (buffer)
+      blas_memory_free(buffer);
   constexpr uint64_t bufferBytes = uint64_t(32) << 20; // address space of one buffer in Debian's build
   return bufferBytes * pool.threads();
 }

@@ -1,0 +1,290 @@
+#include "runtime_support.h"
+
+namespace amc::rt::test {
+
+float halfToFloat(uint16_t bits) {
+  int exponent = bits >> 10 & 31;
+  double fraction = bits & 1023, sign = bits & 0x8000 ? -1 : 1;
+  if (exponent == 31)
+    return static_cast<float>(fraction != 0 ? nan : sign * infinity);
+  return static_cast<float>(sign * (exponent ? std::ldexp(1024 + fraction, exponent - 25) : std::ldexp(fraction, -24)));
+}
+
+uint16_t floatToHalf(float value) {
+  uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+  double magnitude = std::fabs(static_cast<double>(value));
+  if (std::isnan(value))
+    return 0x7e00;
+  int exponent = std::max(-14, magnitude > 0 ? std::ilogb(magnitude) : -14);
+  double step = std::ldexp(1.0, exponent - 10), quotient = std::nearbyint(magnitude / step);
+  double stored = quotient * step;
+  if (stored >= 65520)
+    return sign | 0x7c00;
+  if (stored < std::ldexp(1.0, -14))
+    return sign | static_cast<uint16_t>(stored / std::ldexp(1.0, -24));
+  exponent = std::ilogb(stored);
+  return sign | static_cast<uint16_t>((exponent + 15) << 10 |
+                                      static_cast<int>(stored / std::ldexp(1.0, exponent - 10) - 1024));
+}
+
+void encode(plan::DType dtype, double value, void *out) {
+  auto put = [&](auto element) { std::memcpy(out, &element, sizeof element); };
+  switch (dtype) {
+  case plan::F32: put(static_cast<float>(value)); break;
+  case plan::F64: put(value); break;
+  case plan::F16: put(floatToHalf(static_cast<float>(value))); break;
+  case plan::BF16: {
+    float single = static_cast<float>(value);
+    uint32_t bits;
+    std::memcpy(&bits, &single, 4);
+    uint32_t kept = std::isnan(single) ? bits | 0x400000 : bits + 0x7fff + (bits >> 16 & 1);
+    put(static_cast<uint16_t>(kept >> 16));
+    break;
+  }
+  case plan::I64: put(static_cast<int64_t>(value)); break;
+  case plan::I32: put(static_cast<int32_t>(value)); break;
+  case plan::I16: put(static_cast<int16_t>(value)); break;
+  case plan::I8: put(static_cast<int8_t>(value)); break;
+  case plan::U64: put(static_cast<uint64_t>(value)); break;
+  case plan::U32: put(static_cast<uint32_t>(value)); break;
+  case plan::U16: put(static_cast<uint16_t>(value)); break;
+  default: put(static_cast<uint8_t>(value)); break;
+  }
+}
+
+double decode(plan::DType dtype, const void *in) {
+  auto get = [&](auto element) {
+    std::memcpy(&element, in, sizeof element);
+    return element;
+  };
+  switch (dtype) {
+  case plan::F32: return get(float{});
+  case plan::F64: return get(double{});
+  case plan::F16: return halfToFloat(get(uint16_t{}));
+  case plan::BF16: {
+    uint32_t bits = static_cast<uint32_t>(get(uint16_t{})) << 16;
+    float single;
+    std::memcpy(&single, &bits, 4);
+    return single;
+  }
+  case plan::I64: return static_cast<double>(get(int64_t{}));
+  case plan::I32: return get(int32_t{});
+  case plan::I16: return get(int16_t{});
+  case plan::I8: return get(int8_t{});
+  case plan::U64: return static_cast<double>(get(uint64_t{}));
+  case plan::U32: return get(uint32_t{});
+  case plan::U16: return get(uint16_t{});
+  default: return get(uint8_t{});
+  }
+}
+
+double rounded(plan::DType dtype, double value) {
+  unsigned char bytes[8];
+  encode(dtype, value, bytes);
+  return decode(dtype, bytes);
+}
+
+static uint64_t mix(uint64_t x) { // splitmix64
+  x += 0x9e3779b97f4a7c15;
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+  x = (x ^ x >> 27) * 0x94d049bb133111eb;
+  return x ^ x >> 31;
+}
+
+Array random(plan::DType dtype, Shape shape, uint64_t seed, double low, double high) {
+  Array a{dtype, shape, {}};
+  for (uint64_t i = 0; i < elements(shape); ++i)
+    a.values.push_back(rounded(dtype, low + (high - low) * static_cast<double>(mix(seed * 1000003 + i) >> 11) * 0x1p-53));
+  return a;
+}
+
+Array randomIndices(plan::DType dtype, Shape shape, uint64_t seed, int64_t low, int64_t high) {
+  Array a{dtype, shape, {}};
+  for (uint64_t i = 0; i < elements(shape); ++i)
+    a.values.push_back(static_cast<double>(low + static_cast<int64_t>(mix(seed * 1000003 + i) %
+                                                                      static_cast<uint64_t>(high - low))));
+  return a;
+}
+
+plan::Attribute attribute(const std::string &name, int64_t value) {
+  plan::Attribute a;
+  a.set_name(name);
+  a.set_i(value);
+  return a;
+}
+plan::Attribute attribute(const std::string &name, double value) {
+  plan::Attribute a;
+  a.set_name(name);
+  a.set_f(value);
+  return a;
+}
+plan::Attribute attribute(const std::string &name, const char *value) {
+  plan::Attribute a;
+  a.set_name(name);
+  a.set_s(value);
+  return a;
+}
+plan::Attribute attribute(const std::string &name, std::vector<int64_t> values) {
+  plan::Attribute a;
+  a.set_name(name);
+  a.mutable_ints();
+  for (int64_t value : values)
+    a.mutable_ints()->add_value(value);
+  return a;
+}
+
+static uint64_t addBuffer(plan::Plan &plan, uint64_t bytes, plan::Category category, bool persistent) {
+  uint64_t offset = 0;
+  if (plan.buffers_size()) {
+    const plan::Buffer &last = plan.buffers(plan.buffers_size() - 1);
+    offset = (last.offset() + last.bytes() + 63) / 64 * 64;
+  }
+  plan::Buffer &buffer = *plan.add_buffers();
+  buffer.set_offset(offset);
+  buffer.set_bytes(bytes);
+  buffer.set_category(category);
+  buffer.set_first(0);
+  buffer.set_last(1);
+  buffer.set_persistent(persistent);
+  return static_cast<uint64_t>(plan.buffers_size() - 1);
+}
+
+static plan::View viewOf(uint64_t buffer, plan::DType dtype, const Shape &shape) {
+  plan::View view;
+  view.set_buffer(buffer);
+  view.set_dtype(dtype);
+  for (uint64_t dim : shape)
+    view.add_shape(dim);
+  return view;
+}
+
+void complete(plan::Plan &plan) {
+  uint64_t end = 0;
+  for (const plan::Buffer &buffer : plan.buffers())
+    end = std::max(end, buffer.offset() + buffer.bytes());
+  plan.set_arena_bytes((end + 63) / 64 * 64);
+  LivePeak peak = findLivePeak(plan);
+  plan::Promise &p = *plan.mutable_promise();
+  p.set_arena_bytes(plan.arena_bytes());
+  p.set_max_live_bytes(peak.bytes);
+  p.set_peak_instruction(peak.instruction);
+  p.set_parameter_bytes(peak.byCategory[plan::PARAMETER]);
+  p.set_gradient_bytes(peak.byCategory[plan::GRADIENT]);
+  p.set_optimizer_state_bytes(peak.byCategory[plan::OPTIMIZER_STATE]);
+  p.set_activation_bytes(peak.byCategory[plan::ACTIVATION]);
+  p.set_workspace_bytes(peak.byCategory[plan::WORKSPACE]);
+  p.set_input_bytes(peak.byCategory[plan::INPUT]);
+  p.set_constant_bytes(peak.byCategory[plan::CONSTANT]);
+}
+
+plan::Plan planOf(const Call &call) {
+  plan::Plan plan;
+  plan.set_target("cpu");
+  plan.set_alignment(64);
+  plan.set_micro_batch_end(1);
+  plan.set_forward_end(1);
+  plan.set_accumulation(1);
+  plan::Instruction &instruction = *plan.add_instructions();
+  instruction.set_kernel(call.kernel);
+  instruction.set_phase(plan::FORWARD);
+  instruction.set_location("node");
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    const Array &a = call.inputs[i];
+    if (a.dtype == plan::DTYPE_UNSPECIFIED) {
+      instruction.add_inputs();
+      continue;
+    }
+    uint64_t bytes = elements(a.shape) * dtypeBytes(a.dtype);
+    plan::View view = viewOf(addBuffer(plan, bytes, plan::INPUT, false), a.dtype, a.shape);
+    *instruction.add_inputs() = view;
+    plan::Input &input = *plan.add_inputs();
+    input.set_name("in" + std::to_string(i));
+    input.set_role(plan::DATA);
+    *input.mutable_view() = view;
+  }
+  for (size_t i = 0; i < call.outputs.size(); ++i) {
+    const Result &r = call.outputs[i];
+    if (r.dtype == plan::DTYPE_UNSPECIFIED) {
+      instruction.add_outputs();
+      continue;
+    }
+    uint64_t buffer;
+    if (i < call.replaces.size() && call.replaces[i] >= 0)
+      buffer = instruction.inputs(call.replaces[i]).buffer();
+    else
+      buffer = addBuffer(plan, elements(r.shape) * dtypeBytes(r.dtype), plan::ACTIVATION, false);
+    *instruction.add_outputs() = viewOf(buffer, r.dtype, r.shape);
+  }
+  if (call.workspace)
+    *instruction.add_workspaces() =
+        viewOf(addBuffer(plan, call.workspace, plan::WORKSPACE, false), plan::U8, {call.workspace});
+  for (const plan::Attribute &a : call.attributes)
+    *instruction.add_attributes() = a;
+  complete(plan);
+  return plan;
+}
+
+Outcome run(const Call &call, unsigned threads) {
+  Expected<Executor> executor = Executor::create(planOf(call), {threads, false});
+  if (!executor.ok())
+    return {executor.status(), {}, {}};
+  size_t next = 0;
+  for (const Array &a : call.inputs) {
+    if (a.dtype == plan::DTYPE_UNSPECIFIED)
+      continue;
+    Tensor tensor = executor->input(next++);
+    for (size_t i = 0; i < a.values.size(); ++i)
+      encode(a.dtype, a.values[i], static_cast<char *>(tensor.data) + i * dtypeBytes(a.dtype));
+  }
+  Outcome outcome;
+  outcome.status = executor->runMicroBatch();
+  if (!outcome.status.ok())
+    return outcome;
+  for (const plan::View &view : executor->plan().instructions(0).outputs()) {
+    Tensor tensor = executor->view(view);
+    Array a{view.dtype(), Shape(view.shape().begin(), view.shape().end()), {}};
+    for (uint64_t i = 0; i < tensor.elements; ++i)
+      a.values.push_back(decode(view.dtype(), static_cast<char *>(tensor.data) + i * dtypeBytes(view.dtype())));
+    outcome.outputs.push_back(std::move(a));
+    outcome.bytes.emplace_back(static_cast<const char *>(tensor.data), tensor.bytes);
+  }
+  return outcome;
+}
+
+double tolerance(plan::DType dtype) {
+  switch (dtype) {
+  case plan::F64: return 1e-12;
+  case plan::F32: return 2e-6;
+  case plan::F16: return 1e-3;
+  case plan::BF16: return 8e-3;
+  default: return 0;
+  }
+}
+
+testing::AssertionResult close(const std::vector<double> &actual, const std::vector<double> &expected, double tolerance) {
+  if (actual.size() != expected.size())
+    return testing::AssertionFailure() << actual.size() << " elements instead of " << expected.size();
+  for (size_t i = 0; i < actual.size(); ++i) {
+    double a = actual[i], e = expected[i];
+    if (std::isnan(e) ? std::isnan(a) : std::isinf(e) ? a == e : std::fabs(a - e) <= tolerance * std::max(1.0, std::fabs(e)))
+      continue;
+    return testing::AssertionFailure() << "element " << i << " is " << a << " instead of " << e << ", off by "
+                                       << std::fabs(a - e) << ", tolerance " << tolerance;
+  }
+  return testing::AssertionSuccess();
+}
+
+void expectCall(const Call &call, const std::vector<std::vector<double>> &expected, double tolerance) {
+  Outcome one = run(call, 1);
+  ASSERT_TRUE(one.status.ok()) << call.kernel << ": " << one.status.message();
+  ASSERT_EQ(one.outputs.size(), expected.size()) << call.kernel;
+  for (size_t i = 0; i < expected.size(); ++i)
+    EXPECT_TRUE(close(one.outputs[i].values, expected[i], tolerance)) << call.kernel << ", output " << i;
+  for (unsigned threads : {2u, 3u, 8u}) {
+    Outcome more = run(call, threads);
+    ASSERT_TRUE(more.status.ok()) << more.status.message();
+    EXPECT_EQ(one.bytes, more.bytes) << call.kernel << " on " << threads << " threads";
+  }
+}
+
+} // namespace amc::rt::test

@@ -1,0 +1,108 @@
+// Helpers of the runtime's tests: tensors as doubles, plans of one instruction, comparison by dtype.
+#ifndef AMC_TEST_UNIT_RUNTIME_SUPPORT_H
+#define AMC_TEST_UNIT_RUNTIME_SUPPORT_H
+
+#include "runtime/executor/Executor.h"
+#include "runtime/plan/DTypes.h"
+#include "runtime/plan/PlanVerifier.h"
+#include "runtime/plan/Ranges.h"
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <gtest/gtest.h>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace amc::rt::test {
+
+using Shape = std::vector<uint64_t>;
+inline constexpr double infinity = std::numeric_limits<double>::infinity();
+inline const double nan = std::numeric_limits<double>::quiet_NaN();
+
+// ---- values
+
+struct Array {
+  plan::DType dtype = plan::DTYPE_UNSPECIFIED; // unspecified: an absent optional operand
+  Shape shape;
+  std::vector<double> values;
+};
+
+inline uint64_t elements(const Shape &shape) {
+  uint64_t n = 1;
+  for (uint64_t dim : shape)
+    n *= dim;
+  return n;
+}
+
+float halfToFloat(uint16_t bits);
+uint16_t floatToHalf(float value); // nearest, halves to even
+
+// What is left of a value when it is stored.
+double rounded(plan::DType dtype, double value);
+void encode(plan::DType dtype, double value, void *out);
+double decode(plan::DType dtype, const void *in);
+
+inline Array array(plan::DType dtype, Shape shape, std::vector<double> values) {
+  EXPECT_EQ(values.size(), elements(shape));
+  for (double &v : values)
+    v = rounded(dtype, v);
+  return {dtype, std::move(shape), std::move(values)};
+}
+
+// Values in [low, high), the same in every run.
+Array random(plan::DType dtype, Shape shape, uint64_t seed, double low = -1, double high = 1);
+Array randomIndices(plan::DType dtype, Shape shape, uint64_t seed, int64_t low, int64_t high);
+
+// ---- attributes
+
+plan::Attribute attribute(const std::string &name, int64_t value);
+inline plan::Attribute attribute(const std::string &name, int value) { return attribute(name, int64_t(value)); }
+inline plan::Attribute attribute(const std::string &name, bool value) { return attribute(name, int64_t(value)); }
+plan::Attribute attribute(const std::string &name, double value);
+plan::Attribute attribute(const std::string &name, const char *value);
+plan::Attribute attribute(const std::string &name, std::vector<int64_t> values);
+using Attributes = std::vector<plan::Attribute>;
+
+// ---- plans
+
+struct Result {
+  plan::DType dtype = plan::DTYPE_UNSPECIFIED;
+  Shape shape;
+};
+
+struct Call {
+  std::string kernel;
+  std::vector<Array> inputs;
+  std::vector<Result> outputs;
+  Attributes attributes;
+  uint64_t workspace = 0;
+  // Result i stands in operand `replaces[i]`; -1 or beyond the end: in a buffer of its own.
+  std::vector<int> replaces;
+};
+
+// A valid plan that does nothing but this call.
+plan::Plan planOf(const Call &call);
+// Sets arena and promise from the buffers.
+void complete(plan::Plan &plan);
+
+struct Outcome {
+  Status status;
+  std::vector<Array> outputs;
+  std::vector<std::string> bytes; // of the outputs
+};
+Outcome run(const Call &call, unsigned threads = 1);
+
+// ---- comparison
+
+// Tolerance relative to the larger of 1 and the expected magnitude.
+double tolerance(plan::DType dtype);
+// Are they equal as far as the tolerance says? NaN equals NaN, an infinity itself only. Says where not.
+testing::AssertionResult close(const std::vector<double> &actual, const std::vector<double> &expected, double tolerance);
+
+// Runs with 1, 2, 3 and 8 threads, expects the same bytes from all, and the values given.
+void expectCall(const Call &call, const std::vector<std::vector<double>> &expected, double tolerance);
+
+} // namespace amc::rt::test
+
+#endif
