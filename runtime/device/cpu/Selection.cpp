@@ -1,6 +1,6 @@
 // top_k, arg_max, cumsum along an axis; all numbers.
 //
-// A line along the axis is one piece. Ties go to the lower index; NaN counts as larger than every number. cumsum of
+// A line along the axis is one piece. Ties go to the lower index; NaN comes first, whatever is asked for. cumsum of
 // f16 and bf16 runs in fp32, of integers modulo 2^64, in the order of the axis (or its reverse). cumsum may run in
 // place. Reference: a stable sort of each line; a loop.
 //
@@ -18,7 +18,7 @@ namespace {
 template <class T> bool before(T a, T b, bool largest) {
   bool nanA = a != a, nanB = b != b;
   if (nanA || nanB)
-    return largest ? nanA && !nanB : nanB && !nanA;
+    return nanA && !nanB;
   return largest ? a > b : a < b;
 }
 

@@ -1,0 +1,259 @@
+// matmul, linear, grouped_matmul and attention against loops in double.
+#include "runtime/plan/Workspace.h"
+#include "runtime_support.h"
+
+namespace amc::rt::test {
+namespace {
+
+double widened(plan::DType dtype, double terms) { return tolerance(dtype) * std::max(1.0, std::sqrt(terms)); }
+
+// [rows, inner] x [inner, columns], transposed as stored.
+std::vector<double> product(const double *a, bool ta, const double *b, bool tb, uint64_t m, uint64_t n, uint64_t k) {
+  std::vector<double> y;
+  for (uint64_t i = 0; i < m; ++i)
+    for (uint64_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (uint64_t l = 0; l < k; ++l)
+        sum += (ta ? a[l * m + i] : a[i * k + l]) * (tb ? b[j * k + l] : b[l * n + j]);
+      y.push_back(sum);
+    }
+  return y;
+}
+
+Attributes flags(std::initializer_list<std::pair<const char *, bool>> all) {
+  Attributes attributes;
+  for (auto [name, set] : all)
+    if (set)
+      attributes.push_back(attribute(name, 1));
+  return attributes;
+}
+
+TEST(RuntimeProducts, Matmul) {
+  struct Size {
+    uint64_t m, n, k;
+  };
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::I32})
+    for (const Size &s : {Size{3, 5, 7}, Size{1, 1, 1}, Size{33, 450, 65}, Size{400, 390, 40}, Size{4, 4, 0}, Size{0, 3, 2}})
+      for (bool ta : {false, true})
+        for (bool tb : {false, true}) {
+          Array a = random(dtype, ta ? Shape{s.k, s.m} : Shape{s.m, s.k}, 1, -3, 3);
+          Array b = random(dtype, tb ? Shape{s.n, s.k} : Shape{s.k, s.n}, 2, -3, 3);
+          expectCall({"matmul", {a, b}, {{dtype, {s.m, s.n}}}, flags({{"transpose_a", ta}, {"transpose_b", tb}}), 0, {}},
+                     {product(a.values.data(), ta, b.values.data(), tb, s.m, s.n, s.k)},
+                     widened(dtype, 9 * static_cast<double>(s.k)));
+        }
+}
+
+// Leading dimensions broadcast: [2, 1, m, k] x [3, k, n] and [2, 3, m, k] x [k, n].
+TEST(RuntimeProducts, MatmulBatches) {
+  uint64_t m = 5, n = 4, k = 6;
+  Array a = random(plan::F32, {2, 1, m, k}, 1), b = random(plan::F32, {3, k, n}, 2);
+  std::vector<double> y;
+  for (uint64_t i = 0; i < 2; ++i)
+    for (uint64_t j = 0; j < 3; ++j) {
+      std::vector<double> one = product(&a.values[i * m * k], false, &b.values[j * k * n], false, m, n, k);
+      y.insert(y.end(), one.begin(), one.end());
+    }
+  expectCall({"matmul", {a, b}, {{plan::F32, {2, 3, m, n}}}, {}, 0, {}}, {y}, 2e-6);
+  Array tall = random(plan::F32, {2, 3, m, k}, 3), plain = random(plan::F32, {k, n}, 4);
+  expectCall({"matmul", {tall, plain}, {{plan::F32, {2, 3, m, n}}}, {}, 0, {}},
+             {product(tall.values.data(), false, plain.values.data(), false, 6 * m, n, k)}, 2e-6);
+}
+
+TEST(RuntimeProducts, LinearAndItsWeightGradient) {
+  for (plan::DType dtype : {plan::F32, plan::F64})
+    for (bool transpose : {false, true})
+      for (bool biased : {false, true}) {
+        uint64_t rows = 2 * 150, k = 70, n = 410;
+        Array x = random(dtype, {2, 150, k}, 1), w = random(dtype, transpose ? Shape{n, k} : Shape{k, n}, 2);
+        Array bias = biased ? random(dtype, {n}, 3) : Array{}, dy = random(dtype, {2, 150, n}, 4);
+        std::vector<double> y = product(x.values.data(), false, w.values.data(), transpose, rows, n, k);
+        for (uint64_t i = 0; biased && i < y.size(); ++i)
+          y[i] += bias.values[i % n];
+        expectCall({"linear", {x, w, bias}, {{dtype, {2, 150, n}}}, flags({{"transpose_w", transpose}}), 0, {}}, {y},
+                   widened(dtype, k));
+        const Array &left = transpose ? dy : x, &right = transpose ? x : dy;
+        uint64_t down = transpose ? n : k, across = transpose ? k : n;
+        expectCall({"linear_weight_grad", {x, dy}, {{dtype, {down, across}}}, flags({{"transpose_w", transpose}}), 0, {}},
+                   {product(left.values.data(), true, right.values.data(), false, down, across, rows)},
+                   widened(dtype, rows));
+      }
+}
+
+TEST(RuntimeProducts, Grouped) {
+  uint64_t rows = 37, k = 12, n = 300, groups = 5;
+  for (plan::DType dtype : {plan::F32, plan::F64})
+    for (bool transpose : {false, true}) {
+      Array x = random(dtype, {rows, k}, 1), dy = random(dtype, {rows, n}, 2);
+      Array w = random(dtype, transpose ? Shape{groups, n, k} : Shape{groups, k, n}, 3);
+      Array ids = randomIndices(plan::I64, {rows}, 4, 0, 4); // group 4 stays empty
+      std::vector<double> y, dw(groups * k * n);
+      for (uint64_t i = 0; i < rows; ++i) {
+        auto e = static_cast<uint64_t>(ids.values[i]);
+        auto one = product(&x.values[i * k], false, &w.values[e * k * n], transpose, 1, n, k);
+        y.insert(y.end(), one.begin(), one.end());
+        for (uint64_t a = 0; a < k; ++a)
+          for (uint64_t b = 0; b < n; ++b)
+            dw[e * k * n + (transpose ? b * k + a : a * n + b)] += x.values[i * k + a] * dy.values[i * n + b];
+      }
+      uint64_t bytes = workspace::groupedMatmul(rows, k, n, groups, dtypeBytes(dtype));
+      expectCall({"grouped_matmul", {x, w, ids}, {{dtype, {rows, n}}}, flags({{"transpose_w", transpose}}), bytes, {}},
+                 {y}, widened(dtype, k));
+      Attributes attributes = flags({{"transpose_w", transpose}});
+      attributes.push_back(attribute("groups", int64_t(groups)));
+      expectCall({"grouped_matmul_weight_grad", {x, dy, ids}, {{dtype, w.shape}}, attributes, bytes, {}}, {dw},
+                 widened(dtype, rows));
+      ids.values[7] = 9;
+      Outcome bad = run({"grouped_matmul", {x, w, ids}, {{dtype, {rows, n}}}, flags({{"transpose_w", transpose}}), bytes, {}});
+      ASSERT_FALSE(bad.status.ok());
+      EXPECT_NE(bad.status.message().find("group 9 at element 7 should be in [0, 5)"), std::string::npos)
+          << bad.status.message();
+    }
+}
+
+// ---- attention
+
+struct AttentionCase {
+  const char *what;
+  uint64_t batch, heads, keyHeads, queries, keys, width, valueWidth;
+  int64_t left = -1, right = -1; // -1: absent
+  double softcap = 0;
+  bool padded = false, biased = false, average = false;
+};
+
+const AttentionCase attentions[] = {
+    {"plain", 2, 3, 3, 5, 7, 8, 8},
+    {"causal over several blocks", 1, 2, 2, 300, 300, 16, 16, -1, 0},
+    {"grouped queries, causal", 2, 4, 2, 130, 130, 8, 8, -1, 0},
+    {"sliding window", 1, 2, 1, 200, 200, 8, 8, 20, 0},
+    {"window on both sides, other widths", 1, 2, 2, 90, 140, 8, 12, 9, 11},
+    {"softcap", 1, 2, 2, 70, 70, 8, 8, -1, 0, 3.0},
+    {"padding", 2, 2, 2, 66, 150, 8, 8, -1, -1, 0, true},
+    {"padding and causal, masked rows zero", 2, 2, 2, 80, 80, 8, 8, -1, 0, 0, true},
+    {"padding and causal, masked rows averaged", 2, 2, 2, 80, 80, 8, 8, -1, 0, 0, true, false, true},
+    {"bias with softcap", 2, 2, 2, 70, 70, 8, 8, -1, 0, 2.0, false, true},
+    {"bias, averaged", 2, 2, 1, 33, 140, 8, 8, -1, -1, 0, false, true, true},
+};
+
+struct AttentionData {
+  Array q, k, v, dy, padding, bias;
+  std::vector<double> y, lse, dq, dk, dv;
+};
+
+AttentionData attend(const AttentionCase &c, plan::DType dtype) {
+  AttentionData d;
+  d.q = random(dtype, {c.batch, c.heads, c.queries, c.width}, 1, -2, 2);
+  d.k = random(dtype, {c.batch, c.keyHeads, c.keys, c.width}, 2, -2, 2);
+  d.v = random(dtype, {c.batch, c.keyHeads, c.keys, c.valueWidth}, 3, -2, 2);
+  d.dy = random(dtype, {c.batch, c.heads, c.queries, c.valueWidth}, 4, -2, 2);
+  if (c.padded) {
+    d.padding = randomIndices(plan::BOOL, {c.batch, c.keys}, 5, 0, 2);
+    for (uint64_t j = 0; j < 20; ++j)
+      d.padding.values[j] = 0; // the first rows of a causal mask see nothing
+  }
+  if (c.biased) {
+    d.bias = random(dtype, {1, c.heads, c.queries, c.keys}, 6, -1, 1);
+    for (uint64_t i = 0; i < d.bias.values.size(); ++i)
+      if (i % 7 == 0 || i / c.keys % 31 == 3) // every seventh, and whole rows
+        d.bias.values[i] = -infinity;
+  }
+  d.y.resize(d.dy.values.size());
+  d.dq.resize(d.q.values.size());
+  d.dk.resize(d.k.values.size());
+  d.dv.resize(d.v.values.size());
+  double scale = 0.3;
+  for (uint64_t b = 0; b < c.batch; ++b)
+    for (uint64_t h = 0; h < c.heads; ++h)
+      for (uint64_t i = 0; i < c.queries; ++i) {
+        uint64_t kv = b * c.keyHeads + h / (c.heads / c.keyHeads), row = (b * c.heads + h) * c.queries + i;
+        std::vector<double> score(c.keys, -infinity), cap(c.keys, 1), p(c.keys);
+        double top = -infinity, sum = 0;
+        for (uint64_t j = 0; j < c.keys; ++j) {
+          int64_t ahead = static_cast<int64_t>(j) - static_cast<int64_t>(i);
+          if ((c.right >= 0 && ahead > c.right) || (c.left >= 0 && -ahead > c.left) ||
+              (c.padded && d.padding.values[b * c.keys + j] == 0))
+            continue;
+          double s = 0;
+          for (uint64_t w = 0; w < c.width; ++w)
+            s += d.q.values[row * c.width + w] * d.k.values[(kv * c.keys + j) * c.width + w];
+          s *= scale;
+          if (c.softcap > 0) {
+            double t = std::tanh(s / c.softcap);
+            s = c.softcap * t;
+            cap[j] = 1 - t * t;
+          }
+          score[j] = c.biased ? s + d.bias.values[(h * c.queries + i) * c.keys + j] : s;
+          top = std::max(top, score[j]);
+        }
+        bool masked = top == -infinity;
+        if (masked && !c.average) {
+          d.lse.push_back(-infinity);
+          continue;
+        }
+        for (uint64_t j = 0; j < c.keys; ++j)
+          sum += p[j] = masked ? 1 : std::exp(score[j] - top);
+        d.lse.push_back((masked ? 0 : top) + std::log(sum));
+        double delta = 0;
+        for (uint64_t j = 0; j < c.keys; ++j) {
+          p[j] /= sum;
+          for (uint64_t w = 0; w < c.valueWidth; ++w)
+            d.y[row * c.valueWidth + w] += p[j] * d.v.values[(kv * c.keys + j) * c.valueWidth + w];
+        }
+        for (uint64_t w = 0; w < c.valueWidth; ++w)
+          delta += d.dy.values[row * c.valueWidth + w] * d.y[row * c.valueWidth + w];
+        for (uint64_t j = 0; j < c.keys; ++j) {
+          double slope = -delta;
+          for (uint64_t w = 0; w < c.valueWidth; ++w) {
+            uint64_t at = (kv * c.keys + j) * c.valueWidth + w;
+            slope += d.dy.values[row * c.valueWidth + w] * d.v.values[at];
+            d.dv[at] += p[j] * d.dy.values[row * c.valueWidth + w];
+          }
+          slope *= masked ? 0 : p[j] * cap[j] * scale;
+          for (uint64_t w = 0; w < c.width; ++w) {
+            d.dq[row * c.width + w] += slope * d.k.values[(kv * c.keys + j) * c.width + w];
+            d.dk[(kv * c.keys + j) * c.width + w] += slope * d.q.values[row * c.width + w];
+          }
+        }
+      }
+  return d;
+}
+
+TEST(RuntimeAttention, ForwardAndBackward) {
+  for (const AttentionCase &c : attentions)
+    for (plan::DType dtype : {plan::F32, plan::F64}) {
+      SCOPED_TRACE(c.what);
+      AttentionData d = attend(c, dtype);
+      Attributes attributes = {attribute("masked_rows", c.average ? "average" : "zero"), attribute("scale", 0.3),
+                               attribute("softcap", c.softcap)};
+      if (c.left >= 0)
+        attributes.push_back(attribute("left", c.left));
+      if (c.right >= 0)
+        attributes.push_back(attribute("right", c.right));
+      uint64_t width = dtypeBytes(dtype);
+      Shape rows = {c.batch, c.heads, c.queries}, values = d.dy.shape;
+      double allowed = dtype == plan::F32 ? 2e-5 : 1e-10;
+      expectCall({"attention", {d.q, d.k, d.v, d.padding, d.bias}, {{dtype, values}, {dtype, rows}}, attributes,
+                  workspace::attention(width), {}},
+                 {d.y, d.lse}, allowed);
+      expectCall({"attention_backward",
+                  {d.dy, d.q, d.k, d.v, array(dtype, values, d.y), array(dtype, rows, d.lse), d.padding, d.bias},
+                  {{dtype, d.q.shape}, {dtype, d.k.shape}, {dtype, d.v.shape}}, attributes,
+                  workspace::attentionBackward(c.batch, c.heads, c.queries, width), {}},
+                 {d.dq, d.dk, d.dv}, allowed);
+    }
+}
+
+// A NaN in a query must not pass for a row with nothing to attend to.
+TEST(RuntimeAttention, NaNStaysVisible) {
+  Array q = random(plan::F32, {1, 1, 4, 8}, 1), k = random(plan::F32, {1, 1, 4, 8}, 2);
+  q.values[8] = nan;
+  Outcome o = run({"attention", {q, k, k, {}, {}}, {{plan::F32, {1, 1, 4, 8}}, {plan::F32, {1, 1, 4}}},
+                   {attribute("masked_rows", "zero"), attribute("scale", 1.0), attribute("softcap", 0.0),
+                    attribute("right", 0)}, workspace::attention(4), {}});
+  ASSERT_TRUE(o.status.ok()) << o.status.message();
+  EXPECT_TRUE(std::isnan(o.outputs[0].values[8]));
+  EXPECT_TRUE(std::isfinite(o.outputs[0].values[0]));
+}
+
+} // namespace
+} // namespace amc::rt::test
