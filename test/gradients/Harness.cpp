@@ -143,6 +143,7 @@ std::optional<std::vector<HostTensor>> Harness::derive(const HostTensor &cotange
   cotangents[0] = input.getResult();
   if (failed(cast<DifferentiableOpInterface>(op).buildVjp(builder, cotangents, needed, gradients))) {
     error += "buildVjp failed\n";
+    refused = true;
     return std::nullopt;
   }
   if (failed(verify(*module))) {
@@ -152,6 +153,7 @@ std::optional<std::vector<HostTensor>> Harness::derive(const HostTensor &cotange
   Interpreter interpreter([&](Operation *source, int64_t) { return inputs.lookup(source); });
   if (!run(interpreter)) {
     error += "gradient graph does not evaluate\n";
+    refused = true;
     return std::nullopt;
   }
   std::vector<HostTensor> result;
@@ -182,9 +184,7 @@ std::string Harness::checkGradients() {
     if (value)
       slotOf.push_back(slot);
 
-  SmallVector<bool> needed;
-  for (Value operand : op->getOperands())
-    needed.push_back(inputs.contains(operand.getDefiningOp()));
+  SmallVector<bool> needed = randomOperands();
   auto gradients = derive(cotangent, needed);
   if (!gradients)
     return error;
@@ -218,6 +218,24 @@ std::string Harness::checkGradients() {
     checkedSlots.insert(slotOf[i]);
   }
   return error;
+}
+
+SmallVector<bool> Harness::randomOperands() {
+  return llvm::map_to_vector(op->getOperands(),
+                             [&](Value operand) { return inputs.contains(operand.getDefiningOp()); });
+}
+
+std::string Harness::checkGradientGraph() {
+  ScopedDiagnosticHandler handler(builder.getContext(), [&](Diagnostic &diagnostic) {
+    error += diagnostic.str() + "\n";
+    return success();
+  });
+  auto result = dyn_cast<RankedTensorType>(op->getResult(0).getType());
+  if (!isa<DifferentiableOpInterface>(op) || !isa<FloatType>(result.getElementType()) ||
+      result.getNumElements() > 100000)
+    return "";
+  HostTensor cotangent = random(result, -1, 1);
+  return derive(cotangent, randomOperands()) || refused ? "" : error;
 }
 
 std::string Harness::checkValues(const std::vector<const char *> &expected) {
