@@ -35,8 +35,8 @@ def Train_ConcatOp : Train_DiffOp<"concat"> {
 def Train_PadOp : Train_DiffOp<"pad"> {
   let summary = "`low` and `high` elements of `value` around x, `interior` between its neighbours";
   let description = [{
-    Result dimension: low + high + n + (n - 1) * interior. Only interior padding is the slice op's gradient needs
-    for steps. None may be negative. Integer tensors pad with the integer nearest to `value`.
+    Result dimension: low + high + n + (n - 1) * interior, the last term 0 if n is 0. Interior padding is what the
+    gradient of a slice with steps needs. None may be negative. Integer tensors pad with the integer nearest to `value`.
   }];
   let arguments = (ins Train_AnyTensor:$x, DenseI64ArrayAttr:$low, DenseI64ArrayAttr:$high, DenseI64ArrayAttr:$interior,
                        DefaultValuedAttr<F64Attr, "0.0">:$value);
