@@ -71,7 +71,7 @@ public:
     buildPipeline(passes, options, upTo);
     std::string reproducer;
     passes.enableCrashReproducerGeneration(
-        [&](std::string &error) -> std::unique_ptr<PassManager::ReproducerStream> {
+        [&](std::string &error) -> std::unique_ptr<ReproducerStream> {
           return openReproducer(reproducer, error);
         },
         /*genLocalReproducer=*/true);
@@ -85,7 +85,7 @@ public:
   bool failedAtAll() const { return errors != 0; }
 
 private:
-  struct FileReproducer : PassManager::ReproducerStream {
+  struct FileReproducer : ReproducerStream {
     FileReproducer(int fd, llvm::StringRef path) : path(path), stream(fd, /*shouldClose=*/true) {}
     llvm::StringRef description() override { return path; }
     llvm::raw_ostream &os() override { return stream; }
@@ -93,7 +93,7 @@ private:
     llvm::raw_fd_ostream stream;
   };
 
-  static std::unique_ptr<PassManager::ReproducerStream> openReproducer(std::string &path, std::string &error) {
+  static std::unique_ptr<ReproducerStream> openReproducer(std::string &path, std::string &error) {
     int fd = -1;
     llvm::SmallString<128> name;
     if (std::error_code code = llvm::sys::fs::createTemporaryFile("amc-reproducer", "mlir", fd, name)) {
