@@ -56,7 +56,7 @@ public:
         step.emitError("attribute ") << name << " is missing or no integer; run assign-offsets first";
         bad = true;
       }
-    bad = bad || failed(gatherOffsets());
+    bad = failed(gatherOffsets()) || bad;
     arguments.resize(graph.ops.size());
     for (uint32_t op = 0; op < graph.ops.size(); ++op)
       if (graph.isInstruction(op)) {

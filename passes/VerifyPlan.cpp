@@ -194,8 +194,10 @@ private:
         error(&op) << "is the second parameter called " << parameter.getName();
       if (isa<MicroBatchEndOp>(op)) {
         if (marker)
-          error(&op).attachNote(marker->getLoc()) << "the micro-batch ends here already";
-        marker = &op;
+          (error(&op) << "is the second end of the micro-batch; a step should have one").attachNote(marker->getLoc())
+              << "the first is here";
+        else
+          marker = &op;
         updatedHere.clear();
       }
       if (isInstruction(op)) {

@@ -24,7 +24,7 @@ train.step @reuse {
 
 // Tests that views are where their operand is, and that an elementwise result takes over an operand that dies.
 // CHECK-LABEL: train.step @share
-// CHECK-SAME: train.arena_bytes = 192
+// CHECK-SAME: train.arena_bytes = 128
 train.step @share {
   %x = train.input {name = "x"} : tensor<16xf32>
   // CHECK: train.exp {{.*}}train.offsets = array<i64: [[AT:[0-9]+]]>

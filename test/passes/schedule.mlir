@@ -38,8 +38,8 @@ train.step @sections {
 // Tests that an update stays behind the readers of what it overwrites, and the marker where it was, although running
 // the update at once would free the gradient.
 // CHECK-LABEL: train.step @update
-// CHECK: train.mul
-// CHECK: train.exp
+// CHECK-DAG: train.mul
+// CHECK-DAG: train.exp
 // CHECK: train.accumulate
 // CHECK-NEXT: train.micro_batch_end
 // CHECK: train.squared_norm

@@ -5,7 +5,7 @@
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
-  registry.insert<amc::train::TrainDialect>();
+  registry.insert<amc::train::TrainDialect, amc::plan::PlanDialect>();
   amc::registerAmcPasses();
   mlir::registerCSEPass();
   mlir::registerCanonicalizerPass();
