@@ -80,7 +80,8 @@ private:
 
   void checkHeader() {
     uint64_t a = plan.alignment();
-    if (a < leastAlignment || a > mostAlignment || (a & (a - 1)) != 0)
+    aligned = a >= leastAlignment && a <= mostAlignment && (a & (a - 1)) == 0;
+    if (!aligned)
       error("alignment: is ", a, " and should be a power of two from ", leastAlignment, " to ", mostAlignment);
     if (plan.arena_bytes() > maxTensorBytes)
       error("arena_bytes: is ", plan.arena_bytes(), " and should be at most ", maxTensorBytes);
@@ -101,7 +102,7 @@ private:
       std::string path = text("buffers[", i, "]");
       if (!rangeFits(b.offset(), b.bytes(), plan.arena_bytes()))
         error(path, ": ", b.offset(), " + ", b.bytes(), " exceeds arena of ", plan.arena_bytes(), " bytes");
-      if (plan.alignment() && b.offset() % plan.alignment() != 0)
+      if (aligned && b.offset() % plan.alignment() != 0)
         error(path, ".offset: ", b.offset(), " should be a multiple of ", plan.alignment());
       if (b.category() == plan::CATEGORY_UNSPECIFIED || !plan::Category_IsValid(b.category()))
         error(path, ".category: ", static_cast<int>(b.category()), " is no category");
@@ -322,27 +323,21 @@ private:
   // ---- live buffers share no byte
 
   void checkOverlap() {
-    std::vector<int> order(static_cast<size_t>(plan.buffers_size())), ends;
-    for (size_t i = 0; i < order.size(); ++i)
-      order[i] = static_cast<int>(i);
-    ends = order;
-    auto by = [&](auto key) {
-      return [this, key](int a, int b) {
-        return std::pair(key(plan.buffers(a)), a) < std::pair(key(plan.buffers(b)), b);
-      };
-    };
-    std::sort(order.begin(), order.end(), by([](const plan::Buffer &b) { return b.first(); }));
-    std::sort(ends.begin(), ends.end(), by([](const plan::Buffer &b) { return b.last(); }));
-    // Alive and staying, by offset. A buffer leaves one instruction early if that last instruction may write over it;
-    // the aliasing check then looks at that instruction's views themselves.
-    std::map<uint64_t, int> live;
-    size_t leaving = 0;
+    // A buffer leaves one instruction early if that last instruction may write over it; the aliasing check then looks
+    // at that instruction's views themselves. What the runtime reads outside instructions stays to its end.
     auto leavesAt = [&](int i) {
       const plan::Buffer &b = plan.buffers(i);
       return b.persistent() || held[static_cast<size_t>(i)] || b.last() == b.first() + 1 ? b.last() : b.last() - 1;
     };
-    // With one instruction's difference the order of leaving is not the order of `last` any more.
+    std::vector<int> order(static_cast<size_t>(plan.buffers_size()));
+    for (size_t i = 0; i < order.size(); ++i)
+      order[i] = static_cast<int>(i);
+    std::vector<int> ends = order;
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return plan.buffers(a).first() < plan.buffers(b).first(); });
     std::stable_sort(ends.begin(), ends.end(), [&](int a, int b) { return leavesAt(a) < leavesAt(b); });
+    std::map<uint64_t, int> live; // by offset; they share no byte
+    size_t leaving = 0;
     for (int i : order) {
       const plan::Buffer &b = plan.buffers(i);
       for (; leaving < ends.size() && leavesAt(ends[leaving]) <= b.first(); ++leaving) {
@@ -398,8 +393,14 @@ private:
     bool sound = collect(index, path + ".inputs", instruction.inputs(), inputs);
     sound &= collect(index, path + ".outputs", instruction.outputs(), outputs);
     sound &= collect(index, path + ".workspaces", instruction.workspaces(), workspaces);
+    // Results that are sound count as written, so that an error is reported where it is and not all over the rest.
+    auto defineResults = [&] {
+      for (size_t i = 0; i < outputs.size(); ++i)
+        if (outputs[i].width)
+          define(instruction.outputs(static_cast<int>(i)), outputs[i]);
+    };
     if (!sound)
-      return;
+      return defineResults();
     for (size_t i = 0; i < workspaces.size(); ++i)
       if (workspaces[i].begin % leastAlignment != 0)
         error(path, ".workspaces[", i, "]: arena offset ", workspaces[i].begin, " should be a multiple of ",
@@ -417,9 +418,7 @@ private:
     }
     if (sound)
       checkAliasing(path, instruction, inputs, outputs, workspaces);
-    for (size_t i = 0; i < outputs.size(); ++i)
-      if (instruction.outputs(static_cast<int>(i)).dtype() != plan::DTYPE_UNSPECIFIED)
-        define(instruction.outputs(static_cast<int>(i)), outputs[i]);
+    defineResults();
   }
 
   bool collect(uint64_t index, const std::string &path, const google::protobuf::RepeatedPtrField<plan::View> &views,
@@ -499,11 +498,20 @@ private:
     expect("workspace_bytes", p.workspace_bytes(), peak.byCategory[plan::WORKSPACE]);
     expect("input_bytes", p.input_bytes(), peak.byCategory[plan::INPUT]);
     expect("constant_bytes", p.constant_bytes(), peak.byCategory[plan::CONSTANT]);
+    uint64_t flops[plan::Phase_ARRAYSIZE] = {};
+    for (const plan::Instruction &instruction : plan.instructions())
+      if (plan::Phase_IsValid(instruction.phase()))
+        flops[instruction.phase()] += instruction.flops();
+    expect("flops_forward", p.flops_forward(), flops[plan::FORWARD]);
+    expect("flops_backward", p.flops_backward(), flops[plan::BACKWARD]);
+    expect("flops_recompute", p.flops_recompute(), flops[plan::RECOMPUTE]);
+    expect("flops_optimizer", p.flops_optimizer(), flops[plan::OPTIMIZER]);
   }
 
   const plan::Plan &plan;
   const KernelSignatures *signatures;
-  uint64_t count; // instructions
+  uint64_t count;       // instructions
+  bool aligned = false; // is the alignment a sane one?
   PlanDiagnostics diagnostics;
   std::vector<ByteSet> defined; // by buffer, in bytes of the arena
   std::vector<bool> held;       // by buffer: the runtime reads it outside instructions

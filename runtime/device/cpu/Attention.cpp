@@ -205,6 +205,6 @@ std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
 
 } // namespace
 
-void registerAttention(KernelRegistry &registry) { registry.add("attention", {check, create}); }
+void registerAttention(KernelRegistry &registry) { registry.add("attention", {check, create, nullptr, false, true}); }
 
 } // namespace amc::rt::cpu

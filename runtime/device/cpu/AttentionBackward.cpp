@@ -200,6 +200,6 @@ std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
 
 } // namespace
 
-void registerAttentionBackward(KernelRegistry &registry) { registry.add("attention_backward", {check, create}); }
+void registerAttentionBackward(KernelRegistry &registry) { registry.add("attention_backward", {check, create, nullptr, false, true}); }
 
 } // namespace amc::rt::cpu

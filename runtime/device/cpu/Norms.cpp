@@ -299,9 +299,9 @@ std::unique_ptr<Kernel> createLayerBackward(const InstructionSpec &spec) {
 
 void registerNorms(KernelRegistry &registry) {
   registry.add("rms_norm", {checkRms, createRms, aliasFirstResult});
-  registry.add("rms_norm_backward", {checkRmsBackward, createRmsBackward, aliasDx});
+  registry.add("rms_norm_backward", {checkRmsBackward, createRmsBackward, aliasDx, false, true});
   registry.add("layer_norm", {checkLayer, createLayer, aliasFirstResult});
-  registry.add("layer_norm_backward", {checkLayerBackward, createLayerBackward, aliasDx});
+  registry.add("layer_norm_backward", {checkLayerBackward, createLayerBackward, aliasDx, false, true});
 }
 
 } // namespace amc::rt::cpu

@@ -46,6 +46,8 @@ Status KernelRegistry::check(const plan::Instruction &instruction) const {
   Expected<InstructionSpec> spec = InstructionSpec::create(instruction);
   if (!spec.ok())
     return std::move(spec).status();
+  if (!entry->scratch)
+    AMC_TRY(expectWorkspace(*spec, 0));
   return entry->check(*spec);
 }
 

@@ -20,6 +20,8 @@ struct KernelEntry {
   bool (*mayAlias)(const InstructionSpec &, size_t output, size_t input) = nullptr;
   // The results have to stand in the operands they may replace: the kernel updates in place.
   bool updates = false;
+  // Has a workspace, whose size `check` demands; all others may not have one.
+  bool scratch = false;
 };
 
 class KernelRegistry : public KernelSignatures {
