@@ -47,6 +47,7 @@ public:
       : options(options), sink(sink), handler(&context, [this](Diagnostic &diagnostic) { return take(diagnostic); }) {
     // One thread: diagnostics come in the order of the graph, and local reproducers need it.
     context.disableMultithreading();
+    context.printOpOnDiagnostic(false); // a whole step is no help to a person
     context.loadDialect<train::TrainDialect>();
   }
 
@@ -200,7 +201,7 @@ CheckReport check(const CompileOptions &given) {
   CheckReport report;
   // derive-backward states what has no gradient as "train.sort has no gradient here (3 uses, …)", one error for each
   // kind of operation; everything else that it or another pass finds is passed on as it is.
-  auto sink = [&](const Message &message) {
+  MessageSink sink = [&](const Message &message) {
     if (message.severity != Message::Error)
       return;
     llvm::StringRef text = message.text;
