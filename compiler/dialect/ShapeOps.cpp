@@ -320,7 +320,7 @@ LogicalResult PadOp::evaluate(ArrayRef<const HostTensor *> inputs,
   return forEachIndex(inputs[0]->shape(), [&](int64_t flat, ArrayRef<int64_t> at) {
     int64_t to = 0;
     for (size_t d = 0; d < at.size(); ++d)
-      to += (getLow()[d] + at[d] * (getInterior()[d] + 1)) * strides[d];
+      to += (getLow()[d] + at[d] + at[d] * getInterior()[d]) * strides[d];
     y.copyElement(to, *inputs[0], flat);
     return success();
   });

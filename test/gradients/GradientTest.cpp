@@ -150,11 +150,12 @@ std::vector<Attribute> hostile(Attribute attribute) {
   return values;
 }
 
-// Every case with each of its numbers, names, types and operands replaced by others: shape rule, oracle and gradient
-// either refuse or stay in one piece. (What the numbers are is not looked at.)
+// Every case with each of its numbers, names, types and operands replaced by others: shape rule, oracle, gradient and
+// cost either refuse or stay in one piece. (What the numbers are is not looked at.)
 TEST(Robustness, SurvivesHostileOperations) {
   Environment environment;
   int64_t tried = 0, valid = 0;
+  uint64_t cost = 0; // asked for, so that asking does not fail
   auto attempt = [&](const char *op, const std::vector<const char *> &operands, const char *attributes) {
     SCOPED_TRACE(described(op, operands, attributes));
     Harness harness(environment.context, op, operands, attributes, -2, 2);
@@ -164,6 +165,10 @@ TEST(Robustness, SurvivesHostileOperations) {
       return;
     }
     ++valid;
+    auto compute = cast<ComputeOpInterface>(harness.op);
+    cost += compute.getFlops() + compute.getBytesMoved() + compute.getWorkspaceBytes();
+    cost += static_cast<uint64_t>(compute.getSaveClass()) + compute.getReusableOperands().size();
+    EXPECT_FALSE(compute.getKernelName().empty());
     if (harness.op->getNumResults() > 0) {
       EXPECT_EQ(harness.checkGradientGraph(), "");
     }
@@ -201,6 +206,7 @@ TEST(Robustness, SurvivesHostileOperations) {
   for (const ValueCase &each : valueCases())
     attemptAll(each.op, each.operands, each.attributes);
   std::cout << tried << " hostile operations, " << valid << " of them valid\n";
+  EXPECT_GT(cost, 0u);
   EXPECT_GT(tried - valid, 1000);
   EXPECT_GT(valid, 1000);
 }
