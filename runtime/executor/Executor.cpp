@@ -197,9 +197,9 @@ Expected<Executor> Executor::create(plan::Plan plan, const ExecutorOptions &opti
     impl->seconds.resize(static_cast<size_t>(impl->plan.instructions_size()));
     return Executor(std::move(impl));
   } catch (const std::bad_alloc &) {
-    return limitError("out of memory while preparing the plan");
+    return Status::outOfMemory();
   } catch (const std::length_error &) {
-    return limitError("out of memory while preparing the plan");
+    return Status::outOfMemory();
   }
 }
 

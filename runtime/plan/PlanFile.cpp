@@ -170,28 +170,28 @@ Status writeAll(const std::string &bytes, const std::string &path) {
 }
 
 // Running out of memory is an error like any other to callers.
-template <class F> auto guarded(const char *what, F &&body) -> decltype(body()) {
+template <class F> auto guarded(F &&body) -> decltype(body()) {
   try {
     return body();
   } catch (const std::bad_alloc &) {
-    return limitError("out of memory while ", what, " a plan");
+    return Status::outOfMemory();
   } catch (const std::length_error &) {
-    return limitError("out of memory while ", what, " a plan");
+    return Status::outOfMemory();
   }
 }
 
 } // namespace
 
 Expected<std::string> serializePlan(const plan::Plan &plan) {
-  return guarded("writing", [&] { return serialize(plan); });
+  return guarded([&] { return serialize(plan); });
 }
 
 Expected<plan::Plan> parsePlan(std::string_view bytes) {
-  return guarded("reading", [&] { return parse(bytes); });
+  return guarded([&] { return parse(bytes); });
 }
 
 Status writePlanFile(const plan::Plan &plan, const std::string &path) {
-  return guarded("writing", [&]() -> Status {
+  return guarded([&]() -> Status {
     Expected<std::string> bytes = serialize(plan);
     if (!bytes.ok())
       return std::move(bytes).status().withContext(path);
@@ -200,7 +200,7 @@ Status writePlanFile(const plan::Plan &plan, const std::string &path) {
 }
 
 Expected<plan::Plan> readPlanFile(const std::string &path) {
-  return guarded("reading", [&]() -> Expected<plan::Plan> {
+  return guarded([&]() -> Expected<plan::Plan> {
     Expected<std::string> bytes = readAll(path);
     if (!bytes.ok())
       return bytes.status();

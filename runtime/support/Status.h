@@ -25,15 +25,19 @@ enum class ErrorKind : uint8_t {
 class [[nodiscard]] Status {
 public:
   Status() = default;
-  Status(ErrorKind kind, std::string message)
-      : error(std::make_unique<Error>(Error{kind, std::move(message)})) {}
+  Status(ErrorKind kind, std::string message) : error(new Error{kind, std::move(message)}) {}
+  // Allocates nothing, nor do its copies.
+  static Status outOfMemory() {
+    Status status;
+    status.error.reset(memoryError());
+    return status;
+  }
   Status(Status &&) = default;
   Status &operator=(Status &&) = default;
-  Status(const Status &other)
-      : error(other.error ? std::make_unique<Error>(*other.error) : nullptr) {}
+  Status(const Status &other) : error(copy(other.error.get())) {}
   Status &operator=(const Status &other) {
     if (this != &other)
-      error = other.error ? std::make_unique<Error>(*other.error) : nullptr;
+      error.reset(copy(other.error.get()));
     return *this;
   }
 
@@ -49,7 +53,7 @@ public:
   }
   // "context: message"; an ok status stays ok.
   Status withContext(std::string_view context) && {
-    if (error)
+    if (error && error.get() != memoryError())
       error->message = std::string(context) + ": " + error->message;
     return std::move(*this);
   }
@@ -59,7 +63,18 @@ private:
     ErrorKind kind;
     std::string message;
   };
-  std::unique_ptr<Error> error;
+  static Error *memoryError() {
+    static Error shared{ErrorKind::Limit, "out of memory"}; // short enough for a string without an allocation
+    return &shared;
+  }
+  static Error *copy(Error *error) { return !error || error == memoryError() ? error : new Error(*error); }
+  struct Delete {
+    void operator()(Error *error) const {
+      if (error != memoryError())
+        delete error;
+    }
+  };
+  std::unique_ptr<Error, Delete> error;
 };
 
 template <class T> class [[nodiscard]] Expected {
