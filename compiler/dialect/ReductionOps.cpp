@@ -1,7 +1,9 @@
 // Reductions and softmax: shape rules, evaluation, gradients, cost. Comments name each constraint (reduction_c1);
 // test/dialect/reduction-invalid.mlir has a case of every name.
 #include "compiler/dialect/IndexSupport.h"
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 using namespace mlir;
 using namespace amc;
@@ -266,14 +268,15 @@ void forEachRow(ArrayRef<int64_t> shape, int64_t axis,
       row([&](int64_t i) { return split.at(o, i, k); }, split.n);
 }
 
-/// log sum e^x of a row, the largest element subtracted first.
-double logSumExp(const HostTensor &x, llvm::function_ref<int64_t(int64_t)> at, int64_t n) {
+/// The largest element of a row and the logarithm of sum e^(x - largest). Kept apart: added up, the logarithm would be
+/// absorbed in a row of equal huge numbers (a finite mask).
+std::pair<double, double> logSumExp(const HostTensor &x, llvm::function_ref<int64_t(int64_t)> at, int64_t n) {
   double largest = -std::numeric_limits<double>::infinity(), sum = 0;
   for (int64_t i = 0; i < n; ++i)
     largest = larger(largest, x.floats[at(i)]);
   for (int64_t i = 0; i < n; ++i)
     sum += std::exp(x.floats[at(i)] - largest);
-  return largest + std::log(sum);
+  return {largest, std::log(sum)};
 }
 
 } // namespace
@@ -288,9 +291,9 @@ LogicalResult SoftmaxOp::evaluate(ArrayRef<const HostTensor *> inputs,
                                   MutableArrayRef<HostTensor> outputs) {
   const HostTensor &x = *inputs[0];
   forEachRow(x.shape(), getAxis(), [&](auto at, int64_t n) {
-    double lse = logSumExp(x, at, n);
+    auto [largest, log] = logSumExp(x, at, n);
     for (int64_t i = 0; i < n; ++i)
-      outputs[0].floats[at(i)] = std::exp(x.floats[at(i)] - lse);
+      outputs[0].floats[at(i)] = std::exp(x.floats[at(i)] - largest - log);
   });
   return success();
 }
@@ -335,9 +338,9 @@ LogicalResult LogSoftmaxOp::evaluate(ArrayRef<const HostTensor *> inputs,
                                      MutableArrayRef<HostTensor> outputs) {
   const HostTensor &x = *inputs[0];
   forEachRow(x.shape(), getAxis(), [&](auto at, int64_t n) {
-    double lse = logSumExp(x, at, n);
+    auto [largest, log] = logSumExp(x, at, n);
     for (int64_t i = 0; i < n; ++i)
-      outputs[0].floats[at(i)] = x.floats[at(i)] - lse;
+      outputs[0].floats[at(i)] = x.floats[at(i)] - largest - log;
   });
   return success();
 }

@@ -95,6 +95,10 @@ static std::vector<ValueCase> tensorValueCases() {
        {"dense<0.0> : tensor<2xf64>"}},
       {"reduce_prod", {"dense<[2.0, 0.0, 3.0]> : tensor<3xf64>"}, "{axes = array<i64: 0>, keepdims = false}",
        {"dense<0.0> : tensor<f64>"}},
+      // A row under a finite mask: the logarithm of its length must not vanish beside it.
+      {"softmax", {"dense<-3.0e38> : tensor<1x4xf64>"}, "{axis = 1 : i64}", {"dense<0.25> : tensor<1x4xf64>"}},
+      {"log_softmax", {"dense<-3.0e38> : tensor<4xf64>"}, "{axis = 0 : i64}",
+       {"dense<-1.3862943611198906> : tensor<4xf64>"}},
       {"cumsum", {"dense<[1, 2, 3]> : tensor<3xi64>"}, "{axis = 0 : i64, exclusive, reverse}",
        {"dense<[5, 3, 0]> : tensor<3xi64>"}},
       {"scatter_elements",
