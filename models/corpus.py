@@ -17,8 +17,8 @@ for path in sorted(glob.glob("/usr/share/perl/5.*/pod/*.pod")):
     if os.path.basename(path) not in SKIPPED:
         with open(path, "rb") as file:
             documents.append(file.read().replace(b"\0", b""))
-if not documents:
-    sys.exit("corpus.py: error: /usr/share/perl/5.*/pod/*.pod are not there; install the package perl-doc")
+if len(documents) < 100:  # perl itself brings a few
+    sys.exit("corpus.py: error: the manual is not in /usr/share/perl/5.*/pod; install the package perl-doc")
 text = b"\0".join(documents)
 with open(sys.argv[1] + ".partial", "wb") as file:
     file.write(text)
