@@ -13,7 +13,8 @@ import sys
 SKIPPED = {"perltoc.pod", "perluniprops.pod"}  # a table of contents and a table of characters
 
 documents = []
-for path in sorted(glob.glob("/usr/share/perl/5.*/pod/*.pod")):
+# 5.36 is a link to 5.36.0: each page once.
+for path in sorted({os.path.realpath(page) for page in glob.glob("/usr/share/perl/5.*/pod/*.pod")}):
     if os.path.basename(path) not in SKIPPED:
         with open(path, "rb") as file:
             documents.append(file.read().replace(b"\0", b""))
