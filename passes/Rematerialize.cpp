@@ -55,15 +55,15 @@ void printTrace(const StepGraph &graph, ArrayRef<AcDecision::TraceLine> lines) {
 }
 
 /// For each operation to run again, the operation before which its copy goes: the first that reads it.
-std::vector<uint32_t> firstReaders(const GatheredStep &gathered, ArrayRef<uint32_t> recompute) {
-  const StepGraph &graph = gathered.graph;
+std::vector<uint32_t> firstReaders(const StepGraph &graph, const AcDecision &decision) {
   std::vector<uint32_t> first(graph.ops.size(), noIndex), valueFirst(graph.values.size(), noIndex);
   std::vector<bool> again(graph.ops.size(), false);
-  for (uint32_t op : recompute)
+  for (uint32_t op : decision.recompute)
     again[op] = true;
   for (uint32_t op = static_cast<uint32_t>(graph.ops.size()); op-- > 0;) {
     for (uint32_t result : graph.ops[op].results)
-      first[op] = std::min(first[op], valueFirst[result]);
+      if (!decision.saved[graph.rootOf(result)])
+        first[op] = std::min(first[op], valueFirst[result]);
     bool forward = graph.ops[op].phase == OpPhase::Forward;
     if (forward && !again[op])
       continue;
@@ -85,13 +85,17 @@ void write(StepOp step, GatheredStep &gathered, const BlockAnalysis &blocks, con
       if (decision.saved[result])
         gathered.ops[op]->setAttr("train.saved", b.getUnitAttr());
   }
-  std::vector<uint32_t> first = firstReaders(gathered, decision.recompute);
+  std::vector<uint32_t> first = firstReaders(graph, decision);
   IRMapping copies;
   for (uint32_t op : decision.recompute) {
     b.setInsertionPoint(gathered.ops[first[op]]);
     Operation *copy = b.clone(*gathered.ops[op], copies);
     copy->removeAttr("train.saved");
     setPhase(copy, Phase::Recompute);
+    // A result that is saved is read from there, although the copy makes it too.
+    for (uint32_t result : graph.ops[op].results)
+      if (decision.saved[graph.rootOf(result)])
+        copies.erase(gathered.values[result]);
   }
   for (uint32_t op = 0; op < graph.ops.size(); ++op)
     if (graph.ops[op].phase != OpPhase::Forward)

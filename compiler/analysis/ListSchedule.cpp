@@ -205,6 +205,82 @@ private:
   std::vector<bool> alive;
 };
 
+// Moves what allocates without freeing anything (statistics, squared norms, recomputations from saved values) down to
+// its first reader. No operand lives longer for it: each has another reader behind that place.
+class Sinker {
+public:
+  Sinker(const StepGraph &graph, const IndexLists &readers, const IndexLists &roots, const std::vector<uint8_t> &partOf)
+      : graph(graph), readers(readers), roots(roots), partOf(partOf) {
+    std::vector<std::pair<uint32_t, uint32_t>> pairs;
+    for (uint32_t op = 0; op < graph.ops.size(); ++op)
+      for (uint32_t operand : graph.ops[op].operands)
+        pairs.emplace_back(operand, op);
+    users = IndexLists(static_cast<uint32_t>(graph.values.size()), pairs);
+    mutated.assign(graph.values.size(), false);
+    for (const GraphOp &op : graph.ops)
+      for (uint32_t at : op.updated)
+        mutated[graph.rootOf(op.operands[at])] = true;
+  }
+
+  std::vector<uint32_t> run(const std::vector<uint32_t> &order) {
+    const uint32_t n = static_cast<uint32_t>(order.size());
+    position.assign(graph.ops.size(), noIndex);
+    for (uint32_t i = 0; i < n; ++i)
+      position[order[i]] = i;
+    place.assign(n, 0);
+    for (uint32_t i = n; i-- > 0;) {
+      place[i] = i;
+      uint32_t target = firstUser(order[i]);
+      if (target != noIndex && maySink(order[i], i, target))
+        place[i] = target;
+    }
+    std::vector<uint32_t> sorted(n);
+    for (uint32_t i = 0; i < n; ++i)
+      sorted[i] = i;
+    std::stable_sort(sorted.begin(), sorted.end(), [&](uint32_t a, uint32_t b) { return place[a] < place[b]; });
+    for (uint32_t &i : sorted)
+      i = order[i];
+    return sorted;
+  }
+
+private:
+  uint32_t firstUser(uint32_t op) const {
+    uint32_t target = noIndex;
+    for (uint32_t result : graph.ops[op].results)
+      for (uint32_t user : users[result])
+        if (position[user] != noIndex)
+          target = std::min(target, place[position[user]]);
+    return target;
+  }
+
+  bool maySink(uint32_t op, uint32_t at, uint32_t target) const {
+    if (graph.ops[op].kind == OpKind::Output)
+      return false;
+    for (uint32_t root : roots[op]) {
+      if (mutated[root])
+        return false;
+      if (graph.ops[op].kind == OpKind::View || graph.values[root].persistent)
+        continue;
+      bool aliveAnyway = false;
+      for (uint32_t reader : readers[root])
+        aliveAnyway = aliveAnyway || (position[reader] == noIndex
+                                          ? partOf[reader] > partOf[op]
+                                          : position[reader] > at && place[position[reader]] >= target);
+      if (!aliveAnyway)
+        return false;
+    }
+    return true;
+  }
+
+  const StepGraph &graph;
+  const IndexLists &readers, &roots;
+  const std::vector<uint8_t> &partOf;
+  IndexLists users; // of every value, views among them
+  std::vector<bool> mutated;
+  std::vector<uint32_t> position; // of operations in the order given; noIndex: in another section
+  std::vector<uint32_t> place;    // by position: the position before which it goes
+};
+
 } // namespace
 
 ScheduleResult scheduleStep(const StepGraph &graph) {
@@ -255,20 +331,28 @@ ScheduleResult scheduleStep(const StepGraph &graph) {
       {"late 8", true, false, 8},           {"late 64", true, false, 64},
       {"late", true, false, noIndex},
   };
+  Sinker sinker(graph, readers, roots, partOf);
   for (uint32_t part = 0; part < 3; ++part) {
     std::string winner = "program";
     Section section = makeSection(graph, parts[part]);
     std::vector<uint32_t> best = parts[part];
-    for (const Member &member : portfolio) {
-      parts[part] = ListScheduler(graph, readers, roots, section, member.backwards).run(member.window, member.freeFirst);
+    auto consider = [&](std::vector<uint32_t> candidate, const std::string &name) {
+      parts[part] = std::move(candidate);
       std::vector<uint32_t> order = join();
       uint64_t bytes = computeLiveness(graph, order).maxLiveBytes;
       if (bytes < result.maxLiveBytes) {
         result.maxLiveBytes = bytes;
         result.order = std::move(order);
         best = parts[part];
-        winner = member.name;
+        winner = name;
       }
+    };
+    consider(sinker.run(parts[part]), "program, sunk");
+    for (const Member &member : portfolio) {
+      std::vector<uint32_t> candidate =
+          ListScheduler(graph, readers, roots, section, member.backwards).run(member.window, member.freeFirst);
+      consider(candidate, member.name);
+      consider(sinker.run(candidate), std::string(member.name) + ", sunk");
     }
     parts[part] = std::move(best);
     result.rule += (part ? " / " : "") + winner;

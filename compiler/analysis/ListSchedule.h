@@ -6,6 +6,7 @@
 //   free-first   the order given, but what lowers the live sum runs as soon as it can
 //   greedy W     of the ready operations within W of the first that has not run, the one that frees most
 //   late W       the same, built from the end: operations run as late as possible
+// and each of them again with what allocates without freeing anything sunk to its first reader.
 // The lowest peak wins; earlier members win ties. Reads and updates of one value keep their order. Near linear.
 #ifndef AMC_COMPILER_ANALYSIS_LISTSCHEDULE_H
 #define AMC_COMPILER_ANALYSIS_LISTSCHEDULE_H

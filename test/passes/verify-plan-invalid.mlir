@@ -15,7 +15,7 @@ train.step @overlap attributes {train.arena_bytes = 192 : i64, train.alignment =
 
 // Tests that all errors are reported in one run, and what persistent bytes belong to.
 train.step @persistent attributes {train.arena_bytes = 64 : i64, train.alignment = 64 : i64} {
-  // expected-note @+2 {{they belong to this}}
+  // Once for each of the two errors below.
   // expected-note @+1 {{they belong to this}}
   %w = train.parameter {name = "w", train.offsets = array<i64: 0>} : tensor<16xf32>
   // expected-error @+2 {{result 0 in bytes [0, 64) overlaps operand 0 in bytes [0, 64), which should be intact while the operation runs}}
