@@ -81,6 +81,10 @@ private:
       // The walk is backwards: the last one seen is the first of the model.
       entry->second.first = op->getLoc();
       ++entry->second.count;
+      // The walk goes on behind it, to find what else is missing.
+      for (auto [operand, wanted] : llvm::zip_equal(op->getOperands(), needed))
+        if (wanted)
+          accumulate(operand, full(builder, op->getLoc(), 0, tensorType(operand)), op->getLoc());
       return;
     }
     for (auto [operand, contribution] : llvm::zip_equal(op->getOperands(), contributions))

@@ -209,7 +209,7 @@ CheckReport check(const CompileOptions &given) {
     int64_t count = 0;
     if (!rest.empty() && !rest.consumeInteger(10, count))
       report.missingGradients.push_back({op.str(), "", message.where, count});
-    else
+    else if (!text.starts_with("needs what AMC does not have")) // the importer's list, which `missingOperations` has
       report.otherErrors.push_back(message);
   };
   Compilation compilation(options, sink);
@@ -221,11 +221,10 @@ CheckReport check(const CompileOptions &given) {
     report.operations.emplace_back(name, count);
   for (const UnsupportedOp &op : imported.unsupported)
     report.missingOperations.push_back({op.op, op.reason, op.firstNode, op.count});
-  // The importer says the same as errors; here the table says it.
-  if (!report.missingOperations.empty())
-    report.otherErrors.clear();
   if (ok && failed(compilation.run("backward")) && report.trains())
     report.otherErrors.push_back(errorMessage("the model cannot be differentiated"));
+  if (!ok && report.trains())
+    report.otherErrors.push_back(errorMessage("the model cannot be read"));
   return report;
 }
 

@@ -16,3 +16,6 @@ else:
     assert set(rows["none"]) >= {"technique", "peak_bytes", "categories", "recompute_flops", "alive_at_peak"}
     assert rows["none"]["recompute_flops"] == 0 < rows["selective"]["recompute_flops"] < rows["full"]["recompute_flops"]
     assert rows["none"]["peak_bytes"] >= rows["selective"]["peak_bytes"] >= rows["full"]["peak_bytes"]
+    if kind == "strict-table":
+        assert rows["none"]["peak_bytes"] > rows["selective"]["peak_bytes"] > rows["full"]["peak_bytes"]
+        assert rows["none"]["saved_bytes"] > rows["selective"]["saved_bytes"] > rows["full"]["saved_bytes"] > 0
