@@ -42,14 +42,14 @@ void addRow(double *y, const double *x, int64_t n) {
     y[i] += x[i];
 }
 
-// dx[o, ids[i], :] += dy[o, i, :]. A piece owns a block of columns (of all rows and indices): whoever adds to an
-// element is one thread, in ascending order.
+// dx[o, ids[i], :] += dy[o, i, :]. A piece owns a range of rows or a block of columns: whoever adds to an element
+// is one thread, in ascending order.
 template <class T>
 std::unique_ptr<Kernel> scatterAddKernel(GatherShape g, size_t dyInput, size_t idInput, plan::DType idType) {
-  constexpr int64_t columnBlock = 64;
-  // Narrow slices: pieces own ranges of the axis instead.
+  // Ranges of the axis, so that a piece clears and fills whole rows; blocks of columns where the axis is too short.
+  int64_t ranges = std::min<int64_t>(16, ceilDiv(g.axis, 16));
+  int64_t columnBlock = g.outer * ranges >= 8 ? std::max<int64_t>(g.inner, 1) : 64;
   int64_t columns = ceilDiv(g.inner, columnBlock);
-  int64_t ranges = columns >= 8 ? 1 : std::min<int64_t>(16, ceilDiv(g.axis, 64));
   int64_t rangeSize = ranges ? ceilDiv(g.axis, ranges) : 0;
   return makeKernel([=](const Operands &o, RunContext &c) {
     Indices ids = Indices::of(o, idInput, idType);

@@ -42,9 +42,9 @@ uint64_t prepareGemm(ThreadPool &pool) {
 
 GemmGrid GemmGrid::create(int64_t m, int64_t n, int64_t k, int64_t batch) {
   GemmGrid g{m, n, k, std::max<int64_t>(m, 1), std::max<int64_t>(n, 1), 1, 1};
-  // Halve the longer side until there are 16 tiles in all or a tile is down to 192 or to 4 million multiply-adds.
+  // Halve the longer side until there are 8 tiles in all or a tile is down to 192 or to 4 million multiply-adds.
   auto count = [&] { return ceilDiv(m, g.tileM) * ceilDiv(n, g.tileN); };
-  constexpr int64_t enough = 16, smallest = 192, leastWork = int64_t(4) << 20, longest = 1024;
+  constexpr int64_t enough = 8, smallest = 192, leastWork = int64_t(4) << 20, longest = 1024;
   while (m > 0 && n > 0) {
     bool tall = g.tileM >= g.tileN;
     int64_t &side = tall ? g.tileM : g.tileN;

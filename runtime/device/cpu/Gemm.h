@@ -17,7 +17,7 @@ void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, dou
 uint64_t prepareGemm(ThreadPool &pool);
 
 // Tiles of one product, from its shape alone: large enough for the packing of operands to be cheap, small enough to
-// keep eight threads busy.
+// keep several threads busy.
 struct GemmGrid {
   int64_t m, n, k;
   int64_t tileM, tileN;

@@ -27,11 +27,17 @@ float dot(const float *a, const float *b, int64_t n) {
 }
 
 float max(const float *x, int64_t n) {
-  V best = splat(-infinity);
+  V best = splat(-infinity), b1 = best, b2 = best, b3 = best;
   int64_t i = 0;
+  for (; i + 4 * W <= n; i += 4 * W) {
+    best = maxV(load(x + i), best);
+    b1 = maxV(load(x + i + W), b1);
+    b2 = maxV(load(x + i + 2 * W), b2);
+    b3 = maxV(load(x + i + 3 * W), b3);
+  }
   for (; i + W <= n; i += W)
     best = maxV(load(x + i), best);
-  float result = maxLanes(best);
+  float result = maxLanes(maxV(maxV(best, b1), maxV(b2, b3)));
   for (; i < n; ++i)
     result = x[i] > result ? x[i] : result;
   return result;
@@ -257,35 +263,38 @@ void attentionBackwardRow(float *scores, float *dscores, int64_t columns, int64_
   }
 }
 
-void transpose32(const uint32_t *x, int64_t ldx, uint32_t *y, int64_t ldy, int64_t rows, int64_t columns) {
-  int64_t r = 0;
-  for (; r + 8 <= rows; r += 8) {
-    int64_t c = 0;
-    for (; c + 8 <= columns; c += 8) {
-      __m256 v[8], t[8];
-      for (int i = 0; i < 8; ++i)
-        v[i] = _mm256_loadu_ps((const float *)(x + (r + i) * ldx + c));
-      for (int i = 0; i < 8; i += 2) {
-        t[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
-        t[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
-      }
-      for (int i = 0; i < 8; i += 4) {
-        v[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-        v[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
-        v[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-        v[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-      }
-      for (int i = 0; i < 4; ++i) {
-        _mm256_storeu_ps((float *)(y + (c + i) * ldy + r), _mm256_permute2f128_ps(v[i], v[i + 4], 0x20));
-        _mm256_storeu_ps((float *)(y + (c + i + 4) * ldy + r), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
-      }
-    }
-    for (; c < columns; ++c)
-      for (int64_t i = 0; i < 8; ++i)
-        y[c * ldy + r + i] = x[(r + i) * ldx + c];
+// Eight rows of eight elements.
+static inline void transposeBlock(const uint32_t *x, int64_t ldx, uint32_t *y, int64_t ldy) {
+  __m256 v[8], t[8];
+  for (int i = 0; i < 8; ++i)
+    v[i] = _mm256_loadu_ps((const float *)(x + i * ldx));
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
   }
-  for (; r < rows; ++r)
-    for (int64_t c = 0; c < columns; ++c)
+  for (int i = 0; i < 8; i += 4) {
+    v[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+    v[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+    v[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    v[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+  for (int i = 0; i < 4; ++i) {
+    _mm256_storeu_ps((float *)(y + i * ldy), _mm256_permute2f128_ps(v[i], v[i + 4], 0x20));
+    _mm256_storeu_ps((float *)(y + (i + 4) * ldy), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
+  }
+}
+
+// In blocks of 16 x 16, so that every cache line is read and written whole at once: with rows a power of two apart,
+// lines of many rows do not fit into the cache together.
+void transpose32(const uint32_t *x, int64_t ldx, uint32_t *y, int64_t ldy, int64_t rows, int64_t columns) {
+  int64_t wholeRows = rows & ~(int64_t)15, wholeColumns = columns & ~(int64_t)15;
+  for (int64_t r = 0; r < wholeRows; r += 16)
+    for (int64_t c = 0; c < wholeColumns; c += 16)
+      for (int64_t i = 0; i < 16; i += 8)
+        for (int64_t j = 0; j < 16; j += 8)
+          transposeBlock(x + (r + j) * ldx + c + i, ldx, y + (c + i) * ldy + r + j, ldy);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = r < wholeRows ? wholeColumns : 0; c < columns; ++c)
       y[c * ldy + r] = x[r * ldx + c];
 }
 
