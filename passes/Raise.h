@@ -112,6 +112,8 @@ private:
   mlir::Value buildPadding(const Literal &literal, unsigned batchDim, unsigned keyDim, const Scores &scores,
                            mlir::Operation *before);
   void apply(Mask &mask, Facts &facts, const Scores &scores, mlir::Operation *before);
+  /// Somewhere under `value` is a finite number that masks.
+  bool hasFiniteMask(mlir::Value value);
   bool addBias(Mask &mask, mlir::Value bias, const Scores &scores, mlir::Operation *before);
 
   Rewriter &rewriter;

@@ -9,6 +9,7 @@
 #include "passes/Raise.h"
 #include "llvm/ADT/STLExtras.h"
 #include <cmath>
+#include <limits>
 
 using namespace mlir;
 using namespace amc::train;
@@ -201,13 +202,46 @@ bool MaskReader::isUntrained(Value value) {
   return untrained[value] = result;
 }
 
+bool MaskReader::hasFiniteMask(Value value) {
+  // A number that masks can come from a literal or from a buffer; both are looked for wherever they are.
+  constexpr size_t maxVisits = 512;
+  SmallVector<Value> open = {value};
+  llvm::DenseSet<Value> seen = {value};
+  auto isFiniteMask = [](double number) { return isMasking(number) && std::isfinite(number); };
+  for (size_t i = 0; i < open.size() && open.size() <= maxVisits; ++i) {
+    Operation *op = open[i].getDefiningOp();
+    if (!op || !isa<FloatType>(elementOf(open[i])))
+      continue;
+    std::optional<HostTensor> tensor;
+    if (auto parameter = dyn_cast<ParameterOp>(op))
+      tensor = readParameter(parameter, int64_t(1) << 24);
+    if (tensor && llvm::any_of(tensor->floats, isFiniteMask))
+      return true;
+    if (std::optional<double> number = rewriter.scalar(open[i]); number && isFiniteMask(*number))
+      return true;
+    for (Value operand : op->getOperands())
+      if (seen.insert(operand).second)
+        open.push_back(operand);
+  }
+  return false;
+}
+
 bool MaskReader::addBias(Mask &mask, Value bias, const Scores &scores, Operation *before) {
   Variables unused;
   if (!indicesFor(shapeOf(bias), scores, unused) || !isUntrained(bias))
     return false;
+  OpBuilder &b = rewriter.at(before);
+  Location loc = before->getLoc();
+  // In a row that a finite number masks whole, log-sum-exp would be that number and forget how many keys there are.
+  if (hasFiniteMask(bias)) {
+    Type element = elementOf(bias);
+    Value masks = LessEqualOp::create(b, loc, bias, scalar(b, loc, maskThreshold, element));
+    bias = SelectOp::create(b, loc, masks, scalar(b, loc, -std::numeric_limits<double>::infinity(), element), bias);
+    mask.isFinite = true;
+  }
   SmallVector<int64_t> shape(4 - shapeOf(bias).size(), 1);
   llvm::append_range(shape, shapeOf(bias));
-  mask.biases.push_back(train::reshape(rewriter.at(before), before->getLoc(), bias, shape));
+  mask.biases.push_back(train::reshape(b, loc, bias, shape));
   return true;
 }
 

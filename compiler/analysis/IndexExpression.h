@@ -109,6 +109,8 @@ private:
   /// low <= form <= high, either side optional.
   Expression band(const LinearIndex &form, std::optional<int64_t> low, std::optional<int64_t> high);
   Expression asTable(const Expression &e);
+  /// The form, unless `element` cannot hold all of its values exactly.
+  Expression linear(mlir::Type element, const std::optional<LinearIndex> &form);
   unsigned atomNumber(MaskAtom atom);
   const HostTensor *tensorOf(mlir::Operation *op);
 

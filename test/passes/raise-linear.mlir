@@ -85,3 +85,22 @@ train.step @read_twice {
   train.output %p {name = "p"} : tensor<6x5xf32>
   train.output %y {name = "y"} : tensor<6x5xf32>
 }
+
+// -----
+
+// Tests that exporters' identities go: a product with 1, a sum with 0, transposes that cancel, a reshape between.
+// CHECK-LABEL: @identities
+// CHECK: %[[X:.*]] = train.input
+// CHECK-NEXT: train.output %[[X]]
+train.step @identities {
+  %x = train.input {name = "x"} : tensor<2x3x4xf32>
+  %one = train.full {value = 1.0 : f64, shape = array<i64>, element = f32} : () -> tensor<f32>
+  %zero = train.full {value = 0.0 : f64, shape = array<i64>, element = f32} : () -> tensor<f32>
+  %a = train.mul %one, %x : (tensor<f32>, tensor<2x3x4xf32>) -> tensor<2x3x4xf32>
+  %b = train.add %a, %zero : (tensor<2x3x4xf32>, tensor<f32>) -> tensor<2x3x4xf32>
+  %c = train.transpose %b {permutation = array<i64: 2, 0, 1>} : (tensor<2x3x4xf32>) -> tensor<4x2x3xf32>
+  %d = train.transpose %c {permutation = array<i64: 1, 2, 0>} : (tensor<4x2x3xf32>) -> tensor<2x3x4xf32>
+  %e = train.reshape %d {shape = array<i64: 6, 4>} : (tensor<2x3x4xf32>) -> tensor<6x4xf32>
+  %f = train.reshape %e {shape = array<i64: 2, 3, 4>} : (tensor<6x4xf32>) -> tensor<2x3x4xf32>
+  train.output %f {name = "f"} : tensor<2x3x4xf32>
+}

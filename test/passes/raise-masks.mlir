@@ -154,10 +154,13 @@ train.step @prefix {
 
 // -----
 
-// Tests that elements of a mask read by the query's position are no padding of keys: they stay a bias.
+// Tests that elements of a mask read by the query's position are no padding of keys: they stay a bias. Rows that a
+// finite number masks whole are marked by minus infinity and averaged, because log-sum-exp could not represent them.
 // CHECK-LABEL: @queries
+// CHECK: %[[LOW:.*]] = train.less_equal
+// CHECK: train.select %[[LOW]], %{{.*}}, %{{.*}} : (tensor<2x1x4x1xi1>
 // CHECK: train.attention
-// CHECK-SAME: operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>
+// CHECK-SAME: masked_rows = "average", operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>
 train.step @queries {
   %q = train.input {name = "q"} : tensor<2x2x4x8xf32>
   %m = train.input {name = "m"} : tensor<2x4xi1>
