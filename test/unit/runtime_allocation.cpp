@@ -1,5 +1,5 @@
-// A step allocates nothing; loading survives every allocation that fails. Both by replacing the global operators and
-// counting through malloc's hooks that glibc leaves: its own malloc is called under another name.
+// A step allocates nothing; loading survives every allocation that fails. malloc and its relatives are replaced in this
+// executable and hand on to glibc's under their other names.
 #include "runtime/plan/PlanFile.h"
 #include "runtime_support.h"
 #include "runtime/plan/Workspace.h"
@@ -12,6 +12,8 @@ extern "C" void *__libc_malloc(size_t);
 extern "C" void *__libc_calloc(size_t, size_t);
 extern "C" void *__libc_realloc(void *, size_t);
 extern "C" void *__libc_memalign(size_t, size_t);
+
+#if !defined(__SANITIZE_ADDRESS__) // which has a malloc of its own
 
 namespace {
 std::atomic<uint64_t> allocations{0};
@@ -30,7 +32,6 @@ bool refuse() {
 }
 } // namespace
 
-#if !defined(__SANITIZE_ADDRESS__)
 extern "C" void *malloc(size_t bytes) { return refuse() ? (errno = ENOMEM, nullptr) : __libc_malloc(bytes); }
 extern "C" void *calloc(size_t n, size_t bytes) { return refuse() ? (errno = ENOMEM, nullptr) : __libc_calloc(n, bytes); }
 extern "C" void *realloc(void *p, size_t bytes) { return refuse() ? (errno = ENOMEM, nullptr) : __libc_realloc(p, bytes); }
@@ -40,12 +41,9 @@ extern "C" int posix_memalign(void **out, size_t a, size_t bytes) {
   *out = memalign(a, bytes);
   return *out ? 0 : ENOMEM;
 }
-#endif
 
 namespace amc::rt::test {
 namespace {
-
-#if !defined(__SANITIZE_ADDRESS__) // which has its own malloc
 
 // A step with a kernel of each family in it, on four threads.
 plan::Plan manyKernels() {
@@ -139,7 +137,7 @@ TEST(RuntimeAllocation, LoadingSurvivesFailure) {
   EXPECT_TRUE(done);
 }
 
-#endif
-
 } // namespace
 } // namespace amc::rt::test
+
+#endif
