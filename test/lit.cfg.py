@@ -31,6 +31,7 @@ for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
 config.substitutions.append(("%fixtures", os.path.join(root, "test", "fixtures")))
 config.substitutions.append(("%root", root))
 config.substitutions.append(("%python", sys.executable))
+config.substitutions.append(("%bin", os.path.join(build, "bin")))
 # %exits CODE COMMAND…: the command has to end with that exit code.
 config.substitutions.append(("%exits", os.path.join(root, "test", "tools", "Inputs", "exits")))
 

@@ -1,5 +1,6 @@
-// Drives one compilation: import, the passes of Pipeline.cpp, the plan. Decides how diagnostics become messages, which
-// exit code they mean, and what a failed pass leaves behind (a reproducer in the temporary folder). Knows no operation.
+// Drives one compilation: import, the passes of Pipeline.cpp, the plan. Decides how diagnostics
+// become messages, which exit code they mean, and what a failed pass leaves behind (a reproducer in
+// the temporary folder). Knows no operation.
 #include "compiler/driver/Compile.h"
 #include "compiler/dialect/Train.h"
 #include "compiler/driver/Pipeline.h"
@@ -32,9 +33,10 @@ Message toMessage(const Diagnostic &diagnostic) {
   message.where = describeLocation(diagnostic.getLocation());
   message.text = diagnostic.str();
   for (const Diagnostic &note : diagnostic.getNotes()) {
-    std::string where = note.getLocation() == diagnostic.getLocation() || isa<UnknownLoc>(note.getLocation())
-                            ? ""
-                            : describeLocation(note.getLocation()) + ": ";
+    std::string where =
+        note.getLocation() == diagnostic.getLocation() || isa<UnknownLoc>(note.getLocation())
+            ? ""
+            : describeLocation(note.getLocation()) + ": ";
     message.notes.push_back(where + note.str());
   }
   return message;
@@ -44,7 +46,8 @@ Message toMessage(const Diagnostic &diagnostic) {
 class Compilation {
 public:
   Compilation(const CompileOptions &options, const MessageSink &sink)
-      : options(options), sink(sink), handler(&context, [this](Diagnostic &diagnostic) { return take(diagnostic); }) {
+      : options(options), sink(sink),
+        handler(&context, [this](Diagnostic &diagnostic) { return take(diagnostic); }) {
     // One thread: diagnostics come in the order of the graph, and local reproducers need it.
     context.disableMultithreading();
     context.printOpOnDiagnostic(false); // a whole step is no help to a person
@@ -55,9 +58,11 @@ public:
     ImportOptions importOptions;
     for (const std::string &binding : options.shape) {
       size_t equals = binding.find('=');
-      importOptions.shapes[binding.substr(0, equals)] = *parseShape(std::string_view(binding).substr(equals + 1));
+      importOptions.shapes[binding.substr(0, equals)] =
+          *parseShape(std::string_view(binding).substr(equals + 1));
     }
-    FailureOr<OwningOpRef<ModuleOp>> imported = importOnnx(&context, options.model, importOptions, report);
+    FailureOr<OwningOpRef<ModuleOp>> imported =
+        importOnnx(&context, options.model, importOptions, report);
     for (const std::string &remark : report.remarks)
       sink({Message::Remark, options.model, remark, {}});
     if (failed(imported))
@@ -66,7 +71,8 @@ public:
     return success();
   }
 
-  // Runs the pipeline up to a stage. A failing pass leaves the IR it was given and its options in a file.
+  // Runs the pipeline up to a stage. A failing pass leaves the IR it was given and its options in a
+  // file.
   LogicalResult run(llvm::StringRef upTo) {
     PassManager passes(&context, ModuleOp::getOperationName());
     buildPipeline(passes, options, upTo);
@@ -78,7 +84,10 @@ public:
         /*genLocalReproducer=*/true);
     LogicalResult result = passes.run(*module);
     if (failed(result) && !reproducer.empty())
-      sink({Message::Remark, "", "the failed pass can be run again alone: amc-opt --run-reproducer " + reproducer, {}});
+      sink({Message::Remark,
+            "",
+            "the failed pass can be run again alone: amc-opt --run-reproducer " + reproducer,
+            {}});
     return result;
   }
 
@@ -97,7 +106,8 @@ private:
   static std::unique_ptr<ReproducerStream> openReproducer(std::string &path, std::string &error) {
     int fd = -1;
     llvm::SmallString<128> name;
-    if (std::error_code code = llvm::sys::fs::createTemporaryFile("amc-reproducer", "mlir", fd, name)) {
+    if (std::error_code code =
+            llvm::sys::fs::createTemporaryFile("amc-reproducer", "mlir", fd, name)) {
       error = code.message();
       return nullptr;
     }
@@ -124,11 +134,12 @@ private:
   unsigned errors = 0;
 };
 
-// Options as the passes see them: --ac-trace is also an environment variable, and another one in the guide that users
-// come from.
+// Options as the passes see them: --ac-trace is also an environment variable, and another one in
+// the guide that users come from.
 CompileOptions withEnvironment(CompileOptions options) {
   for (const char *name : {"AMC_SELECTIVE_AC_TRACE", "NEMO_SELECTIVE_AC_TRACE"})
-    if (const char *value = std::getenv(name); value && llvm::StringRef(value) != "" && llvm::StringRef(value) != "0")
+    if (const char *value = std::getenv(name);
+        value && llvm::StringRef(value) != "" && llvm::StringRef(value) != "0")
       options.acTrace = true;
   return options;
 }
@@ -199,8 +210,9 @@ ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {
 CheckReport check(const CompileOptions &given) {
   CompileOptions options = withEnvironment(given);
   CheckReport report;
-  // derive-backward states what has no gradient as "train.sort has no gradient here (3 uses, …)", one error for each
-  // kind of operation; everything else that it or another pass finds is passed on as it is.
+  // derive-backward states what has no gradient as "train.sort has no gradient here (3 uses, …)",
+  // one error for each kind of operation; everything else that it or another pass finds is passed
+  // on as it is.
   MessageSink sink = [&](const Message &message) {
     if (message.severity != Message::Error)
       return;
@@ -209,7 +221,8 @@ CheckReport check(const CompileOptions &given) {
     int64_t count = 0;
     if (!rest.empty() && !rest.consumeInteger(10, count))
       report.missingGradients.push_back({op.str(), "", message.where, count});
-    else if (!text.starts_with("needs what AMC does not have")) // the importer's list, which `missingOperations` has
+    else if (!text.starts_with("needs what AMC does not have")) // the importer's list, which
+                                                                // `missingOperations` has
       report.otherErrors.push_back(message);
   };
   Compilation compilation(options, sink);

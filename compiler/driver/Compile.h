@@ -1,4 +1,5 @@
-// The compiler as a library: amc::compile turns a model and options into a plan. tools/amc is a thin caller.
+// The compiler as a library: amc::compile turns a model and options into a plan. tools/amc is a
+// thin caller.
 #ifndef AMC_COMPILER_DRIVER_COMPILE_H
 #define AMC_COMPILER_DRIVER_COMPILE_H
 
@@ -20,12 +21,12 @@ struct CompileResult {
   std::string text;
 };
 
-// Compiles in memory: writes nothing, ignores options.output and options.report. Every message, also those of
-// success (which weights are trained, tied weights found), goes to `sink`.
+// Compiles in memory: writes nothing, ignores options.output and options.report. Every message,
+// also those of success (which weights are trained, tied weights found), goes to `sink`.
 CompileResult compile(const CompileOptions &options, const MessageSink &sink = printMessage);
 
-// compile(), then writes the plan or the text to options.output (standard output when empty) and the report; files
-// appear complete or not at all.
+// compile(), then writes the plan or the text to options.output (standard output when empty) and
+// the report; files appear complete or not at all.
 ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink = printMessage);
 
 // What keeps a model from being trained.
@@ -40,7 +41,9 @@ struct CheckReport {
   std::vector<std::pair<std::string, int64_t>> operations; // by name
   std::vector<Missing> missingOperations, missingGradients;
   std::vector<Message> otherErrors;
-  bool trains() const { return missingOperations.empty() && missingGradients.empty() && otherErrors.empty(); }
+  bool trains() const {
+    return missingOperations.empty() && missingGradients.empty() && otherErrors.empty();
+  }
 };
 CheckReport check(const CompileOptions &options);
 

@@ -1,4 +1,5 @@
-// How the compiler speaks to a person: "model.onnx: node '/layers.3/attn/Softmax': error: …", notes behind it.
+// How the compiler speaks to a person: "model.onnx: node '/layers.3/attn/Softmax': error: …", notes
+// behind it.
 #ifndef AMC_COMPILER_DRIVER_DIAGNOSTICS_H
 #define AMC_COMPILER_DRIVER_DIAGNOSTICS_H
 

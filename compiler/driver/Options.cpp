@@ -1,4 +1,5 @@
-// The table of options. A flag beats a recipe; both beat the default, which is CompileOptions' initializer.
+// The table of options. A flag beats a recipe; both beat the default, which is CompileOptions'
+// initializer.
 #include "compiler/driver/Options.h"
 #include <algorithm>
 #include <charconv>
@@ -64,8 +65,9 @@ std::string number(double value) {
   return out.str();
 }
 
-constexpr std::string_view model = "Model", loss = "Loss", memory = "Memory", optimizer = "Optimizer",
-                           ranks = "Ranks and device", result = "Result", run = "amrun";
+constexpr std::string_view model = "Model", loss = "Loss", memory = "Memory",
+                           optimizer = "Optimizer", ranks = "Ranks and device", result = "Result",
+                           run = "amrun";
 
 } // namespace
 
@@ -73,55 +75,73 @@ const std::vector<OptionSpec> &optionTable() {
   using O = CompileOptions;
   static const std::vector<OptionSpec> table = {
       {"--output", "", &O::output, "FILE", result, "where the plan (or the stage's text) goes"},
-      {"--emit", "", &O::emit, "import|raise|loss|backward|optimizer|rematerialize|schedule|offsets|plan", result,
+      {"--emit", "", &O::emit,
+       "import|raise|loss|backward|optimizer|rematerialize|schedule|offsets|plan", result,
        "stop after a stage and write its IR; plan is the finished plan file"},
       {"--report", "", &O::report, "FILE.html", result, "also write a report for people"},
       {"--embed-weights", "model.embed_weights", &O::embedWeights, "", result,
        "put the initial weights into the plan instead of referring to the model's files"},
 
-      {"--shape", "model.shape", &O::shape, "INPUT=8x256", model, "bind the symbolic dimensions of an input; repeatable",
-       namedShape},
+      {"--shape", "model.shape", &O::shape, "INPUT=8x256", model,
+       "bind the symbolic dimensions of an input; repeatable", namedShape},
       {"--trainable", "model.trainable", &O::trainable, "GLOB", model,
        "train the initializers whose names match, whatever their role; repeatable"},
-      {"--frozen", "model.frozen", &O::frozen, "GLOB", model, "keep the initializers whose names match; repeatable, beats --trainable"},
-      {"--precision", "model.precision", &O::precision, "fp32|bf16", model, "type of weights and activations", nullptr, "fp32"},
+      {"--frozen", "model.frozen", &O::frozen, "GLOB", model,
+       "keep the initializers whose names match; repeatable, beats --trainable"},
+      {"--precision", "model.precision", &O::precision, "fp32|bf16", model,
+       "type of weights and activations", nullptr, "fp32"},
 
       {"--loss", "loss_fn.name", &O::loss, "auto|causal-lm|cross-entropy|model", loss,
        "what is minimised; auto decides by the model's outputs"},
-      {"--loss-impl", "loss_fn.implementation", &O::lossImplementation, "linear-cross-entropy|unfused", loss,
-       "whether the LM head and the loss are one operation", nullptr, "unfused"},
-      {"--logits", "loss_fn.logits", &O::logits, "OUTPUT", loss, "the output that holds the logits"},
-      {"--ignore-index", "loss_fn.ignore_index", &O::ignoreIndex, "LABEL", loss, "label of positions that do not count"},
+      {"--loss-impl", "loss_fn.implementation", &O::lossImplementation,
+       "linear-cross-entropy|unfused", loss, "whether the LM head and the loss are one operation",
+       nullptr, "unfused"},
+      {"--logits", "loss_fn.logits", &O::logits, "OUTPUT", loss,
+       "the output that holds the logits"},
+      {"--ignore-index", "loss_fn.ignore_index", &O::ignoreIndex, "LABEL", loss,
+       "label of positions that do not count"},
 
-      {"--ac", "distributed.activation_checkpointing", &O::activationCheckpointing, "none|full|selective|budget|auto", memory,
-       "activation checkpointing: which forward values are kept for backward", nullptr, "none|full|selective"},
+      {"--ac", "distributed.activation_checkpointing", &O::activationCheckpointing,
+       "none|full|selective|budget|auto", memory,
+       "activation checkpointing: which forward values are kept for backward", nullptr,
+       "none|full|selective"},
       {"--ac-matmuls", "distributed.ac_matmuls", &O::acMatmuls, "alternate|all", memory,
        "selective: keep every other matmul of a block, or all"},
-      {"--memory-budget", "distributed.memory_budget", &O::memoryBudget, "BYTES", memory, "arena size that --ac=budget keeps within",
-       nullptr, "none"},
-      {"--ac-trace", "", &O::acTrace, "", memory, "say per operation what selective checkpointing does with it"},
+      {"--memory-budget", "distributed.memory_budget", &O::memoryBudget, "BYTES", memory,
+       "arena size that --ac=budget keeps within", nullptr, "none"},
+      {"--ac-trace", "", &O::acTrace, "", memory,
+       "say per operation what selective checkpointing does with it"},
 
       {"--optimizer", "optimizer.name", &O::optimizer, "adamw|sgd", optimizer, "as torch's"},
-      {"--lr", "optimizer.lr", &O::learningRate, "RATE", optimizer, "learning rate; amrun may be given another", notNegative},
+      {"--lr", "optimizer.lr", &O::learningRate, "RATE", optimizer,
+       "learning rate; amrun may be given another", notNegative},
       {"--betas", "optimizer.betas", &O::betas, "B1,B2", optimizer, "AdamW", twoFractions},
       {"--eps", "optimizer.eps", &O::epsilon, "EPSILON", optimizer, "AdamW", positive},
-      {"--weight-decay", "optimizer.weight_decay", &O::weightDecay, "DECAY", optimizer, "decoupled for AdamW, L2 for SGD", notNegative},
-      {"--weight-decay-on", "optimizer.weight_decay_on", &O::weightDecayOn, "all|matrices", optimizer,
-       "decay every parameter, or those of two or more dimensions"},
+      {"--weight-decay", "optimizer.weight_decay", &O::weightDecay, "DECAY", optimizer,
+       "decoupled for AdamW, L2 for SGD", notNegative},
+      {"--weight-decay-on", "optimizer.weight_decay_on", &O::weightDecayOn, "all|matrices",
+       optimizer, "decay every parameter, or those of two or more dimensions"},
       {"--momentum", "optimizer.momentum", &O::momentum, "MOMENTUM", optimizer, "SGD", fraction},
       {"--nesterov", "optimizer.nesterov", &O::nesterov, "", optimizer, "SGD with momentum"},
-      {"--max-grad-norm", "clip_grad_norm.max_norm", &O::maxGradNorm, "NORM", optimizer, "clip gradients to this global norm; 0: never",
-       notNegative},
-      {"--grad-accumulation", "step_scheduler.grad_acc_steps", &O::gradAccumulation, "N", optimizer, "micro-batches per step", atLeastOne},
+      {"--max-grad-norm", "clip_grad_norm.max_norm", &O::maxGradNorm, "NORM", optimizer,
+       "clip gradients to this global norm; 0: never", notNegative},
+      {"--grad-accumulation", "step_scheduler.grad_acc_steps", &O::gradAccumulation, "N", optimizer,
+       "micro-batches per step", atLeastOne},
 
-      {"--target", "distributed.target", &O::target, "cpu|cuda:sm_90", ranks, "the device the plan is for", nullptr, "cpu"},
+      {"--target", "distributed.target", &O::target, "cpu|cuda:sm_90", ranks,
+       "the device the plan is for", nullptr, "cpu"},
       {"--strategy", "distributed.strategy", &O::strategy, "fsdp2|megatron_fsdp|ddp", ranks,
        "how parameters are spread; all are the same on one rank", nullptr, "fsdp2"},
-      {"--dp-size", "distributed.dp_size", &O::dpSize, "N", ranks, "data-parallel ranks", atLeastOne, "1"},
-      {"--dp-replicate-size", "distributed.dp_replicate_size", &O::dpReplicateSize, "N", ranks, "replicas of the sharded group", atLeastOne, "1"},
-      {"--tp-size", "distributed.tp_size", &O::tpSize, "N", ranks, "tensor-parallel ranks", atLeastOne, "1"},
-      {"--cp-size", "distributed.cp_size", &O::cpSize, "N", ranks, "context-parallel ranks", atLeastOne, "1"},
-      {"--ep-size", "distributed.ep_size", &O::epSize, "N", ranks, "expert-parallel ranks", atLeastOne, "1"},
+      {"--dp-size", "distributed.dp_size", &O::dpSize, "N", ranks, "data-parallel ranks",
+       atLeastOne, "1"},
+      {"--dp-replicate-size", "distributed.dp_replicate_size", &O::dpReplicateSize, "N", ranks,
+       "replicas of the sharded group", atLeastOne, "1"},
+      {"--tp-size", "distributed.tp_size", &O::tpSize, "N", ranks, "tensor-parallel ranks",
+       atLeastOne, "1"},
+      {"--cp-size", "distributed.cp_size", &O::cpSize, "N", ranks, "context-parallel ranks",
+       atLeastOne, "1"},
+      {"--ep-size", "distributed.ep_size", &O::epSize, "N", ranks, "expert-parallel ranks",
+       atLeastOne, "1"},
 
       {"", "model.path", &O::model, "FILE", model, "the ONNX file"},
 
@@ -129,11 +149,34 @@ const std::vector<OptionSpec> &optionTable() {
       {"--data", "dataset.path", {}, "FILE", run, "training data"},
       {"--seed", "dataset.seed", {}, "N", run, "order of the data"},
       {"--steps", "step_scheduler.max_steps", {}, "N", run, "steps", atLeastOne},
-      {"--checkpoint-every", "step_scheduler.ckpt_every_steps", {}, "N", run, "steps between checkpoints", atLeastOne},
-      {"--eval-every", "step_scheduler.val_every_steps", {}, "N", run, "steps between evaluations", atLeastOne},
-      {"--lr-schedule", "lr_scheduler.lr_decay_style", {}, "constant|linear|cosine", run, "learning-rate schedule"},
+      {"--checkpoint-every",
+       "step_scheduler.ckpt_every_steps",
+       {},
+       "N",
+       run,
+       "steps between checkpoints",
+       atLeastOne},
+      {"--eval-every",
+       "step_scheduler.val_every_steps",
+       {},
+       "N",
+       run,
+       "steps between evaluations",
+       atLeastOne},
+      {"--lr-schedule",
+       "lr_scheduler.lr_decay_style",
+       {},
+       "constant|linear|cosine",
+       run,
+       "learning-rate schedule"},
       {"--warmup-steps", "lr_scheduler.lr_warmup_steps", {}, "N", run, "steps of warm-up"},
-      {"--min-lr", "lr_scheduler.min_lr", {}, "RATE", run, "rate at the schedule's end", notNegative},
+      {"--min-lr",
+       "lr_scheduler.min_lr",
+       {},
+       "RATE",
+       run,
+       "rate at the schedule's end",
+       notNegative},
       {"--checkpoint-dir", "checkpoint.checkpoint_dir", {}, "DIR", run, "where checkpoints go"},
   };
   return table;
@@ -143,15 +186,18 @@ std::optional<std::vector<int64_t>> parseShape(std::string_view text) {
   std::vector<int64_t> dims;
   for (const std::string &part : split(text, 'x')) {
     std::optional<int64_t> dim = parseNumber<int64_t>(part);
-    if (!dim || *dim < 1)
+    if (!dim || *dim < 0) // 0 is the length of an empty cache
       return std::nullopt;
     dims.push_back(*dim);
   }
   return dims;
 }
 
-std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec, std::string_view text, bool append) {
-  auto is = [&](const std::string &should) { return "is '" + std::string(text) + "', should be " + should; };
+std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec,
+                                     std::string_view text, bool append) {
+  auto is = [&](const std::string &should) {
+    return "is '" + std::string(text) + "', should be " + should;
+  };
   if (spec.check)
     if (std::string should = spec.check(text); !should.empty())
       return is(should);
@@ -166,7 +212,9 @@ std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &
   if (!spec.available.empty()) {
     std::vector<std::string> here = split(spec.available, '|');
     if (std::find(here.begin(), here.end(), text) == here.end())
-      return "is '" + std::string(text) + "', which this version of AMC does not have yet; available: " + std::string(spec.available);
+      return "is '" + std::string(text) +
+             "', which this version of AMC does not have yet; available: " +
+             std::string(spec.available);
   }
 
   if (std::holds_alternative<std::monostate>(spec.member)) {
@@ -225,7 +273,8 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
   if (options.emit == "plan" && options.output.empty())
     errors.push_back("no output is given; name a plan file with -o");
   if (options.optimizer != "sgd" && (options.momentum != 0 || options.nesterov))
-    errors.push_back("--momentum and --nesterov are for sgd, the optimizer is " + options.optimizer);
+    errors.push_back("--momentum and --nesterov are for sgd, the optimizer is " +
+                     options.optimizer);
   if (options.optimizer == "sgd" && options.nesterov && options.momentum == 0)
     errors.push_back("--nesterov needs a --momentum above 0");
   if (options.emit != "plan" && !options.report.empty())

@@ -1,6 +1,7 @@
-// The one definition of what a user may ask of the compiler: options.cpp's table gives every option its flag, its
-// recipe key, type, default, help and check. The command line (tools/amc), the recipe reader (Recipe.h) and the help
-// text are all made from it. What later versions bring is in the table too and refused by name, never ignored.
+// The one definition of what a user may ask of the compiler: options.cpp's table gives every option
+// its flag, its recipe key, type, default, help and check. The command line (tools/amc), the recipe
+// reader (Recipe.h) and the help text are all made from it. What later versions bring is in the
+// table too and refused by name, never ignored.
 #ifndef AMC_COMPILER_DRIVER_OPTIONS_H
 #define AMC_COMPILER_DRIVER_OPTIONS_H
 
@@ -22,7 +23,7 @@ struct CompileOptions {
   std::string report; // HTML file
   bool embedWeights = false;
 
-  std::vector<std::string> shape; // "input_ids=8x256"
+  std::vector<std::string> shape;             // "input_ids=8x256"
   std::vector<std::string> trainable, frozen; // globs over initializer names
 
   std::string loss = "auto";
@@ -51,19 +52,21 @@ struct CompileOptions {
   std::string strategy = "fsdp2";
   int64_t dpSize = 1, dpReplicateSize = 1, tpSize = 1, cpSize = 1, epSize = 1;
 
-  // Settings of a recipe that amrun takes, as its flags in the table's order: the compiler hands them on.
+  // Settings of a recipe that amrun takes, as its flags in the table's order: the compiler hands
+  // them on.
   std::vector<std::string> runArguments;
 };
 
 struct OptionSpec {
   using Member = std::variant<std::monostate, std::string CompileOptions::*, bool CompileOptions::*,
                               int64_t CompileOptions::*, double CompileOptions::*,
-                              std::vector<std::string> CompileOptions::*, std::vector<double> CompileOptions::*>;
-  std::string_view flag;    // of amc; of amrun when there is no member
-  std::string_view key;     // in a recipe; empty: a flag only
-  Member member;            // none: the option is amrun's
-  std::string_view value;   // what help calls the value; "a|b|c" lists the choices
-  std::string_view group;   // heading in the help text
+                              std::vector<std::string> CompileOptions::*,
+                              std::vector<double> CompileOptions::*>;
+  std::string_view flag;  // of amc; of amrun when there is no member
+  std::string_view key;   // in a recipe; empty: a flag only
+  Member member;          // none: the option is amrun's
+  std::string_view value; // what help calls the value; "a|b|c" lists the choices
+  std::string_view group; // heading in the help text
   std::string_view help;
   // Empty if `text` is a valid value, else what it should be.
   std::string (*check)(std::string_view text) = nullptr;
@@ -73,10 +76,10 @@ struct OptionSpec {
 
 const std::vector<OptionSpec> &optionTable();
 
-// Sets one option from text. Lists are replaced by the first call for an option and extended by later ones when
-// `append` is set. Returns an error message ("… is … should be …"), or nothing.
-std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec, std::string_view text,
-                                     bool append = false);
+// Sets one option from text. Lists are replaced by the first call for an option and extended by
+// later ones when `append` is set. Returns an error message ("… is … should be …"), or nothing.
+std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec,
+                                     std::string_view text, bool append = false);
 
 // The default as text, for help; empty when there is none.
 std::string defaultText(const OptionSpec &spec);

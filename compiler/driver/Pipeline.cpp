@@ -11,8 +11,9 @@ namespace {
 enum Stage { Import, Raise, Loss, Backward, Optimizer, Rematerialize, Schedule, Offsets, Plan };
 
 Stage stageOf(llvm::StringRef name) {
-  static constexpr llvm::StringLiteral names[] = {"import",    "raise",         "loss",     "backward", "optimizer",
-                                                  "rematerialize", "schedule", "offsets", "plan"};
+  static constexpr llvm::StringLiteral names[] = {"import",   "raise",     "loss",
+                                                  "backward", "optimizer", "rematerialize",
+                                                  "schedule", "offsets",   "plan"};
   const auto *found = llvm::find(names, name);
   assert(found != std::end(names) && "the option table lets no other name through");
   return static_cast<Stage>(found - names);
@@ -40,8 +41,8 @@ void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::S
   if (last == Import)
     return;
 
-  // Patterns are matched on the graph as exporters write it, so nothing may rewrite it before. Roles come after: a norm's
-  // weight is known by the norm that it belongs to.
+  // Patterns are matched on the graph as exporters write it, so nothing may rewrite it before.
+  // Roles come after: a norm's weight is known by the norm that it belongs to.
   passes.addPass(createRaise());
   {
     AssignRolesOptions roles;
@@ -52,7 +53,8 @@ void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::S
   if (last == Raise)
     return;
 
-  // The loss is part of the graph before it is differentiated, so its gradient needs no case of its own.
+  // The loss is part of the graph before it is differentiated, so its gradient needs no case of its
+  // own.
   {
     AttachLossOptions loss;
     loss.loss = options.loss;
@@ -71,8 +73,8 @@ void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::S
   if (last == Optimizer)
     return;
 
-  // Before Schedule: what is recomputed has to be scheduled too. After AttachOptimizer: an update may be the last reader
-  // of a gradient, and lifetimes decide what is worth saving.
+  // Before Schedule: what is recomputed has to be scheduled too. After AttachOptimizer: an update
+  // may be the last reader of a gradient, and lifetimes decide what is worth saving.
   {
     RematerializeOptions remat;
     remat.policy = options.activationCheckpointing;
@@ -83,12 +85,14 @@ void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::S
   if (last == Rematerialize)
     return;
 
-  // Order decides lifetimes, lifetimes decide offsets; between these two nothing may move or add an operation.
+  // Order decides lifetimes, lifetimes decide offsets; between these two nothing may move or add an
+  // operation.
   passes.addPass(createSchedule());
   if (last == Schedule)
     return;
   passes.addPass(createAssignOffsets());
-  // Always: a wrong placement is silent corruption at run time. It shares no code with what it checks.
+  // Always: a wrong placement is silent corruption at run time. It shares no code with what it
+  // checks.
   passes.addPass(createVerifyPlan());
   if (last == Offsets)
     return;

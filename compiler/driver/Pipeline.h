@@ -9,7 +9,8 @@ namespace amc {
 
 // What the --emit value stands for: everything up to and including a named point of the pipeline.
 // "import" adds nothing, "plan" everything.
-void buildPipeline(mlir::OpPassManager &passes, const CompileOptions &options, llvm::StringRef upTo);
+void buildPipeline(mlir::OpPassManager &passes, const CompileOptions &options,
+                   llvm::StringRef upTo);
 
 } // namespace amc
 

@@ -1,7 +1,8 @@
-// Reads a recipe. Every leaf of the document is looked up in the option table under its path ("optimizer.lr"); a leaf
-// that is not there is an error that names the nearest key. Three spellings of the guide that users come from are
-// understood beside the table's: `activation_checkpointing: true|false`, `_target_: torch.optim.AdamW`, and a mapping
-// of inputs to dimensions under model.shape.
+// Reads a recipe. Every leaf of the document is looked up in the option table under its path
+// ("optimizer.lr"); a leaf that is not there is an error that names the nearest key. Three
+// spellings of the guide that users come from are understood beside the table's:
+// `activation_checkpointing: true|false`, `_target_: torch.optim.AdamW`, and a mapping of inputs to
+// dimensions under model.shape.
 #include "compiler/driver/Recipe.h"
 #include <algorithm>
 #include <set>
@@ -33,7 +34,8 @@ public:
         else if (known(inner))
           visit(entry.second, inner);
         else
-          error(entry.first, "unknown key '" + inner + "'", "the nearest known key is '" + nearest(inner, keys) + "'");
+          error(entry.first, "unknown key '" + inner + "'",
+                "the nearest known key is '" + nearest(inner, keys) + "'");
       }
     } else if (key.empty()) {
       error(node, "the recipe should be a group of keys");
@@ -47,16 +49,19 @@ public:
 private:
   void error(const YAML::Node &at, const std::string &message, const std::string &note = "") {
     YAML::Mark mark = at.Mark();
-    errors.push_back(path + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1) + ": error: " +
-                     message + (note.empty() ? "" : "\nnote: " + note));
+    errors.push_back(path + ":" + std::to_string(mark.line + 1) + ":" +
+                     std::to_string(mark.column + 1) + ": error: " + message +
+                     (note.empty() ? "" : "\nnote: " + note));
   }
 
   bool section(const std::string &key) const {
     return key != "model.shape" &&
-           std::any_of(keys.begin(), keys.end(), [&](const std::string &known) { return known.rfind(key + ".", 0) == 0; });
+           std::any_of(keys.begin(), keys.end(),
+                       [&](const std::string &known) { return known.rfind(key + ".", 0) == 0; });
   }
   bool known(const std::string &key) const {
-    return section(key) || key == "optimizer._target_" || std::find(keys.begin(), keys.end(), key) != keys.end();
+    return section(key) || key == "optimizer._target_" ||
+           std::find(keys.begin(), keys.end(), key) != keys.end();
   }
 
   void shapes(const YAML::Node &node) {
@@ -66,7 +71,8 @@ private:
       std::string text = entry.first.Scalar() + "=";
       if (entry.second.IsSequence())
         for (const YAML::Node &dim : entry.second)
-          text += (text.back() == '=' ? "" : "x") + (dim.IsScalar() ? dim.Scalar() : std::string("?"));
+          text +=
+              (text.back() == '=' ? "" : "x") + (dim.IsScalar() ? dim.Scalar() : std::string("?"));
       else
         text += entry.second.IsScalar() ? entry.second.Scalar() : "?";
       set(entry.second, spec, text, true);
@@ -77,7 +83,8 @@ private:
     if (key == "optimizer._target_") {
       std::string target = node.IsScalar() ? node.Scalar() : "";
       if (target != "torch.optim.AdamW" && target != "torch.optim.SGD") {
-        error(node, "'optimizer._target_' is '" + target + "', should be torch.optim.AdamW or torch.optim.SGD");
+        error(node, "'optimizer._target_' is '" + target +
+                        "', should be torch.optim.AdamW or torch.optim.SGD");
         return;
       }
       set(node, find("optimizer.name"), target == "torch.optim.SGD" ? "sgd" : "adamw", false);

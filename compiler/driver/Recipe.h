@@ -6,8 +6,8 @@
 
 namespace amc {
 
-// Applies the recipe at `path`. Returns every error found, each "recipe.yaml:LINE:COLUMN: error: …", possibly with a
-// note on a line of its own; `options` holds what was valid.
+// Applies the recipe at `path`. Returns every error found, each "recipe.yaml:LINE:COLUMN: error:
+// …", possibly with a note on a line of its own; `options` holds what was valid.
 std::vector<std::string> applyRecipe(const std::string &path, CompileOptions &options);
 
 } // namespace amc

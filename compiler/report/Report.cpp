@@ -1,4 +1,5 @@
-// Gathers the facts of a plan and prints them. JSON has bytes and FLOPs as integers; text rounds them.
+// Gathers the facts of a plan and prints them. JSON has bytes and FLOPs as integers; text rounds
+// them.
 #include "compiler/report/Report.h"
 #include <algorithm>
 #include <cstdio>
@@ -43,7 +44,8 @@ std::vector<Group> sorted(const std::map<std::string, Group> &groups) {
   std::vector<Group> list;
   for (const auto &[name, group] : groups)
     list.push_back(group);
-  std::stable_sort(list.begin(), list.end(), [](const Group &a, const Group &b) { return a.bytes > b.bytes; });
+  std::stable_sort(list.begin(), list.end(),
+                   [](const Group &a, const Group &b) { return a.bytes > b.bytes; });
   return list;
 }
 
@@ -75,12 +77,17 @@ Json categoriesJson(const Facts &facts) {
 Json groupsJson(const std::vector<Group> &groups) {
   Json list = Json::array();
   for (const Group &group : groups)
-    list.push_back({{"kernel", group.name}, {"count", group.count}, {"bytes", group.bytes}, {"flops", group.flops}});
+    list.push_back({{"kernel", group.name},
+                    {"count", group.count},
+                    {"bytes", group.bytes},
+                    {"flops", group.flops}});
   return list;
 }
 
 // Names come from a stranger's model and may be any bytes.
-std::string dump(const Json &json) { return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n"; }
+std::string dump(const Json &json) {
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
 
 std::string attributeText(const plan::Attribute &attribute) {
   switch (attribute.value_case()) {
@@ -135,24 +142,26 @@ Facts gather(const plan::Plan &plan) {
   size_t steps = static_cast<size_t>(plan.instructions_size());
   std::vector<int64_t> change(steps + 1, 0);
   for (const plan::Buffer &buffer : plan.buffers()) {
-    size_t first = std::min<uint64_t>(buffer.first(), steps), last = std::min<uint64_t>(buffer.last(), steps);
+    size_t first = std::min<uint64_t>(buffer.first(), steps),
+           last = std::min<uint64_t>(buffer.last(), steps);
     if (first >= last)
       continue;
     change[first] += static_cast<int64_t>(buffer.bytes());
     change[last] -= static_cast<int64_t>(buffer.bytes());
     if (buffer.first() <= promise.peak_instruction() && promise.peak_instruction() < buffer.last())
-      facts.aliveAtPeak.push_back(
-          {buffer.name(), categoryName(buffer.category()), buffer.bytes(), buffer.first(), buffer.last()});
+      facts.aliveAtPeak.push_back({buffer.name(), categoryName(buffer.category()), buffer.bytes(),
+                                   buffer.first(), buffer.last()});
   }
   int64_t live = 0;
   for (size_t i = 0; i < steps; ++i)
     facts.live.push_back(static_cast<uint64_t>(live += change[i]));
-  std::stable_sort(facts.aliveAtPeak.begin(), facts.aliveAtPeak.end(), [](const Alive &a, const Alive &b) {
-    return a.bytes != b.bytes ? a.bytes > b.bytes : a.name < b.name;
-  });
+  std::stable_sort(facts.aliveAtPeak.begin(), facts.aliveAtPeak.end(),
+                   [](const Alive &a, const Alive &b) {
+                     return a.bytes != b.bytes ? a.bytes > b.bytes : a.name < b.name;
+                   });
 
-  // A buffer is saved if a forward instruction wrote it and an instruction of another phase reads it before anything
-  // writes it again (plan.proto, Promise).
+  // A buffer is saved if a forward instruction wrote it and an instruction of another phase reads
+  // it before anything writes it again (plan.proto, Promise).
   std::map<std::string, Group> saved, recomputed;
   std::vector<const plan::Instruction *> writer(static_cast<size_t>(plan.buffers_size()), nullptr);
   std::vector<bool> counted(writer.size(), false);
@@ -192,20 +201,24 @@ Facts gather(const plan::Plan &plan) {
 std::string inspectText(const plan::Plan &plan) {
   Facts facts = gather(plan);
   const plan::Promise &promise = plan.promise();
-  std::string out = format("%s: %s, %s, activation checkpointing %s, %d instructions\n", plan.model_path().c_str(),
-                           plan.target().c_str(), plan.precision().c_str(), plan.ac_policy().c_str(),
-                           plan.instructions_size());
-  out += format("promised peak        %s (%llu bytes, the arena)\n", bytesText(promise.arena_bytes()).c_str(),
+  std::string out =
+      format("%s: %s, %s, activation checkpointing %s, %d instructions\n",
+             plan.model_path().c_str(), plan.target().c_str(), plan.precision().c_str(),
+             plan.ac_policy().c_str(), plan.instructions_size());
+  out += format("promised peak        %s (%llu bytes, the arena)\n",
+                bytesText(promise.arena_bytes()).c_str(),
                 static_cast<unsigned long long>(promise.arena_bytes()));
-  out += format("live at the peak     %s, instruction %llu\n", bytesText(promise.max_live_bytes()).c_str(),
+  out += format("live at the peak     %s, instruction %llu\n",
+                bytesText(promise.max_live_bytes()).c_str(),
                 static_cast<unsigned long long>(promise.peak_instruction()));
   for (const auto &[name, bytes] : facts.categories)
     out += format("  %-18s %s\n", name.c_str(), bytesText(bytes).c_str());
   out += format("saved for backward   %s\n", bytesText(promise.saved_bytes()).c_str());
   auto gigaflops = [](uint64_t flops) { return static_cast<double>(flops) * 1e-9; };
-  out += format("GFLOP a micro-batch  forward %.3f, backward %.3f, recompute %.3f; update %.3f a step\n",
-                gigaflops(promise.flops_forward()), gigaflops(promise.flops_backward()),
-                gigaflops(promise.flops_recompute()), gigaflops(promise.flops_optimizer()));
+  out += format(
+      "GFLOP a micro-batch  forward %.3f, backward %.3f, recompute %.3f; update %.3f a step\n",
+      gigaflops(promise.flops_forward()), gigaflops(promise.flops_backward()),
+      gigaflops(promise.flops_recompute()), gigaflops(promise.flops_optimizer()));
   for (const plan::Attribute &note : plan.notes())
     out += format("%-20s %s\n", note.name().c_str(), attributeText(note).c_str());
 
@@ -213,24 +226,24 @@ std::string inspectText(const plan::Plan &plan) {
   out += "\nalive at the peak\n";
   for (size_t i = 0; i < std::min(shown, facts.aliveAtPeak.size()); ++i) {
     const Alive &alive = facts.aliveAtPeak[i];
-    out += format("  %12s  %-16s [%llu, %llu)  %s\n", bytesText(alive.bytes).c_str(), alive.category.c_str(),
-                  static_cast<unsigned long long>(alive.first), static_cast<unsigned long long>(alive.last),
-                  alive.name.c_str());
+    out += format("  %12s  %-16s [%llu, %llu)  %s\n", bytesText(alive.bytes).c_str(),
+                  alive.category.c_str(), static_cast<unsigned long long>(alive.first),
+                  static_cast<unsigned long long>(alive.last), alive.name.c_str());
   }
   if (facts.aliveAtPeak.size() > shown)
     out += format("  … %zu more; all of them with --json\n", facts.aliveAtPeak.size() - shown);
   out += "\nsaved for backward, by the kernel that makes it\n";
   for (const Group &group : facts.saved)
-    out += format("  %-24s %6llu  %s\n", group.name.c_str(), static_cast<unsigned long long>(group.count),
-                  bytesText(group.bytes).c_str());
+    out += format("  %-24s %6llu  %s\n", group.name.c_str(),
+                  static_cast<unsigned long long>(group.count), bytesText(group.bytes).c_str());
   out += facts.recomputed.empty() ? "\nnothing is recomputed\n" : "\nrecomputed\n";
   for (const Group &group : facts.recomputed)
-    out += format("  %-24s %6llu  %.3f GFLOP\n", group.name.c_str(), static_cast<unsigned long long>(group.count),
-                  gigaflops(group.flops));
+    out += format("  %-24s %6llu  %.3f GFLOP\n", group.name.c_str(),
+                  static_cast<unsigned long long>(group.count), gigaflops(group.flops));
   out += "\nparameters\n";
   for (const plan::Parameter &parameter : plan.parameters()) {
-    out += format("  %-8s %-16s %s", parameter.trainable() ? "trained" : "frozen", shapeText(parameter.view()).c_str(),
-                  parameter.name().c_str());
+    out += format("  %-8s %-16s %s", parameter.trainable() ? "trained" : "frozen",
+                  shapeText(parameter.view()).c_str(), parameter.name().c_str());
     for (const plan::TiedName &tied : parameter.tied())
       out += " = " + tied.name();
     out += "\n";
@@ -247,7 +260,8 @@ std::string inspectJson(const plan::Plan &plan) {
     for (const plan::TiedName &name : parameter.tied())
       tied.push_back(name.name());
     parameters.push_back({{"name", parameter.name()},
-                          {"shape", std::vector<uint64_t>(parameter.view().shape().begin(), parameter.view().shape().end())},
+                          {"shape", std::vector<uint64_t>(parameter.view().shape().begin(),
+                                                          parameter.view().shape().end())},
                           {"trainable", parameter.trainable()},
                           {"tied", tied}});
   }
@@ -267,10 +281,11 @@ std::string inspectJson(const plan::Plan &plan) {
                {"max_live_bytes", promise.max_live_bytes()},
                {"peak_instruction", promise.peak_instruction()},
                {"saved_bytes", promise.saved_bytes()},
-               {"flops", {{"forward", promise.flops_forward()},
-                          {"backward", promise.flops_backward()},
-                          {"recompute", promise.flops_recompute()},
-                          {"optimizer", promise.flops_optimizer()}}},
+               {"flops",
+                {{"forward", promise.flops_forward()},
+                 {"backward", promise.flops_backward()},
+                 {"recompute", promise.flops_recompute()},
+                 {"optimizer", promise.flops_optimizer()}}},
                {"categories", categoriesJson(facts)},
                {"alive_at_peak", aliveJson(facts)},
                {"saved", groupsJson(facts.saved)},
@@ -280,12 +295,14 @@ std::string inspectJson(const plan::Plan &plan) {
 }
 
 std::string tableText(const std::vector<TableRow> &rows) {
-  std::string out = format("%-12s %12s %12s %12s %12s %16s\n", "technique", "peak", "activations", "saved", "of peak none",
-                           "recompute GFLOP");
+  std::string out = format("%-12s %12s %12s %12s %12s %16s\n", "technique", "peak", "activations",
+                           "saved", "of peak none", "recompute GFLOP");
   for (const TableRow &row : rows) {
     const plan::Promise &promise = row.plan.promise();
-    out += format("%-12s %12s %12s %12s %11.1f%% %16.3f\n", row.technique.c_str(), bytesText(promise.arena_bytes()).c_str(),
-                  bytesText(promise.activation_bytes()).c_str(), bytesText(promise.saved_bytes()).c_str(),
+    out += format("%-12s %12s %12s %12s %11.1f%% %16.3f\n", row.technique.c_str(),
+                  bytesText(promise.arena_bytes()).c_str(),
+                  bytesText(promise.activation_bytes()).c_str(),
+                  bytesText(promise.saved_bytes()).c_str(),
                   100.0 * static_cast<double>(promise.arena_bytes()) /
                       static_cast<double>(std::max<uint64_t>(1, rows.front().plan.arena_bytes())),
                   static_cast<double>(promise.flops_recompute()) * 1e-9);

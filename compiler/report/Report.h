@@ -1,4 +1,5 @@
-// What a plan says about itself, for people (text, HTML) and programs (JSON). Everything is read off the plan alone.
+// What a plan says about itself, for people (text, HTML) and programs (JSON). Everything is read
+// off the plan alone.
 #ifndef AMC_COMPILER_REPORT_REPORT_H
 #define AMC_COMPILER_REPORT_REPORT_H
 
@@ -22,9 +23,10 @@ struct Alive {
 };
 
 struct Facts {
-  std::vector<std::pair<std::string, uint64_t>> categories; // bytes at the peak, in the promise's order
-  std::vector<Alive> aliveAtPeak;                           // largest first; ties: by name
-  std::vector<Group> saved;      // forward values that live into backward, by the kernel that makes them
+  std::vector<std::pair<std::string, uint64_t>>
+      categories;                 // bytes at the peak, in the promise's order
+  std::vector<Alive> aliveAtPeak; // largest first; ties: by name
+  std::vector<Group> saved; // forward values that live into backward, by the kernel that makes them
   std::vector<Group> recomputed; // instructions of the recompute phase, by kernel
   std::vector<uint64_t> live;    // live bytes at every instruction
 };

@@ -1,4 +1,5 @@
-// Comparisons of the parity table. A comparison that involves a NaN never holds: bounds are asked as `value <= bound`.
+// Comparisons of the parity table. A comparison that involves a NaN never holds: bounds are asked
+// as `value <= bound`.
 #ifndef AMC_TEST_PARITY_COMPARE_H
 #define AMC_TEST_PARITY_COMPARE_H
 
@@ -11,12 +12,13 @@
 namespace amc::parity {
 
 // The bounds, for fp32.
-inline constexpr double lossBound = 1e-5;         // relative, first loss
-inline constexpr double lossesBound = 1e-4;       // relative, each of the ten
-inline constexpr double gradientBound = 1e-4;     // of the tensor's largest element
-inline constexpr double weightBound = 1e-2;       // of the distance the weight has gone
-inline constexpr double vanishingGradient = 1e-7; // of the global norm: mathematically zero, numerically noise
-inline constexpr double vanishingBound = 1e-6;    // of the global norm: what is asked of such a tensor
+inline constexpr double lossBound = 1e-5;     // relative, first loss
+inline constexpr double lossesBound = 1e-4;   // relative, each of the ten
+inline constexpr double gradientBound = 1e-4; // of the tensor's largest element
+inline constexpr double weightBound = 1e-2;   // of the distance the weight has gone
+inline constexpr double vanishingGradient =
+    1e-7; // of the global norm: mathematically zero, numerically noise
+inline constexpr double vanishingBound = 1e-6; // of the global norm: what is asked of such a tensor
 
 inline double norm(const std::vector<double> &a) {
   double sum = 0;
@@ -56,7 +58,8 @@ struct Share {
   bool vanishing = false; // judged by vanishingBound
 };
 
-inline Share gradientShare(const std::vector<double> &ours, const std::vector<double> &theirs, double globalNorm) {
+inline Share gradientShare(const std::vector<double> &ours, const std::vector<double> &theirs,
+                           double globalNorm) {
   if (ours.size() != theirs.size())
     return {std::numeric_limits<double>::quiet_NaN()};
   if (norm(theirs) < vanishingGradient * globalNorm)
@@ -65,7 +68,8 @@ inline Share gradientShare(const std::vector<double> &ours, const std::vector<do
   return {difference == 0 ? 0 : difference / (gradientBound * maxAbs(theirs))};
 }
 
-inline double weightShare(const std::vector<double> &ours, const std::vector<double> &theirs, const std::vector<double> &initial) {
+inline double weightShare(const std::vector<double> &ours, const std::vector<double> &theirs,
+                          const std::vector<double> &initial) {
   double difference = norm(minus(ours, theirs));
   return difference == 0 ? 0 : difference / (weightBound * norm(minus(theirs, initial)));
 }

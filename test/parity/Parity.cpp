@@ -1,8 +1,10 @@
-// amc-parity TOOLS WORK FIXTURE…: compiles and runs every fixture through the tools, compares with PyTorch's answers
-// (reference.safetensors) and the three checkpointing policies with each other, and prints one table.
+// amc-parity TOOLS WORK FIXTURE…: compiles and runs every fixture through the tools, compares with
+// PyTorch's answers (reference.safetensors) and the three checkpointing policies with each other,
+// and prints one table.
 //
-// For each fixture: plans for none, selective and full; the first batch's loss and gradients; ten AdamW steps on the other
-// ten batches. With --perturb the learning rate is doubled, and success is that losses and weights then fail: that the comparison can.
+// For each fixture: plans for none, selective and full; the first batch's loss and gradients; ten
+// AdamW steps on the other ten batches. With --perturb the learning rate is doubled, and success is
+// that losses and weights then fail: that the comparison can.
 #include "runtime/plan/PlanFile.h"
 #include "runtime/trainer/Safetensors.h"
 #include "test/parity/Compare.h"
@@ -67,7 +69,8 @@ std::vector<double> tensor(const rt::SafetensorsReader &file, const std::string 
   if (!info)
     fail(file.path() + " has no tensor '" + name + "'");
   std::vector<double> values(info->elements);
-  require(file.read(*info, 0, info->elements, plan::F64, reinterpret_cast<std::byte *>(values.data())));
+  require(
+      file.read(*info, 0, info->elements, plan::F64, reinterpret_cast<std::byte *>(values.data())));
   return values;
 }
 
@@ -94,7 +97,8 @@ struct Row {
   bool bitwise = false, ordered = false, promised = false;
   Outcome outcomes[3];
   bool holds() const {
-    return loss.holds() && gradients.holds() && losses.holds() && weights.holds() && bitwise && ordered && promised;
+    return loss.holds() && gradients.holds() && losses.holds() && weights.holds() && bitwise &&
+           ordered && promised;
   }
 };
 
@@ -103,7 +107,8 @@ constexpr const char *policies[3] = {"none", "selective", "full"};
 class Fixture {
 public:
   Fixture(fs::path tools, fs::path folder, const fs::path &workRoot, bool perturb)
-      : tools(std::move(tools)), folder(std::move(folder)), work(workRoot / this->folder.filename()), perturb(perturb) {
+      : tools(std::move(tools)), folder(std::move(folder)),
+        work(workRoot / this->folder.filename()), perturb(perturb) {
     fs::create_directories(work);
     meta = Json::parse(readText(this->folder / "meta.json"));
   }
@@ -123,14 +128,16 @@ public:
 private:
   // Batch 0 is for the gradients, batches 1 to 10 are the ten steps.
   void splitBatches() {
-    rt::SafetensorsReader all = take(rt::SafetensorsReader::open((folder / "batches.safetensors").string()));
+    rt::SafetensorsReader all =
+        take(rt::SafetensorsReader::open((folder / "batches.safetensors").string()));
     std::vector<rt::SafetensorsWriter::Spec> specs;
     for (const rt::TensorInfo &info : all.tensors()) {
       rt::Shape shape = info.shape;
       shape[0] = 10;
       specs.push_back({info.name, info.dtype, shape});
     }
-    rt::SafetensorsWriter writer = take(rt::SafetensorsWriter::create((work / "ten.safetensors").string(), specs, {}));
+    rt::SafetensorsWriter writer =
+        take(rt::SafetensorsWriter::create((work / "ten.safetensors").string(), specs, {}));
     for (const rt::TensorInfo &info : all.tensors()) {
       uint64_t batch = info.elements / info.shape[0], width = info.bytes / info.elements;
       std::vector<std::byte> bytes(10 * batch * width);
@@ -151,27 +158,47 @@ private:
     std::string loss = meta["loss"] == "causal-lm" ? "causal-lm" : "cross-entropy";
     std::string decayOn = optimizer["decay_applies_to"] == "every parameter" ? "all" : "matrices";
     double rate = optimizer["lr"].get<double>() * (perturb ? 2 : 1);
-    return {(tools / "amc").string(), "compile", (folder / "model.onnx").string(), "-o", planFile.string(), "--ac=" + policy,
-            "--loss=" + loss, "--ignore-index", std::to_string(meta["ignore_index"].get<int64_t>()),
-            "--shape", "input_ids=" + std::to_string(meta["batch"].get<int>()) + "x" + std::to_string(meta["sequence"].get<int>()),
-            "--optimizer=adamw", "--lr", number(rate),
-            "--betas", number(optimizer["betas"][0]) + "," + number(optimizer["betas"][1]), "--eps", number(optimizer["eps"]),
-            "--weight-decay", number(optimizer["weight_decay"]), "--weight-decay-on=" + decayOn, "--max-grad-norm",
+    return {(tools / "amc").string(),
+            "compile",
+            (folder / "model.onnx").string(),
+            "-o",
+            planFile.string(),
+            "--ac=" + policy,
+            "--loss=" + loss,
+            "--ignore-index",
+            std::to_string(meta["ignore_index"].get<int64_t>()),
+            "--shape",
+            "input_ids=" + std::to_string(meta["batch"].get<int>()) + "x" +
+                std::to_string(meta["sequence"].get<int>()),
+            "--optimizer=adamw",
+            "--lr",
+            number(rate),
+            "--betas",
+            number(optimizer["betas"][0]) + "," + number(optimizer["betas"][1]),
+            "--eps",
+            number(optimizer["eps"]),
+            "--weight-decay",
+            number(optimizer["weight_decay"]),
+            "--weight-decay-on=" + decayOn,
+            "--max-grad-norm",
             number(optimizer["clip"])};
   }
 
   Outcome train(const std::string &policy) {
     Outcome outcome;
-    fs::path planFile = work / (policy + ".amplan"), log = work / (policy + ".log"), steps = work / (policy + ".jsonl");
+    fs::path planFile = work / (policy + ".amplan"), log = work / (policy + ".log"),
+             steps = work / (policy + ".jsonl");
     outcome.gradients = work / (policy + ".gradients.safetensors");
     outcome.weights = work / (policy + ".weights.safetensors");
     runTool(compileCommand(policy, planFile), log);
     outcome.plan = take(rt::readPlanFile(planFile.string()));
     std::string amrun = (tools / "amrun").string();
-    runTool({amrun, planFile.string(), "--data", (folder / "batches.safetensors").string(), "--dump-gradients",
-             outcome.gradients.string()}, log);
-    runTool({amrun, planFile.string(), "--data", (work / "ten.safetensors").string(), "--steps", "10", "--save-weights",
-             outcome.weights.string(), "--log-json", steps.string()}, log);
+    runTool({amrun, planFile.string(), "--data", (folder / "batches.safetensors").string(),
+             "--dump-gradients", outcome.gradients.string()},
+            log);
+    runTool({amrun, planFile.string(), "--data", (work / "ten.safetensors").string(), "--steps",
+             "10", "--save-weights", outcome.weights.string(), "--log-json", steps.string()},
+            log);
     std::istringstream lines(readText(steps));
     for (std::string line; std::getline(lines, line);) {
       Json entry = Json::parse(line);
@@ -184,7 +211,8 @@ private:
 
   // Calls with the file's name, PyTorch's name and how to lay out ours as PyTorch's.
   void forEachWeight(const rt::SafetensorsReader &ours, const std::string &prefix,
-                     const std::function<void(const std::string &, const std::string &, std::vector<double>)> &body) {
+                     const std::function<void(const std::string &, const std::string &,
+                                              std::vector<double>)> &body) {
     for (const auto &[name, entry] : meta["initializers"].items()) {
       const rt::TensorInfo *info = ours.find(prefix + name);
       if (!info)
@@ -200,18 +228,22 @@ private:
   }
 
   void compareGradients(Row &row) {
-    rt::SafetensorsReader ours = take(rt::SafetensorsReader::open(row.outcomes[0].gradients.string()));
-    rt::SafetensorsReader theirs = take(rt::SafetensorsReader::open((folder / "reference.safetensors").string()));
+    rt::SafetensorsReader ours =
+        take(rt::SafetensorsReader::open(row.outcomes[0].gradients.string()));
+    rt::SafetensorsReader theirs =
+        take(rt::SafetensorsReader::open((folder / "reference.safetensors").string()));
     double reference = tensor(theirs, "loss").at(0);
     row.loss.add(relative(tensor(ours, "loss").at(0), reference) / lossBound, "loss");
     double globalNorm = meta["grad_norm"];
-    forEachWeight(ours, "grad.", [&](const std::string &name, const std::string &parameter, std::vector<double> values) {
-      Share share = gradientShare(values, tensor(theirs, "grad." + parameter), globalNorm);
-      row.gradients.add(share.share, name);
-      ++row.gradientCount;
-      if (share.vanishing)
-        vanishing.insert(parameter);
-    });
+    forEachWeight(
+        ours, "grad.",
+        [&](const std::string &name, const std::string &parameter, std::vector<double> values) {
+          Share share = gradientShare(values, tensor(theirs, "grad." + parameter), globalNorm);
+          row.gradients.add(share.share, name);
+          ++row.gradientCount;
+          if (share.vanishing)
+            vanishing.insert(parameter);
+        });
     row.vanishing = vanishing.size();
     // A gradient that PyTorch has and the names above do not reach would go unseen.
     std::set<std::string> reached;
@@ -238,7 +270,8 @@ private:
       std::vector<double> wide(values.begin(), values.end());
       const auto &entry = meta["initializers"].find(initializer.name());
       if (entry != meta["initializers"].end() && (*entry)["transposed"].get<bool>())
-        wide = transposed(wide, static_cast<uint64_t>(initializer.dims(0)), static_cast<uint64_t>(initializer.dims(1)));
+        wide = transposed(wide, static_cast<uint64_t>(initializer.dims(0)),
+                          static_cast<uint64_t>(initializer.dims(1)));
       weights[initializer.name()] = std::move(wide);
     }
     return weights;
@@ -248,23 +281,28 @@ private:
     const Outcome &ours = row.outcomes[0];
     std::vector<double> losses = meta["losses"];
     if (ours.losses.size() != losses.size())
-      fail("amrun logged " + std::to_string(ours.losses.size()) + " steps, should be " + std::to_string(losses.size()));
+      fail("amrun logged " + std::to_string(ours.losses.size()) + " steps, should be " +
+           std::to_string(losses.size()));
     for (size_t i = 0; i < losses.size(); ++i)
-      row.losses.add(relative(ours.losses[i], losses[i]) / lossesBound, "step " + std::to_string(i + 1));
+      row.losses.add(relative(ours.losses[i], losses[i]) / lossesBound,
+                     "step " + std::to_string(i + 1));
 
     std::map<std::string, std::vector<double>> initial = initialWeights();
     rt::SafetensorsReader trained = take(rt::SafetensorsReader::open(ours.weights.string()));
-    rt::SafetensorsReader theirs = take(rt::SafetensorsReader::open((folder / "reference.safetensors").string()));
-    forEachWeight(trained, "", [&](const std::string &name, const std::string &parameter, std::vector<double> values) {
-      if (vanishing.count(parameter))
-        return; // its steps follow the sign of noise
-      std::vector<double> reference = tensor(theirs, "after." + parameter);
-      // The exporter folded "1 + weight": the file holds PyTorch's weight plus a constant.
-      double plus = meta["initializers"][name].value("plus", 0.0);
-      for (double &value : reference)
-        value += plus;
-      row.weights.add(weightShare(values, reference, initial.at(name)), name);
-    });
+    rt::SafetensorsReader theirs =
+        take(rt::SafetensorsReader::open((folder / "reference.safetensors").string()));
+    forEachWeight(
+        trained, "",
+        [&](const std::string &name, const std::string &parameter, std::vector<double> values) {
+          if (vanishing.count(parameter))
+            return; // its steps follow the sign of noise
+          std::vector<double> reference = tensor(theirs, "after." + parameter);
+          // The exporter folded "1 + weight": the file holds PyTorch's weight plus a constant.
+          double plus = meta["initializers"][name].value("plus", 0.0);
+          for (double &value : reference)
+            value += plus;
+          row.weights.add(weightShare(values, reference, initial.at(name)), name);
+        });
   }
 
   void comparePolicies(Row &row) {
@@ -272,15 +310,18 @@ private:
     row.bitwise = true;
     row.promised = true;
     for (const Outcome &other : row.outcomes) {
-      row.bitwise &= sameBytes(none.gradients, other.gradients) && sameBytes(none.weights, other.weights) &&
-                     none.losses == other.losses && none.norms == other.norms;
-      row.promised &= other.memory == other.plan.promise().arena_bytes() && other.memory == other.plan.arena_bytes() && other.memory != 0;
+      row.bitwise &= sameBytes(none.gradients, other.gradients) &&
+                     sameBytes(none.weights, other.weights) && none.losses == other.losses &&
+                     none.norms == other.norms;
+      row.promised &= other.memory == other.plan.promise().arena_bytes() &&
+                      other.memory == other.plan.arena_bytes() && other.memory != 0;
     }
     auto saved = [](const Outcome &outcome) { return outcome.plan.promise().saved_bytes(); };
     auto peak = [](const Outcome &outcome) { return outcome.plan.promise().arena_bytes(); };
     bool savedOrdered = saved(full) < saved(selective) && saved(selective) < saved(none);
     // gemma3n keeps keys and values of one block for others: see the issue on memory.
-    bool peaksOrdered = row.name == "gemma3n" || (peak(full) <= peak(selective) && peak(selective) <= peak(none));
+    bool peaksOrdered =
+        row.name == "gemma3n" || (peak(full) <= peak(selective) && peak(selective) <= peak(none));
     row.ordered = savedOrdered && peaksOrdered;
   }
 
@@ -291,12 +332,18 @@ private:
 };
 
 void print(const Row &row) {
-  auto saved = [&](int i) { return static_cast<double>(row.outcomes[i].plan.promise().saved_bytes()) / 1024; };
-  auto peak = [&](int i) { return static_cast<double>(row.outcomes[i].plan.promise().arena_bytes()) / 1024; };
-  std::printf("%-16s %7.4f %9.4f %4zu(%2zu) %7.4f %8.4f  %-4s %6.0f <%6.0f <%6.0f  %6.0f <=%6.0f <=%6.0f %-4s %-4s %s\n",
-              row.name.c_str(), row.loss.share, row.gradients.share, row.gradientCount, row.vanishing, row.losses.share,
-              row.weights.share, row.bitwise ? "yes" : "NO", saved(2), saved(1), saved(0), peak(2), peak(1), peak(0),
-              row.ordered ? "yes" : "NO", row.promised ? "yes" : "NO", row.holds() ? "ok" : "FAILED");
+  auto saved = [&](int i) {
+    return static_cast<double>(row.outcomes[i].plan.promise().saved_bytes()) / 1024;
+  };
+  auto peak = [&](int i) {
+    return static_cast<double>(row.outcomes[i].plan.promise().arena_bytes()) / 1024;
+  };
+  std::printf("%-16s %7.4f %9.4f %4zu(%2zu) %7.4f %8.4f  %-4s %6.0f <%6.0f <%6.0f  %6.0f <=%6.0f "
+              "<=%6.0f %-4s %-4s %s\n",
+              row.name.c_str(), row.loss.share, row.gradients.share, row.gradientCount,
+              row.vanishing, row.losses.share, row.weights.share, row.bitwise ? "yes" : "NO",
+              saved(2), saved(1), saved(0), peak(2), peak(1), peak(0), row.ordered ? "yes" : "NO",
+              row.promised ? "yes" : "NO", row.holds() ? "ok" : "FAILED");
   for (const Worst *worst : {&row.loss, &row.gradients, &row.losses, &row.weights})
     if (!worst->holds())
       std::printf("  worst: %s\n", worst->name.c_str());
@@ -313,15 +360,18 @@ int main(int argc, char **argv) {
     std::cerr << "usage: amc-parity [--perturb] TOOLS WORK FIXTURE…\n";
     return 2;
   }
-  std::printf("Measured / bound: 1 is the bound. Gradients: tensors (of them vanishing). Saved and peak in KiB, full, selective, none.\n");
-  std::printf("%-16s %7s %9s %8s %7s %8s  %-4s %-23s  %-25s %-4s %-4s\n", "fixture", "loss", "gradients", "tensors", "losses",
-              "weights", "bits", "saved", "peak", "order", "promise");
+  std::printf("Measured / bound: 1 is the bound. Gradients: tensors (of them vanishing). Saved and "
+              "peak in KiB, full, selective, none.\n");
+  std::printf("%-16s %7s %9s %8s %7s %8s  %-4s %-23s  %-25s %-4s %-4s\n", "fixture", "loss",
+              "gradients", "tensors", "losses", "weights", "bits", "saved", "peak", "order",
+              "promise");
   bool good = true;
   for (size_t i = 2; i < arguments.size(); ++i) {
     try {
       Row row = Fixture(arguments[0], arguments[i], arguments[1], perturb).run();
       print(row);
-      good &= perturb ? row.gradients.holds() && !row.losses.holds() && !row.weights.holds() : row.holds();
+      good &= perturb ? row.gradients.holds() && !row.losses.holds() && !row.weights.holds()
+                      : row.holds();
     } catch (const std::exception &error) {
       std::printf("%-16s FAILED: %s\n", fs::path(arguments[i]).filename().c_str(), error.what());
       good = false;

@@ -50,9 +50,18 @@ TEST(OptionTable, FlagsAndKeysAreUnique) {
 
 TEST(OptionTable, RefusesValuesOfLaterVersions) {
   CompileOptions options;
-  for (auto [flag, value] : {std::pair("--ac", "budget"), {"--ac", "auto"}, {"--precision", "bf16"}, {"--target", "cuda:sm_90"},
-                             {"--strategy", "ddp"}, {"--dp-size", "2"}, {"--tp-size", "2"}, {"--cp-size", "8"}, {"--ep-size", "2"},
-                             {"--dp-replicate-size", "2"}, {"--loss-impl", "linear-cross-entropy"}, {"--memory-budget", "1GiB"}}) {
+  for (auto [flag, value] : {std::pair("--ac", "budget"),
+                             {"--ac", "auto"},
+                             {"--precision", "bf16"},
+                             {"--target", "cuda:sm_90"},
+                             {"--strategy", "ddp"},
+                             {"--dp-size", "2"},
+                             {"--tp-size", "2"},
+                             {"--cp-size", "8"},
+                             {"--ep-size", "2"},
+                             {"--dp-replicate-size", "2"},
+                             {"--loss-impl", "linear-cross-entropy"},
+                             {"--memory-budget", "1GiB"}}) {
     std::optional<std::string> error = setOption(options, spec(flag), value);
     ASSERT_TRUE(error) << flag;
     EXPECT_NE(error->find("does not have yet"), std::string::npos) << flag << ": " << *error;
@@ -63,9 +72,12 @@ TEST(OptionTable, RefusesBadValues) {
   CompileOptions options;
   EXPECT_EQ(setOption(options, spec("--ac"), "selectiv"),
             "is 'selectiv', should be one of none|full|selective|budget|auto (nearest: selective)");
-  EXPECT_EQ(setOption(options, spec("--lr"), "-1"), "is '-1', should be a number that is not negative");
-  EXPECT_EQ(setOption(options, spec("--lr"), "nan"), "is 'nan', should be a number that is not negative");
-  EXPECT_EQ(setOption(options, spec("--lr"), "1e-3x"), "is '1e-3x', should be a number that is not negative");
+  EXPECT_EQ(setOption(options, spec("--lr"), "-1"),
+            "is '-1', should be a number that is not negative");
+  EXPECT_EQ(setOption(options, spec("--lr"), "nan"),
+            "is 'nan', should be a number that is not negative");
+  EXPECT_EQ(setOption(options, spec("--lr"), "1e-3x"),
+            "is '1e-3x', should be a number that is not negative");
   EXPECT_TRUE(setOption(options, spec("--betas"), "0.9"));
   EXPECT_TRUE(setOption(options, spec("--betas"), "0.9,1"));
   EXPECT_TRUE(setOption(options, spec("--grad-accumulation"), "0"));
@@ -96,25 +108,32 @@ TEST(Recipe, SetsWhatItNames) {
 
 TEST(Recipe, HandsRunSettingsOn) {
   CompileOptions options;
-  EXPECT_TRUE(recipe("dataset: {path: corpus.txt}\nstep_scheduler: {max_steps: 20}\n", options).empty());
-  EXPECT_EQ(options.runArguments, (std::vector<std::string>{"--data", "corpus.txt", "--steps", "20"}));
+  EXPECT_TRUE(
+      recipe("dataset: {path: corpus.txt}\nstep_scheduler: {max_steps: 20}\n", options).empty());
+  EXPECT_EQ(options.runArguments,
+            (std::vector<std::string>{"--data", "corpus.txt", "--steps", "20"}));
 }
 
 TEST(Recipe, ReportsEveryErrorWithItsPlace) {
   CompileOptions options;
-  std::vector<std::string> errors = recipe("optimizer:\n  weight_decy: 1\n  lr: fast\nmodle: {}\n", options);
+  std::vector<std::string> errors =
+      recipe("optimizer:\n  weight_decy: 1\n  lr: fast\nmodle: {}\n", options);
   ASSERT_EQ(errors.size(), 3u);
-  EXPECT_EQ(errors[0], "2:3: error: unknown key 'optimizer.weight_decy'\nnote: the nearest known key is 'optimizer.weight_decay'");
-  EXPECT_EQ(errors[1], "3:7: error: 'optimizer.lr' is 'fast', should be a number that is not negative");
+  EXPECT_EQ(errors[0], "2:3: error: unknown key 'optimizer.weight_decy'\nnote: the nearest known "
+                       "key is 'optimizer.weight_decay'");
+  EXPECT_EQ(errors[1],
+            "3:7: error: 'optimizer.lr' is 'fast', should be a number that is not negative");
   EXPECT_EQ(errors[2].rfind("4:1: error: unknown key 'modle'", 0), 0u) << errors[2];
 }
 
 TEST(Recipe, RefusesWrongShapesOfYaml) {
   CompileOptions options;
-  EXPECT_EQ(recipe("optimizer: 3\n", options), std::vector<std::string>{"1:1: error: 'optimizer' should be a group of keys"});
+  EXPECT_EQ(recipe("optimizer: 3\n", options),
+            std::vector<std::string>{"1:1: error: 'optimizer' should be a group of keys"});
   EXPECT_EQ(recipe("optimizer: {lr: [1, 2]}\n", options),
             std::vector<std::string>{"1:17: error: 'optimizer.lr' should be a single value"});
-  EXPECT_EQ(recipe("- a\n", options), std::vector<std::string>{"1:1: error: the recipe should be a group of keys"});
+  EXPECT_EQ(recipe("- a\n", options),
+            std::vector<std::string>{"1:1: error: the recipe should be a group of keys"});
   EXPECT_EQ(recipe("optimizer: {lr: 1, lr: 2}\n", options),
             std::vector<std::string>{"1:20: error: key 'optimizer.lr' is given twice"});
   EXPECT_EQ(recipe("optimizer: {lr: 1\n", options).size(), 1u);

@@ -6,7 +6,8 @@ using namespace amc::parity;
 
 namespace {
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
+                 infinity = std::numeric_limits<double>::infinity();
 
 TEST(Compare, GradientIsMeasuredByItsLargestElement) {
   // 1e-4 of 2 is 2e-4; half of that is half the bound.

@@ -1,7 +1,8 @@
-// Phases: match the plan's parameters with the model's initializers and the checkpoint's tensors, reporting every
-// mismatch; put the trained bytes in, in the dtype that the file had; write. Weights that were outside the model stay
-// outside, in one file beside the new model; so do those of a model that would pass protobuf's 2 GiB. Bounded by
-// memory: the trained weights are held once, in their file's dtype.
+// Phases: match the plan's parameters with the model's initializers and the checkpoint's tensors,
+// reporting every mismatch; put the trained bytes in, in the dtype that the file had; write.
+// Weights that were outside the model stay outside, in one file beside the new model; so do those
+// of a model that would pass protobuf's 2 GiB. Bounded by memory: the trained weights are held
+// once, in their file's dtype.
 #include "tools/amc/Export.h"
 #include "compiler/driver/Diagnostics.h"
 #include "runtime/plan/DTypes.h"
@@ -37,7 +38,8 @@ plan::DType dtypeOf(int32_t onnxType) {
 
 class Exporter {
 public:
-  explicit Exporter(const ExportRequest &request) : request(request), outside(request.externalData) {}
+  explicit Exporter(const ExportRequest &request)
+      : request(request), outside(request.externalData) {}
 
   rt::Status run() {
     rt::Expected<plan::Plan> read = rt::readPlanFile(request.plan);
@@ -57,7 +59,8 @@ private:
     rt::Expected<std::string> bytes = rt::readWholeFile(modelPath, uint64_t(1) << 31);
     if (!bytes.ok())
       return rt::Status(static_cast<rt::ErrorKind>(bytes.status().exitCode()),
-                        bytes.status().message() + "; --model names the original model if it has moved");
+                        bytes.status().message() +
+                            "; --model names the original model if it has moved");
     google::protobuf::io::ArrayInputStream stream(bytes->data(), static_cast<int>(bytes->size()));
     if (!model.ParseFromZeroCopyStream(&stream))
       return rt::inputError(modelPath, ": is not an ONNX model");
@@ -75,7 +78,9 @@ private:
     for (const char *inside : {"LATEST/model.safetensors", "model.safetensors"})
       if (fs::path file = fs::path(request.checkpoint) / inside; fs::exists(file, ignored))
         return rt::SafetensorsReader::open(file.string());
-    return rt::inputError(request.checkpoint, ": holds no checkpoint: neither LATEST/model.safetensors nor model.safetensors is there");
+    return rt::inputError(
+        request.checkpoint,
+        ": holds no checkpoint: neither LATEST/model.safetensors nor model.safetensors is there");
   }
 
   // Every weight under every name it has in the file. All mismatches are reported together.
@@ -98,20 +103,24 @@ private:
   rt::Status replace(const std::string &name, const rt::SafetensorsReader &checkpoint) {
     auto found = initializers.find(name);
     if (found == initializers.end())
-      return rt::inputError(modelPath, " has no initializer '", name, "', so it is not the model of this plan");
+      return rt::inputError(modelPath, " has no initializer '", name,
+                            "', so it is not the model of this plan");
     onnx::TensorProto &tensor = *found->second;
     const rt::TensorInfo *trained = checkpoint.find(name);
     if (!trained)
       return rt::inputError(checkpoint.path(), " has no tensor '", name, "'");
     rt::Shape shape(tensor.dims().begin(), tensor.dims().end());
     if (trained->shape != shape)
-      return rt::inputError("'", name, "' is ", rt::shapeText(trained->shape), " in ", checkpoint.path(), ", should be ",
-                            rt::shapeText(shape), " as in ", modelPath);
+      return rt::inputError("'", name, "' is ", rt::shapeText(trained->shape), " in ",
+                            checkpoint.path(), ", should be ", rt::shapeText(shape), " as in ",
+                            modelPath);
     plan::DType dtype = dtypeOf(tensor.data_type());
     if (dtype == plan::DTYPE_UNSPECIFIED)
-      return rt::inputError("'", name, "' has ONNX data type ", tensor.data_type(), ", which is no type of weights");
+      return rt::inputError("'", name, "' has ONNX data type ", tensor.data_type(),
+                            ", which is no type of weights");
     std::string bytes(trained->elements * rt::dtypeBytes(dtype), '\0');
-    if (rt::Status status = checkpoint.read(*trained, 0, trained->elements, dtype, reinterpret_cast<std::byte *>(bytes.data()));
+    if (rt::Status status = checkpoint.read(*trained, 0, trained->elements, dtype,
+                                            reinterpret_cast<std::byte *>(bytes.data()));
         !status.ok())
       return status;
     put(tensor, std::move(bytes));
@@ -149,16 +158,19 @@ private:
     fs::path file = fs::weakly_canonical(folder / location, code);
     fs::path relative = file.lexically_relative(folder);
     if (code || relative.empty() || *relative.begin() == "..")
-      return rt::inputError("'", tensor.name(), "' lies in '", location, "', outside the model's folder");
+      return rt::inputError("'", tensor.name(), "' lies in '", location,
+                            "', outside the model's folder");
     rt::Expected<rt::InputFile> input = rt::InputFile::open(file.string());
     if (!input.ok())
       return std::move(input).status().withContext("initializer '" + tensor.name() + "'");
     if (!hasLength)
       length = input->size() - std::min(offset, input->size());
     if (!rt::rangeFits(offset, length, input->size()))
-      return rt::inputError("'", tensor.name(), "' is ", length, " bytes at ", offset, " of ", file.string(), ", which has ", input->size());
+      return rt::inputError("'", tensor.name(), "' is ", length, " bytes at ", offset, " of ",
+                            file.string(), ", which has ", input->size());
     std::string bytes(length, '\0');
-    if (rt::Status status = input->readAt(offset, std::as_writable_bytes(std::span(bytes))); !status.ok())
+    if (rt::Status status = input->readAt(offset, std::as_writable_bytes(std::span(bytes)));
+        !status.ok())
       return status;
     put(tensor, std::move(bytes));
     return rt::Status();
@@ -226,7 +238,8 @@ private:
   rt::Expected<std::string> serialize() {
     uint64_t length = model.ByteSizeLong();
     if (length > protobufLimit)
-      return rt::limitError(request.output, ": the graph alone would have ", length, " bytes and should have at most ", protobufLimit);
+      return rt::limitError(request.output, ": the graph alone would have ", length,
+                            " bytes and should have at most ", protobufLimit);
     std::string bytes(length, '\0');
     google::protobuf::io::ArrayOutputStream stream(bytes.data(), static_cast<int>(length));
     google::protobuf::io::CodedOutputStream coded(&stream);

@@ -1,5 +1,5 @@
-// amc: the compiler's command line. Thin: options come from the table in compiler/driver/Options.h, work is done by
-// amc::compile and amc::check, printing by compiler/report.
+// amc: the compiler's command line. Thin: options come from the table in compiler/driver/Options.h,
+// work is done by amc::compile and amc::check, printing by compiler/report.
 #include "compiler/driver/Compile.h"
 #include "compiler/driver/Recipe.h"
 #include "compiler/report/Report.h"
@@ -14,7 +14,8 @@ using namespace amc;
 
 namespace {
 
-// What stands on a command line, in the order of the table: applied after the recipe, so that a flag beats it.
+// What stands on a command line, in the order of the table: applied after the recipe, so that a
+// flag beats it.
 struct Given {
   std::string model, config;
   std::vector<std::pair<const OptionSpec *, std::vector<std::string>>> values;
@@ -43,9 +44,12 @@ void addTable(CLI::App &command, Given &given, Takes takes) {
       help += " (this version: " + std::string(spec.available) + ")";
     CLI::Option *option;
     if (std::holds_alternative<bool CompileOptions::*>(spec.member))
-      option = command.add_flag_function(flag, [&texts](int64_t) { texts.push_back("true"); }, help);
+      option = command.add_flag_function(
+          flag, [&texts](int64_t) { texts.push_back("true"); }, help);
     else
-      option = command.add_option(flag, texts, help)->type_name(std::string(spec.value))->allow_extra_args(false);
+      option = command.add_option(flag, texts, help)
+                   ->type_name(std::string(spec.value))
+                   ->allow_extra_args(false);
     option->group(std::string(spec.group));
   }
   command.allow_extras();
@@ -66,8 +70,9 @@ std::string unexpected(const CLI::App &command) {
   for (const std::string &extra : command.remaining()) {
     std::string flag = extra.substr(0, extra.find('='));
     message += message.empty() ? "" : "\namc: error: ";
-    message += flag.rfind('-', 0) == 0 ? "unknown flag " + flag + "; the nearest known one is " + nearest(flag, known)
-                                       : "unexpected argument '" + extra + "'";
+    message += flag.rfind('-', 0) == 0
+                   ? "unknown flag " + flag + "; the nearest known one is " + nearest(flag, known)
+                   : "unexpected argument '" + extra + "'";
   }
   return message;
 }
@@ -87,7 +92,8 @@ int resolve(const Given &given, CompileOptions &options) {
   for (const auto &[spec, texts] : given.values) {
     bool list = std::holds_alternative<std::vector<std::string> CompileOptions::*>(spec->member);
     if (texts.size() > 1 && !list && !std::holds_alternative<bool CompileOptions::*>(spec->member))
-      code = usage(std::string(spec->flag) + " is given " + std::to_string(texts.size()) + " times, should be given once");
+      code = usage(std::string(spec->flag) + " is given " + std::to_string(texts.size()) +
+                   " times, should be given once");
     bool append = false;
     for (const std::string &text : texts) {
       if (std::optional<std::string> wrong = setOption(options, *spec, text, append))
@@ -121,13 +127,17 @@ int runCheck(const Given &given) {
     return usage("no model is given; name an ONNX file");
   CheckReport report = check(options);
   if (given.json) {
-    nlohmann::ordered_json operations = nlohmann::ordered_json::object(), errors = nlohmann::ordered_json::array();
+    nlohmann::ordered_json operations = nlohmann::ordered_json::object(),
+                           errors = nlohmann::ordered_json::array();
     for (const auto &[name, count] : report.operations)
       operations[name] = count;
     auto missing = [](const std::vector<CheckReport::Missing> &list) {
       nlohmann::ordered_json out = nlohmann::ordered_json::array();
       for (const CheckReport::Missing &entry : list)
-        out.push_back({{"what", entry.what}, {"reason", entry.reason}, {"first_node", entry.firstNode}, {"count", entry.count}});
+        out.push_back({{"what", entry.what},
+                       {"reason", entry.reason},
+                       {"first_node", entry.firstNode},
+                       {"count", entry.count}});
       return out;
     };
     for (const Message &message : report.otherErrors)
@@ -143,20 +153,23 @@ int runCheck(const Given &given) {
     std::cout << json.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
     return report.trains() ? Done : BadInput;
   }
-  std::printf("%s: opset %lld, %lld nodes of %zu kinds\n", options.model.c_str(), static_cast<long long>(report.opset),
-              static_cast<long long>(report.nodes), report.operations.size());
+  std::printf("%s: opset %lld, %lld nodes of %zu kinds\n", options.model.c_str(),
+              static_cast<long long>(report.opset), static_cast<long long>(report.nodes),
+              report.operations.size());
   auto print = [](const char *title, const std::vector<CheckReport::Missing> &list) {
     if (!list.empty())
       std::printf("%s\n", title);
     for (const CheckReport::Missing &entry : list)
-      std::printf("  %6lld x %s%s%s, first at %s\n", static_cast<long long>(entry.count), entry.what.c_str(),
-                  entry.reason.empty() ? "" : ": ", entry.reason.c_str(), entry.firstNode.c_str());
+      std::printf("  %6lld x %s%s%s, first at %s\n", static_cast<long long>(entry.count),
+                  entry.what.c_str(), entry.reason.empty() ? "" : ": ", entry.reason.c_str(),
+                  entry.firstNode.c_str());
   };
   print("missing operations", report.missingOperations);
   print("missing gradients", report.missingGradients);
   for (const Message &message : report.otherErrors)
     std::printf("%s\n", message.describe().c_str());
-  std::printf(report.trains() ? "this model can be trained\n" : "this model cannot be trained as it is\n");
+  std::printf(report.trains() ? "this model can be trained\n"
+                              : "this model cannot be trained as it is\n");
   return report.trains() ? Done : BadInput;
 }
 
@@ -194,36 +207,51 @@ int runInspect(const std::string &path, bool json) {
 } // namespace
 
 int main(int argc, char **argv) {
-  CLI::App app("AMC: compiles an ONNX model and its whole training step into a plan that amrun executes.\n"
-               "`amc SUBCOMMAND --help` lists the flags of each.",
-               "amc");
-  app.set_version_flag("--version", "amc " AMC_VERSION ", plan format " + std::to_string(rt::planFormatVersion));
+  CLI::App app(
+      "AMC: compiles an ONNX model and its whole training step into a plan that amrun executes.\n"
+      "`amc SUBCOMMAND --help` lists the flags of each.",
+      "amc");
+  app.set_version_flag("--version",
+                       "amc " AMC_VERSION ", plan format " + std::to_string(rt::planFormatVersion));
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 done, 1 the input or the request is at fault, 2 wrong usage, 3 a limit of the machine.");
+  app.footer("Exit codes: 0 done, 1 the input or the request is at fault, 2 wrong usage, 3 a limit "
+             "of the machine.");
 
   Given compiled, checked, tabled;
-  CLI::App *compileCommand = app.add_subcommand("compile", "compile a model's training step into a plan");
+  CLI::App *compileCommand =
+      app.add_subcommand("compile", "compile a model's training step into a plan");
   addTable(*compileCommand, compiled, Takes::Everything);
-  CLI::App *checkCommand = app.add_subcommand("check", "report every operation or gradient that AMC lacks for a model");
+  CLI::App *checkCommand =
+      app.add_subcommand("check", "report every operation or gradient that AMC lacks for a model");
   addTable(*checkCommand, checked, Takes::ModelOnly);
   checkCommand->add_flag("--json", checked.json, "for programs");
-  CLI::App *tableCommand = app.add_subcommand("table", "planned peak memory and recomputation, technique by technique");
+  CLI::App *tableCommand =
+      app.add_subcommand("table", "planned peak memory and recomputation, technique by technique");
   addTable(*tableCommand, tabled, Takes::ModelOnly);
   tableCommand->add_flag("--json", tabled.json, "for programs");
 
   std::string plan, checkpoint, output, model;
   bool json = false, externalData = false;
-  CLI::App *inspectCommand = app.add_subcommand("inspect", "what a plan promises: memory at the peak, saved, recomputed");
+  CLI::App *inspectCommand =
+      app.add_subcommand("inspect", "what a plan promises: memory at the peak, saved, recomputed");
   inspectCommand->add_option("plan", plan, "plan file")->required();
   inspectCommand->add_flag("--json", json, "for programs");
   inspectCommand->allow_extras();
-  CLI::App *exportCommand = app.add_subcommand("export", "write trained weights back into the ONNX model");
+  CLI::App *exportCommand =
+      app.add_subcommand("export", "write trained weights back into the ONNX model");
   exportCommand->add_option("plan", plan, "plan that the weights were trained with")->required();
-  exportCommand->add_option("--checkpoint", checkpoint, "checkpoint folder of amrun, or its weights file")
-      ->type_name("DIR|FILE.safetensors")->required();
-  exportCommand->add_option("-o,--output", output, "the trained model")->type_name("FILE.onnx")->required();
-  exportCommand->add_option("--model", model, "the original model, if it has moved since it was compiled")->type_name("FILE.onnx");
-  exportCommand->add_flag("--external-data", externalData, "put the weights into a file beside the model");
+  exportCommand
+      ->add_option("--checkpoint", checkpoint, "checkpoint folder of amrun, or its weights file")
+      ->type_name("DIR|FILE.safetensors")
+      ->required();
+  exportCommand->add_option("-o,--output", output, "the trained model")
+      ->type_name("FILE.onnx")
+      ->required();
+  exportCommand
+      ->add_option("--model", model, "the original model, if it has moved since it was compiled")
+      ->type_name("FILE.onnx");
+  exportCommand->add_flag("--external-data", externalData,
+                          "put the weights into a file beside the model");
   exportCommand->allow_extras();
 
   try {
