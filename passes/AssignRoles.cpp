@@ -75,6 +75,7 @@ private:
   bool masksScores(OpOperand &use) const;
   Dependence of(Value v) const { return dependence.lookup(v); }
   bool derivesByMovement(Value from, Value to) const;
+  SmallVector<Value> handedOn(Operation *op) const;
 
   llvm::DenseMap<Value, Dependence> dependence;
   llvm::DenseSet<Value> differentiable;
@@ -104,6 +105,15 @@ void Roles::markDifferentiable(Operation *op) {
       differentiable.insert(operand.get());
 }
 
+/// Operands whose elements an operation hands on, possibly negated; none if it computes something else.
+SmallVector<Value> Roles::handedOn(Operation *op) const {
+  if (isMovement(op) || isa<NegOp>(op))
+    return llvm::to_vector(op->getOperands());
+  if (isa<GatherOp>(op) && of(op->getOperand(1)) == Dependence::Nothing)
+    return {op->getOperand(0)};
+  return {};
+}
+
 /// Whether `to` holds elements of `from`, possibly negated: halves swapped, neighbours swapped.
 bool Roles::derivesByMovement(Value from, Value to) const {
   SmallVector<Value> work{to};
@@ -111,9 +121,8 @@ bool Roles::derivesByMovement(Value from, Value to) const {
     Value v = work.pop_back_val();
     if (v == from)
       return true;
-    Operation *op = v.getDefiningOp();
-    if (op && (isMovement(op) || isa<NegOp>(op)))
-      llvm::append_range(work, op->getOperands());
+    if (Operation *op = v.getDefiningOp())
+      llvm::append_range(work, handedOn(op));
   }
   return false;
 }
@@ -134,12 +143,14 @@ bool Roles::feedsRotation(Operation *product) const {
       for (Value y : otherMul->getOperands()) {
         bool activations = of(x) == Dependence::Activations && of(y) == Dependence::Activations && x != y;
         // Halves of one tensor count too: x1 cos - x2 sin.
-        auto root = [](Value v) {
-          while (Operation *op = v.getDefiningOp<SliceOp>())
-            v = op->getOperand(0);
+        auto whole = [&](Value v) {
+          for (Operation *op = v.getDefiningOp(); op && !isa<ConcatOp>(op) && !handedOn(op).empty();
+               op = v.getDefiningOp())
+            v = handedOn(op)[0];
           return v;
         };
-        bool halves = root(x) == root(y) && x.getDefiningOp<SliceOp>() && y.getDefiningOp<SliceOp>();
+        auto isPart = [](Value v) { return isa_and_nonnull<SliceOp, GatherOp, ReshapeOp>(v.getDefiningOp()); };
+        bool halves = isPart(x) && isPart(y) && whole(x) == whole(y);
         if (activations && (derivesByMovement(x, y) || derivesByMovement(y, x) || halves))
           return true;
       }
@@ -285,7 +296,7 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
     for (StringRef glob : globs) {
       llvm::Expected<llvm::GlobPattern> pattern = llvm::GlobPattern::create(glob, /*MaxSubPatterns=*/1024);
       if (!pattern) {
-        getOperation().emitError() << "--" << option << " '" << glob
+        emitError(getOperation().getLoc()) << "--" << option << " '" << glob
                                    << "' is no pattern: " << llvm::toString(pattern.takeError());
         sound = false;
         continue;
@@ -306,7 +317,7 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
         }
       if (hits)
         continue;
-      auto diagnostic = getOperation().emitError() << "--" << option << " '" << glob << "' matches no initializer";
+      auto diagnostic = emitError(getOperation().getLoc()) << "--" << option << " '" << glob << "' matches no initializer";
       if (!nearest.empty())
         diagnostic.attachNote() << "the nearest name is '" << nearest << "'";
       sound = false;
@@ -330,7 +341,7 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
       Role role = roles.decide(parameter);
       if (wanted->contains(parameter)) {
         if (!roles.isDifferentiable(parameter.getResult()) || !isFloat(parameter.getResult())) {
-          auto diagnostic = parameter.emitError() << "is asked to be trained, but is " << role.name;
+          auto diagnostic = emitError(parameter.getLoc()) << "is asked to be trained, but is " << role.name;
           diagnostic.attachNote() << "no gradient reaches it; take it out of --trainable";
           sound = false;
         }
@@ -354,7 +365,7 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
       table += "\n  " + name + std::string(nameWidth - name.size() + 2, ' ') + role +
                std::string(roleWidth - role.size() + 2, ' ') + shape + std::string(shapeWidth - shape.size() + 2, ' ') +
                isTrained;
-    step.emitRemark() << table;
+    emitRemark(step.getLoc()) << table;
     return success(sound);
   }
 

@@ -75,6 +75,39 @@ static Value attention(Node &n, Value q, Value k, Value v, double scale, const M
   return made ? made->getResult(0) : Value();
 }
 
+/// A bias that is looked up in a table is learned (relative positions), and attention has no gradient for its bias.
+static bool isLearned(Value bias) {
+  SmallVector<Value> work{bias};
+  llvm::DenseSet<Operation *> seen;
+  while (!work.empty()) {
+    Operation *op = work.pop_back_val().getDefiningOp();
+    if (!op || !seen.insert(op).second)
+      continue;
+    if (isa<GatherOp, EmbeddingOp>(op) && isa<FloatType>(elementOf(op->getResult(0))) && parameterBehind(op->getOperand(0)))
+      return true;
+    llvm::append_range(work, op->getOperands());
+  }
+  return false;
+}
+
+/// Attention step by step, with a gradient for the bias.
+static Value plainAttention(Node &n, Value q, Value k, Value v, double scale, const Mask &mask) {
+  ArrayRef<int64_t> sq = shapeOf(q), sk = shapeOf(k);
+  int64_t groups = sk[1] > 0 && sq[1] % sk[1] == 0 ? sq[1] / sk[1] : 1;
+  for (Value *x : {&k, &v})
+    if (*x && groups > 1) {
+      Ints s(shapeOf(*x));
+      *x = n.broadcast(n.reshape(*x, {s[0], s[1], 1, s[2], s[3]}), {s[0], s[1], groups, s[2], s[3]});
+      *x = n.reshape(*x, {s[0], s[1] * groups, s[2], s[3]});
+    }
+  Value scores = n.add(n.matmul(n.mul(q, n.scalar(scale, q)), k, false, true), mask.bias);
+  if (mask.right) {
+    Value row = n.iota(*mask.right, 1, 0, {sq[2], 1}, n.i64()), column = n.iota(0, 1, 1, {1, sk[2]}, n.i64());
+    scores = n.select(n.emit<LessEqualOp>({column, row}), scores, n.scalar(-INFINITY, scores));
+  }
+  return n.matmul(n.emit<SoftmaxOp>({scores}, {n.intAttr("axis", 3)}), v);
+}
+
 static bool checkHeads(Node &n, Value q, Value k, Value v) {
   if (!q || !k || !v || n.failed)
     return false;
@@ -111,7 +144,8 @@ static void standardAttention(Node &n) {
     masks.bias = n.pad(masks.bias, low, high, -INFINITY);
   }
   double scale = n.getFloat("scale", 1 / std::sqrt(static_cast<double>(shapeOf(q)[3])));
-  Value y = attention(n, q, k, v, scale, masks);
+  bool learned = masks.bias && isLearned(masks.bias);
+  Value y = learned ? plainAttention(n, q, k, v, scale, masks) : attention(n, q, k, v, scale, masks);
   n.set(0, joined ? joinHeads(n, y) : y);
   n.set(1, k);
   n.set(2, v);
@@ -141,7 +175,8 @@ static void groupQueryAttention(Node &n) {
     return;
   if (!k) { // packed: query, key and value heads side by side
     ArrayRef<int64_t> s = shapeOf(q);
-    if (s.size() != 3 || heads <= 0 || keyHeads <= 0 || s[2] % (heads + 2 * keyHeads))
+    if (s.size() != 3 || heads <= 0 || keyHeads <= 0 || heads > s[2] || keyHeads > s[2] ||
+        s[2] % (heads + 2 * keyHeads))
       return n.fail("packed input " + shapeString(s) + " does not divide into heads");
     int64_t d = s[2] / (heads + 2 * keyHeads);
     Value packed = q;
@@ -242,6 +277,8 @@ static void rotary(Node &n, Value x, Value cos, Value sin, Value positions, bool
   int64_t batch = shapeOf(x)[0], length = shapeOf(x)[2], width = shapeOf(x)[3];
   if (dims == 0)
     dims = width;
+  if (dims < 0 || dims > width || dims % 2)
+    return n.fail("attribute 'rotary_embedding_dim' is " + Twine(dims) + ", should be even and at most " + Twine(width));
   int64_t half = dims / 2;
   auto table = [&](Value t) -> Value {
     if (positions && shapeOf(positions).size() == 2) {

@@ -197,8 +197,9 @@ static void dropout(Node &n) {
   }
   if (training) {
     std::optional<double> ratio = n.has(1) ? n.constScalar(1, "ratio") : std::optional<double>(0.5);
+    // Reported without poisoning what follows, so that all of them are counted.
     if (ratio && *ratio != 0)
-      return n.unsupported("training_mode is true; export the model in evaluation mode");
+      n.importer.unsupported(n.op, "training_mode is true; export the model in evaluation mode", n.name);
   } else if (n.has(1)) {
     (void)n.in(1);
   }

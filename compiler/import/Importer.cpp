@@ -48,7 +48,12 @@ std::string describeLocation(Location location) {
     return file.empty() ? node : file + ": " + node;
   }
   std::string file = describeLocation(op.getChildLoc());
-  return (file.empty() ? "" : file + ": ") + node + " (" + op.getName().str() + ")";
+  StringRef kind = op.getName();
+  // Operations are capitalised; what is not a node stands there in small letters.
+  std::string what = kind == "input" || kind == "output" || kind == "initializer"
+                         ? (kind + " '" + named.getName().getValue() + "'").str()
+                         : node + " (" + kind.str() + ")";
+  return (file.empty() ? "" : file + ": ") + what;
 }
 
 namespace importer {
@@ -76,7 +81,7 @@ void Importer::unsupported(const std::string &op, const std::string &reason, con
   ++report.unsupported[found->second].count;
 }
 
-Type Importer::elementType(int dataType) {
+Type Importer::elementType(int64_t dataType) {
   switch (dataType) {
   case onnx::TensorProto::FLOAT:
   case onnx::TensorProto::FLOAT16:
@@ -296,7 +301,7 @@ bool Importer::runNodes(const NodeList &nodes, Scope &scope) {
   }
 
   for (int i : order) {
-    if (report.nodes >= options.maxNodes) {
+    if (++steps > options.maxNodes) { // calls count, too: functions of functions can be many
       error(fileLocation()) << "has more than " << options.maxNodes << " nodes, functions inlined";
       return false;
     }
@@ -372,9 +377,13 @@ void Importer::runNode(const onnx::NodeProto &proto, Scope &scope, int index) {
 }
 
 void Importer::callFunction(const onnx::FunctionProto &function, Node &caller) {
+  for (const Scope *at = &caller.scope; at; at = at->caller ? &at->caller->scope : at->parent)
+    if (at->function == &function) {
+      caller.fail("function '" + caller.op + "' calls itself");
+      return;
+    }
   if (caller.scope.depth >= options.maxNesting) {
-    caller.fail("functions are nested deeper than " + Twine(options.maxNesting) + " levels; does '" + caller.op +
-                "' call itself?");
+    caller.fail("functions are nested deeper than " + Twine(options.maxNesting) + " levels");
     return;
   }
   if (caller.inputs() > function.input_size() || caller.outputs() > function.output_size()) {

@@ -63,7 +63,7 @@ public:
 
   /// The type that tensors of an ONNX element type are computed in; null if there is none. Half floats are computed in
   /// single precision.
-  mlir::Type elementType(int dataType);
+  mlir::Type elementType(int64_t dataType);
   /// A tensor type, or null after an error at `location`: a negative dimension, too many elements.
   mlir::RankedTensorType tensorType(llvm::ArrayRef<int64_t> shape, mlir::Type element, mlir::Location location);
   /// A dense constant of the bytes that a tensor holds in the message. Null after an error.
@@ -100,6 +100,7 @@ private:
   llvm::DenseMap<const onnx::FunctionProto *, llvm::StringMap<onnx::AttributeProto>> defaults;
   llvm::StringMap<int> unsupportedIndex;                  ///< into report.unsupported
   mlir::Block *body = nullptr;
+  int64_t steps = 0; ///< nodes and calls seen, against options.maxNodes
   bool failed = false;
 };
 

@@ -49,14 +49,14 @@ static void scatterNd(Node &n) {
 
 static void oneHot(Node &n) {
   Value at = n.in(0);
-  std::optional<double> depth = n.constScalar(1, "depth");
+  std::optional<int64_t> depth = n.constInt(1, "depth");
   Value values = n.in(2);
   if (!at || !depth || !values)
     return;
   int64_t axis = n.axis(n.getInt("axis", -1), shapeOf(at).size() + 1);
   if (shapeOf(values) != ArrayRef<int64_t>{2})
     return n.fail("input 2 should be two values, off and on");
-  Value hot = n.emit<OneHotOp>({indices(n, at)}, {n.intAttr("depth", static_cast<int64_t>(*depth)),
+  Value hot = n.emit<OneHotOp>({indices(n, at)}, {n.intAttr("depth", *depth),
                                                   n.intAttr("axis", axis), n.typeAttr("element", n.i1())});
   Value off = n.reshape(n.sliceAxis(values, 0, 0, 1), {}), on = n.reshape(n.sliceAxis(values, 0, 1, 1), {});
   n.set(0, n.select(hot, on, off));
@@ -64,13 +64,13 @@ static void oneHot(Node &n) {
 
 static void topK(Node &n) {
   Value x = n.in(0);
-  std::optional<double> k = n.constScalar(1, "K");
+  std::optional<int64_t> k = n.constInt(1, "K");
   n.ignore("sorted"); // results are sorted in any case
   bool largest = n.getFlag("largest", true);
   if (!x || !k)
     return;
   int64_t axis = n.axis(n.getInt("axis", -1), shapeOf(x).size());
-  Operation *made = n.build<TopKOp>({x}, {n.intAttr("k", static_cast<int64_t>(*k)), n.intAttr("axis", axis),
+  Operation *made = n.build<TopKOp>({x}, {n.intAttr("k", *k), n.intAttr("axis", axis),
                                           n.boolAttr("largest", largest)});
   for (int i : {0, 1})
     n.set(i, made ? made->getResult(i) : Value());
@@ -102,11 +102,11 @@ static void hardmax(Node &n) {
 
 static void cumSum(Node &n) {
   Value x = n.in(0);
-  std::optional<double> given = n.constScalar(1, "axis");
+  std::optional<int64_t> given = n.constInt(1, "axis");
   bool exclusive = n.getFlag("exclusive"), reverse = n.getFlag("reverse");
   if (!x || !given)
     return;
-  SmallVector<NamedAttribute> attrs{n.intAttr("axis", n.axis(static_cast<int64_t>(*given), shapeOf(x).size()))};
+  SmallVector<NamedAttribute> attrs{n.intAttr("axis", n.axis(*given, shapeOf(x).size()))};
   if (exclusive)
     attrs.push_back(n.unitAttr("exclusive"));
   if (reverse)

@@ -27,6 +27,9 @@ const onnx::TensorShapeProto &shapeOfInput(const onnx::ValueInfoProto &input) {
   return input.type().tensor_type().shape();
 }
 
+/// A dimension that stands for itself, not for a sum of others.
+bool isName(StringRef param) { return !param.empty() && !param.contains('+'); }
+
 /// "a + b" of bound names and numbers; `unknown` if it is something else or not all bound.
 int64_t evaluateSum(StringRef text, const std::map<std::string, Binding> &symbols) {
   SmallVector<StringRef> terms;
@@ -116,7 +119,7 @@ bool Importer::bindInputs(Scope &scope) {
         if (dim.dim_value() < 0)
           fail(input) << "dimension " << i << " is " << dim.dim_value() << ", should be 0 or more";
         entry.dims[i] = dim.dim_value();
-      } else if (!dim.dim_param().empty() && entry.dims[i] != unknown) {
+      } else if (isName(dim.dim_param()) && entry.dims[i] != unknown) {
         auto [bound, fresh] = symbols.try_emplace(dim.dim_param(), Binding{entry.dims[i], input.name()});
         if (!fresh && bound->second.value != entry.dims[i])
           fail(input) << "dimension " << i << " ('" << dim.dim_param() << "') is " << entry.dims[i] << " here and "
@@ -130,7 +133,7 @@ bool Importer::bindInputs(Scope &scope) {
   std::set<std::string> names;
   for (const Input &input : inputs)
     for (const auto &dim : shapeOfInput(*input.proto).dim())
-      if (!dim.dim_param().empty())
+      if (isName(dim.dim_param()))
         names.insert(dim.dim_param());
   for (const auto &[name, dims] : options.shapes) {
     if (usedOptions.count(name))
@@ -166,7 +169,7 @@ bool Importer::bindInputs(Scope &scope) {
       int64_t value = evaluateSum(dim.dim_param(), symbols);
       if (input.dims[i] == unknown)
         input.dims[i] = value;
-      else if (value != unknown && value != input.dims[i] && !symbols.count(dim.dim_param()))
+      else if (value != unknown && value != input.dims[i] && !isName(dim.dim_param()))
         fail(*input.proto) << "dimension " << i << " ('" << dim.dim_param() << "') is " << input.dims[i]
                            << ", should be " << value;
       if (input.dims[i] == unknown) {

@@ -51,8 +51,8 @@ static std::optional<Ints> partSizes(Node &n, int64_t dim, int64_t parts) {
   }
   int64_t sum = 0;
   for (int64_t size : sizes) {
-    if (size < 0) {
-      n.fail("part of " + Twine(size) + " elements");
+    if (size < 0 || size > dim) {
+      n.fail("part of " + Twine(size) + " elements of dimension " + Twine(dim));
       return std::nullopt;
     }
     sum += size;
@@ -66,6 +66,8 @@ static std::optional<Ints> partSizes(Node &n, int64_t dim, int64_t parts) {
 static void split(Node &n) {
   Value x = n.in(0);
   int64_t parts = n.getInt("num_outputs", n.outputs());
+  if (parts != n.outputs())
+    return n.fail("attribute 'num_outputs' is " + Twine(parts) + ", should be " + Twine(n.outputs()));
   if (!x)
     return;
   int64_t axis = n.axis(n.getInt("axis", 0), shapeOf(x).size());
@@ -91,6 +93,8 @@ static void splitToSequence(Node &n) {
   if (n.failed)
     return;
   int64_t dim = shapeOf(x)[axis];
+  if (dim > 65536)
+    return n.unsupported("more than 65536 parts");
   Ints sizes(dim, 1);
   bool given = n.has(1);
   if (given) {
@@ -130,15 +134,15 @@ static void splitToSequence(Node &n) {
 static std::optional<int64_t> place(Node &n, int input, int64_t size, int64_t otherwise) {
   if (!n.has(input))
     return otherwise;
-  std::optional<double> at = n.constScalar(input, "position");
+  std::optional<int64_t> at = n.constInt(input, "position");
   if (!at)
     return std::nullopt;
-  int64_t index = static_cast<int64_t>(*at);
+  int64_t index = *at;
   if (index < 0)
     index += size;
   if (index >= 0 && index <= otherwise)
     return index;
-  n.fail("position " + Twine(static_cast<int64_t>(*at)) + " is out of range for a sequence of " + Twine(size));
+  n.fail("position " + Twine(*at) + " is out of range for a sequence of " + Twine(size));
   return std::nullopt;
 }
 
@@ -285,8 +289,13 @@ static void pad(Node &n) {
   Ints low(rank, 0), high(rank, 0);
   for (size_t i = 0; i < axes.size(); ++i) {
     int64_t axis = n.axis(axes[i], rank);
+    if (n.failed)
+      return;
     low[axis] = (*pads)[i];
     high[axis] = (*pads)[axes.size() + i];
+    constexpr int64_t limit = int64_t(1) << 46;
+    if (std::min(low[axis], high[axis]) < -limit || std::max(low[axis], high[axis]) > limit)
+      return n.fail("pad is out of range");
   }
   if (n.failed)
     return;
@@ -334,7 +343,7 @@ static void tile(Node &n) {
   // A dimension of one repeats by broadcasting; a longer one behind a new dimension of one.
   Ints open, wide, to;
   for (auto [dim, repeat] : llvm::zip(from, *repeats)) {
-    if (repeat < 0)
+    if (repeat < 0 || repeat > (int64_t(1) << 46) / std::max<int64_t>(dim, 1))
       return n.fail("repeats " + Twine(repeat) + " times");
     if (dim != 1 && repeat != 1) {
       open.push_back(1);
@@ -351,10 +360,10 @@ static void trilu(Node &n) {
   Value x = n.in(0);
   int64_t k = 0;
   if (n.has(1)) {
-    std::optional<double> given = n.constScalar(1, "k");
+    std::optional<int64_t> given = n.constInt(1, "k");
     if (!given)
       return;
-    k = static_cast<int64_t>(*given);
+    k = *given;
   }
   n.set(0, n.emit<TriangleOp>({x}, {n.boolAttr("upper", n.getFlag("upper", true)), n.intAttr("k", k)}));
 }
@@ -367,7 +376,7 @@ static void depthToSpace(Node &n) {
   if (!x || n.failed)
     return;
   ArrayRef<int64_t> s = shapeOf(x);
-  if (s.size() != 4 || b <= 0 || s[1] % (b * b))
+  if (s.size() != 4 || b <= 0 || b > 65536 || s[1] % (b * b))
     return n.fail("input " + shapeString(s) + " does not divide into blocks of " + Twine(b));
   int64_t c = s[1] / (b * b);
   Ints to{s[0], c, s[2] * b, s[3] * b};
@@ -382,7 +391,7 @@ static void spaceToDepth(Node &n) {
   if (!x || n.failed)
     return;
   ArrayRef<int64_t> s = shapeOf(x);
-  if (s.size() != 4 || b <= 0 || s[2] % b || s[3] % b)
+  if (s.size() != 4 || b <= 0 || b > 65536 || s[2] % b || s[3] % b)
     return n.fail("input " + shapeString(s) + " does not divide into blocks of " + Twine(b));
   Ints to{s[0], s[1] * b * b, s[2] / b, s[3] / b};
   Value y = n.transpose(n.reshape(x, {s[0], s[1], s[2] / b, b, s[3] / b, b}), {0, 3, 5, 1, 2, 4});

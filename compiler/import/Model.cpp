@@ -13,7 +13,7 @@ using namespace mlir;
 
 namespace amc::importer {
 
-uint64_t elementBytes(int dataType) {
+uint64_t elementBytes(int64_t dataType) {
   switch (dataType) {
   case onnx::TensorProto::BOOL:
   case onnx::TensorProto::INT8:
@@ -37,8 +37,8 @@ uint64_t elementBytes(int dataType) {
   }
 }
 
-std::string dataTypeName(int dataType) {
-  if (onnx::TensorProto::DataType_IsValid(dataType))
+std::string dataTypeName(int64_t dataType) {
+  if (dataType >= 0 && dataType <= INT_MAX && onnx::TensorProto::DataType_IsValid(static_cast<int>(dataType)))
     return StringRef(onnx::TensorProto::DataType_Name(onnx::TensorProto::DataType(dataType))).lower();
   // Types newer than the protobuf definitions that AMC is built with.
   static const char *const newer[] = {"float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz",

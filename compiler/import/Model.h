@@ -46,9 +46,9 @@ private:
 };
 
 /// Bytes an element of an ONNX data type takes; 0 for types that the importer does not read.
-uint64_t elementBytes(int dataType);
+uint64_t elementBytes(int64_t dataType);
 /// "float", "bfloat16", …
-std::string dataTypeName(int dataType);
+std::string dataTypeName(int64_t dataType);
 
 } // namespace amc::importer
 

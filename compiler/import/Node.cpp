@@ -170,6 +170,16 @@ std::optional<double> Node::constScalar(int i, StringRef what) {
   return tensor->number(0);
 }
 
+std::optional<int64_t> Node::constInt(int i, StringRef what) {
+  std::optional<double> value = constScalar(i, what);
+  if (!value)
+    return std::nullopt;
+  if (std::abs(*value) <= double(int64_t(1) << 53)) // not NaN either
+    return static_cast<int64_t>(*value);
+  fail("argument '" + what + "' is out of range");
+  return std::nullopt;
+}
+
 std::optional<Ints> Node::axes(int i, int64_t since) {
   if (opset < since)
     return getInts("axes").value_or(Ints());

@@ -69,6 +69,7 @@ public:
   /// Elements of input i, which the step's shapes depend on. Nothing after the node was marked.
   std::optional<Ints> constInts(int i, StringRef what);
   std::optional<double> constScalar(int i, StringRef what);
+  std::optional<int64_t> constInt(int i, StringRef what);
   const HostTensor *constant(int i, StringRef what);
   /// Axes from attribute `axes` before opset `since`, from input i afterwards; empty if absent.
   std::optional<Ints> axes(int i, int64_t since);
@@ -166,6 +167,7 @@ ArrayRef<OpEntry> indexOps();       // IndexOps.cpp
 ArrayRef<OpEntry> reductionOps();   // ReductionOps.cpp
 ArrayRef<OpEntry> normOps();        // NormOps.cpp
 ArrayRef<OpEntry> productOps();     // ProductOps.cpp
+ArrayRef<OpEntry> convOps();        // ConvOps.cpp
 ArrayRef<OpEntry> attentionOps();   // AttentionOps.cpp
 ArrayRef<OpEntry> controlOps();     // ControlOps.cpp
 ArrayRef<OpEntry> lossOps();        // LossOps.cpp

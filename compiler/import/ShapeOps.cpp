@@ -1,5 +1,6 @@
 // Operations that ask for shapes, make tensors from them, or give the same elements another shape.
 #include "compiler/import/Node.h"
+#include "llvm/Support/MathExtras.h"
 #include <cmath>
 
 using namespace mlir;
@@ -55,8 +56,8 @@ static void reshape(Node &n) {
       free = i;
     } else if (dim < 0) {
       return n.fail("shape has dimension " + Twine(dim));
-    } else {
-      known *= dim;
+    } else if (llvm::MulOverflow(known, dim, known)) {
+      return n.fail("shape " + shapeString(*target) + " has too many elements");
     }
   }
   int64_t elements = elementCount(from);
@@ -131,6 +132,10 @@ static void expand(Node &n) {
   auto target = broadcastShapes({shapeOf(x), *shape});
   if (!target)
     return n.fail("cannot broadcast " + shapeString(shapeOf(x)) + " to " + shapeString(*shape));
+  if (!n.importer.tensorType(*target, elementOf(x), n.location)) {
+    n.failed = true;
+    return;
+  }
   // Dimensions of one in front are a view; only repetition moves bytes.
   if (elementCount(*target) == elementCount(shapeOf(x)))
     return n.set(0, n.reshape(x, *target));

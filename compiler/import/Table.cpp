@@ -5,7 +5,7 @@ namespace amc::importer {
 
 std::vector<ArrayRef<OpEntry>> allOps() {
   return {elementwiseOps(), shapeOps(), layoutOps(),    indexOps(),   reductionOps(),
-          normOps(),        productOps(), attentionOps(), controlOps(), lossOps()};
+          normOps(),        productOps(), convOps(),  attentionOps(), controlOps(), lossOps()};
 }
 
 const OpEntry *findOp(StringRef domain, StringRef op, int64_t opset) {

@@ -299,8 +299,9 @@ bool Importer::importInitializers(Scope &scope) {
     weights.push_back({tensor.name(), tensor.data_type(), shape, *range, op});
   }
   for (const auto &[file, count] : missingFiles)
-    remark("weights absent: '" + file + "', which " + std::to_string(count) +
-           " initializers refer to, is missing; the plan can be made but needs initial weights to run");
+    remark("weights absent: '" + file + "', which holds " + std::to_string(count) +
+           (count == 1 ? " initializer" : " initializers") +
+           ", is missing; the plan can be made but needs initial weights to run");
   retie(weights, scope);
   return sound;
 }
