@@ -1,6 +1,6 @@
-// Decides offsets, nothing else: order comes from Schedule, lifetimes and sharing from compiler/analysis/Liveness, the
-// packing from compiler/analysis/Packing, which knows no MLIR. VerifyPlan proves the result again and shares no code
-// with this file.
+// Decides offsets, nothing else: order comes from Schedule, lifetimes and sharing from
+// compiler/analysis/Liveness, the packing from compiler/analysis/Packing, which knows no MLIR.
+// VerifyPlan proves the result again and shares no code with this file.
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/analysis/Packing.h"
 #include "passes/Passes.h"
@@ -24,8 +24,8 @@ std::vector<PackingItem> packingItems(const Liveness &live) {
   return items;
 }
 
-void write(StepOp step, const GatheredStep &gathered, const Liveness &live, const Placement &placement,
-           int64_t alignment) {
+void write(StepOp step, const GatheredStep &gathered, const Liveness &live,
+           const Placement &placement, int64_t alignment) {
   Builder b(step.getContext());
   auto number = [&](uint64_t value) { return b.getI64IntegerAttr(static_cast<int64_t>(value)); };
   for (uint32_t i = 0; i < gathered.ops.size(); ++i) {
@@ -35,7 +35,8 @@ void write(StepOp step, const GatheredStep &gathered, const Liveness &live, cons
     if (!offsets.empty())
       gathered.ops[i]->setAttr("train.offsets", b.getDenseI64ArrayAttr(offsets));
     if (live.workspaceOfOp[i] != noIndex)
-      gathered.ops[i]->setAttr("train.workspace_offset", number(placement.offsets[live.workspaceOfOp[i]]));
+      gathered.ops[i]->setAttr("train.workspace_offset",
+                               number(placement.offsets[live.workspaceOfOp[i]]));
   }
   step->setAttr("train.arena_bytes", number(placement.height));
   step->setAttr("train.max_live_bytes", number(live.maxLiveBytes));
@@ -49,7 +50,13 @@ struct AssignOffsetsPass : amc::impl::AssignOffsetsBase<AssignOffsetsPass> {
 
   void runOnOperation() override {
     if (alignment < 1 || alignment > (int64_t(1) << 30) || (alignment & (alignment - 1)) != 0) {
-      getOperation().emitError("alignment is ") << int64_t(alignment) << ", should be a power of two up to 2^30";
+      getOperation().emitError("alignment is ")
+          << int64_t(alignment) << ", should be a power of two up to 2^30";
+      return signalPassFailure();
+    }
+    if (workLimit < 0) {
+      getOperation().emitError("work-limit is ")
+          << int64_t(workLimit) << ", should not be negative";
       return signalPassFailure();
     }
     bool bad = false;
@@ -60,10 +67,12 @@ struct AssignOffsetsPass : amc::impl::AssignOffsetsBase<AssignOffsetsPass> {
         continue;
       }
       Liveness live = computeLiveness(gathered->graph, gathered->programOrder());
-      Placement placement = pack(packingItems(live), static_cast<uint64_t>(int64_t(alignment)));
+      Placement placement = pack(packingItems(live), static_cast<uint64_t>(int64_t(alignment)),
+                                 static_cast<uint64_t>(int64_t(workLimit)));
       if (placement.limited)
-        step.emitRemark("offsets: ") << live.buffers.size() << " buffers are too many for every packing rule; the best of "
-                                     << placement.tried << " rules was taken";
+        step.emitRemark("offsets: ")
+            << live.buffers.size() << " buffers are too many for every packing rule; the best of "
+            << placement.tried << " rules was taken";
       write(step, *gathered, live, placement, alignment);
       heightBytes += placement.height;
       boundBytes += placement.bound;

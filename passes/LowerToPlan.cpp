@@ -1,6 +1,7 @@
-// Turns a placed step into a plan.program: buffers with lifetimes, tables of parameters, constants, inputs and outputs,
-// and one call for each computation. Lifetimes are those that AssignOffsets placed (compiler/analysis/Liveness); nothing
-// is decided here. An attribute that a plan cannot carry and a value without an offset are errors.
+// Turns a placed step into a plan.program: buffers with lifetimes, tables of parameters, constants,
+// inputs and outputs, and one call for each computation. Lifetimes are those that AssignOffsets
+// placed (compiler/analysis/Liveness); nothing is decided here. An attribute that a plan cannot
+// carry and a value without an offset are errors.
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/Plan.h"
 #include "compiler/dialect/StepSupport.h"
@@ -31,8 +32,10 @@ FailureOr<DictionaryAttr> kernelArguments(Operation *op) {
     std::optional<Attribute> value = op->getInherentAttr(name);
     if (!value || !*value)
       continue;
-    if (!isa<IntegerAttr, BoolAttr, UnitAttr, FloatAttr, StringAttr, DenseI64ArrayAttr, TypeAttr>(*value)) {
-      op->emitError("attribute ") << name << " is " << *value << ", should be something that a plan can carry";
+    if (!isa<IntegerAttr, BoolAttr, UnitAttr, FloatAttr, StringAttr, DenseI64ArrayAttr, TypeAttr>(
+            *value)) {
+      op->emitError("attribute ") << name << " is " << *value
+                                  << ", should be something that a plan can carry";
       bad = true;
     }
     arguments.push_back(NamedAttribute(name, *value));
@@ -53,7 +56,8 @@ public:
     bool bad = false;
     for (StringRef name : {"train.arena_bytes", "train.alignment"})
       if (!step->getAttrOfType<IntegerAttr>(name)) {
-        step.emitError("attribute ") << name << " is missing or no integer; run assign-offsets first";
+        step.emitError("attribute ")
+            << name << " is missing or no integer; run assign-offsets first";
         bad = true;
       }
     bad = failed(gatherOffsets()) || bad;
@@ -75,8 +79,8 @@ public:
     auto accumulation = number("train.accumulation");
     auto program = amc::plan::ProgramOp::create(
         b, loc, step.getSymNameAttr(), integer(number("train.arena_bytes").getInt()),
-        integer(number("train.alignment").getInt()), integer(forwardEnd()), integer(microBatchEnd()),
-        accumulation ? accumulation : integer(1));
+        integer(number("train.alignment").getInt()), integer(forwardEnd()),
+        integer(microBatchEnd()), accumulation ? accumulation : integer(1));
     for (NamedAttribute attribute : step->getDiscardableAttrs())
       if (attribute.getName() != "train.arena_bytes" && attribute.getName() != "train.alignment" &&
           attribute.getName() != "train.accumulation")
@@ -100,8 +104,9 @@ private:
         offsets[buffer] = offset;
       if (offsets[buffer] == offset && offset >= 0)
         return;
-      op->emitError("is at offset ") << offset << ", should be at " << std::max<int64_t>(offsets[buffer], 0)
-                                     << " like the values that share its buffer; run assign-offsets again";
+      op->emitError("is at offset ")
+          << offset << ", should be at " << std::max<int64_t>(offsets[buffer], 0)
+          << " like the values that share its buffer; run assign-offsets again";
       bad = true;
     };
     for (uint32_t i = 0; i < graph.ops.size(); ++i) {
@@ -138,13 +143,14 @@ private:
 
   uint64_t forwardEnd() const {
     uint64_t end = 0;
-    while (end < live.instructions.size() && graph.ops[live.instructions[end]].phase == OpPhase::Forward)
+    while (end < live.instructions.size() &&
+           graph.ops[live.instructions[end]].phase == OpPhase::Forward)
       ++end;
     return end;
   }
 
-  // Without a marker the step has one micro-batch, and what runs once is the optimizer's work at its end, so that a
-  // caller can look at the loss before the weights change.
+  // Without a marker the step has one micro-batch, and what runs once is the optimizer's work at
+  // its end, so that a caller can look at the loss before the weights change.
   uint64_t microBatchEnd() const {
     if (graph.microBatchEnd() != graph.ops.size())
       return live.microBatchEnd;
@@ -154,7 +160,8 @@ private:
     return end;
   }
 
-  /// What people call a buffer: the source's name, the gradient's parameter, or the ONNX node of the value in it.
+  /// What people call a buffer: the source's name, the gradient's parameter, or the ONNX node of
+  /// the value in it.
   std::string bufferName(const LiveBuffer &buffer) {
     if (buffer.workspaceOf != noIndex)
       return "workspace of " + nodeName(gathered.ops[buffer.workspaceOf]);
@@ -169,7 +176,9 @@ private:
     if (auto input = dyn_cast<InputOp>(op))
       return input.getName().str();
     std::string name = nodeName(op);
-    return op->getNumResults() > 1 ? name + "#" + std::to_string(cast<OpResult>(value).getResultNumber()) : name;
+    return op->getNumResults() > 1
+               ? name + "#" + std::to_string(cast<OpResult>(value).getResultNumber())
+               : name;
   }
   std::string nodeName(Operation *op) {
     std::string name = locationName(op->getLoc());
@@ -194,14 +203,15 @@ private:
 
   void writeBuffers() {
     for (auto [number, buffer] : llvm::enumerate(live.buffers))
-      amc::plan::BufferOp::create(b, step.getLoc(), integer(number), integer(offsets[number]), integer(buffer.bytes),
-                                  integer(buffer.first), integer(buffer.last),
-                                  b.getStringAttr(categoryNames[static_cast<unsigned>(buffer.category)]),
-                                  b.getStringAttr(bufferName(buffer)),
-                                  buffer.persistent ? b.getUnitAttr() : UnitAttr());
+      amc::plan::BufferOp::create(
+          b, step.getLoc(), integer(number), integer(offsets[number]), integer(buffer.bytes),
+          integer(buffer.first), integer(buffer.last),
+          b.getStringAttr(categoryNames[static_cast<unsigned>(buffer.category)]),
+          b.getStringAttr(bufferName(buffer)), buffer.persistent ? b.getUnitAttr() : UnitAttr());
   }
 
-  /// The value that an operation says is a parameter's gradient, and that parameter's name; null if it says nothing.
+  /// The value that an operation says is a parameter's gradient, and that parameter's name; null if
+  /// it says nothing.
   std::pair<Value, std::string> gradientOf(Operation *op) {
     if (auto gradient = dyn_cast<GradientOp>(op))
       return {gradient.getValue(), gradient.getParameter().str()};
@@ -211,7 +221,8 @@ private:
     return {};
   }
 
-  // The instruction that completes a gradient: its last update if it is an accumulator, else the one that makes it.
+  // The instruction that completes a gradient: its last update if it is an accumulator, else the
+  // one that makes it.
   uint64_t readyAt(Value value) {
     uint32_t root = graph.rootOf(gathered.index(value));
     return graph.values[root].source ? lastUpdate.lookup(root)
@@ -240,10 +251,10 @@ private:
         gradient = view(value);
         ready = integer(readyAt(value));
       }
-      amc::plan::ParameterOp::create(b, loc, parameter.getNameAttr(), view(parameter), parameter.getTrainableAttr(),
-                                     parameter.getSourceAttr(), parameter.getSourceDtypeAttr(),
-                                     parameter.getTiedAttr(), b.getStrArrayAttr(names), b.getArrayAttr(states),
-                                     gradient, ready);
+      amc::plan::ParameterOp::create(
+          b, loc, parameter.getNameAttr(), view(parameter), parameter.getTrainableAttr(),
+          parameter.getSourceAttr(), parameter.getSourceDtypeAttr(), parameter.getTiedAttr(),
+          b.getStrArrayAttr(names), b.getArrayAttr(states), gradient, ready);
     }
   }
 
@@ -261,10 +272,10 @@ private:
           b.getContext(), scratch, 0,
           RankedTensorType::get({static_cast<int64_t>(graph.ops[index].workspaceBytes)},
                                 b.getIntegerType(8, /*isSigned=*/false))));
-    amc::plan::CallOp::create(b, op->getLoc(), b.getStringAttr(cast<ComputeOpInterface>(op).getKernelName()),
-                              b.getArrayAttr(inputs), b.getArrayAttr(outputs), b.getArrayAttr(workspaces),
-                              arguments[index], b.getStringAttr(phaseName(phaseOf(op))),
-                              integer(graph.ops[index].flops));
+    amc::plan::CallOp::create(
+        b, op->getLoc(), b.getStringAttr(cast<ComputeOpInterface>(op).getKernelName()),
+        b.getArrayAttr(inputs), b.getArrayAttr(outputs), b.getArrayAttr(workspaces),
+        arguments[index], b.getStringAttr(phaseName(phaseOf(op))), integer(graph.ops[index].flops));
   }
 
   StepOp step;
@@ -278,7 +289,8 @@ private:
   DenseMap<Value, std::string> gradientNames;
   llvm::StringMap<SmallVector<StateOp>> statesOf;
   llvm::StringMap<Value> gradientsOf;
-  DenseMap<uint32_t, uint64_t> lastUpdate; // of source values: the last instruction that overwrites them
+  DenseMap<uint32_t, uint64_t>
+      lastUpdate; // of source values: the last instruction that overwrites them
 };
 
 struct LowerToPlanPass : amc::impl::LowerToPlanBase<LowerToPlanPass> {

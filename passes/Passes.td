@@ -205,7 +205,10 @@ def AssignOffsets : Pass<"assign-offsets", "::mlir::ModuleOp"> {
     %a = train.exp %x {train.offsets = array<i64: 256>} : (tensor<64xf32>) -> tensor<64xf32>
     ```
   }];
-  let options = [Option<"alignment", "alignment", "int64_t", "256", "bytes, a power of two">];
+  let options = [
+    Option<"alignment", "alignment", "int64_t", "256", "bytes, a power of two">,
+    Option<"workLimit", "work-limit", "int64_t", "6000000000", "pairs of buffers that all packing rules together may look at">,
+  ];
   let statistics = [
     Statistic<"heightBytes", "height-bytes", "bytes of all arenas">,
     Statistic<"boundBytes", "bound-bytes", "no packing has fewer">,

@@ -1,7 +1,8 @@
-// Activation checkpointing: decides which forward values live until backward (compiler/analysis/Blocks and AcPolicy,
-// which know no MLIR) and writes the decision: copies of the forward operations to run again, each just before its
-// first reader, and attributes. Copies are exact clones and no gradient is added in another order, so that every
-// policy gives the same bits. Schedule may move the copies; it never has to.
+// Activation checkpointing: decides which forward values live until backward
+// (compiler/analysis/Blocks and AcPolicy, which know no MLIR) and writes the decision: copies of
+// the forward operations to run again, each just before its first reader, and attributes. Copies
+// are exact clones and no gradient is added in another order, so that every policy gives the same
+// bits. Schedule may move the copies; it never has to.
 #include "compiler/analysis/AcPolicy.h"
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/StepSupport.h"
@@ -31,30 +32,35 @@ void remarkOnBlocks(StepOp step, const BlockAnalysis &blocks) {
     return;
   case BlockAnalysis::Found::IgnoringLongLived:
     step.emitRemark("checkpointing: the layers share ")
-        << blocks.ignoredValues << " activations that outlive them; these are saved, and " << blocks.count
-        << " blocks between them are checkpointed";
+        << blocks.ignoredValues << " activations that outlive them; these are saved, and "
+        << blocks.count << " blocks between them are checkpointed";
     return;
   case BlockAnalysis::Found::Segments:
-    step.emitRemark("checkpointing: no block repeats in this model; its forward pass is split into ")
-        << blocks.count + 1 << " segments where the fewest bytes are alive, and all but the last are checkpointed";
+    step.emitRemark(
+        "checkpointing: no block repeats in this model; its forward pass is split into ")
+        << blocks.count + 1
+        << " segments where the fewest bytes are alive, and all but the last are checkpointed";
     return;
   case BlockAnalysis::Found::Nothing:
-    step.emitRemark("checkpointing: no block repeats in this model and it is too small to be split; everything "
-                    "that backward reads is saved");
+    step.emitRemark(
+        "checkpointing: no block repeats in this model and it is too small to be split; everything "
+        "that backward reads is saved");
     return;
   }
 }
 
 void printTrace(const StepGraph &graph, ArrayRef<AcDecision::TraceLine> lines) {
   for (const AcDecision::TraceLine &line : lines) {
-    StringRef what = line.keep == KeepClass::Save       ? "SAVE"
-                     : line.keep == KeepClass::Recompute ? "RECOMPUTE"
-                                                         : "ALTERNATE (save/recompute every other call)";
+    StringRef what = line.keep == KeepClass::Save ? "SAVE"
+                     : line.keep == KeepClass::Recompute
+                         ? "RECOMPUTE"
+                         : "ALTERNATE (save/recompute every other call)";
     llvm::errs() << "[selective-ac] " << graph.names[line.name] << " -> " << what << "\n";
   }
 }
 
-/// For each operation to run again, the operation before which its copy goes: the first that reads it.
+/// For each operation to run again, the operation before which its copy goes: the first that reads
+/// it.
 std::vector<uint32_t> firstReaders(const StepGraph &graph, const AcDecision &decision) {
   std::vector<uint32_t> first(graph.ops.size(), noIndex), valueFirst(graph.values.size(), noIndex);
   std::vector<bool> again(graph.ops.size(), false);
@@ -74,8 +80,8 @@ std::vector<uint32_t> firstReaders(const StepGraph &graph, const AcDecision &dec
   return first;
 }
 
-void write(StepOp step, GatheredStep &gathered, const BlockAnalysis &blocks, const AcDecision &decision,
-           StringRef policy) {
+void write(StepOp step, GatheredStep &gathered, const BlockAnalysis &blocks,
+           const AcDecision &decision, StringRef policy) {
   const StepGraph &graph = gathered.graph;
   OpBuilder b(step.getContext());
   for (uint32_t op = 0; op < graph.ops.size(); ++op) {
@@ -102,8 +108,10 @@ void write(StepOp step, GatheredStep &gathered, const BlockAnalysis &blocks, con
       for (OpOperand &operand : gathered.ops[op]->getOpOperands())
         operand.set(copies.lookupOrDefault(operand.get()));
   step->setAttr("train.ac_policy", b.getStringAttr(policy));
-  step->setAttr("train.saved_bytes", b.getI64IntegerAttr(static_cast<int64_t>(decision.savedBytes)));
-  step->setAttr("train.recompute_flops", b.getI64IntegerAttr(static_cast<int64_t>(decision.recomputeFlops)));
+  step->setAttr("train.saved_bytes",
+                b.getI64IntegerAttr(static_cast<int64_t>(decision.savedBytes)));
+  step->setAttr("train.recompute_flops",
+                b.getI64IntegerAttr(static_cast<int64_t>(decision.recomputeFlops)));
   step->setAttr("train.blocks", b.getI64IntegerAttr(blocks.count));
 }
 
@@ -121,7 +129,8 @@ struct RematerializePass : amc::impl::RematerializeBase<RematerializePass> {
                         .Case("all", AcMatmuls::All)
                         .Default(std::nullopt);
     if (!known)
-      getOperation().emitError("checkpointing policy is \"" + policy + "\", should be none, full or selective");
+      getOperation().emitError("checkpointing policy is \"" + policy +
+                               "\", should be none, full or selective");
     if (!products)
       getOperation().emitError("matmuls is \"" + matmuls + "\", should be alternate or all");
     else if (*products == AcMatmuls::All && known && *known != AcPolicy::Selective)
@@ -143,7 +152,8 @@ struct RematerializePass : amc::impl::RematerializeBase<RematerializePass> {
           continue;
         }
         BlockAnalysis blocks = findBlocks(gathered->graph);
-        AcDecision decision = decideCheckpointing(gathered->graph, blocks, request->policy, request->matmuls);
+        AcDecision decision =
+            decideCheckpointing(gathered->graph, blocks, request->policy, request->matmuls);
         if (request->policy != AcPolicy::None)
           remarkOnBlocks(step, blocks);
         if (trace)

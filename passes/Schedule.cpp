@@ -1,5 +1,5 @@
-// Puts the operations of a step into an order with a low peak. The order comes from compiler/analysis/ListSchedule,
-// which knows no MLIR; this file gathers and moves.
+// Puts the operations of a step into an order with a low peak. The order comes from
+// compiler/analysis/ListSchedule, which knows no MLIR; this file gathers and moves.
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/analysis/ListSchedule.h"
 #include "passes/Passes.h"

@@ -1,12 +1,15 @@
-// Proves a placed step, on its own: shares no code with Rematerialize, Schedule, AssignOffsets and what they decide with.
+// Proves a placed step, on its own: shares no code with Rematerialize, Schedule, AssignOffsets and
+// what they decide with.
 //
-// The step is run symbolically over the arena. A map from byte ranges to the value they hold is updated by what every
-// operation writes, and each operand's range must hold that operand when it is read. Whatever went wrong before
-// (two live buffers overlapping, an order that frees too early, a copy taken from the wrong place) shows as bytes that
-// hold something else. Around it: bounds and alignment, in-place writes by the operation's own declaration, updates
-// behind all readers, nothing written over what persists, outputs intact at the end of their section, recomputed
+// The step is run symbolically over the arena. A map from byte ranges to the value they hold is
+// updated by what every operation writes, and each operand's range must hold that operand when it
+// is read. Whatever went wrong before (two live buffers overlapping, an order that frees too early,
+// a copy taken from the wrong place) shows as bytes that hold something else. Around it: bounds and
+// alignment, in-place writes by the operation's own declaration, updates behind all readers,
+// nothing written over what persists, outputs intact at the end of their section, recomputed
 // operations equal to an original, and the step's numbers. One run reports all errors.
-// A micro-batch is run once here: what the next one reads is written again or persists, and persistence is checked.
+// A micro-batch is run once here: what the next one reads is written again or persists, and
+// persistence is checked.
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
 #include "llvm/ADT/DenseMap.h"
@@ -56,7 +59,8 @@ public:
       --next;
     for (; at < range.end; ++next) {
       if (next == ranges.end() || next->first > at)
-        return {{Range{at, next == ranges.end() ? range.end : std::min(next->first, range.end)}, nothing}};
+        return {{Range{at, next == ranges.end() ? range.end : std::min(next->first, range.end)},
+                 nothing}};
       if (next->second.content != content)
         return {{Range{at, std::min(next->second.end, range.end)}, next->second.content}};
       at = next->second.end;
@@ -138,10 +142,12 @@ private:
 
   bool place(Operation *op, StringRef what, int64_t offset, uint64_t bytes) {
     if (offset < 0 || static_cast<uint64_t>(offset) % alignment != 0)
-      error(op) << what << " is at offset " << offset << ", should be at a multiple of " << alignment;
-    else if (static_cast<uint64_t>(offset) > arenaBytes || bytes > arenaBytes - static_cast<uint64_t>(offset))
-      error(op) << what << " with " << bytes << " bytes at offset " << offset << " exceeds the arena of "
-                << arenaBytes << " bytes";
+      error(op) << what << " is at offset " << offset << ", should be at a multiple of "
+                << alignment;
+    else if (static_cast<uint64_t>(offset) > arenaBytes ||
+             bytes > arenaBytes - static_cast<uint64_t>(offset))
+      error(op) << what << " with " << bytes << " bytes at offset " << offset
+                << " exceeds the arena of " << arenaBytes << " bytes";
     else
       return true;
     return false;
@@ -150,15 +156,18 @@ private:
   // Every result and workspace has a place in the arena; views are where their operand is.
   void checkPlaces() {
     for (Operation &op : block) {
-      if (!isa<ComputeOpInterface, ViewOpInterface, SourceOpInterface, OutputOp, GradientOp, MicroBatchEndOp>(op)) {
-        error(&op) << "is not part of a step: it is neither a computation, a source, an output nor a marker";
+      if (!isa<ComputeOpInterface, ViewOpInterface, SourceOpInterface, OutputOp, GradientOp,
+               MicroBatchEndOp>(op)) {
+        error(&op) << "is not part of a step: it is neither a computation, a source, an output nor "
+                      "a marker";
         continue;
       }
       if (op.getNumResults() > 0) {
         auto offsets = op.getAttrOfType<DenseI64ArrayAttr>("train.offsets");
         if (!offsets || offsets.size() != static_cast<int64_t>(op.getNumResults())) {
-          error(&op) << "train.offsets has " << (offsets ? offsets.size() : 0) << " entries, should have one for each of "
-                     << op.getNumResults() << " results";
+          error(&op) << "train.offsets has " << (offsets ? offsets.size() : 0)
+                     << " entries, should have one for each of " << op.getNumResults()
+                     << " results";
           continue;
         }
         for (auto [result, offset] : llvm::zip_equal(op.getResults(), offsets.asArrayRef()))
@@ -166,8 +175,8 @@ private:
               place(&op, "result " + std::to_string(result.getResultNumber()), offset, bytes))
             places[result] = {static_cast<uint64_t>(offset), static_cast<uint64_t>(offset) + bytes};
       }
-      if (isa<ViewOpInterface>(op) && places.count(op.getResult(0)) && places.count(op.getOperand(0)) &&
-          !(places[op.getResult(0)] == places[op.getOperand(0)]))
+      if (isa<ViewOpInterface>(op) && places.count(op.getResult(0)) &&
+          places.count(op.getOperand(0)) && !(places[op.getResult(0)] == places[op.getOperand(0)]))
         error(&op) << "views bytes " << places[op.getOperand(0)] << " but is placed at "
                    << places[op.getResult(0)];
       if (!isInstruction(op))
@@ -175,9 +184,11 @@ private:
       if (uint64_t bytes = cast<ComputeOpInterface>(op).getWorkspaceBytes()) {
         auto offset = op.getAttrOfType<IntegerAttr>("train.workspace_offset");
         if (!offset)
-          error(&op) << "needs " << bytes << " bytes of workspace and has no train.workspace_offset";
+          error(&op) << "needs " << bytes
+                     << " bytes of workspace and has no train.workspace_offset";
         else if (place(&op, "workspace", offset.getInt(), bytes))
-          workspaces[&op] = {static_cast<uint64_t>(offset.getInt()), static_cast<uint64_t>(offset.getInt()) + bytes};
+          workspaces[&op] = {static_cast<uint64_t>(offset.getInt()),
+                             static_cast<uint64_t>(offset.getInt()) + bytes};
       }
     }
   }
@@ -188,13 +199,17 @@ private:
     DenseMap<Value, Operation *> updatedHere; // in this section
     llvm::StringSet<> parameters;
     for (Operation &op : block) {
-      if (auto phase = op.getAttrOfType<StringAttr>("train.phase"); phase && phaseName(phaseOf(&op)) != phase.getValue())
-        error(&op) << "train.phase is " << phase << ", should be forward, backward, recompute or optimizer";
-      if (auto parameter = dyn_cast<ParameterOp>(op); parameter && !parameters.insert(parameter.getName()).second)
+      if (auto phase = op.getAttrOfType<StringAttr>("train.phase");
+          phase && phaseName(phaseOf(&op)) != phase.getValue())
+        error(&op) << "train.phase is " << phase
+                   << ", should be forward, backward, recompute or optimizer";
+      if (auto parameter = dyn_cast<ParameterOp>(op);
+          parameter && !parameters.insert(parameter.getName()).second)
         error(&op) << "is the second parameter called " << parameter.getName();
       if (isa<MicroBatchEndOp>(op)) {
         if (marker)
-          (error(&op) << "is the second end of the micro-batch; a step should have one").attachNote(marker->getLoc())
+          (error(&op) << "is the second end of the micro-batch; a step should have one")
+                  .attachNote(marker->getLoc())
               << "the first is here";
         else
           marker = &op;
@@ -212,7 +227,8 @@ private:
       }
       for (Value operand : op.getOperands())
         if (Operation *update = updatedHere.lookup(rootOf(operand)))
-          error(&op).append("reads a value that was updated before it")
+          error(&op)
+              .append("reads a value that was updated before it")
               .attachNote(update->getLoc())
               .append("updated here; every reader should stand before the update");
       if (auto update = dyn_cast<UpdateOpInterface>(op))
@@ -225,12 +241,14 @@ private:
     }
   }
 
-  // Every recomputed operation does exactly what some forward operation does, on the same values or copies of them.
+  // Every recomputed operation does exactly what some forward operation does, on the same values or
+  // copies of them.
   void checkRecomputed() {
     using Key = std::pair<std::pair<const void *, const void *>, const void *>;
     auto keyOf = [](Operation *op) -> Key {
       Attribute properties = op->getPropertiesAsAttribute();
-      return {{op->getName().getAsOpaquePointer(), properties ? properties.getAsOpaquePointer() : nullptr},
+      return {{op->getName().getAsOpaquePointer(),
+               properties ? properties.getAsOpaquePointer() : nullptr},
               op->getLoc().getAsOpaquePointer()};
     };
     DenseMap<Key, SmallVector<Operation *, 1>> originals;
@@ -242,7 +260,8 @@ private:
       if (phaseOf(&op) != Phase::Recompute)
         continue;
       auto same = [&](Operation *original) {
-        if (original->getNumOperands() != op.getNumOperands() || original->getResultTypes() != op.getResultTypes())
+        if (original->getNumOperands() != op.getNumOperands() ||
+            original->getResultTypes() != op.getResultTypes())
           return false;
         for (auto [mine, its] : llvm::zip_equal(op.getOperands(), original->getOperands()))
           if (mine != its && originalOf.lookup(mine) != its)
@@ -250,9 +269,11 @@ private:
         return true;
       };
       auto candidates = originals.find(keyOf(&op));
-      Operation **found = candidates == originals.end() ? nullptr : llvm::find_if(candidates->second, same);
+      Operation **found =
+          candidates == originals.end() ? nullptr : llvm::find_if(candidates->second, same);
       if (!found || found == candidates->second.end()) {
-        error(&op) << "is recomputed but equals no forward operation: name, attributes, location and operands "
+        error(&op) << "is recomputed but equals no forward operation: name, attributes, location "
+                      "and operands "
                       "should be those of one";
         continue;
       }
@@ -294,7 +315,8 @@ private:
     for (; next != persistent.end() && next->first < range.end; ++next)
       if (Range held = places[next->second]; held.overlaps(range)) {
         InFlightDiagnostic diag = error(op);
-        diag << what << " in bytes " << range << " overlaps bytes " << held << ", which persist between steps";
+        diag << what << " in bytes " << range << " overlaps bytes " << held
+             << ", which persist between steps";
         diag.attachNote(next->second.getLoc()) << "they belong to this";
       }
   }
@@ -316,7 +338,8 @@ private:
         arena.write(places[result], contentOf[result]);
       }
     }
-    // Inputs written before the run have to survive each other; those placed earlier are seen by expectFree.
+    // Inputs written before the run have to survive each other; those placed earlier are seen by
+    // expectFree.
     for (Value input : inputs) {
       expectHeld(input.getDefiningOp(), "input", input);
       expectFree(input.getDefiningOp(), "input", places[input]);
@@ -352,12 +375,12 @@ private:
       expectFree(&op, "workspace", scratch->second);
       for (auto [number, operand] : llvm::enumerate(op.getOperands()))
         if (places[rootOf(operand)].overlaps(scratch->second))
-          error(&op) << "workspace in bytes " << scratch->second << " overlaps operand " << number << " in bytes "
-                     << places[rootOf(operand)];
+          error(&op) << "workspace in bytes " << scratch->second << " overlaps operand " << number
+                     << " in bytes " << places[rootOf(operand)];
       for (OpResult result : op.getResults())
         if (places[result].overlaps(scratch->second))
-          error(&op) << "workspace in bytes " << scratch->second << " overlaps result " << result.getResultNumber()
-                     << " in bytes " << places[result];
+          error(&op) << "workspace in bytes " << scratch->second << " overlaps result "
+                     << result.getResultNumber() << " in bytes " << places[result];
       arena.write(scratch->second, newContent(&op, nullptr));
     }
     for (OpResult result : op.getResults()) {
@@ -372,7 +395,8 @@ private:
     }
   }
 
-  // A result may stand on an operand only exactly, and where the operation says so for all operands in those bytes.
+  // A result may stand on an operand only exactly, and where the operation says so for all operands
+  // in those bytes.
   void checkInPlace(Operation &op, OpResult result) {
     auto compute = cast<ComputeOpInterface>(op);
     for (auto [number, operand] : llvm::enumerate(op.getOperands())) {
@@ -398,7 +422,8 @@ private:
     if (needed != arenaBytes)
       error(step) << "train.arena_bytes is " << arenaBytes << ", should be " << needed;
     auto claim = [&](StringRef name, uint64_t truth) {
-      if (auto attr = step->getAttrOfType<IntegerAttr>(name); attr && static_cast<uint64_t>(attr.getInt()) != truth)
+      if (auto attr = step->getAttrOfType<IntegerAttr>(name);
+          attr && static_cast<uint64_t>(attr.getInt()) != truth)
         error(step) << name << " is " << attr.getInt() << ", should be " << truth;
     };
     claim("train.saved_bytes", savedBytes());
@@ -412,12 +437,14 @@ private:
       if (isInstruction(op) && phaseOf(&op) != Phase::Forward)
         for (Value operand : op.getOperands())
           if (Value root = rootOf(operand); Operation *maker = root.getDefiningOp())
-            if (!isa<SourceOpInterface>(maker) && phaseOf(maker) == Phase::Forward && saved.insert(root).second)
+            if (!isa<SourceOpInterface>(maker) && phaseOf(maker) == Phase::Forward &&
+                saved.insert(root).second)
               bytes += byteSize(root.getType());
     return bytes;
   }
 
-  // Each value counts from its birth to its last reader; where a result stands on an operand, the bytes count once.
+  // Each value counts from its birth to its last reader; where a result stands on an operand, the
+  // bytes count once.
   uint64_t maxLiveBytes() {
     DenseMap<Value, uint64_t> lastReader;
     uint64_t time = 0, marker = ~uint64_t(0);
@@ -452,7 +479,8 @@ private:
         for (Value result : op.getResults()) {
           auto last = lastReader.find(result);
           // The runtime writes inputs that nobody reads, too.
-          uint64_t readEnd = std::min<uint64_t>(end, last == lastReader.end() ? 1 : last->second + 1);
+          uint64_t readEnd =
+              std::min<uint64_t>(end, last == lastReader.end() ? 1 : last->second + 1);
           live(0, persists(&op) ? end : readEnd, byteSize(result.getType()));
         }
       if (!isInstruction(op))

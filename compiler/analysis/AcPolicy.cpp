@@ -1,5 +1,5 @@
-// Activation checkpointing; see AcPolicy.h. Phases: which roots leave their block, what backward needs directly, which
-// roots the policy keeps, what then has to run again.
+// Activation checkpointing; see AcPolicy.h. Phases: which roots leave their block, what backward
+// needs directly, which roots the policy keeps, what then has to run again.
 #include "compiler/analysis/AcPolicy.h"
 #include "compiler/analysis/MinCut.h"
 #include <algorithm>
@@ -58,7 +58,8 @@ private:
     for (size_t i = ops.size(); i-- > 0;) {
       const GraphOp &op = graph.ops[ops[i]];
       for (uint32_t result : op.results)
-        wanted[i] = wanted[i] || (!boundary[result] && (direct[result] || neededToRecompute.count(result)));
+        wanted[i] =
+            wanted[i] || (!boundary[result] && (direct[result] || neededToRecompute.count(result)));
       if (wanted[i] && op.keep != KeepClass::Save)
         for (uint32_t root : roots[ops[i]])
           neededToRecompute.insert(root);
@@ -145,7 +146,8 @@ private:
       if (again[producer])
         continue;
       again[producer] = true;
-      todo.insert(todo.end(), graph.ops[producer].operands.begin(), graph.ops[producer].operands.end());
+      todo.insert(todo.end(), graph.ops[producer].operands.begin(),
+                  graph.ops[producer].operands.end());
     }
     for (uint32_t op = 0; op < graph.ops.size(); ++op)
       if (again[op]) {

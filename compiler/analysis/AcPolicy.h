@@ -1,14 +1,18 @@
-// Decides which forward values live until backward and which are computed again (activation checkpointing). Plain C++.
+// Decides which forward values live until backward and which are computed again (activation
+// checkpointing). Plain C++.
 //
-// Works on the joint graph: `readers` below are operations of other phases than forward. Outside blocks everything
-// that is read is saved. Within a block:
+// Works on the joint graph: `readers` below are operations of other phases than forward. Outside
+// blocks everything that is read is saved. Within a block:
 //   full       nothing is saved
-//   selective  results of SAVE operations are saved; of ALTERNATE operations the first, third, … of the block in
-//              forward order; those whose result backward needs neither directly nor for recomputing another value
-//              are skipped. With matmuls=all: the cheapest set of values with which no SAVE or ALTERNATE operation
-//              runs twice, a minimum vertex cut; of equal ones the one with least to recompute.
-// A value that another block or an output reads is the block's boundary: always saved, never counted in the alternation.
-// A value counts as possibly recomputed for the alternation's question unless its operation is SAVE.
+//   selective  results of SAVE operations are saved; of ALTERNATE operations the first, third, … of
+//   the block in
+//              forward order; those whose result backward needs neither directly nor for
+//              recomputing another value are skipped. With matmuls=all: the cheapest set of values
+//              with which no SAVE or ALTERNATE operation runs twice, a minimum vertex cut; of equal
+//              ones the one with least to recompute.
+// A value that another block or an output reads is the block's boundary: always saved, never
+// counted in the alternation. A value counts as possibly recomputed for the alternation's question
+// unless its operation is SAVE.
 #ifndef AMC_COMPILER_ANALYSIS_ACPOLICY_H
 #define AMC_COMPILER_ANALYSIS_ACPOLICY_H
 
@@ -20,8 +24,9 @@ enum class AcPolicy : uint8_t { None, Full, Selective };
 enum class AcMatmuls : uint8_t { Alternate, All };
 
 struct AcDecision {
-  std::vector<uint32_t> recompute; // forward operations to run again (views among them), in program order
-  std::vector<bool> saved;         // of root values: read by backward or by a recomputation
+  std::vector<uint32_t>
+      recompute;           // forward operations to run again (views among them), in program order
+  std::vector<bool> saved; // of root values: read by backward or by a recomputation
   uint64_t savedBytes = 0;
   uint64_t recomputeFlops = 0;
   struct TraceLine {

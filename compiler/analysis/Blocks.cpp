@@ -1,5 +1,6 @@
-// Block detection; see Blocks.h. Phases: classify values, lay the activation operations in a line, cut it, hash the
-// segments, find repeated runs, number the blocks, hand auxiliary operations to the block that alone reads them.
+// Block detection; see Blocks.h. Phases: classify values, lay the activation operations in a line,
+// cut it, hash the segments, find repeated runs, number the blocks, hand auxiliary operations to
+// the block that alone reads them.
 #include "compiler/analysis/Blocks.h"
 #include <algorithm>
 #include <cmath>
@@ -15,7 +16,8 @@ uint64_t mix(uint64_t hash, uint64_t value) {
   return hash ^ (hash >> 33);
 }
 
-// The activation operations in program order and how long their results live, in positions of that line.
+// The activation operations in program order and how long their results live, in positions of that
+// line.
 struct Line {
   std::vector<uint32_t> ops;
   std::vector<uint32_t> positionOfOp; // noIndex: not on the line
@@ -76,7 +78,8 @@ Line makeLine(const StepGraph &graph, const Flow &flow) {
   std::vector<uint32_t> lastUse(graph.values.size(), 0);
   for (uint32_t i = 0; i < graph.ops.size(); ++i) {
     const GraphOp &op = graph.ops[i];
-    if (op.phase != OpPhase::Forward || !useful[i] || (op.kind != OpKind::Compute && op.kind != OpKind::Output))
+    if (op.phase != OpPhase::Forward || !useful[i] ||
+        (op.kind != OpKind::Compute && op.kind != OpKind::Output))
       continue;
     bool touches = false;
     for (uint32_t value : op.operands)
@@ -121,7 +124,8 @@ Segments cutLine(const Line &line, const std::vector<bool> &ignored) {
   return segments;
 }
 
-uint64_t hashSegment(const StepGraph &graph, const Flow &flow, const Line &line, std::pair<uint32_t, uint32_t> segment) {
+uint64_t hashSegment(const StepGraph &graph, const Flow &flow, const Line &line,
+                     std::pair<uint32_t, uint32_t> segment) {
   uint64_t hash = segment.second - segment.first;
   for (uint32_t i = segment.first; i < segment.second; ++i) {
     const GraphOp &op = graph.ops[line.ops[i]];
@@ -150,7 +154,8 @@ struct Run {
 // Repeated runs in a list of hashed segments.
 class RunFinder {
 public:
-  RunFinder(const StepGraph &graph, const Line &line, const Segments &segments, std::vector<uint64_t> hashes)
+  RunFinder(const StepGraph &graph, const Line &line, const Segments &segments,
+            std::vector<uint64_t> hashes)
       : hashes(std::move(hashes)), opsBefore(1, 0), heavyBefore(1, 0) {
     for (auto [begin, end] : segments) {
       uint32_t heavy = 0;
@@ -163,13 +168,14 @@ public:
 
   std::vector<Run> find() {
     search(0, static_cast<uint32_t>(hashes.size()), 0);
-    std::sort(runs.begin(), runs.end(), [](const Run &a, const Run &b) { return a.begin < b.begin; });
+    std::sort(runs.begin(), runs.end(),
+              [](const Run &a, const Run &b) { return a.begin < b.begin; });
     return runs;
   }
 
 private:
-  // The run covering most operations in [begin, end), the smallest period of those. A period has to hold an expensive
-  // operation and at least `minOps` operations.
+  // The run covering most operations in [begin, end), the smallest period of those. A period has to
+  // hold an expensive operation and at least `minOps` operations.
   Run longest(uint32_t begin, uint32_t end, uint32_t minOps) const {
     Run best;
     for (uint32_t period = 1; period <= std::min(maxPeriod, (end - begin) / 2); ++period) {
@@ -195,7 +201,8 @@ private:
   }
 
   void search(uint32_t begin, uint32_t end, uint32_t minOps) {
-    // An explicit list instead of recursion: models may alternate between kinds of layers many times.
+    // An explicit list instead of recursion: models may alternate between kinds of layers many
+    // times.
     std::vector<std::pair<uint32_t, uint32_t>> todo{{begin, end}};
     while (!todo.empty()) {
       auto [from, to] = todo.back();
@@ -203,7 +210,8 @@ private:
       Run run = longest(from, to, minOps);
       if (run.repeats < 2)
         continue;
-      // Later runs have to be of a similar kind: at least half the operations a block of the first has.
+      // Later runs have to be of a similar kind: at least half the operations a block of the first
+      // has.
       if (runs.empty())
         minOps = (run.ops / run.repeats + 1) / 2;
       runs.push_back(run);
@@ -223,7 +231,8 @@ struct Attempt {
   uint32_t ops = 0;
 };
 
-Attempt attempt(const StepGraph &graph, const Flow &flow, const Line &line, const std::vector<bool> &ignored) {
+Attempt attempt(const StepGraph &graph, const Flow &flow, const Line &line,
+                const std::vector<bool> &ignored) {
   Attempt result;
   result.segments = cutLine(line, ignored);
   std::vector<uint64_t> hashes;
@@ -235,8 +244,8 @@ Attempt attempt(const StepGraph &graph, const Flow &flow, const Line &line, cons
   return result;
 }
 
-// About sqrt(expensive operations) pieces of like cost, parted where the fewest bytes are alive. The last piece is no
-// block: its backward follows at once.
+// About sqrt(expensive operations) pieces of like cost, parted where the fewest bytes are alive.
+// The last piece is no block: its backward follows at once.
 void splitEvenly(const StepGraph &graph, const Line &line, BlockAnalysis &blocks) {
   const uint32_t n = static_cast<uint32_t>(line.ops.size());
   uint32_t heavy = 0;
@@ -280,7 +289,8 @@ void splitEvenly(const StepGraph &graph, const Line &line, BlockAnalysis &blocks
     blocks.found = BlockAnalysis::Found::Segments;
 }
 
-// Operations off the line (views, masks, reshaped weights) belong to the block that alone reads them.
+// Operations off the line (views, masks, reshaped weights) belong to the block that alone reads
+// them.
 void adoptAuxiliaries(const StepGraph &graph, const Line &line, BlockAnalysis &blocks) {
   constexpr uint32_t unread = noIndex - 1;
   std::vector<uint32_t> readBy(graph.values.size(), unread); // block, noIndex if several or outside
@@ -288,7 +298,8 @@ void adoptAuxiliaries(const StepGraph &graph, const Line &line, BlockAnalysis &b
     const GraphOp &op = graph.ops[i];
     if (op.phase != OpPhase::Forward)
       continue;
-    if (line.positionOfOp[i] == noIndex && (op.kind == OpKind::Compute || op.kind == OpKind::View)) {
+    if (line.positionOfOp[i] == noIndex &&
+        (op.kind == OpKind::Compute || op.kind == OpKind::View)) {
       uint32_t block = unread;
       for (uint32_t result : op.results)
         if (readBy[result] != unread)
@@ -319,9 +330,10 @@ BlockAnalysis findBlocks(const StepGraph &graph) {
   auto enough = [&](const Attempt &a) { return 2 * a.ops >= line.ops.size(); };
   if (!enough(best)) {
     std::vector<Line::Span> byLength = line.spans;
-    std::stable_sort(byLength.begin(), byLength.end(), [](const Line::Span &a, const Line::Span &b) {
-      return a.lastUse - a.born > b.lastUse - b.born;
-    });
+    std::stable_sort(byLength.begin(), byLength.end(),
+                     [](const Line::Span &a, const Line::Span &b) {
+                       return a.lastUse - a.born > b.lastUse - b.born;
+                     });
     uint32_t done = 0;
     for (uint32_t count : {1u, 2u, 3u, 4u, 6u, 8u, 12u, 16u, 24u, 32u, 48u, 64u}) {
       if (enough(best) || count > byLength.size())
@@ -347,7 +359,8 @@ BlockAnalysis findBlocks(const StepGraph &graph) {
     blocks.coveredOps += run.ops;
   }
   if (blocks.count > 0)
-    blocks.found = blocks.ignoredValues > 0 ? BlockAnalysis::Found::IgnoringLongLived : BlockAnalysis::Found::Repeated;
+    blocks.found = blocks.ignoredValues > 0 ? BlockAnalysis::Found::IgnoringLongLived
+                                            : BlockAnalysis::Found::Repeated;
   else
     splitEvenly(graph, line, blocks);
   adoptAuxiliaries(graph, line, blocks);

@@ -1,14 +1,16 @@
 // Finds the transformer blocks of a forward graph by structure. Plain C++, near linear.
 //
-// Activations are values that depend on a parameter and on an input; what depends on only one of them (rotary tables,
-// masks, reshaped weights) is auxiliary and does not count. A cut is a place in the order where exactly one activation
-// is alive: all flow passes through it. Between cuts lie segments, hashed by what their operations do and how they are
-// connected. The longest run of segments that repeats with the smallest period is the blocks; what is left on either
-// side is searched again (encoder and decoder, dense layers before mixtures of experts).
-// Models whose streams never narrow to one value (several residual streams, keys and values shared between layers):
-// the longest-lived activations are ignored, a few more each time, until blocks appear. If nothing repeats at all, the
-// graph is split into about sqrt(expensive operations) segments where the least is alive.
-// Limits: periods up to 512 segments; isomorphic blocks whose operations stand in different orders count as different.
+// Activations are values that depend on a parameter and on an input; what depends on only one of
+// them (rotary tables, masks, reshaped weights) is auxiliary and does not count. A cut is a place
+// in the order where exactly one activation is alive: all flow passes through it. Between cuts lie
+// segments, hashed by what their operations do and how they are connected. The longest run of
+// segments that repeats with the smallest period is the blocks; what is left on either side is
+// searched again (encoder and decoder, dense layers before mixtures of experts). Models whose
+// streams never narrow to one value (several residual streams, keys and values shared between
+// layers): the longest-lived activations are ignored, a few more each time, until blocks appear. If
+// nothing repeats at all, the graph is split into about sqrt(expensive operations) segments where
+// the least is alive. Limits: periods up to 512 segments; isomorphic blocks whose operations stand
+// in different orders count as different.
 #ifndef AMC_COMPILER_ANALYSIS_BLOCKS_H
 #define AMC_COMPILER_ANALYSIS_BLOCKS_H
 
@@ -17,7 +19,7 @@
 namespace amc {
 
 struct BlockRun {
-  uint32_t first = 0, count = 0;  // block numbers [first, first + count)
+  uint32_t first = 0, count = 0; // block numbers [first, first + count)
   uint32_t opsPerBlock = 0;
 };
 

@@ -1,5 +1,5 @@
-// From train.step to StepGraph; see GatherStep.h. Signatures are numbers in order of first appearance, so that nothing
-// depends on addresses.
+// From train.step to StepGraph; see GatherStep.h. Signatures are numbers in order of first
+// appearance, so that nothing depends on addresses.
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/StepSupport.h"
 #include "llvm/ADT/StringMap.h"
@@ -11,8 +11,9 @@ using namespace amc::train;
 namespace amc {
 namespace {
 
-// What tells isomorphic layers apart without changing what checkpointing should do with them: names, and how far a
-// sliding window reaches to the left (layers with windows alternate with layers without).
+// What tells isomorphic layers apart without changing what checkpointing should do with them:
+// names, and how far a sliding window reaches to the left (layers with windows alternate with
+// layers without).
 bool namesOrWindow(StringRef attribute) { return attribute == "name" || attribute == "left"; }
 
 class Signatures {
@@ -24,9 +25,10 @@ public:
         if (!namesOrWindow(attribute.getName()))
           kept.push_back(attribute);
     auto types = FunctionType::get(op->getContext(), op->getOperandTypes(), op->getResultTypes());
-    auto key = std::make_pair(op->getName().getAsOpaquePointer(),
-                              std::make_pair(types.getAsOpaquePointer(),
-                                             kept.getDictionary(op->getContext()).getAsOpaquePointer()));
+    auto key =
+        std::make_pair(op->getName().getAsOpaquePointer(),
+                       std::make_pair(types.getAsOpaquePointer(),
+                                      kept.getDictionary(op->getContext()).getAsOpaquePointer()));
     return numbers.try_emplace(key, numbers.size() + 1).first->second;
   }
 
@@ -68,13 +70,14 @@ void describeSource(Operation *op, GraphValue &value) {
   else if (isa<ConstantOp>(op))
     value.category = BufferCategory::Constant;
   else if (auto state = dyn_cast<StateOp>(op))
-    value.category = state.getKind() == "gradient" ? BufferCategory::Gradient : BufferCategory::OptimizerState;
+    value.category =
+        state.getKind() == "gradient" ? BufferCategory::Gradient : BufferCategory::OptimizerState;
   else
     value.category = BufferCategory::Parameter;
 }
 
-// Values that are gradients of parameters: what optimizers read as such, what is named as one, and what is added
-// into an accumulator.
+// Values that are gradients of parameters: what optimizers read as such, what is named as one, and
+// what is added into an accumulator.
 void markGradients(GatheredStep &step) {
   auto mark = [&](Value value) {
     GraphValue &root = step.graph.values[step.graph.rootOf(step.index(value))];
@@ -88,7 +91,8 @@ void markGradients(GatheredStep &step) {
       mark(optimizer.getGradientValue());
     else if (auto update = dyn_cast<UpdateOpInterface>(op))
       for (unsigned at : update.getUpdatedOperands())
-        if (auto state = op->getOperand(at).getDefiningOp<StateOp>(); state && state.getKind() == "gradient")
+        if (auto state = op->getOperand(at).getDefiningOp<StateOp>();
+            state && state.getKind() == "gradient")
           for (Value operand : op->getOperands())
             if (operand.getType() == state.getType())
               mark(operand);
@@ -131,7 +135,8 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
         for (unsigned at : update.getUpdatedOperands())
           node.updated.push_back(at);
     } else {
-      op.emitError("is not part of a step: it is neither a computation, a source, an output nor a marker");
+      op.emitError(
+          "is not part of a step: it is neither a computation, a source, an output nor a marker");
       bad = true;
       continue;
     }
@@ -146,7 +151,8 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
     }
     if (node.kind == OpKind::Output)
       for (uint32_t operand : node.operands)
-        node.phase = std::max(node.phase, gathered.graph.ops[gathered.graph.values[operand].producer].phase);
+        node.phase =
+            std::max(node.phase, gathered.graph.ops[gathered.graph.values[operand].producer].phase);
     node.signature = signatures.of(&op);
     auto [name, fresh] = names.try_emplace(op.getName().getStringRef(), names.size());
     if (fresh)
@@ -158,7 +164,8 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
       bytes.push_back(byteSize(type));
     uint32_t index = gathered.graph.addOp(std::move(node), bytes);
     gathered.ops.push_back(&op);
-    for (auto [result, value] : llvm::zip_equal(op.getResults(), gathered.graph.ops[index].results)) {
+    for (auto [result, value] :
+         llvm::zip_equal(op.getResults(), gathered.graph.ops[index].results)) {
       gathered.indexOf[result] = value;
       gathered.values.push_back(result);
       if (gathered.graph.ops[index].kind == OpKind::Source)

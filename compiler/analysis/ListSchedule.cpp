@@ -1,9 +1,10 @@
 // The scheduling portfolio; see ListSchedule.h.
 //
-// A section is scheduled on its own dependence graph. Forwards, an operation's score is what it frees (buffers of which
-// it is the last reader left) minus what it allocates; backwards, what it ends (its results, whose readers all stand
-// behind it) minus the operands that would become alive. Both scores only rise while operations are placed, so a heap
-// with stale entries skipped is enough; ties go to program order.
+// A section is scheduled on its own dependence graph. Forwards, an operation's score is what it
+// frees (buffers of which it is the last reader left) minus what it allocates; backwards, what it
+// ends (its results, whose readers all stand behind it) minus the operands that would become alive.
+// Both scores only rise while operations are placed, so a heap with stale entries skipped is
+// enough; ties go to program order.
 #include "compiler/analysis/ListSchedule.h"
 #include <algorithm>
 #include <queue>
@@ -12,11 +13,12 @@ namespace amc {
 namespace {
 
 struct Section {
-  std::vector<uint32_t> ops;      // program order
+  std::vector<uint32_t> ops;           // program order
   IndexLists successors, predecessors; // by position in ops, each neighbour once or more
 };
 
-// The dependences among `ops`: operands before readers; reads and updates of one root as they stand.
+// The dependences among `ops`: operands before readers; reads and updates of one root as they
+// stand.
 Section makeSection(const StepGraph &graph, std::vector<uint32_t> ops) {
   Section section;
   std::vector<uint32_t> position(graph.ops.size(), noIndex);
@@ -66,8 +68,8 @@ public:
                 const Section &section, bool backwards)
       : graph(graph), readers(readers), roots(roots), section(section), backwards(backwards) {}
 
-  // `window`: how far from the first operation that has not run another may be chosen. `freeFirst`: only operations
-  // that lower the live sum may overtake.
+  // `window`: how far from the first operation that has not run another may be chosen. `freeFirst`:
+  // only operations that lower the live sum may overtake.
   std::vector<uint32_t> run(uint32_t window, bool freeFirst) {
     const uint32_t n = static_cast<uint32_t>(section.ops.size());
     start();
@@ -88,7 +90,8 @@ public:
       if (waiting[i] == 0)
         offer(i);
     while (order.size() < n) {
-      while (!active.empty() && (done[active.top().op] || active.top().score != weigh(active.top().op, freeFirst)))
+      while (!active.empty() &&
+             (done[active.top().op] || active.top().score != weigh(active.top().op, freeFirst)))
         active.pop();
       uint32_t op = active.top().op;
       active.pop();
@@ -101,7 +104,8 @@ public:
       });
       while (front < n && done[unrank(front)])
         ++front;
-      while (!parked.empty() && static_cast<uint64_t>(parked.top()) < static_cast<uint64_t>(front) + window) {
+      while (!parked.empty() &&
+             static_cast<uint64_t>(parked.top()) < static_cast<uint64_t>(front) + window) {
         uint32_t next = unrank(parked.top());
         parked.pop();
         offer(next);
@@ -137,8 +141,9 @@ private:
     positions.assign(graph.ops.size(), noIndex);
     for (uint32_t i = 0; i < n; ++i)
       positions[section.ops[i]] = i;
-    // Forwards: readers still to come; readers outside the section never come, so such buffers are not freed. Those
-    // of earlier sections have run. Backwards: whether the root is alive already, as it is if read behind.
+    // Forwards: readers still to come; readers outside the section never come, so such buffers are
+    // not freed. Those of earlier sections have run. Backwards: whether the root is alive already,
+    // as it is if read behind.
     const uint32_t firstOp = n == 0 ? 0 : *std::min_element(section.ops.begin(), section.ops.end());
     left.assign(graph.values.size(), 0);
     alive.assign(graph.values.size(), false);
@@ -177,7 +182,8 @@ private:
     return freeFirst ? std::max<int64_t>(value, 0) : value;
   }
 
-  // Records that `position` has been placed; `risen` is called for operations whose score may have gone up.
+  // Records that `position` has been placed; `risen` is called for operations whose score may have
+  // gone up.
   template <class F> void place(uint32_t position, F risen) {
     if (graph.ops[section.ops[position]].kind == OpKind::View)
       return; // views are no readers
@@ -205,11 +211,13 @@ private:
   std::vector<bool> alive;
 };
 
-// Moves what allocates without freeing anything (statistics, squared norms, recomputations from saved values) down to
-// its first reader. No operand lives longer for it: each has another reader behind that place.
+// Moves what allocates without freeing anything (statistics, squared norms, recomputations from
+// saved values) down to its first reader. No operand lives longer for it: each has another reader
+// behind that place.
 class Sinker {
 public:
-  Sinker(const StepGraph &graph, const IndexLists &readers, const IndexLists &roots, const std::vector<uint8_t> &partOf)
+  Sinker(const StepGraph &graph, const IndexLists &readers, const IndexLists &roots,
+         const std::vector<uint8_t> &partOf)
       : graph(graph), readers(readers), roots(roots), partOf(partOf) {
     std::vector<std::pair<uint32_t, uint32_t>> pairs;
     for (uint32_t op = 0; op < graph.ops.size(); ++op)
@@ -237,7 +245,8 @@ public:
     std::vector<uint32_t> sorted(n);
     for (uint32_t i = 0; i < n; ++i)
       sorted[i] = i;
-    std::stable_sort(sorted.begin(), sorted.end(), [&](uint32_t a, uint32_t b) { return place[a] < place[b]; });
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [&](uint32_t a, uint32_t b) { return place[a] < place[b]; });
     for (uint32_t &i : sorted)
       i = order[i];
     return sorted;
@@ -263,9 +272,10 @@ private:
         continue;
       bool aliveAnyway = false;
       for (uint32_t reader : readers[root])
-        aliveAnyway = aliveAnyway || (position[reader] == noIndex
-                                          ? partOf[reader] > partOf[op]
-                                          : position[reader] > at && place[position[reader]] >= target);
+        aliveAnyway =
+            aliveAnyway || (position[reader] == noIndex
+                                ? partOf[reader] > partOf[op]
+                                : position[reader] > at && place[position[reader]] >= target);
       if (!aliveAnyway)
         return false;
     }
@@ -350,7 +360,8 @@ ScheduleResult scheduleStep(const StepGraph &graph) {
     consider(sinker.run(parts[part]), "program, sunk");
     for (const Member &member : portfolio) {
       std::vector<uint32_t> candidate =
-          ListScheduler(graph, readers, roots, section, member.backwards).run(member.window, member.freeFirst);
+          ListScheduler(graph, readers, roots, section, member.backwards)
+              .run(member.window, member.freeFirst);
       consider(candidate, member.name);
       consider(sinker.run(candidate), std::string(member.name) + ", sunk");
     }

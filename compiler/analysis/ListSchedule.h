@@ -1,13 +1,15 @@
-// Decides the order of a step for a low peak. Plain C++; exact lifetimes (Liveness.h) judge every candidate.
+// Decides the order of a step for a low peak. Plain C++; exact lifetimes (Liveness.h) judge every
+// candidate.
 //
-// Sources come first, then the forward operations, then the others up to the end of the micro-batch, then the rest:
-// sections stay in this order, and within each the portfolio is
+// Sources come first, then the forward operations, then the others up to the end of the
+// micro-batch, then the rest: sections stay in this order, and within each the portfolio is
 //   program      the order given, which has recomputation just before its first reader
 //   free-first   the order given, but what lowers the live sum runs as soon as it can
-//   greedy W     of the ready operations within W of the first that has not run, the one that frees most
-//   late W       the same, built from the end: operations run as late as possible
+//   greedy W     of the ready operations within W of the first that has not run, the one that frees
+//   most late W       the same, built from the end: operations run as late as possible
 // and each of them again with what allocates without freeing anything sunk to its first reader.
-// The lowest peak wins; earlier members win ties. Reads and updates of one value keep their order. Near linear.
+// The lowest peak wins; earlier members win ties. Reads and updates of one value keep their order.
+// Near linear.
 #ifndef AMC_COMPILER_ANALYSIS_LISTSCHEDULE_H
 #define AMC_COMPILER_ANALYSIS_LISTSCHEDULE_H
 

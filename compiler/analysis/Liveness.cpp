@@ -5,7 +5,8 @@
 namespace amc {
 namespace {
 
-// Whether `op` reads the buffer of `root` through operands that a result may overwrite and through no other.
+// Whether `op` reads the buffer of `root` through operands that a result may overwrite and through
+// no other.
 bool readsOnlyReusably(const StepGraph &graph, const GraphOp &op, uint32_t root) {
   for (uint32_t position = 0; position < op.operands.size(); ++position)
     if (graph.rootOf(op.operands[position]) == root &&
@@ -78,7 +79,10 @@ Liveness computeLiveness(const StepGraph &graph, const std::vector<uint32_t> &or
     const GraphOp &op = graph.ops[index];
     if (op.kind == OpKind::Source) {
       for (uint32_t result : op.results)
-        addBuffer(result, 0, graph.values[result].persistent ? n : std::max(death[result], std::min<uint64_t>(n, 1)));
+        addBuffer(result, 0,
+                  graph.values[result].persistent
+                      ? n
+                      : std::max(death[result], std::min<uint64_t>(n, 1)));
       continue;
     }
     if (op.kind == OpKind::View) {

@@ -1,4 +1,5 @@
-// Dinic's algorithm; graphs here are one block each, tens to a few hundred vertices, so recursion depth is small.
+// Dinic's algorithm; graphs here are one block each, tens to a few hundred vertices, so recursion
+// depth is small.
 #include "compiler/analysis/MinCut.h"
 #include <algorithm>
 

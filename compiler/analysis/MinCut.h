@@ -1,4 +1,5 @@
-// Smallest weighted set of vertices that separates the source from the sink (Dinic, 1970, on the split graph).
+// Smallest weighted set of vertices that separates the source from the sink (Dinic, 1970, on the
+// split graph).
 #ifndef AMC_COMPILER_ANALYSIS_MINCUT_H
 #define AMC_COMPILER_ANALYSIS_MINCUT_H
 

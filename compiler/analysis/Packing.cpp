@@ -1,9 +1,10 @@
 // The packing portfolio; see Packing.h.
 //
-// Phases: round sizes up and compute the bound; stack what lives for ever; then for each member of the portfolio place
-// the others and keep the lowest result. Gap placement keeps the placed items sorted by offset in parallel arrays and
-// walks them once for each new item, which is a tight loop without branches that mispredict. A sweep keeps the free
-// ranges by offset and merges neighbours when an item dies.
+// Phases: round sizes up and compute the bound; stack what lives for ever; then for each member of
+// the portfolio place the others and keep the lowest result. Gap placement keeps the placed items
+// sorted by offset in parallel arrays and walks them once for each new item, which is a tight loop
+// without branches that mispredict. A sweep keeps the free ranges by offset and merges neighbours
+// when an item dies.
 #include "compiler/analysis/Packing.h"
 #include <algorithm>
 #include <cassert>
@@ -21,6 +22,11 @@ struct Item {
 };
 
 enum class Fit { First, Best };
+
+// The squeaky wheel stops after so many rounds for each order, and after so many pairs of items in
+// all.
+constexpr unsigned squeakyRounds = 60;
+constexpr uint64_t squeakyWork = 600'000'000;
 
 uint64_t liveBound(const std::vector<Item> &items) {
   std::vector<std::pair<uint64_t, int64_t>> events;
@@ -64,7 +70,8 @@ public:
       cursor = std::max(cursor, end[i]);
     }
     uint64_t offset = best == ~uint64_t(0) ? cursor : best;
-    size_t at = static_cast<size_t>(std::upper_bound(begin.begin(), begin.end(), offset) - begin.begin());
+    size_t at =
+        static_cast<size_t>(std::upper_bound(begin.begin(), begin.end(), offset) - begin.begin());
     insert(first, at, item.first);
     insert(last, at, item.last);
     insert(begin, at, offset);
@@ -79,9 +86,10 @@ private:
   std::vector<uint64_t> first, last, begin, end; // placed items, by offset
 };
 
-// Walks along the time axis and takes room from, and returns it to, a list of free ranges above which all is free.
-// Items are born in the order given, which must be by birth.
-std::vector<uint64_t> sweep(const std::vector<Item> &items, const std::vector<uint32_t> &order, Fit fit) {
+// Walks along the time axis and takes room from, and returns it to, a list of free ranges above
+// which all is free. Items are born in the order given, which must be by birth.
+std::vector<uint64_t> sweep(const std::vector<Item> &items, const std::vector<uint32_t> &order,
+                            Fit fit) {
   std::vector<uint64_t> offsets(items.size());
   std::vector<uint32_t> byDeath(order);
   std::stable_sort(byDeath.begin(), byDeath.end(),
@@ -144,24 +152,44 @@ uint64_t span(const Item &item) { return item.last - item.first; }
 
 const std::vector<Order> &orders() {
   static const std::vector<Order> all = {
-      {"lifetime", [](const Item &a, const Item &b) {
+      {"lifetime",
+       [](const Item &a, const Item &b) {
          return std::make_pair(span(a), a.bytes) > std::make_pair(span(b), b.bytes);
        }},
-      {"size", [](const Item &a, const Item &b) {
+      {"size",
+       [](const Item &a, const Item &b) {
          return std::make_pair(a.bytes, span(a)) > std::make_pair(b.bytes, span(b));
        }},
-      {"area", [](const Item &a, const Item &b) {
+      {"area",
+       [](const Item &a, const Item &b) {
          return static_cast<double>(a.bytes) * static_cast<double>(span(a)) >
                 static_cast<double>(b.bytes) * static_cast<double>(span(b));
        }},
-      {"birth", [](const Item &a, const Item &b) {
-         return std::make_tuple(a.first, ~span(a), ~a.bytes) < std::make_tuple(b.first, ~span(b), ~b.bytes);
+      {"birth",
+       [](const Item &a, const Item &b) {
+         return std::make_tuple(a.first, ~span(a), ~a.bytes) <
+                std::make_tuple(b.first, ~span(b), ~b.bytes);
        }},
-      {"death", [](const Item &a, const Item &b) {
-         return std::make_tuple(~a.last, ~span(a), ~a.bytes) < std::make_tuple(~b.last, ~span(b), ~b.bytes);
+      {"death",
+       [](const Item &a, const Item &b) {
+         return std::make_tuple(~a.last, ~span(a), ~a.bytes) <
+                std::make_tuple(~b.last, ~span(b), ~b.bytes);
        }},
   };
   return all;
+}
+
+// Moves the items that reach the height half-way to the front of the order.
+void promoteHighest(const std::vector<Item> &items, const std::vector<uint64_t> &offsets,
+                    std::vector<uint32_t> &order) {
+  uint64_t height = 0;
+  for (uint32_t i : order)
+    height = std::max(height, offsets[i] + items[i].bytes);
+  for (size_t at = 0; at < order.size(); ++at)
+    if (offsets[order[at]] + items[order[at]].bytes == height)
+      std::rotate(order.begin() + static_cast<std::ptrdiff_t>(at / 2),
+                  order.begin() + static_cast<std::ptrdiff_t>(at),
+                  order.begin() + static_cast<std::ptrdiff_t>(at + 1));
 }
 
 } // namespace
@@ -213,6 +241,7 @@ Placement pack(const std::vector<PackingItem> &input, uint64_t alignment, uint64
       result.offsets[items[i].index] = base + offsets[i];
   };
 
+  std::vector<uint64_t> offsets;
   std::vector<uint32_t> order(items.size());
   auto sorted = [&](const Order &by) {
     std::iota(order.begin(), order.end(), 0);
@@ -225,21 +254,34 @@ Placement pack(const std::vector<PackingItem> &input, uint64_t alignment, uint64
     consider(fit == Fit::Best ? "sweep, best fit" : "sweep, first fit", sweep(items, order, fit));
   }
   const uint64_t pairs = static_cast<uint64_t>(items.size()) * items.size() / 2;
-  for (const Order &by : orders()) {
+  // Places in the order that stands, unless the bound is reached or the limit is; says whether it
+  // did.
+  auto placeAll = [&](Fit fit, const std::string &rule) {
+    if (lowest == bound)
+      return false;
+    if (work + pairs > workLimit) {
+      result.limited = true;
+      return false;
+    }
+    work += pairs;
+    GapPlacer placer(items.size());
+    offsets.assign(items.size(), 0);
+    for (uint32_t i : order)
+      offsets[i] = placer.place(items[i], fit);
+    consider(rule, offsets);
+    return true;
+  };
+  for (const Order &by : orders())
     for (Fit fit : {Fit::First, Fit::Best}) {
-      if (lowest == bound)
-        continue;
-      if (work + pairs > workLimit) {
-        result.limited = true;
-        continue;
-      }
-      work += pairs;
       sorted(by);
-      GapPlacer placer(items.size());
-      std::vector<uint64_t> offsets(items.size());
-      for (uint32_t i : order)
-        offsets[i] = placer.place(items[i], fit);
-      consider(std::string(by.name) + (fit == Fit::First ? ", first fit" : ", best fit"), offsets);
+      placeAll(fit, std::string(by.name) + (fit == Fit::First ? ", first fit" : ", best fit"));
+    }
+  for (const Order &by : orders()) {
+    sorted(by);
+    for (unsigned round = 0; round < squeakyRounds && work + pairs <= squeakyWork; ++round) {
+      if (!placeAll(Fit::First, std::string(by.name) + ", squeaky wheel"))
+        break;
+      promoteHighest(items, offsets, order);
     }
   }
   result.height = base + lowest;

@@ -1,6 +1,7 @@
-// A training step as plain numbers: what the memory decisions (blocks, checkpointing, order, lifetimes, offsets) look
-// at. Knows no MLIR, so that deciding is unit-tested without it; gatherStep (GatherStep.h) fills it from a train.step.
-// Operations and values are indices; operations stand in program order, which respects dependences.
+// A training step as plain numbers: what the memory decisions (blocks, checkpointing, order,
+// lifetimes, offsets) look at. Knows no MLIR, so that deciding is unit-tested without it;
+// gatherStep (GatherStep.h) fills it from a train.step. Operations and values are indices;
+// operations stand in program order, which respects dependences.
 #ifndef AMC_COMPILER_ANALYSIS_STEPGRAPH_H
 #define AMC_COMPILER_ANALYSIS_STEPGRAPH_H
 
@@ -14,10 +15,10 @@ namespace amc {
 inline constexpr uint32_t noIndex = ~0u;
 
 enum class OpKind : uint8_t {
-  Source,        // brings a value into the step: no instruction
-  Compute,       // one instruction; updates operands in place if `updated` is not empty
-  View,          // result 0 is the bytes of operand 0: no instruction
-  Output,        // names values that leave the step: they live to the end of their section; no instruction
+  Source,  // brings a value into the step: no instruction
+  Compute, // one instruction; updates operands in place if `updated` is not empty
+  View,    // result 0 is the bytes of operand 0: no instruction
+  Output, // names values that leave the step: they live to the end of their section; no instruction
   MicroBatchEnd, // what stands before runs once per micro-batch; no instruction
 };
 enum class OpPhase : uint8_t { Forward, Backward, Recompute, Optimizer };
@@ -37,8 +38,9 @@ struct GraphOp {
   OpKind kind = OpKind::Compute;
   OpPhase phase = OpPhase::Forward;
   KeepClass keep = KeepClass::Recompute;
-  uint32_t name = 0;      // index into StepGraph::names
-  uint64_t signature = 0; // equal for operations that do the same on the same types, whatever they are called
+  uint32_t name = 0; // index into StepGraph::names
+  uint64_t signature =
+      0; // equal for operations that do the same on the same types, whatever they are called
   uint64_t workspaceBytes = 0;
   uint64_t flops = 0;
   std::vector<uint32_t> operands, results; // values
@@ -51,7 +53,7 @@ struct GraphValue {
   uint64_t bytes = 0;
   uint32_t root = noIndex; // the value whose bytes these are: itself, unless made by a view
   BufferCategory category = BufferCategory::Activation; // of roots
-  bool source = false;     // made by a source operation
+  bool source = false;                                  // made by a source operation
   bool persistent = false; // parameters, states, constants: the buffer lives for ever
 };
 
@@ -60,8 +62,8 @@ struct StepGraph {
   std::vector<GraphValue> values;
   std::vector<std::string> names;
 
-  /// Adds an operation with fresh results of the given byte counts and returns its index. Roots and categories
-  /// follow from the kind.
+  /// Adds an operation with fresh results of the given byte counts and returns its index. Roots and
+  /// categories follow from the kind.
   uint32_t addOp(GraphOp op, const std::vector<uint64_t> &resultBytes);
 
   uint32_t rootOf(uint32_t value) const { return values[value].root; }
@@ -94,8 +96,8 @@ private:
   std::vector<uint32_t> starts{0}, elements;
 };
 
-/// For every root value: the operations that read it, directly or through views, in program order, each once.
-/// View operations themselves are not readers.
+/// For every root value: the operations that read it, directly or through views, in program order,
+/// each once. View operations themselves are not readers.
 IndexLists readersOfRoots(const StepGraph &graph);
 
 /// For every operation: the roots of its operands, each once.

@@ -27,7 +27,9 @@ void PlanDialect::initialize() {
 namespace {
 
 /// Whether [offset, offset + bytes) lies in [0, limit); no sum can overflow.
-bool contains(uint64_t limit, uint64_t offset, uint64_t bytes) { return offset <= limit && bytes <= limit - offset; }
+bool contains(uint64_t limit, uint64_t offset, uint64_t bytes) {
+  return offset <= limit && bytes <= limit - offset;
+}
 
 LogicalResult verifyView(Operation *op, ViewAttr view, ArrayRef<BufferOp> buffers) {
   if (view.getBuffer() >= buffers.size())
@@ -36,11 +38,13 @@ LogicalResult verifyView(Operation *op, ViewAttr view, ArrayRef<BufferOp> buffer
   BufferOp buffer = buffers[view.getBuffer()];
   uint64_t limit = buffer.getBytes();
   if (!view.getType().hasStaticShape() || !view.getType().getElementType().isIntOrFloat())
-    return op->emitOpError("view of ") << view.getType() << " should have a static shape of numbers";
+    return op->emitOpError("view of ")
+           << view.getType() << " should have a static shape of numbers";
   if (!contains(limit, view.getByteOffset(), amc::train::byteSize(view.getType())))
     return op->emitOpError("view of buffer ")
            << view.getBuffer() << " at byte " << view.getByteOffset() << " with "
-           << amc::train::byteSize(view.getType()) << " bytes should lie in the buffer's " << limit << " bytes";
+           << amc::train::byteSize(view.getType()) << " bytes should lie in the buffer's " << limit
+           << " bytes";
   return success();
 }
 
@@ -53,15 +57,18 @@ LogicalResult ProgramOp::verifyRegions() {
     if (buffer.getNumber() != number)
       return buffer.emitOpError("number is ") << buffer.getNumber() << ", should be " << number;
     if (!contains(getArenaBytes(), buffer.getOffset(), buffer.getBytes()))
-      return buffer.emitOpError("with ") << buffer.getBytes() << " bytes at offset " << buffer.getOffset()
-                                         << " should lie in the arena of " << getArenaBytes() << " bytes";
+      return buffer.emitOpError("with ")
+             << buffer.getBytes() << " bytes at offset " << buffer.getOffset()
+             << " should lie in the arena of " << getArenaBytes() << " bytes";
     if (buffer.getFirst() > buffer.getLast() || buffer.getLast() > calls)
-      return buffer.emitOpError("lifetime is [") << buffer.getFirst() << ", " << buffer.getLast()
-                                                 << "), should be an interval of the " << calls << " calls";
+      return buffer.emitOpError("lifetime is [")
+             << buffer.getFirst() << ", " << buffer.getLast() << "), should be an interval of the "
+             << calls << " calls";
   }
   if (getForwardEnd() > getMicroBatchEnd() || getMicroBatchEnd() > calls)
-    return emitOpError("forward_end ") << getForwardEnd() << " and micro_batch_end " << getMicroBatchEnd()
-                                       << " should be ascending and at most the number of calls, " << calls;
+    return emitOpError("forward_end ")
+           << getForwardEnd() << " and micro_batch_end " << getMicroBatchEnd()
+           << " should be ascending and at most the number of calls, " << calls;
   // Views are wherever an attribute says so; all operations are treated alike.
   for (Operation &op : getBody().front()) {
     LogicalResult result = success();

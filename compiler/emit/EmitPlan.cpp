@@ -1,4 +1,5 @@
-// plan.program → plan message; see EmitPlan.h. Tables keep the order of the operations, attributes are sorted by name.
+// plan.program → plan message; see EmitPlan.h. Tables keep the order of the operations, attributes
+// are sorted by name.
 #include "compiler/emit/EmitPlan.h"
 #include "compiler/dialect/Plan.h"
 #include "compiler/dialect/StepSupport.h"
@@ -108,7 +109,8 @@ std::string bytesOf(ElementsAttr value) {
 
 class Emitter {
 public:
-  Emitter(plan::ProgramOp program, const EmitOptions &options) : program(program), options(options) {
+  Emitter(plan::ProgramOp program, const EmitOptions &options)
+      : program(program), options(options) {
     if (auto module = program->getParentOfType<ModuleOp>()) {
       if (auto path = module->getAttrOfType<StringAttr>("train.model"))
         plan.set_model_path(path.getValue().str());
@@ -202,9 +204,11 @@ private:
     parameter.set_trainable(op.getTrainable());
     if (isa<FloatType>(op.getView().getType().getElementType()))
       notePrecision(parameter.view().dtype());
-    if (auto dtype = op.getSourceDtype(); dtype && *dtype != typeName(op.getView().getType().getElementType()))
+    if (auto dtype = op.getSourceDtype();
+        dtype && *dtype != typeName(op.getView().getType().getElementType()))
       parameter.set_initializer_dtype(dtype->str());
-    if (auto source = dyn_cast_if_present<train::FileSourceAttr>(op.getSource().value_or(Attribute())))
+    if (auto source =
+            dyn_cast_if_present<train::FileSourceAttr>(op.getSource().value_or(Attribute())))
       emitSource(op, source, *parameter.mutable_source());
     if (ArrayAttr tied = op.getTiedAttr())
       for (auto name : tied.getAsRange<train::TiedNameAttr>()) {
@@ -251,7 +255,8 @@ private:
     bytes.resize(from.getLength());
     if (!file.read(bytes.data(), static_cast<std::streamsize>(bytes.size())))
       error(op, "weight " + op.getName() + " cannot be embedded: " + path + " has fewer than the " +
-                    Twine(from.getLength()) + " bytes at offset " + Twine(from.getOffset()) + " that it should have");
+                    Twine(from.getLength()) + " bytes at offset " + Twine(from.getOffset()) +
+                    " that it should have");
   }
 
   void emitConstant(plan::ConstantOp op) {
@@ -325,7 +330,8 @@ private:
       for (int64_t element : (attribute.mutable_ints(), list.asArrayRef()))
         attribute.mutable_ints()->add_value(element);
     else
-      error(op, "argument " + argument.getName().getValue() + " is of a kind that plans cannot carry");
+      error(op,
+            "argument " + argument.getName().getValue() + " is of a kind that plans cannot carry");
   }
 
   // For reports: parameters whose update has a weight decay of zero.
@@ -334,7 +340,8 @@ private:
     if (!decay || decay.getValueAsDouble() != 0)
       return;
     for (auto view : op.getOutputs().getAsRange<plan::ViewAttr>())
-      if (auto parameter = parameterOfBuffer.find(view.getBuffer()); parameter != parameterOfBuffer.end())
+      if (auto parameter = parameterOfBuffer.find(view.getBuffer());
+          parameter != parameterOfBuffer.end())
         plan.add_adamw_no_decay(plan.parameters(parameter->second).name());
   }
 
@@ -374,7 +381,8 @@ private:
 FailureOr<plan::Plan> emitPlan(ModuleOp module, const EmitOptions &options) {
   SmallVector<plan::ProgramOp> programs(module.getOps<plan::ProgramOp>());
   if (programs.size() != 1) {
-    module.emitError("has ") << programs.size() << " plan.program, should have one; run lower-to-plan first";
+    module.emitError("has ") << programs.size()
+                             << " plan.program, should have one; run lower-to-plan first";
     return failure();
   }
   return Emitter(programs.front(), options).emit();

@@ -6,7 +6,8 @@
 namespace amc {
 namespace {
 
-// Bytes of buffers that a forward instruction writes and one of another phase reads before they are written again.
+// Bytes of buffers that a forward instruction writes and one of another phase reads before they are
+// written again.
 uint64_t savedBytes(const plan::Plan &plan) {
   std::vector<bool> forward(plan.buffers_size(), false), saved(plan.buffers_size(), false);
   for (const plan::Instruction &instruction : plan.instructions()) {

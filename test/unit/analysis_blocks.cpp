@@ -21,7 +21,8 @@ TEST(Blocks, DecoderLayersAreBlocksAndEmbeddingAndHeadAreNot) {
   EXPECT_EQ(blocks.runs[0].count, 4u);
   EXPECT_EQ(blocks.runs[0].opsPerBlock, 15u);
   for (uint32_t i = 0; i < 4; ++i)
-    for (uint32_t value : {b.layers[i].norm1, b.layers[i].attention, b.layers[i].mid, b.layers[i].output})
+    for (uint32_t value :
+         {b.layers[i].norm1, b.layers[i].attention, b.layers[i].mid, b.layers[i].output})
       EXPECT_EQ(blockOf(b, blocks, value), i);
   EXPECT_EQ(blockOf(b, blocks, b.embedded), noIndex);
   EXPECT_EQ(blockOf(b, blocks, b.normed), noIndex);
@@ -44,13 +45,16 @@ TEST(Blocks, AuxiliariesThatOneBlockReadsBelongToIt) {
 }
 
 TEST(Blocks, PeriodIsTheWholeLayerWhenNormsStandBehindTheResidual) {
-  // Encoder layers: attention, add, norm, mlp, add, norm; the embedding ends in a norm too, which is no layer's.
+  // Encoder layers: attention, add, norm, mlp, add, norm; the embedding ends in a norm too, which
+  // is no layer's.
   GraphBuilder b;
   uint32_t x = b.op("norm", {b.op("embedding", {b.parameter(), b.input()})});
   uint32_t embedded = x;
   std::vector<uint32_t> ends;
   for (int i = 0; i < 3; ++i) {
-    x = b.op("norm", {b.op("add", {x, b.op("attention", {b.matmul(x, b.parameter())}, 100, KeepClass::Save)})});
+    x = b.op(
+        "norm",
+        {b.op("add", {x, b.op("attention", {b.matmul(x, b.parameter())}, 100, KeepClass::Save)})});
     x = b.op("norm", {b.op("add", {x, b.matmul(x, b.parameter())})});
     ends.push_back(x);
   }
@@ -85,7 +89,8 @@ TEST(Blocks, TwoKindsOfLayersAreTwoRuns) {
 TEST(Blocks, LayersThatShareALongLivedValueAreFoundWithoutIt) {
   GraphBuilder b;
   uint32_t ids = b.input();
-  uint32_t shared = b.op("embedding", {b.parameter(), ids}), x = b.op("embedding", {b.parameter(), ids});
+  uint32_t shared = b.op("embedding", {b.parameter(), ids}),
+           x = b.op("embedding", {b.parameter(), ids});
   for (int i = 0; i < 4; ++i)
     x = b.op("add", {x, b.op("gate", {b.matmul(x, b.parameter()), shared})});
   b.output(x);

@@ -8,7 +8,8 @@
 
 namespace amc::test {
 
-// Builds graphs by name: `op("exp", {x})` adds an operation with one result of 100 bytes and returns the result.
+// Builds graphs by name: `op("exp", {x})` adds an operation with one result of 100 bytes and
+// returns the result.
 class GraphBuilder {
 public:
   StepGraph graph;

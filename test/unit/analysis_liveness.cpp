@@ -16,8 +16,8 @@ struct LivenessTest : testing::Test {
   }
 };
 
-#define EXPECT_LIFE(buffer, from, to)                                                                        \
-  EXPECT_EQ((buffer).first, uint64_t(from));                                                                 \
+#define EXPECT_LIFE(buffer, from, to)                                                              \
+  EXPECT_EQ((buffer).first, uint64_t(from));                                                       \
   EXPECT_EQ((buffer).last, uint64_t(to))
 
 TEST_F(LivenessTest, LivesFromItsInstructionToBehindItsLastReader) {
@@ -29,7 +29,8 @@ TEST_F(LivenessTest, LivesFromItsInstructionToBehindItsLastReader) {
   EXPECT_LIFE(bufferOf(live, x), 0, 1);
   EXPECT_LIFE(bufferOf(live, y), 0, 3);
   EXPECT_LIFE(bufferOf(live, z), 1, 3);
-  EXPECT_EQ(live.maxLiveBytes, 300u); // y, z and the result of c at instruction 2; x, y at 0 are less
+  EXPECT_EQ(live.maxLiveBytes,
+            300u); // y, z and the result of c at instruction 2; x, y at 0 are less
   EXPECT_EQ(live.peakInstruction, 2u);
 }
 

@@ -1,4 +1,5 @@
-// Which values each checkpointing policy saves and recomputes, on a decoder whose numbers can be added by hand.
+// Which values each checkpointing policy saves and recomputes, on a decoder whose numbers can be
+// added by hand.
 #include "analysis_models.h"
 #include "compiler/analysis/AcPolicy.h"
 #include "compiler/analysis/MinCut.h"
@@ -17,18 +18,20 @@ struct Decided {
       : b(layers), decision(decideCheckpointing(b.graph, findBlocks(b.graph), policy, matmuls)) {}
   bool saved(uint32_t value) const { return decision.saved[value]; }
   bool again(uint32_t value) const {
-    return std::find(decision.recompute.begin(), decision.recompute.end(), b.graph.values[value].producer) !=
-           decision.recompute.end();
+    return std::find(decision.recompute.begin(), decision.recompute.end(),
+                     b.graph.values[value].producer) != decision.recompute.end();
   }
 };
 
-// Outside the blocks backward reads the table, the last layer's output, its norm and the logits: 7 + 100 + 100 + 500.
+// Outside the blocks backward reads the table, the last layer's output, its norm and the logits: 7
+// + 100 + 100 + 500.
 constexpr uint64_t outside = 707;
 
 TEST(AcPolicy, NoneSavesWhatBackwardReads) {
   Decided d(AcPolicy::None);
   EXPECT_TRUE(d.decision.recompute.empty());
-  // A layer: input, norm1, qr 100 each, kr, v 50 each, attention, mid, norm2 100 each, gate, up, act 300 each.
+  // A layer: input, norm1, qr 100 each, kr, v 50 each, attention, mid, norm2 100 each, gate, up,
+  // act 300 each.
   EXPECT_EQ(d.decision.savedBytes, outside + 3 * (600 + 100 + 900));
   EXPECT_FALSE(d.saved(d.b.layers[1].q)) << "rotary's gradient does not read it";
   EXPECT_FALSE(d.saved(d.b.layers[1].down));
@@ -39,7 +42,8 @@ TEST(AcPolicy, FullSavesBlockInputsOnly) {
   EXPECT_EQ(d.decision.savedBytes, outside + 3 * 100);
   for (const Layer &l : d.b.layers) {
     EXPECT_TRUE(d.saved(l.input));
-    for (uint32_t value : {l.norm1, l.q, l.k, l.v, l.qr, l.kr, l.attention, l.o, l.mid, l.norm2, l.gate, l.up, l.act})
+    for (uint32_t value : {l.norm1, l.q, l.k, l.v, l.qr, l.kr, l.attention, l.o, l.mid, l.norm2,
+                           l.gate, l.up, l.act})
       EXPECT_TRUE(d.again(value)) << value;
     EXPECT_FALSE(d.again(l.down)) << "the last projection is read by nobody in backward";
     EXPECT_FALSE(d.again(l.output));
@@ -60,7 +64,8 @@ TEST(AcPolicy, SelectiveSavesAttentionAndEveryOtherProduct) {
 }
 
 TEST(AcPolicy, BytesAreOrdered) {
-  uint64_t none = Decided(AcPolicy::None).decision.savedBytes, full = Decided(AcPolicy::Full).decision.savedBytes,
+  uint64_t none = Decided(AcPolicy::None).decision.savedBytes,
+           full = Decided(AcPolicy::Full).decision.savedBytes,
            selective = Decided(AcPolicy::Selective).decision.savedBytes;
   EXPECT_LT(full, selective);
   EXPECT_LT(selective, none);
@@ -71,7 +76,8 @@ TEST(AcPolicy, AllMatmulsRunsNoExpensiveOperationTwice) {
   for (uint32_t op : d.decision.recompute)
     EXPECT_EQ(d.b.graph.ops[op].keep, KeepClass::Recompute);
   for (const Layer &l : d.b.layers) {
-    // Rotated q and k cost what q and k do and need no rotation again; mid costs what o does and needs no sum again.
+    // Rotated q and k cost what q and k do and need no rotation again; mid costs what o does and
+    // needs no sum again.
     for (uint32_t value : {l.qr, l.kr, l.v, l.attention, l.mid, l.gate, l.up})
       EXPECT_TRUE(d.saved(value)) << value;
     for (uint32_t value : {l.norm1, l.norm2, l.act})
@@ -84,13 +90,14 @@ TEST(AcPolicy, TraceNamesEachDistinctOperationOnce) {
   std::vector<std::string> names;
   for (const AcDecision::TraceLine &line : d.decision.trace)
     names.push_back(d.b.graph.names[line.name]);
-  EXPECT_EQ(names, (std::vector<std::string>{"norm", "matmul", "rotary", "attention", "add", "gated"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"norm", "matmul", "rotary", "attention", "add", "gated"}));
   EXPECT_TRUE(Decided(AcPolicy::Full).decision.trace.empty());
 }
 
 TEST(AcPolicy, ProductsThatNobodyNeedsAreNotCounted) {
-  // Per block: a product whose result only a saved operation reads, then two whose inputs backward reads. The first
-  // takes no part in the alternation, so the second is saved and the third is not.
+  // Per block: a product whose result only a saved operation reads, then two whose inputs backward
+  // reads. The first takes no part in the alternation, so the second is saved and the third is not.
   GraphBuilder b;
   uint32_t x = b.op("embedding", {b.parameter(), b.input()});
   struct Block {
@@ -123,7 +130,8 @@ TEST(AcPolicy, ProductsThatNobodyNeedsAreNotCounted) {
 }
 
 TEST(AcPolicy, ValuesThatOtherBlocksReadAreSaved) {
-  // Keys made in the first block are read by all (shared between layers): a boundary, never recomputed.
+  // Keys made in the first block are read by all (shared between layers): a boundary, never
+  // recomputed.
   GraphBuilder b;
   uint32_t x = b.op("embedding", {b.parameter(), b.input()}), keys = noIndex;
   std::vector<uint32_t> inputs;
@@ -139,14 +147,18 @@ TEST(AcPolicy, ValuesThatOtherBlocksReadAreSaved) {
   uint32_t g = b.op("start", {x});
   for (size_t i = inputs.size(); i-- > 0;)
     g = b.op("backward", {g, inputs[i], keys});
-  AcDecision decision = decideCheckpointing(b.graph, findBlocks(b.graph), AcPolicy::Full, AcMatmuls::Alternate);
+  AcDecision decision =
+      decideCheckpointing(b.graph, findBlocks(b.graph), AcPolicy::Full, AcMatmuls::Alternate);
   EXPECT_TRUE(decision.saved[keys]);
-  EXPECT_EQ(std::count(decision.recompute.begin(), decision.recompute.end(), b.graph.values[keys].producer), 0);
+  EXPECT_EQ(std::count(decision.recompute.begin(), decision.recompute.end(),
+                       b.graph.values[keys].producer),
+            0);
 }
 
 TEST(AcPolicy, InferenceSavesNothing) {
   Llama b(3, /*backward=*/false);
-  AcDecision decision = decideCheckpointing(b.graph, findBlocks(b.graph), AcPolicy::Full, AcMatmuls::Alternate);
+  AcDecision decision =
+      decideCheckpointing(b.graph, findBlocks(b.graph), AcPolicy::Full, AcMatmuls::Alternate);
   EXPECT_EQ(decision.savedBytes, 0u);
   EXPECT_TRUE(decision.recompute.empty());
 }

@@ -10,7 +10,8 @@ using namespace amc::test;
 
 namespace {
 
-// Every operation once, operands first, updates behind the readers of what they overwrite, forward first.
+// Every operation once, operands first, updates behind the readers of what they overwrite, forward
+// first.
 void expectValid(const StepGraph &graph, const std::vector<uint32_t> &order) {
   std::vector<uint32_t> at(graph.ops.size(), noIndex);
   for (uint32_t i = 0; i < order.size(); ++i) {
@@ -41,7 +42,8 @@ void expectValid(const StepGraph &graph, const std::vector<uint32_t> &order) {
 }
 
 TEST(ListSchedule, RunsWhatFreesMemoryFirst) {
-  // Four wide values, each reduced to a small one: reducing each at once needs one wide value at a time.
+  // Four wide values, each reduced to a small one: reducing each at once needs one wide value at a
+  // time.
   GraphBuilder b;
   uint32_t x = b.input(8);
   b.phase = OpPhase::Backward;
@@ -58,7 +60,8 @@ TEST(ListSchedule, RunsWhatFreesMemoryFirst) {
 }
 
 TEST(ListSchedule, DelaysWhatAllocates) {
-  // The wide value is made first and used last; making it late keeps it from meeting the other wide one.
+  // The wide value is made first and used last; making it late keeps it from meeting the other wide
+  // one.
   GraphBuilder b;
   uint32_t x = b.input(8);
   b.phase = OpPhase::Backward;

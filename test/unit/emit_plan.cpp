@@ -1,11 +1,12 @@
-// From a plan.program to the message: every field, determinism, and the runtime's own check of the result.
+// From a plan.program to the message: every field, determinism, and the runtime's own check of the
+// result.
 #include "compiler/emit/EmitPlan.h"
-#include "passes/Passes.h"
-#include "runtime/plan/PlanFile.h"
-#include "runtime/plan/PlanVerifier.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
+#include "passes/Passes.h"
+#include "runtime/plan/PlanFile.h"
+#include "runtime/plan/PlanVerifier.h"
 #include <cstdio>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -51,7 +52,8 @@ train.step @step {
 class EmitPlan : public testing::Test {
 protected:
   // Runs the pipeline behind the importer and emits.
-  std::optional<amc::plan::Plan> compile(const char *source, bool train, const amc::EmitOptions &options = {},
+  std::optional<amc::plan::Plan> compile(const char *source, bool train,
+                                         const amc::EmitOptions &options = {},
                                          int64_t accumulation = 1) {
     context.loadDialect<amc::train::TrainDialect, amc::plan::PlanDialect>();
     OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(source, &context);
@@ -73,7 +75,8 @@ protected:
     passes.addPass(amc::createLowerToPlan());
     if (failed(passes.run(*module)))
       return std::nullopt;
-    ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { errors += diagnostic.str() + "\n"; });
+    ScopedDiagnosticHandler handler(
+        &context, [&](Diagnostic &diagnostic) { errors += diagnostic.str() + "\n"; });
     FailureOr<amc::plan::Plan> plan = amc::emitPlan(*module, options);
     if (failed(plan))
       return std::nullopt;
@@ -171,10 +174,10 @@ TEST_F(EmitPlan, ConstantsAreLittleEndian) {
   std::vector<std::string> data;
   for (const amc::plan::Constant &constant : plan->constants())
     data.push_back(constant.data());
-  EXPECT_EQ(data, (std::vector<std::string>{std::string("\1\0\0\0\0\0\0\0\xfe\xff\xff\xff\xff\xff\xff\xff", 16),
-                                            std::string("\1\0\1\1", 4),
-                                            std::string("\0\0\xc0\x3f\0\0\x80\xbe", 8),
-                                            std::string("\0\0\0\x3f\0\0\0\x3f\0\0\0\x3f", 12)}));
+  EXPECT_EQ(data, (std::vector<std::string>{
+                      std::string("\1\0\0\0\0\0\0\0\xfe\xff\xff\xff\xff\xff\xff\xff", 16),
+                      std::string("\1\0\1\1", 4), std::string("\0\0\xc0\x3f\0\0\x80\xbe", 8),
+                      std::string("\0\0\0\x3f\0\0\0\x3f\0\0\0\x3f", 12)}));
 }
 
 TEST_F(EmitPlan, InstructionsNameTheirNode) {
@@ -195,7 +198,8 @@ TEST_F(EmitPlan, PromiseIsWhatTheRuntimeComputes) {
   EXPECT_EQ(plan->promise().peak_instruction(), peak.instruction);
   EXPECT_EQ(plan->promise().parameter_bytes(), 256u + 32u);
   EXPECT_EQ(plan->promise().optimizer_state_bytes(), 512u);
-  // Backward reads x and f, which are no results, and of the forward results none: d(sum) needs only shapes.
+  // Backward reads x and f, which are no results, and of the forward results none: d(sum) needs
+  // only shapes.
   EXPECT_EQ(plan->promise().saved_bytes(), 0u);
   EXPECT_EQ(plan->promise().flops_recompute(), 0u);
 }
@@ -211,7 +215,8 @@ TEST_F(EmitPlan, WeightsAreEmbeddedOrSaidToBeMissing) {
   options.embedWeights = true;
   std::remove("emit_plan_weights.bin");
   EXPECT_FALSE(compile(training, true, options));
-  EXPECT_NE(errors.find("weight w cannot be embedded: ./emit_plan_weights.bin cannot be read"), std::string::npos)
+  EXPECT_NE(errors.find("weight w cannot be embedded: ./emit_plan_weights.bin cannot be read"),
+            std::string::npos)
       << errors;
   std::string bytes(260, '\0');
   for (size_t i = 0; i < bytes.size(); ++i)
@@ -231,9 +236,12 @@ TEST_F(EmitPlan, WeightsAreEmbeddedOrSaidToBeMissing) {
 TEST_F(EmitPlan, ModuleWithoutProgramIsAnError) {
   context.loadDialect<amc::train::TrainDialect, amc::plan::PlanDialect>();
   OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(inference, &context);
-  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { errors += diagnostic.str(); });
+  ScopedDiagnosticHandler handler(&context,
+                                  [&](Diagnostic &diagnostic) { errors += diagnostic.str(); });
   EXPECT_TRUE(failed(amc::emitPlan(*module, {})));
-  EXPECT_NE(errors.find("has 0 plan.program, should have one; run lower-to-plan first"), std::string::npos) << errors;
+  EXPECT_NE(errors.find("has 0 plan.program, should have one; run lower-to-plan first"),
+            std::string::npos)
+      << errors;
 }
 
 } // namespace

@@ -1,10 +1,11 @@
-// VerifyPlan against broken steps: a valid placed step is changed in one way at a time, and that change has to be found.
+// VerifyPlan against broken steps: a valid placed step is changed in one way at a time, and that
+// change has to be found.
 #include "compiler/dialect/StepSupport.h"
-#include "passes/Passes.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
+#include "passes/Passes.h"
 #include <gtest/gtest.h>
 
 using namespace mlir;
@@ -12,7 +13,8 @@ using namespace amc::train;
 
 namespace {
 
-// Two blocks of a gated MLP behind a norm: forward, backward, recomputation, workspaces, views and in-place sums.
+// Two blocks of a gated MLP behind a norm: forward, backward, recomputation, workspaces, views and
+// in-place sums.
 constexpr const char *source = R"(
 train.step @step {
   %x = train.input {name = "x"} : tensor<4x8xf32>
@@ -67,8 +69,10 @@ protected:
   // The pass's errors, one a line.
   std::string verify() {
     std::string errors;
-    ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { errors += diagnostic.str() + "\n"; });
-    EXPECT_TRUE(succeeded(mlir::verify(*module))) << "the change should leave IR that the dialect accepts";
+    ScopedDiagnosticHandler handler(
+        &context, [&](Diagnostic &diagnostic) { errors += diagnostic.str() + "\n"; });
+    EXPECT_TRUE(succeeded(mlir::verify(*module)))
+        << "the change should leave IR that the dialect accepts";
     PassManager passes(&context);
     passes.addPass(amc::createVerifyPlan());
     bool accepted = succeeded(passes.run(*module));
@@ -93,7 +97,8 @@ protected:
   }
   void place(Value value, int64_t at) {
     Operation *op = value.getDefiningOp();
-    SmallVector<int64_t> offsets(op->getAttrOfType<DenseI64ArrayAttr>("train.offsets").asArrayRef());
+    SmallVector<int64_t> offsets(
+        op->getAttrOfType<DenseI64ArrayAttr>("train.offsets").asArrayRef());
     offsets[cast<OpResult>(value).getResultNumber()] = at;
     op->setAttr("train.offsets", b.getDenseI64ArrayAttr(offsets));
   }
@@ -164,8 +169,8 @@ TEST_F(VerifyPlan, LiveBytesUntrue) {
   expectError("train.max_live_bytes is ");
 }
 TEST_F(VerifyPlan, FreedEarly) {
-  // The gradient of the last product needs act of the second block; computed at the end of the micro-batch, it comes
-  // when act's bytes have been given to others.
+  // The gradient of the last product needs act of the second block; computed at the end of the
+  // micro-batch, it comes when act's bytes have been given to others.
   LinearWeightGradOp last = nth<LinearWeightGradOp>(0);
   auto reader = [&] {
     for (Operation *user : last.getDw().getUsers())
@@ -245,11 +250,13 @@ TEST_F(VerifyPlan, WorkspaceOverResult) {
   expectError("overlaps result 0");
 }
 TEST_F(VerifyPlan, WorkspaceOverParameter) {
-  nth<RmsNormBackwardOp>(0)->setAttr("train.workspace_offset", b.getI64IntegerAttr(offset(parameter("e"))));
+  nth<RmsNormBackwardOp>(0)->setAttr("train.workspace_offset",
+                                     b.getI64IntegerAttr(offset(parameter("e"))));
   expectError("which persist between steps");
 }
 TEST_F(VerifyPlan, WorkspaceOutsideTheArena) {
-  nth<RmsNormBackwardOp>(0)->setAttr("train.workspace_offset", b.getI64IntegerAttr(get("train.arena_bytes")));
+  nth<RmsNormBackwardOp>(0)->setAttr("train.workspace_offset",
+                                     b.getI64IntegerAttr(get("train.arena_bytes")));
   expectError("workspace with ");
 }
 TEST_F(VerifyPlan, ViewElsewhere) {
