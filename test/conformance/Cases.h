@@ -32,7 +32,7 @@ std::vector<Case> readFolder(const std::string &folder, const std::string &sourc
 /// All cases of a pack, by name; nothing, with a reason, if it is damaged.
 std::optional<std::vector<Case>> readPack(const std::string &path, const std::string &source, std::string &why);
 
-/// Elements of a tensor as doubles or 64-bit integers, whichever holds them exactly, and as ONNX's raw bytes.
+/// A tensor as ONNX's raw bytes.
 struct Tensor {
   int dataType = 0; // onnx::TensorProto::DataType
   std::vector<int64_t> shape;

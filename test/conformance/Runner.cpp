@@ -11,7 +11,7 @@
 //     even shapes and axes at run time; in a model that is trained they are constants;
 //   - a step whose results are views of its inputs (Identity, Reshape) has nothing to run, which no plan may be: it gets
 //     a result of its own, beside those that are compared;
-//   - bfloat16 data that ONNX 1.12 wrote as uint16 is read as what the model says it is.
+//   - sequences going in or out become their elements: an AMC step has tensors only.
 #include "test/conformance/Runner.h"
 #include "compiler/dialect/Plan.h"
 #include "compiler/dialect/Train.h"
@@ -26,6 +26,7 @@
 #include "test/conformance/Compare.h"
 #include <filesystem>
 #include <fstream>
+#include <onnx/onnx-data_pb.h>
 #include <onnx/onnx_pb.h>
 
 using namespace mlir;
@@ -80,28 +81,125 @@ bool readModel(const Case &test, onnx::ModelProto &model) {
   return file != test.files.end() && model.ParseFromString(file->second);
 }
 
-/// Values of a data set for the graph's inputs or outputs; a reason if one is no tensor that AMC knows.
-std::string readValues(const Case &test, const std::string &folder, const char *kind,
-                       const google::protobuf::RepeatedPtrField<onnx::ValueInfoProto> &infos,
-                       std::vector<Tensor> &values) {
-  for (int i = 0; i < infos.size(); ++i) {
-    std::string path = folder + "/" + kind + "_" + std::to_string(i) + ".pb";
-    auto file = test.files.find(path);
-    if (!infos[i].type().has_tensor_type())
-      return std::string(kind) + " '" + infos[i].name() + "' is no tensor";
-    onnx::TensorProto proto;
-    if (file == test.files.end() || !proto.ParseFromString(file->second))
-      return path + " cannot be read";
-    if (infos[i].type().tensor_type().elem_type() == onnx::TensorProto::BFLOAT16 &&
-        proto.data_type() == onnx::TensorProto::UINT16)
-      proto.set_data_type(onnx::TensorProto::BFLOAT16);
-    std::optional<Tensor> tensor = readTensor(proto);
-    if (!tensor)
-      return std::string(kind) + " '" + infos[i].name() + "' is of an element type that AMC does not have";
-    values.push_back(std::move(*tensor));
-  }
+/// The tensor in a message; a reason if it is none that AMC knows. ONNX 1.12 wrote bfloat16 as uint16.
+std::string addTensor(onnx::TensorProto proto, int declaredType, const std::string &what, std::vector<Tensor> &values) {
+  if (declaredType == onnx::TensorProto::BFLOAT16 && proto.data_type() == onnx::TensorProto::UINT16)
+    proto.set_data_type(onnx::TensorProto::BFLOAT16);
+  std::optional<Tensor> tensor = readTensor(proto);
+  if (!tensor)
+    return what + " is of an element type that AMC does not have";
+  values.push_back(std::move(*tensor));
   return "";
 }
+
+onnx::NodeProto makeNode(const char *op, std::vector<std::string> inputs, const std::string &output) {
+  onnx::NodeProto node;
+  node.set_op_type(op);
+  node.set_name("conformance " + output);
+  for (const std::string &input : inputs)
+    node.add_input(input);
+  node.add_output(output);
+  return node;
+}
+
+/// Reads the values of a model's inputs and outputs. A sequence becomes its elements, in the data and in the model:
+/// SequenceConstruct makes it from inputs, SequenceAt takes it apart into outputs.
+class DataReader {
+public:
+  DataReader(const Case &test, std::string folder, onnx::ModelProto &model)
+      : test(test), folder(std::move(folder)), graph(*model.mutable_graph()) {}
+
+  std::string read(DataSet &data) {
+    dropInitialized();
+    std::string why = readAll("input", *graph.mutable_input(), data.inputs);
+    if (why.empty())
+      why = readAll("output", *graph.mutable_output(), data.outputs);
+    google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
+    for (const onnx::NodeProto &node : before)
+      *nodes.Add() = node;
+    nodes.MergeFrom(graph.node());
+    for (const onnx::NodeProto &node : after)
+      *nodes.Add() = node;
+    *graph.mutable_node() = nodes;
+    return why;
+  }
+
+private:
+  using Infos = google::protobuf::RepeatedPtrField<onnx::ValueInfoProto>;
+
+  /// Inputs that are initializers, too, have no data of their own.
+  void dropInitialized() {
+    Infos inputs;
+    for (const onnx::ValueInfoProto &info : graph.input())
+      if (llvm::none_of(graph.initializer(), [&](const onnx::TensorProto &t) { return t.name() == info.name(); }))
+        *inputs.Add() = info;
+    *graph.mutable_input() = inputs;
+  }
+
+  std::string readAll(const std::string &kind, Infos &infos, std::vector<Tensor> &values) {
+    Infos flat;
+    for (int i = 0; i < infos.size(); ++i) {
+      std::string path = folder + "/" + kind + "_" + std::to_string(i) + ".pb";
+      std::string what = kind + " '" + infos[i].name() + "'";
+      auto file = test.files.find(path);
+      if (file == test.files.end())
+        return path + " is missing";
+      std::string why;
+      if (infos[i].type().has_tensor_type()) {
+        onnx::TensorProto proto;
+        if (!proto.ParseFromString(file->second))
+          return path + " cannot be read";
+        why = addTensor(proto, infos[i].type().tensor_type().elem_type(), what, values);
+        *flat.Add() = infos[i];
+      } else if (infos[i].type().has_sequence_type()) {
+        onnx::SequenceProto proto;
+        if (!proto.ParseFromString(file->second))
+          return path + " cannot be read";
+        why = readSequence(kind == "input", infos[i], proto, flat, values);
+      } else {
+        why = what + " is no tensor and no sequence";
+      }
+      if (!why.empty())
+        return why;
+    }
+    infos = flat;
+    return "";
+  }
+
+  std::string readSequence(bool input, const onnx::ValueInfoProto &info, const onnx::SequenceProto &proto, Infos &flat,
+                           std::vector<Tensor> &values) {
+    std::vector<std::string> elements;
+    for (int i = 0; i < proto.tensor_values_size(); ++i) {
+      const onnx::TensorProto &tensor = proto.tensor_values(i);
+      elements.push_back(info.name() + "_" + std::to_string(i));
+      if (std::string why = addTensor(tensor, tensor.data_type(), "an element of '" + info.name() + "'", values); !why.empty())
+        return why;
+      onnx::ValueInfoProto &element = *flat.Add();
+      element.set_name(elements.back());
+      element.mutable_type()->mutable_tensor_type()->set_elem_type(tensor.data_type());
+      for (int64_t dim : tensor.dims())
+        element.mutable_type()->mutable_tensor_type()->mutable_shape()->add_dim()->set_dim_value(dim);
+      if (input)
+        continue;
+      std::string position = elements.back() + "_position";
+      onnx::NodeProto constant = makeNode("Constant", {}, position);
+      onnx::AttributeProto *value = constant.add_attribute();
+      value->set_name("value_int");
+      value->set_type(onnx::AttributeProto::INT);
+      value->set_i(i);
+      after.push_back(constant);
+      after.push_back(makeNode("SequenceAt", {info.name(), position}, elements.back()));
+    }
+    if (input)
+      before.push_back(makeNode(elements.empty() ? "SequenceEmpty" : "SequenceConstruct", elements, info.name()));
+    return "";
+  }
+
+  const Case &test;
+  const std::string folder;
+  onnx::GraphProto &graph;
+  std::vector<onnx::NodeProto> before, after;
+};
 
 std::vector<std::string> dataSets(const Case &test) {
   std::set<std::string> folders;
@@ -354,12 +452,11 @@ Outcome run(const Case &test) {
     outcome.failure = "there is no data";
   for (const std::string &folder : folders) {
     DataSet data;
-    outcome.failure = readValues(test, folder, "input", model.graph().input(), data.inputs);
-    if (outcome.failure.empty())
-      outcome.failure = readValues(test, folder, "output", model.graph().output(), data.outputs);
+    onnx::ModelProto flat = model;
+    outcome.failure = DataReader(test, folder, flat).read(data);
     for (bool raise : {false, true})
       if (outcome.failure.empty())
-        if (std::string why = CaseRun(model, data, raise).run(); !why.empty())
+        if (std::string why = CaseRun(flat, data, raise).run(); !why.empty())
           outcome.failure = (raise ? "after raise: " : "") + why;
     if (!outcome.failure.empty())
       return outcome;
