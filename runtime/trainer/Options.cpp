@@ -251,7 +251,7 @@ Expected<CommandLine> parseCommandLine(const std::vector<std::string> &arguments
                "the request is at fault, 2 wrong usage, 3 a limit of the machine.",
                "amrun");
   app.allow_extras();
-  app.set_help_flag("--help", "print this help");
+  app.set_help_flag("-h,--help", "print this help");
   app.get_formatter()->column_width(32);
   Raw raw;
   define(app, raw);

@@ -228,7 +228,8 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
 Status StepRunner::nonFinite(std::string_view what, double value) {
   observing = false;
   Expected<std::optional<NonFinite>> found = executor.findNonFinite();
-  std::string context = fmt::format("{} is {}", what, value);
+  // Without the sign that a NaN may have and nobody means.
+  std::string context = fmt::format("{} is {}", what, std::isnan(value) ? std::fabs(value) : value);
   if (!found.ok())
     return inputError(context, "; looking for the cause failed: ", found.status().message());
   if (*found)

@@ -144,5 +144,6 @@ TEST(Options, HelpAndVersion) {
                            "--version",
                            "--help"})
     EXPECT_NE(help.output.find(flag), std::string::npos) << flag;
+  EXPECT_EQ(take(parseCommandLine({"-h"})).output, help.output);
   EXPECT_NE(take(parseCommandLine({"--version"})).output.find("amrun"), std::string::npos);
 }
