@@ -1,5 +1,5 @@
 // RUN: amc-opt %s --assign-roles="frozen=em* trainable=mask" 2>/dev/null | FileCheck %s
-// RUN: amc-opt %s --assign-roles="frozen=*,-none* trainable=mask" 2>&1 | FileCheck %s --check-prefix=NONE
+// RUN: not amc-opt %s --assign-roles="frozen=*,-none* trainable=mask" 2>&1 | FileCheck %s --check-prefix=NONE
 // RUN: amc-opt %s --assign-roles="frozen=head" 2>/dev/null | FileCheck %s --check-prefix=TIED
 
 // Tests that globs overrule roles, and that a weight goes by the names of what is tied to it, too.
