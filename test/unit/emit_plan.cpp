@@ -233,6 +233,30 @@ TEST_F(EmitPlan, WeightsAreEmbeddedOrSaidToBeMissing) {
   std::remove("emit_plan_weights.bin");
 }
 
+TEST_F(EmitPlan, WhatAPlanCannotHoldIsReportedInOneRun) {
+  context.loadDialect<amc::train::TrainDialect, amc::plan::PlanDialect>();
+  OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(R"(
+plan.program @p attributes {arena_bytes = 64 : i64, alignment = 64 : i64, forward_end = 0 : i64,
+                            micro_batch_end = 1 : i64, accumulation = 1 : i64} {
+  plan.buffer 0 {bytes = 4 : i64, offset = 0 : i64, first = 0 : i64, last = 1 : i64, category = "attic", name = "x"}
+  plan.input "x" {role = "guest", view = #plan.view<0, 0, tensor<f32>>}
+  plan.constant #plan.view<0, 0, tensor<f32>> = dense<1> : tensor<i32>
+  plan.call "exp" {inputs = [], outputs = [], workspaces = [], arguments = {a = [1]}, phase = "noon", flops = 0 : i64}
+  %w = train.parameter {name = "w"} : tensor<f32>
+}
+)",
+                                                             &context);
+  ASSERT_TRUE(module);
+  ScopedDiagnosticHandler handler(
+      &context, [&](Diagnostic &diagnostic) { errors += diagnostic.str() + "\n"; });
+  EXPECT_TRUE(failed(amc::emitPlan(*module, {})));
+  for (const char *text :
+       {"category attic is not one that plans know", "role guest is not one that plans know",
+        "value should have its view's type", "phase noon is not one that plans know",
+        "argument a is of a kind that plans cannot carry", "is not part of a plan"})
+    EXPECT_NE(errors.find(text), std::string::npos) << text << "\n" << errors;
+}
+
 TEST_F(EmitPlan, ModuleWithoutProgramIsAnError) {
   context.loadDialect<amc::train::TrainDialect, amc::plan::PlanDialect>();
   OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(inference, &context);
