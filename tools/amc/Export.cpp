@@ -3,6 +3,9 @@
 // Weights that were outside the model stay outside, in one file beside the new model; so do those
 // of a model that would pass protobuf's 2 GiB. Bounded by memory: the trained weights are held
 // once, in their file's dtype.
+//
+// It stands here and not in libamc because it reads checkpoints with the runtime's safetensors
+// reader, and compiler and runtime share nothing but the plan.
 #include "tools/amc/Export.h"
 #include "compiler/driver/Diagnostics.h"
 #include "runtime/plan/DTypes.h"
