@@ -1,8 +1,8 @@
 // Rotary embedding and attention: shapes, oracle, gradients, cost.
 //
-// Attention counts the work of query-key pairs inside the band of `left` and `right` only; padding and bias are known
-// at run time and count as if they masked nothing. Constraints are labelled; test/dialect/attention-invalid.mlir has
-// a case for each.
+// Attention counts the work of query-key pairs inside the band of `left` and `right` only; padding
+// and bias are known at run time and count as if they masked nothing. Constraints are labelled;
+// test/dialect/attention-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/Workspace.h"
 #include "llvm/Support/MathExtras.h"
@@ -34,16 +34,19 @@ static LogicalResult checkRotary(std::optional<Location> loc, Value x, Value cos
     std::optional<SmallVector<int64_t>> result = broadcastShapes({shape, shapeOf(table)});
     if (!result || ArrayRef<int64_t>(*result) != shape)
       return inferError(loc, "cos and sin are of shapes " + shapeString(shapeOf(cos)) + " and " +
-                                 shapeString(shapeOf(sin)) + ", should broadcast to x's, " + shapeString(shape));
+                                 shapeString(shapeOf(sin)) + ", should broadcast to x's, " +
+                                 shapeString(shape));
     // rotary_c4, rotary_backward_c4
     if (elementOf(table) != elementOf(x))
-      return inferError(loc, "cos and sin are of element types " + typeString(elementOf(cos)) + " and " +
-                                 typeString(elementOf(sin)) + ", should be of x's, " + typeString(elementOf(x)));
+      return inferError(loc, "cos and sin are of element types " + typeString(elementOf(cos)) +
+                                 " and " + typeString(elementOf(sin)) + ", should be of x's, " +
+                                 typeString(elementOf(x)));
   }
   return success();
 }
 
-/// The other element of the pair that rotation mixes `flat` with, and whether `flat` is the pair's first.
+/// The other element of the pair that rotation mixes `flat` with, and whether `flat` is the pair's
+/// first.
 static std::pair<int64_t, bool> rotationPartner(int64_t flat, int64_t columns, bool interleaved) {
   int64_t column = flat % columns;
   int64_t distance = interleaved ? 1 : columns / 2;
@@ -51,9 +54,10 @@ static std::pair<int64_t, bool> rotationPartner(int64_t flat, int64_t columns, b
   return {first ? flat + distance : flat - distance, first};
 }
 
-LogicalResult RotaryOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                         DictionaryAttr attributes, OpaqueProperties properties,
-                                         RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult RotaryOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                         ValueRange operands, DictionaryAttr attributes,
+                                         OpaqueProperties properties, RegionRange regions,
+                                         SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   if (failed(checkRotary(loc, op.getX(), op.getCos(), op.getSin())))
     return failure();
@@ -78,13 +82,15 @@ LogicalResult RotaryOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<b
   if (needed[1] || needed[2])
     return failure();
   if (needed[0])
-    gradients[0] = RotaryBackwardOp::create(b, getLoc(), cotangents[0], getCos(), getSin(), getInterleaved());
+    gradients[0] =
+        RotaryBackwardOp::create(b, getLoc(), cotangents[0], getCos(), getSin(), getInterleaved());
   return success();
 }
 
-LogicalResult RotaryBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                                 DictionaryAttr attributes, OpaqueProperties properties,
-                                                 RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult RotaryBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                                 ValueRange operands, DictionaryAttr attributes,
+                                                 OpaqueProperties properties, RegionRange regions,
+                                                 SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   if (failed(checkRotary(loc, op.getDy(), op.getCos(), op.getSin())))
     return failure();
@@ -129,7 +135,9 @@ struct Problem {
   }
 
   int64_t keyHead(int64_t head) const { return head / (heads / keyHeads); }
-  bool inBand(int64_t i, int64_t j) const { return (!right || j - i <= *right) && (!left || i - j <= *left); }
+  bool inBand(int64_t i, int64_t j) const {
+    return (!right || j - i <= *right) && (!left || i - j <= *left);
+  }
 
   /// Pairs (i, j) with j - i <= limit.
   __int128 pairsUpTo(__int128 limit) const {
@@ -137,8 +145,10 @@ struct Problem {
       limit = -queries;
     if (limit > keys - 1)
       limit = keys - 1;
-    // Query i sees min(max(i + limit + 1, 0), keys) keys; i + limit + 1 runs over (limit, queries + limit].
-    __int128 low = limit + 1 < 0 ? 0 : limit + 1, high = queries + limit, cut = high < keys ? high : keys;
+    // Query i sees min(max(i + limit + 1, 0), keys) keys; i + limit + 1 runs over (limit, queries +
+    // limit].
+    __int128 low = limit + 1 < 0 ? 0 : limit + 1, high = queries + limit,
+             cut = high < keys ? high : keys;
     __int128 pairs = (low + cut) * (cut - low + 1) / 2;
     return high > keys ? pairs + (high - keys) * keys : pairs;
   }
@@ -170,7 +180,8 @@ struct Row {
     for (int64_t j = 0; j < p.keys; ++j) {
       if (!p.inBand(i, j) || (padding && !padding->ints[b * p.keys + j]))
         continue;
-      const double *key = k.floats.data() + ((b * p.keyHeads + p.keyHead(h)) * p.keys + j) * p.width;
+      const double *key =
+          k.floats.data() + ((b * p.keyHeads + p.keyHead(h)) * p.keys + j) * p.width;
       double score = 0;
       for (int64_t d = 0; d < p.width; ++d)
         score += query[d] * key[d];
@@ -195,11 +206,14 @@ struct Row {
 
 } // namespace
 
-/// Everything attention and its backward ask of their operands and attributes. Both carry each label.
+/// Everything attention and its backward ask of their operands and attributes. Both carry each
+/// label.
 template <typename Adaptor>
 static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, unsigned required) {
-  // attention_c1, attention_backward_c1: the generated accessors trust the segments of required operands.
-  for (int32_t size : ArrayRef<int32_t>(op.getProperties().operandSegmentSizes).take_front(required))
+  // attention_c1, attention_backward_c1: the generated accessors trust the segments of required
+  // operands.
+  for (int32_t size :
+       ArrayRef<int32_t>(op.getProperties().operandSegmentSizes).take_front(required))
     if (size != 1)
       return inferError(loc, "operandSegmentSizes should give every required operand one value");
   ArrayRef<int64_t> q = shapeOf(op.getQ()), k = shapeOf(op.getK()), v = shapeOf(op.getV());
@@ -216,7 +230,8 @@ static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, uns
                                ", should have the same heads and length");
   // attention_c5, attention_backward_c5
   if (k[1] == 0 || q[1] % k[1])
-    return inferError(loc, "key heads are " + Twine(k[1]) + ", should divide the query heads " + Twine(q[1]));
+    return inferError(loc, "key heads are " + Twine(k[1]) + ", should divide the query heads " +
+                               Twine(q[1]));
   // attention_c6, attention_backward_c6
   if (q[3] != k[3])
     return inferError(loc, "head sizes of q and k are " + Twine(q[3]) + " and " + Twine(k[3]) +
@@ -229,8 +244,8 @@ static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, uns
   // attention_c8, attention_backward_c8
   if (Value padding = op.getPadding())
     if (shapeOf(padding) != ArrayRef<int64_t>({q[0], k[2]}))
-      return inferError(loc, "padding is of shape " + shapeString(shapeOf(padding)) + ", should be " +
-                                 shapeString({q[0], k[2]}));
+      return inferError(loc, "padding is of shape " + shapeString(shapeOf(padding)) +
+                                 ", should be " + shapeString({q[0], k[2]}));
   // attention_c9, attention_backward_c9
   if (Value bias = op.getBias()) {
     ArrayRef<int64_t> shape = shapeOf(bias);
@@ -239,8 +254,8 @@ static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, uns
     for (size_t i = 0; fits && i < 4; ++i)
       fits = shape[i] == 1 || shape[i] == full[i];
     if (!fits)
-      return inferError(loc, "bias is of shape " + shapeString(shape) + ", should be of rank 4 and broadcast to " +
-                                 shapeString(full));
+      return inferError(loc, "bias is of shape " + shapeString(shape) +
+                                 ", should be of rank 4 and broadcast to " + shapeString(full));
   }
   // attention_c10, attention_backward_c10
   if (!op.getScale().isFinite())
@@ -251,12 +266,14 @@ static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, uns
                                ", should be 0 or more and finite");
   // attention_c12, attention_backward_c12
   if (op.getMaskedRows() != "zero" && op.getMaskedRows() != "average")
-    return inferError(loc, "masked_rows is \"" + op.getMaskedRows() + "\", should be \"zero\" or \"average\"");
+    return inferError(loc, "masked_rows is \"" + op.getMaskedRows() +
+                               "\", should be \"zero\" or \"average\"");
   return success();
 }
 
 static RankedTensorType resultType(Value q, Value v) {
-  return RankedTensorType::get({shapeOf(q)[0], shapeOf(q)[1], shapeOf(q)[2], shapeOf(v)[3]}, elementOf(q));
+  return RankedTensorType::get({shapeOf(q)[0], shapeOf(q)[1], shapeOf(q)[2], shapeOf(v)[3]},
+                               elementOf(q));
 }
 static RankedTensorType lseType(Value q) {
   return RankedTensorType::get(shapeOf(q).drop_back(), statisticType(elementOf(q)));
@@ -266,9 +283,10 @@ static RankedTensorType lseType(Value q) {
 // attention
 //===----------------------------------------------------------------------===//
 
-LogicalResult AttentionOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                            DictionaryAttr attributes, OpaqueProperties properties,
-                                            RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult AttentionOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                            ValueRange operands, DictionaryAttr attributes,
+                                            OpaqueProperties properties, RegionRange regions,
+                                            SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   if (failed(checkAttention(loc, op, odsIndex_padding)))
     return failure();
@@ -315,9 +333,9 @@ LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
   if (llvm::is_contained(needed.drop_front(odsIndex_padding), true))
     return failure();
   auto backward = AttentionBackwardOp::create(
-      b, getLoc(), {getQ().getType(), getK().getType(), getV().getType()}, cotangents[0], getQ(), getK(), getV(),
-      getY(), getLse(), getPadding(), getBias(), getScaleAttr(), getLeftAttr(), getRightAttr(), getSoftcapAttr(),
-      getMaskedRowsAttr());
+      b, getLoc(), {getQ().getType(), getK().getType(), getV().getType()}, cotangents[0], getQ(),
+      getK(), getV(), getY(), getLse(), getPadding(), getBias(), getScaleAttr(), getLeftAttr(),
+      getRightAttr(), getSoftcapAttr(), getMaskedRowsAttr());
   for (unsigned i = 0; i < 3; ++i)
     if (needed[i])
       gradients[i] = backward.getResult(i);
@@ -331,15 +349,19 @@ uint64_t AttentionOp::getFlops() {
 
 SaveClass AttentionOp::getSaveClass() { return SaveClass::Save; }
 
-uint64_t AttentionOp::getWorkspaceBytes() { return rt::workspace::attention(accumulatorBytes(getQ())); }
+uint64_t AttentionOp::getWorkspaceBytes() {
+  return rt::workspace::attention(accumulatorBytes(getQ()));
+}
 
 //===----------------------------------------------------------------------===//
 // attention_backward
 //===----------------------------------------------------------------------===//
 
-LogicalResult AttentionBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                                    DictionaryAttr attributes, OpaqueProperties properties,
-                                                    RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult AttentionBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                                    ValueRange operands, DictionaryAttr attributes,
+                                                    OpaqueProperties properties,
+                                                    RegionRange regions,
+                                                    SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   if (failed(checkAttention(loc, op, odsIndex_padding)))
     return failure();
@@ -350,7 +372,8 @@ LogicalResult AttentionBackwardOp::inferReturnTypes(MLIRContext *, std::optional
   // attention_backward_c14
   if (failed(inferExpect(loc, "lse", op.getLse(), lseType(op.getQ()))))
     return failure();
-  return inferTensors(loc, {tensorType(op.getQ()), tensorType(op.getK()), tensorType(op.getV())}, types);
+  return inferTensors(loc, {tensorType(op.getQ()), tensorType(op.getK()), tensorType(op.getV())},
+                      types);
 }
 
 LogicalResult AttentionBackwardOp::evaluate(Inputs in, Outputs out) {
@@ -363,12 +386,14 @@ LogicalResult AttentionBackwardOp::evaluate(Inputs in, Outputs out) {
         if (row.masked && !p.average)
           continue;
         int64_t flat = (b * p.heads + h) * p.queries + i;
-        const double *dys = dy.floats.data() + flat * p.valueWidth, *ys = y.floats.data() + flat * p.valueWidth;
+        const double *dys = dy.floats.data() + flat * p.valueWidth,
+                     *ys = y.floats.data() + flat * p.valueWidth;
         double delta = 0; // sum of dy * y, which is the sum of probability * dprobability
         for (int64_t d = 0; d < p.valueWidth; ++d)
           delta += dys[d] * ys[d];
         for (int64_t j = 0; j < p.keys; ++j) {
-          double probability = row.masked ? 1.0 / p.keys : std::exp(row.scores[j] - lse.floats[flat]);
+          double probability =
+              row.masked ? 1.0 / p.keys : std::exp(row.scores[j] - lse.floats[flat]);
           int64_t key = (b * p.keyHeads + p.keyHead(h)) * p.keys + j;
           double slope = -delta;
           for (int64_t d = 0; d < p.valueWidth; ++d) {
@@ -388,7 +413,8 @@ LogicalResult AttentionBackwardOp::evaluate(Inputs in, Outputs out) {
 }
 
 uint64_t AttentionBackwardOp::getFlops() {
-  // Scores again, dq and dk over the head size; probabilities' gradients and dv over the values' size.
+  // Scores again, dq and dk over the head size; probabilities' gradients and dv over the values'
+  // size.
   Problem p(*this);
   return p.flops(6 * static_cast<uint64_t>(p.width) + 4 * static_cast<uint64_t>(p.valueWidth));
 }

@@ -1,5 +1,5 @@
-// Losses: shapes, oracle, gradients, cost. Constraints are labelled; test/dialect/loss-invalid.mlir has a case for
-// each.
+// Losses: shapes, oracle, gradients, cost. Constraints are labelled; test/dialect/loss-invalid.mlir
+// has a case for each.
 #include "compiler/dialect/OpSupport.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
@@ -32,10 +32,12 @@ static double logSumExp(ArrayRef<double> row) {
 // shift_labels
 //===----------------------------------------------------------------------===//
 
-LogicalResult ShiftLabelsOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                              DictionaryAttr attributes, OpaqueProperties properties,
-                                              RegionRange regions, SmallVectorImpl<Type> &types) {
-  RankedTensorType labels = tensorType(Adaptor(operands, attributes, properties, regions).getLabels());
+LogicalResult ShiftLabelsOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                              ValueRange operands, DictionaryAttr attributes,
+                                              OpaqueProperties properties, RegionRange regions,
+                                              SmallVectorImpl<Type> &types) {
+  RankedTensorType labels =
+      tensorType(Adaptor(operands, attributes, properties, regions).getLabels());
   // shift_labels_c1
   if (labels.getRank() < 1)
     return inferError(loc, "labels is a scalar, should be of rank 1 or more");
@@ -45,7 +47,8 @@ LogicalResult ShiftLabelsOp::inferReturnTypes(MLIRContext *, std::optional<Locat
 LogicalResult ShiftLabelsOp::evaluate(Inputs in, Outputs out) {
   int64_t columns = out[0].shape().back();
   for (int64_t i = 0, e = out[0].size(); i < e; ++i)
-    out[0].ints[i] = i % columns == columns - 1 ? static_cast<int64_t>(getIgnoreIndex()) : in[0]->ints[i + 1];
+    out[0].ints[i] =
+        i % columns == columns - 1 ? static_cast<int64_t>(getIgnoreIndex()) : in[0]->ints[i + 1];
   return success();
 }
 
@@ -53,9 +56,10 @@ LogicalResult ShiftLabelsOp::evaluate(Inputs in, Outputs out) {
 // cross_entropy
 //===----------------------------------------------------------------------===//
 
-LogicalResult CrossEntropyOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                               DictionaryAttr attributes, OpaqueProperties properties,
-                                               RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult CrossEntropyOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                               ValueRange operands, DictionaryAttr attributes,
+                                               OpaqueProperties properties, RegionRange regions,
+                                               SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   RankedTensorType logits = tensorType(op.getLogits());
   // cross_entropy_c1
@@ -64,10 +68,12 @@ LogicalResult CrossEntropyOp::inferReturnTypes(MLIRContext *, std::optional<Loca
   ArrayRef<int64_t> rows = logits.getShape().drop_back();
   // cross_entropy_c2
   if (shapeOf(op.getLabels()) != rows)
-    return inferError(loc, "labels is of shape " + shapeString(shapeOf(op.getLabels())) + ", should be " +
-                               shapeString(rows) + ", that of logits without the last dimension");
+    return inferError(loc, "labels is of shape " + shapeString(shapeOf(op.getLabels())) +
+                               ", should be " + shapeString(rows) +
+                               ", that of logits without the last dimension");
   Type statistic = statisticType(logits.getElementType());
-  return inferTensors(loc, {RankedTensorType::get({}, statistic), RankedTensorType::get(rows, statistic)}, types);
+  return inferTensors(
+      loc, {RankedTensorType::get({}, statistic), RankedTensorType::get(rows, statistic)}, types);
 }
 
 LogicalResult CrossEntropyOp::evaluate(Inputs in, Outputs out) {
@@ -91,17 +97,16 @@ LogicalResult CrossEntropyOp::buildVjp(OpBuilder &b, ValueRange cotangents, Arra
   if (cotangents[1])
     return failure();
   if (cotangents[0] && needed[0])
-    gradients[0] = CrossEntropyBackwardOp::create(b, getLoc(), cotangents[0], getLogits(), getLabels(), getLse(),
-                                                  getIgnoreIndex());
+    gradients[0] = CrossEntropyBackwardOp::create(b, getLoc(), cotangents[0], getLogits(),
+                                                  getLabels(), getLse(), getIgnoreIndex());
   return success();
 }
 
 uint64_t CrossEntropyOp::getFlops() { return flopsPerElement(getLogits(), 3); }
 
-LogicalResult CrossEntropyBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
-                                                       ValueRange operands, DictionaryAttr attributes,
-                                                       OpaqueProperties properties, RegionRange regions,
-                                                       SmallVectorImpl<Type> &types) {
+LogicalResult CrossEntropyBackwardOp::inferReturnTypes(
+    MLIRContext *, std::optional<Location> loc, ValueRange operands, DictionaryAttr attributes,
+    OpaqueProperties properties, RegionRange regions, SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   RankedTensorType logits = tensorType(op.getLogits());
   // cross_entropy_backward_c1
@@ -110,8 +115,9 @@ LogicalResult CrossEntropyBackwardOp::inferReturnTypes(MLIRContext *, std::optio
   ArrayRef<int64_t> rows = logits.getShape().drop_back();
   // cross_entropy_backward_c2
   if (shapeOf(op.getLabels()) != rows)
-    return inferError(loc, "labels is of shape " + shapeString(shapeOf(op.getLabels())) + ", should be " +
-                               shapeString(rows) + ", that of logits without the last dimension");
+    return inferError(loc, "labels is of shape " + shapeString(shapeOf(op.getLabels())) +
+                               ", should be " + shapeString(rows) +
+                               ", that of logits without the last dimension");
   Type statistic = statisticType(logits.getElementType());
   // cross_entropy_backward_c3
   if (failed(inferExpect(loc, "dloss", op.getDloss(), RankedTensorType::get({}, statistic))))

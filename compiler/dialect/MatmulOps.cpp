@@ -1,8 +1,8 @@
 // Matrix products: shapes, oracle, gradients, cost.
 //
-// A product with a weight gives the weight's gradient in one product over all rows (linear_weight_grad), never as a
-// batch of gradients that is summed afterwards. Constraints are labelled; test/dialect/matmul-invalid.mlir has a case
-// for each.
+// A product with a weight gives the weight's gradient in one product over all rows
+// (linear_weight_grad), never as a batch of gradients that is summed afterwards. Constraints are
+// labelled; test/dialect/matmul-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/Workspace.h"
 #include "llvm/Support/MathExtras.h"
@@ -27,7 +27,9 @@ struct Matrix {
     rowStride = transposed ? 1 : n;
     columnStride = transposed ? n : 1;
   }
-  int64_t index(int64_t row, int64_t column) const { return row * rowStride + column * columnStride; }
+  int64_t index(int64_t row, int64_t column) const {
+    return row * rowStride + column * columnStride;
+  }
 };
 
 } // namespace
@@ -42,8 +44,8 @@ static uint64_t productFlops(ArrayRef<uint64_t> factors) {
 static int64_t rowsOf(ArrayRef<int64_t> shape) { return elementCount(shape.drop_back()); }
 
 /// Adds `sum` over k of left(i, k) * right(k, j) to every out(i, j); integers wrap.
-static void addProduct(const HostTensor &a, int64_t aBase, const Matrix &left, const HostTensor &b, int64_t bBase,
-                       const Matrix &right, HostTensor &out, int64_t outBase) {
+static void addProduct(const HostTensor &a, int64_t aBase, const Matrix &left, const HostTensor &b,
+                       int64_t bBase, const Matrix &right, HostTensor &out, int64_t outBase) {
   for (int64_t i = 0; i < left.rows; ++i)
     for (int64_t j = 0; j < right.columns; ++j) {
       double sum = 0;
@@ -67,9 +69,10 @@ static void addProduct(const HostTensor &a, int64_t aBase, const Matrix &left, c
 // matmul
 //===----------------------------------------------------------------------===//
 
-LogicalResult MatmulOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                         DictionaryAttr attributes, OpaqueProperties properties,
-                                         RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult MatmulOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                         ValueRange operands, DictionaryAttr attributes,
+                                         OpaqueProperties properties, RegionRange regions,
+                                         SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   ArrayRef<int64_t> a = shapeOf(op.getA()), b = shapeOf(op.getB());
   // matmul_c1
@@ -78,13 +81,13 @@ LogicalResult MatmulOp::inferReturnTypes(MLIRContext *, std::optional<Location> 
                                ", should be of rank 2 or more");
   // matmul_c2
   if (elementOf(op.getA()) != elementOf(op.getB()))
-    return inferError(loc, "operands are of element types " + typeString(elementOf(op.getA())) + " and " +
-                               typeString(elementOf(op.getB())) + ", should be of one");
+    return inferError(loc, "operands are of element types " + typeString(elementOf(op.getA())) +
+                               " and " + typeString(elementOf(op.getB())) + ", should be of one");
   Matrix left(a, op.getTransposeA()), right(b, op.getTransposeB());
   // matmul_c3
   if (left.columns != right.rows)
-    return inferError(loc, "inner dimensions are " + Twine(left.columns) + " and " + Twine(right.rows) +
-                               ", should be equal");
+    return inferError(loc, "inner dimensions are " + Twine(left.columns) + " and " +
+                               Twine(right.rows) + ", should be equal");
   std::optional<SmallVector<int64_t>> shape = broadcastShapes({a.drop_back(2), b.drop_back(2)});
   // matmul_c4
   if (!shape)
@@ -103,8 +106,8 @@ LogicalResult MatmulOp::evaluate(Inputs in, Outputs out) {
   ArrayRef<int64_t> batch = y.shape().drop_back(2);
   BroadcastIndexer indexA(a.shape().drop_back(2), batch), indexB(b.shape().drop_back(2), batch);
   for (int64_t i = 0, e = elementCount(batch); i < e; ++i)
-    addProduct(a, indexA(i) * left.rows * left.columns, left, b, indexB(i) * right.rows * right.columns, right, y,
-               i * left.rows * right.columns);
+    addProduct(a, indexA(i) * left.rows * left.columns, left, b,
+               indexB(i) * right.rows * right.columns, right, y, i * left.rows * right.columns);
   return success();
 }
 
@@ -122,7 +125,8 @@ LogicalResult MatmulOp::buildVjp(OpBuilder &builder, ValueRange cotangents, Arra
     gradients[0] = sumTo(builder, getLoc(), da, tensorType(a));
   }
   if (needed[1]) {
-    // A matrix against a batch of rows: one product over all rows instead of a batch of products and their sum.
+    // A matrix against a batch of rows: one product over all rows instead of a batch of products
+    // and their sum.
     if (!ta && tensorType(b).getRank() == 2) {
       gradients[1] = LinearWeightGradOp::create(builder, getLoc(), a, dy, tb);
     } else {
@@ -136,20 +140,23 @@ LogicalResult MatmulOp::buildVjp(OpBuilder &builder, ValueRange cotangents, Arra
 
 uint64_t MatmulOp::getFlops() {
   Matrix left(shapeOf(getA()), getTransposeA());
-  return productFlops({static_cast<uint64_t>(elementCount(shapeOf(getY()))), static_cast<uint64_t>(left.columns)});
+  return productFlops(
+      {static_cast<uint64_t>(elementCount(shapeOf(getY()))), static_cast<uint64_t>(left.columns)});
 }
 
 SaveClass MatmulOp::getSaveClass() {
-  return parameterBehind(getA()) || parameterBehind(getB()) ? SaveClass::Alternate : SaveClass::Save;
+  return parameterBehind(getA()) || parameterBehind(getB()) ? SaveClass::Alternate
+                                                            : SaveClass::Save;
 }
 
 //===----------------------------------------------------------------------===//
 // linear
 //===----------------------------------------------------------------------===//
 
-LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                         DictionaryAttr attributes, OpaqueProperties properties,
-                                         RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                         ValueRange operands, DictionaryAttr attributes,
+                                         OpaqueProperties properties, RegionRange regions,
+                                         SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   ArrayRef<int64_t> x = shapeOf(op.getX()), w = shapeOf(op.getW());
   // linear_c1
@@ -161,12 +168,12 @@ LogicalResult LinearOp::inferReturnTypes(MLIRContext *, std::optional<Location> 
   Matrix weight(w, op.getTransposeW());
   // linear_c3
   if (x.back() != weight.rows)
-    return inferError(loc, "x's last dimension is " + Twine(x.back()) + ", should be w's input dimension " +
-                               Twine(weight.rows));
+    return inferError(loc, "x's last dimension is " + Twine(x.back()) +
+                               ", should be w's input dimension " + Twine(weight.rows));
   // linear_c4
   if (op.getBias() && shapeOf(op.getBias()) != ArrayRef<int64_t>(weight.columns))
-    return inferError(loc, "bias is of shape " + shapeString(shapeOf(op.getBias())) + ", should be " +
-                               Twine(weight.columns));
+    return inferError(loc, "bias is of shape " + shapeString(shapeOf(op.getBias())) +
+                               ", should be " + Twine(weight.columns));
   Type element = elementOf(op.getX());
   // linear_c5
   if (elementOf(op.getW()) != element || (op.getBias() && elementOf(op.getBias()) != element))
@@ -209,9 +216,10 @@ uint64_t LinearOp::getFlops() {
 
 SaveClass LinearOp::getSaveClass() { return getBias() ? SaveClass::Save : SaveClass::Alternate; }
 
-LogicalResult LinearWeightGradOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                                   DictionaryAttr attributes, OpaqueProperties properties,
-                                                   RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult LinearWeightGradOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                                   ValueRange operands, DictionaryAttr attributes,
+                                                   OpaqueProperties properties, RegionRange regions,
+                                                   SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   ArrayRef<int64_t> x = shapeOf(op.getX()), dy = shapeOf(op.getDy());
   // linear_weight_grad_c1
@@ -251,9 +259,10 @@ SaveClass LinearWeightGradOp::getSaveClass() { return SaveClass::Alternate; }
 // grouped_matmul
 //===----------------------------------------------------------------------===//
 
-LogicalResult GroupedMatmulOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                                DictionaryAttr attributes, OpaqueProperties properties,
-                                                RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult GroupedMatmulOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                                ValueRange operands, DictionaryAttr attributes,
+                                                OpaqueProperties properties, RegionRange regions,
+                                                SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   ArrayRef<int64_t> x = shapeOf(op.getX()), w = shapeOf(op.getW()), ids = shapeOf(op.getIds());
   // grouped_matmul_c1
@@ -269,8 +278,8 @@ LogicalResult GroupedMatmulOp::inferReturnTypes(MLIRContext *, std::optional<Loc
   Matrix weight(w, op.getTransposeW());
   // grouped_matmul_c4
   if (x[1] != weight.rows)
-    return inferError(loc, "x's last dimension is " + Twine(x[1]) + ", should be w's input dimension " +
-                               Twine(weight.rows));
+    return inferError(loc, "x's last dimension is " + Twine(x[1]) +
+                               ", should be w's input dimension " + Twine(weight.rows));
   // grouped_matmul_c5
   if (elementOf(op.getX()) != elementOf(op.getW()))
     return inferError(loc, "x and w should have one element type");
@@ -285,8 +294,8 @@ LogicalResult GroupedMatmulOp::evaluate(Inputs in, Outputs out) {
     int64_t group = ids.ints[i];
     if (group < 0 || group >= w.shape()[0])
       return failure();
-    addProduct(x, i * row[1], Matrix(row, false), w, group * weight.rows * weight.columns, weight, out[0],
-               i * weight.columns);
+    addProduct(x, i * row[1], Matrix(row, false), w, group * weight.rows * weight.columns, weight,
+               out[0], i * weight.columns);
   }
   return success();
 }
@@ -299,8 +308,8 @@ LogicalResult GroupedMatmulOp::buildVjp(OpBuilder &b, ValueRange cotangents, Arr
   if (needed[0])
     gradients[0] = GroupedMatmulOp::create(b, getLoc(), dy, getW(), getIds(), !getTransposeW());
   if (needed[1])
-    gradients[1] = GroupedMatmulWeightGradOp::create(b, getLoc(), getX(), dy, getIds(), shapeOf(getW())[0],
-                                                     getTransposeW());
+    gradients[1] = GroupedMatmulWeightGradOp::create(b, getLoc(), getX(), dy, getIds(),
+                                                     shapeOf(getW())[0], getTransposeW());
   return success();
 }
 
@@ -317,10 +326,9 @@ uint64_t GroupedMatmulOp::getWorkspaceBytes() {
                                       accumulatorBytes(getX()));
 }
 
-LogicalResult GroupedMatmulWeightGradOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
-                                                          ValueRange operands, DictionaryAttr attributes,
-                                                          OpaqueProperties properties, RegionRange regions,
-                                                          SmallVectorImpl<Type> &types) {
+LogicalResult GroupedMatmulWeightGradOp::inferReturnTypes(
+    MLIRContext *, std::optional<Location> loc, ValueRange operands, DictionaryAttr attributes,
+    OpaqueProperties properties, RegionRange regions, SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   ArrayRef<int64_t> x = shapeOf(op.getX()), dy = shapeOf(op.getDy()), ids = shapeOf(op.getIds());
   // grouped_matmul_weight_grad_c1
@@ -329,8 +337,9 @@ LogicalResult GroupedMatmulWeightGradOp::inferReturnTypes(MLIRContext *, std::op
                                ", should be of rank 2");
   // grouped_matmul_weight_grad_c2
   if (x[0] != dy[0] || ids.size() != 1 || ids[0] != x[0])
-    return inferError(loc, "x, dy and ids are of shapes " + shapeString(x) + ", " + shapeString(dy) + " and " +
-                               shapeString(ids) + ", should have one number of rows");
+    return inferError(loc, "x, dy and ids are of shapes " + shapeString(x) + ", " +
+                               shapeString(dy) + " and " + shapeString(ids) +
+                               ", should have one number of rows");
   // grouped_matmul_weight_grad_c3
   if (elementOf(op.getX()) != elementOf(op.getDy()))
     return inferError(loc, "x and dy should have one element type");
@@ -353,8 +362,8 @@ LogicalResult GroupedMatmulWeightGradOp::evaluate(Inputs in, Outputs out) {
     if (group < 0 || group >= static_cast<int64_t>(getGroups()))
       return failure();
     SmallVector<int64_t> leftShape = {1, rows}, rightShape = {1, columns};
-    addProduct(left, i * rows, Matrix(leftShape, true), right, i * columns, Matrix(rightShape, false), out[0],
-               group * rows * columns);
+    addProduct(left, i * rows, Matrix(leftShape, true), right, i * columns,
+               Matrix(rightShape, false), out[0], group * rows * columns);
   }
   return success();
 }

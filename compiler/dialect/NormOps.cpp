@@ -1,7 +1,7 @@
 // Normalisations over the last dimension: shapes, oracle, gradients, cost.
 //
-// The statistics of a row are results because backward reads them; no gradient flows into them. Constraints are
-// labelled; test/dialect/norm-invalid.mlir has a case for each.
+// The statistics of a row are results because backward reads them; no gradient flows into them.
+// Constraints are labelled; test/dialect/norm-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/Workspace.h"
 #include "llvm/Support/MathExtras.h"
@@ -27,7 +27,8 @@ static RankedTensorType columnType(RankedTensorType x) {
 static LogicalResult checkEpsilon(std::optional<Location> loc, const APFloat &epsilon) {
   if (epsilon.isFinite() && !epsilon.isNegative())
     return success();
-  return inferError(loc, "epsilon is " + numberString(epsilon) + ", should be 0 or more and finite");
+  return inferError(loc,
+                    "epsilon is " + numberString(epsilon) + ", should be 0 or more and finite");
 }
 
 static uint64_t flopsPerElement(Value x, uint64_t flops) {
@@ -38,9 +39,10 @@ static uint64_t flopsPerElement(Value x, uint64_t flops) {
 // rms_norm
 //===----------------------------------------------------------------------===//
 
-LogicalResult RmsNormOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                          DictionaryAttr attributes, OpaqueProperties properties,
-                                          RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult RmsNormOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                          ValueRange operands, DictionaryAttr attributes,
+                                          OpaqueProperties properties, RegionRange regions,
+                                          SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   RankedTensorType x = tensorType(op.getX());
   // rms_norm_c1
@@ -77,7 +79,8 @@ LogicalResult RmsNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<
     return failure();
   if (!cotangents[0])
     return success();
-  auto backward = RmsNormBackwardOp::create(b, getLoc(), cotangents[0], getX(), getRstd(), getWeight());
+  auto backward =
+      RmsNormBackwardOp::create(b, getLoc(), cotangents[0], getX(), getRstd(), getWeight());
   if (needed[0])
     gradients[0] = backward.getDx();
   if (getWeight() && needed[1])
@@ -87,9 +90,10 @@ LogicalResult RmsNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<
 
 uint64_t RmsNormOp::getFlops() { return flopsPerElement(getX(), 4); }
 
-LogicalResult RmsNormBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                                  DictionaryAttr attributes, OpaqueProperties properties,
-                                                  RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult RmsNormBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                                  ValueRange operands, DictionaryAttr attributes,
+                                                  OpaqueProperties properties, RegionRange regions,
+                                                  SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   RankedTensorType x = tensorType(op.getX());
   // rms_norm_backward_c1
@@ -138,9 +142,10 @@ uint64_t RmsNormBackwardOp::getWorkspaceBytes() {
 // layer_norm
 //===----------------------------------------------------------------------===//
 
-LogicalResult LayerNormOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                            DictionaryAttr attributes, OpaqueProperties properties,
-                                            RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult LayerNormOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                            ValueRange operands, DictionaryAttr attributes,
+                                            OpaqueProperties properties, RegionRange regions,
+                                            SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
   // layer_norm_c1: the generated accessors trust the segments of required operands.
   if (op.getProperties().operandSegmentSizes[0] != 1)
@@ -193,8 +198,8 @@ LogicalResult LayerNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
     return success();
   // Result types are spelled out: the inferring builder does not set the segments of results.
   Type x = getX().getType(), column = getWeight() ? Type(columnType(tensorType(getX()))) : Type();
-  auto backward = LayerNormBackwardOp::create(b, getLoc(), x, column, column, cotangents[0], getX(), getMean(),
-                                              getRstd(), getWeight());
+  auto backward = LayerNormBackwardOp::create(b, getLoc(), x, column, column, cotangents[0], getX(),
+                                              getMean(), getRstd(), getWeight());
   if (needed[0])
     gradients[0] = backward.getDx();
   if (getWeight() && needed[1])
@@ -206,10 +211,21 @@ LogicalResult LayerNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
 
 uint64_t LayerNormOp::getFlops() { return flopsPerElement(getX(), 8); }
 
-LogicalResult LayerNormBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
-                                                    DictionaryAttr attributes, OpaqueProperties properties,
-                                                    RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult LayerNormBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                                    ValueRange operands, DictionaryAttr attributes,
+                                                    OpaqueProperties properties,
+                                                    RegionRange regions,
+                                                    SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
+  // layer_norm_backward_c6: results are told apart by their segments. All zero: a builder asks for
+  // the types and sets them later.
+  ArrayRef<int32_t> segments = op.getProperties().resultSegmentSizes;
+  int32_t vectors = op.getWeight() ? 1 : 0;
+  if (segments != ArrayRef<int32_t>({0, 0, 0}) &&
+      segments != ArrayRef<int32_t>({1, vectors, vectors}))
+    return inferError(loc, "resultSegmentSizes should be 1, " + Twine(vectors) + ", " +
+                               Twine(vectors) + ", as weight is " +
+                               (op.getWeight() ? "there" : "absent"));
   RankedTensorType x = tensorType(op.getX());
   // layer_norm_backward_c1
   if (x.getRank() < 1)

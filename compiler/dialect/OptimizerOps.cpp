@@ -1,7 +1,7 @@
 // What happens to gradients: norms, accumulation, optimizer updates.
 //
-// The updates have no results: they overwrite what a `train.parameter` or `train.state` holds. Constraints are
-// labelled; test/dialect/optimizer-invalid.mlir has a case for each.
+// The updates have no results: they overwrite what a `train.parameter` or `train.state` holds.
+// Constraints are labelled; test/dialect/optimizer-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
@@ -21,9 +21,9 @@ static uint64_t flopsPerElement(Value x, uint64_t flops) {
 // squared_norm, clip_scale
 //===----------------------------------------------------------------------===//
 
-LogicalResult SquaredNormOp::inferReturnTypes(MLIRContext *context, std::optional<Location>, ValueRange,
-                                              DictionaryAttr, OpaqueProperties, RegionRange,
-                                              SmallVectorImpl<Type> &types) {
+LogicalResult SquaredNormOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
+                                              ValueRange, DictionaryAttr, OpaqueProperties,
+                                              RegionRange, SmallVectorImpl<Type> &types) {
   types.push_back(RankedTensorType::get({}, Float64Type::get(context)));
   return success();
 }
@@ -36,9 +36,10 @@ LogicalResult SquaredNormOp::evaluate(Inputs in, Outputs out) {
 
 uint64_t SquaredNormOp::getFlops() { return flopsPerElement(getX(), 2); }
 
-LogicalResult ClipScaleOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc, ValueRange operands,
-                                            DictionaryAttr attributes, OpaqueProperties properties,
-                                            RegionRange regions, SmallVectorImpl<Type> &types) {
+LogicalResult ClipScaleOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc,
+                                            ValueRange operands, DictionaryAttr attributes,
+                                            OpaqueProperties properties, RegionRange regions,
+                                            SmallVectorImpl<Type> &types) {
   APFloat maxNorm = Adaptor(operands, attributes, properties, regions).getMaxNorm();
   // clip_scale_c1
   if (maxNorm.isNaN() || maxNorm.isNegative())
@@ -65,7 +66,8 @@ LogicalResult ClipScaleOp::evaluate(Inputs in, Outputs out) {
 static LogicalResult checkUpdated(Operation *op, StringRef name, Value value) {
   if (isa_and_nonnull<ParameterOp, StateOp>(value.getDefiningOp()))
     return success();
-  return op->emitOpError() << name << " is not the result of train.parameter or train.state, should be";
+  return op->emitOpError() << name
+                           << " is not the result of train.parameter or train.state, should be";
 }
 
 static LogicalResult checkType(Operation *op, StringRef name, Value value, Type expected) {
@@ -76,21 +78,24 @@ static LogicalResult checkType(Operation *op, StringRef name, Value value, Type 
 
 /// States keep the parameter's shape, in its element type or in that of statistics.
 static LogicalResult checkState(Operation *op, StringRef name, Value state, Value parameter) {
-  RankedTensorType type = tensorType(parameter), wide = type.clone(statisticType(type.getElementType()));
+  RankedTensorType type = tensorType(parameter),
+                   wide = type.clone(statisticType(type.getElementType()));
   return state.getType() == type ? success() : checkType(op, name, state, wide);
 }
 
 static LogicalResult checkNotNegative(Operation *op, StringRef name, const APFloat &value) {
   if (value.isFinite() && !value.isNegative())
     return success();
-  return op->emitOpError() << name << " is " << numberString(value) << ", should be 0 or more and finite";
+  return op->emitOpError() << name << " is " << numberString(value)
+                           << ", should be 0 or more and finite";
 }
 
 static LogicalResult checkBeta(Operation *op, StringRef name, const APFloat &value) {
   double beta = value.convertToDouble();
   if (beta >= 0 && beta < 1)
     return success();
-  return op->emitOpError() << name << " is " << numberString(value) << ", should be 0 or more and less than 1";
+  return op->emitOpError() << name << " is " << numberString(value)
+                           << ", should be 0 or more and less than 1";
 }
 
 LogicalResult AccumulateOp::verify() {
@@ -130,7 +135,8 @@ LogicalResult AdamWOp::verify() {
   if (failed(checkType(*this, "exp_avg_sq", getExpAvgSq(), getExpAvg().getType())))
     return failure();
   // adamw_c6
-  if (failed(checkBeta(*this, "beta1", getBeta1())) || failed(checkBeta(*this, "beta2", getBeta2())))
+  if (failed(checkBeta(*this, "beta1", getBeta1())) ||
+      failed(checkBeta(*this, "beta2", getBeta2())))
     return failure();
   // adamw_c7
   if (failed(checkNotNegative(*this, "epsilon", getEpsilon())))
@@ -139,7 +145,8 @@ LogicalResult AdamWOp::verify() {
   if (failed(checkNotNegative(*this, "weight_decay", getWeightDecay())))
     return failure();
   // adamw_c9: one buffer cannot hold two of them.
-  if (getExpAvg() == getExpAvgSq() || getExpAvg() == getParameter() || getExpAvgSq() == getParameter())
+  if (getExpAvg() == getExpAvgSq() || getExpAvg() == getParameter() ||
+      getExpAvgSq() == getParameter())
     return emitOpError("updates one value twice, should update three");
   return success();
 }
@@ -151,7 +158,8 @@ LogicalResult AdamWOp::evaluate(Inputs in, Outputs out) {
     return failure();
   double beta1 = getBeta1().convertToDouble(), beta2 = getBeta2().convertToDouble();
   double decay = getWeightDecay().convertToDouble(), epsilon = getEpsilon().convertToDouble();
-  double correction1 = 1 - std::pow(beta1, step), correction2 = std::sqrt(1 - std::pow(beta2, step));
+  double correction1 = 1 - std::pow(beta1, step),
+         correction2 = std::sqrt(1 - std::pow(beta2, step));
   for (int64_t i = 0, e = out[0].size(); i < e; ++i) {
     double g = in[1]->floats[i] * scale, m = in[2]->floats[i], v = in[3]->floats[i];
     double p = in[0]->floats[i] * (1 - rate * decay);

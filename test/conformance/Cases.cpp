@@ -68,11 +68,13 @@ std::vector<Case> readFolder(const std::string &folder, const std::string &sourc
         read.files[std::filesystem::relative(file.path(), entry.path())] = readFile(file.path());
     cases.push_back(std::move(read));
   }
-  std::sort(cases.begin(), cases.end(), [](const Case &a, const Case &b) { return a.name < b.name; });
+  std::sort(cases.begin(), cases.end(),
+            [](const Case &a, const Case &b) { return a.name < b.name; });
   return cases;
 }
 
-std::optional<std::vector<Case>> readPack(const std::string &path, const std::string &source, std::string &why) {
+std::optional<std::vector<Case>> readPack(const std::string &path, const std::string &source,
+                                          std::string &why) {
   std::string file = readFile(path);
   Reader header(file);
   bool magic = header.take(8) == "AMCCASES";
@@ -83,7 +85,8 @@ std::optional<std::vector<Case>> readPack(const std::string &path, const std::st
   }
   llvm::SmallVector<uint8_t> raw;
   llvm::Error error = llvm::compression::zlib::decompress(
-      llvm::ArrayRef(reinterpret_cast<const uint8_t *>(file.data()) + 16, file.size() - 16), raw, size);
+      llvm::ArrayRef(reinterpret_cast<const uint8_t *>(file.data()) + 16, file.size() - 16), raw,
+      size);
   if (error) {
     why = path + ": " + llvm::toString(std::move(error));
     return std::nullopt;

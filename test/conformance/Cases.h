@@ -1,8 +1,8 @@
 // The ONNX backend node tests: where they are, how their tensors are read.
 //
-// Two sources: Debian's libonnx-testdata where it is installed (ONNX 1.12, opsets up to 17), and cases.pack in this
-// folder (made by pack.py from a newer `onnx` package, opsets up to 24). A case is a folder of files: model.onnx and
-// test_data_set_K/{input,output}_I.pb.
+// Two sources: Debian's libonnx-testdata where it is installed (ONNX 1.12, opsets up to 17), and
+// cases.pack in this folder (made by pack.py from a newer `onnx` package, opsets up to 24). A case
+// is a folder of files: model.onnx and test_data_set_K/{input,output}_I.pb.
 #ifndef AMC_TEST_CONFORMANCE_CASES_H
 #define AMC_TEST_CONFORMANCE_CASES_H
 
@@ -30,7 +30,8 @@ struct Case {
 std::vector<Case> readFolder(const std::string &folder, const std::string &source);
 
 /// All cases of a pack, by name; nothing, with a reason, if it is damaged.
-std::optional<std::vector<Case>> readPack(const std::string &path, const std::string &source, std::string &why);
+std::optional<std::vector<Case>> readPack(const std::string &path, const std::string &source,
+                                          std::string &why);
 
 /// A tensor as ONNX's raw bytes.
 struct Tensor {

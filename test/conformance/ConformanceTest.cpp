@@ -1,12 +1,14 @@
-// ONNX's backend node tests against AMC: one GoogleTest for each case whose operations the importer has.
+// ONNX's backend node tests against AMC: one GoogleTest for each case whose operations the importer
+// has.
 //
 //   amc_conformance [--gtest_filter=Debian.test_add*] [--update-table]
 //
-// A case that is expected to fail (expected-failures.txt, each with a reason) is run all the same; passing, or failing in
-// another way, is then the failure. After a run of everything, supported-ops.md has to say what the run found; --update-table writes it.
+// A case that is expected to fail (expected-failures.txt, each with a reason) is run all the same;
+// passing, or failing in another way, is then the failure. After a run of everything,
+// supported-ops.md has to say what the run found; --update-table writes it.
+#include "compiler/import/Node.h"
 #include "test/conformance/Compare.h"
 #include "test/conformance/Runner.h"
-#include "compiler/import/Node.h"
 #include <algorithm>
 #include <fnmatch.h>
 #include <fstream>
@@ -91,15 +93,21 @@ std::string tableText() {
   std::map<std::string, std::set<int64_t>> opsets;
   for (auto family : importer::allOps())
     for (const importer::OpEntry &entry : family)
-      opsets[entry.domain[0] ? std::string(entry.domain) + "." + entry.op : entry.op].insert(entry.since);
+      opsets[entry.domain[0] ? std::string(entry.domain) + "." + entry.op : entry.op].insert(
+          entry.since);
 
   std::ostringstream text;
   text << "# Supported ONNX operations\n\n"
-          "Written by `amc_conformance --update-table`; the test suite compares it with what it finds.\n\n"
-          "*Since*: the opsets in which the importer's translation changes; from the first one on the operation is\n"
-          "supported (from opset 13 on where it is older). *Passed*: cases of ONNX's backend tests, of Debian's\n"
-          "libonnx-testdata and of `cases.pack`, that contain the operation and give the right result, as imported and\n"
-          "after `raise`; there are none for operations outside ONNX's own domain. *Fail*: cases listed in `expected-failures.txt`, each with the reason.\n\n"
+          "Written by `amc_conformance --update-table`; the test suite compares it with what it "
+          "finds.\n\n"
+          "*Since*: the opsets in which the importer's translation changes; from the first one on "
+          "the operation is\n"
+          "supported (from opset 13 on where it is older). *Passed*: cases of ONNX's backend "
+          "tests, of Debian's\n"
+          "libonnx-testdata and of `cases.pack`, that contain the operation and give the right "
+          "result, as imported and\n"
+          "after `raise`; there are none for operations outside ONNX's own domain. *Fail*: cases "
+          "listed in `expected-failures.txt`, each with the reason.\n\n"
           "| operation | since | passed | fail |\n| --- | --- | ---: | ---: |\n";
   for (const auto &[op, since] : opsets) {
     text << "| " << op << " | ";
@@ -109,7 +117,8 @@ std::string tableText() {
     Suite::Count count = suite.operations[op];
     text << " | " << count.passed << " | " << count.expectedFailures << " |\n";
   }
-  text << "\nOperations of the node tests that AMC does not have, and the number of cases that are not run for want of them:\n\n";
+  text << "\nOperations of the node tests that AMC does not have, and the number of cases that are "
+          "not run for want of them:\n\n";
   bool first = true;
   for (const auto &[op, count] : suite.unsupported)
     text << (first ? "" : ", ") << op << " (" << count << ")", first = false;
@@ -129,8 +138,9 @@ std::string readText(const std::string &path) {
 //===----------------------------------------------------------------------===//
 
 std::string compareFloats(std::vector<float> ours, std::vector<float> expected) {
-  return compare(plan::F32, {ours.size()}, reinterpret_cast<const std::byte *>(ours.data()), plan::F32,
-                 {expected.size()}, reinterpret_cast<const std::byte *>(expected.data()));
+  return compare(plan::F32, {ours.size()}, reinterpret_cast<const std::byte *>(ours.data()),
+                 plan::F32, {expected.size()},
+                 reinterpret_cast<const std::byte *>(expected.data()));
 }
 
 TEST(Comparison, ToleranceIsRelative) {
@@ -179,7 +189,8 @@ int main(int argc, char **argv) {
   suite.cases = std::move(*pack);
   const std::string data = "/usr/share/libonnx-testdata/data/";
   std::vector<Case> installed = readFolder(data + "node", "debian");
-  std::vector<Case> models = readFolder(data + "simple", "debian"); // sequences: a node alone cannot show them
+  std::vector<Case> models =
+      readFolder(data + "simple", "debian"); // sequences: a node alone cannot show them
   std::move(models.begin(), models.end(), std::back_inserter(installed));
   bool haveInstalled = !installed.empty();
   if (!haveInstalled)
@@ -197,8 +208,9 @@ int main(int argc, char **argv) {
     ++runnable;
     if (ExpectedFailure *expected = expectedFailure(test))
       ++expected->matches;
-    testing::RegisterTest(test.source == "pack" ? "Pack" : "Debian", test.name.c_str(), nullptr, nullptr, __FILE__,
-                          __LINE__, [&test]() -> testing::Test * { return new CaseTest(test); });
+    testing::RegisterTest(test.source == "pack" ? "Pack" : "Debian", test.name.c_str(), nullptr,
+                          nullptr, __FILE__, __LINE__,
+                          [&test]() -> testing::Test * { return new CaseTest(test); });
   }
 
   int result = RUN_ALL_TESTS();
@@ -207,7 +219,8 @@ int main(int argc, char **argv) {
   for (const ExpectedFailure &entry : suite.expected)
     if (entry.matches == 0 || entry.message.empty() || entry.reason.empty()) {
       std::cerr << "expected-failures.txt: '" << entry.pattern << "' "
-                << (entry.matches ? "has no message or no reason" : "is no case that is run") << "\n";
+                << (entry.matches ? "has no message or no reason" : "is no case that is run")
+                << "\n";
       result = 1;
     }
   std::string path = folder + "supported-ops.md", table = tableText();

@@ -1,15 +1,20 @@
-// Import with shapes bound from the case's inputs, the memory passes, the plan, the CPU executor: what amc and amrun do,
-// without a loss. Every case runs twice, once as imported and once after `raise`, whose rewriting must not change it.
+// Import with shapes bound from the case's inputs, the memory passes, the plan, the CPU executor:
+// what amc and amrun do, without a loss. Every case runs twice, once as imported and once after
+// `raise`, whose rewriting must not change it.
 //
 // What is done to the models first:
-//   - opsets below 13 become 13, the oldest that AMC imports: such a model's operation has not changed between its opset
-//     and 13, because the suite states the opset in which its operation last changed (but for a few models of old
-//     operations, which are expected to fail);
-//   - outputs whose names start with "present" get another name: the importer takes them for a decoder's caches, which a
+//   - opsets below 13 become 13, the oldest that AMC imports: such a model's operation has not
+//   changed between its opset
+//     and 13, because the suite states the opset in which its operation last changed (but for a few
+//     models of old operations, which are expected to fail);
+//   - outputs whose names start with "present" get another name: the importer takes them for a
+//   decoder's caches, which a
 //     training step does not make;
-//   - where the import asks for constants, integer inputs and single numbers become initializers. A node test feeds
+//   - where the import asks for constants, integer inputs and single numbers become initializers. A
+//   node test feeds
 //     even shapes and axes at run time; in a model that is trained they are constants;
-//   - a step whose results are views of its inputs (Identity, Reshape) has nothing to run, which no plan may be: it gets
+//   - a step whose results are views of its inputs (Identity, Reshape) has nothing to run, which no
+//   plan may be: it gets
 //     a result of its own, beside those that are compared;
 //   - sequences going in or out become their elements: an AMC step has tensors only.
 #include "test/conformance/Runner.h"
@@ -38,7 +43,8 @@ namespace {
 class TemporaryFolder {
 public:
   TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "amc-conformance-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "amc-conformance-XXXXXX").string();
     if (char *made = mkdtemp(pattern.data()))
       path = made;
   }
@@ -55,34 +61,54 @@ struct DataSet {
 
 rt::DType dtypeOf(int dataType) {
   switch (dataType) {
-  case onnx::TensorProto::FLOAT: return plan::F32;
-  case onnx::TensorProto::DOUBLE: return plan::F64;
-  case onnx::TensorProto::FLOAT16: return plan::F16;
-  case onnx::TensorProto::BFLOAT16: return plan::BF16;
-  case onnx::TensorProto::INT64: return plan::I64;
-  case onnx::TensorProto::INT32: return plan::I32;
-  case onnx::TensorProto::INT16: return plan::I16;
-  case onnx::TensorProto::INT8: return plan::I8;
-  case onnx::TensorProto::UINT64: return plan::U64;
-  case onnx::TensorProto::UINT32: return plan::U32;
-  case onnx::TensorProto::UINT16: return plan::U16;
-  case onnx::TensorProto::UINT8: return plan::U8;
-  case onnx::TensorProto::BOOL: return plan::BOOL;
-  default: return plan::DTYPE_UNSPECIFIED;
+  case onnx::TensorProto::FLOAT:
+    return plan::F32;
+  case onnx::TensorProto::DOUBLE:
+    return plan::F64;
+  case onnx::TensorProto::FLOAT16:
+    return plan::F16;
+  case onnx::TensorProto::BFLOAT16:
+    return plan::BF16;
+  case onnx::TensorProto::INT64:
+    return plan::I64;
+  case onnx::TensorProto::INT32:
+    return plan::I32;
+  case onnx::TensorProto::INT16:
+    return plan::I16;
+  case onnx::TensorProto::INT8:
+    return plan::I8;
+  case onnx::TensorProto::UINT64:
+    return plan::U64;
+  case onnx::TensorProto::UINT32:
+    return plan::U32;
+  case onnx::TensorProto::UINT16:
+    return plan::U16;
+  case onnx::TensorProto::UINT8:
+    return plan::U8;
+  case onnx::TensorProto::BOOL:
+    return plan::BOOL;
+  default:
+    return plan::DTYPE_UNSPECIFIED;
   }
 }
 
-const std::byte *bytesOf(const Tensor &tensor) { return reinterpret_cast<const std::byte *>(tensor.bytes.data()); }
+const std::byte *bytesOf(const Tensor &tensor) {
+  return reinterpret_cast<const std::byte *>(tensor.bytes.data());
+}
 
-std::vector<uint64_t> shapeOf(const Tensor &tensor) { return {tensor.shape.begin(), tensor.shape.end()}; }
+std::vector<uint64_t> shapeOf(const Tensor &tensor) {
+  return {tensor.shape.begin(), tensor.shape.end()};
+}
 
 bool readModel(const Case &test, onnx::ModelProto &model) {
   auto file = test.files.find("model.onnx");
   return file != test.files.end() && model.ParseFromString(file->second);
 }
 
-/// The tensor in a message; a reason if it is none that AMC knows. ONNX 1.12 wrote bfloat16 as uint16.
-std::string addTensor(onnx::TensorProto proto, int declaredType, const std::string &what, std::vector<Tensor> &values) {
+/// The tensor in a message; a reason if it is none that AMC knows. ONNX 1.12 wrote bfloat16 as
+/// uint16.
+std::string addTensor(onnx::TensorProto proto, int declaredType, const std::string &what,
+                      std::vector<Tensor> &values) {
   if (declaredType == onnx::TensorProto::BFLOAT16 && proto.data_type() == onnx::TensorProto::UINT16)
     proto.set_data_type(onnx::TensorProto::BFLOAT16);
   std::optional<Tensor> tensor = readTensor(proto);
@@ -92,7 +118,8 @@ std::string addTensor(onnx::TensorProto proto, int declaredType, const std::stri
   return "";
 }
 
-onnx::NodeProto makeNode(const char *op, std::vector<std::string> inputs, const std::string &output) {
+onnx::NodeProto makeNode(const char *op, std::vector<std::string> inputs,
+                         const std::string &output) {
   onnx::NodeProto node;
   node.set_op_type(op);
   node.set_name("conformance " + output);
@@ -102,8 +129,9 @@ onnx::NodeProto makeNode(const char *op, std::vector<std::string> inputs, const 
   return node;
 }
 
-/// Reads the values of a model's inputs and outputs. A sequence becomes its elements, in the data and in the model:
-/// SequenceConstruct makes it from inputs, SequenceAt takes it apart into outputs.
+/// Reads the values of a model's inputs and outputs. A sequence becomes its elements, in the data
+/// and in the model: SequenceConstruct makes it from inputs, SequenceAt takes it apart into
+/// outputs.
 class DataReader {
 public:
   DataReader(const Case &test, std::string folder, onnx::ModelProto &model)
@@ -131,7 +159,8 @@ private:
   void dropInitialized() {
     Infos inputs;
     for (const onnx::ValueInfoProto &info : graph.input())
-      if (llvm::none_of(graph.initializer(), [&](const onnx::TensorProto &t) { return t.name() == info.name(); }))
+      if (llvm::none_of(graph.initializer(),
+                        [&](const onnx::TensorProto &t) { return t.name() == info.name(); }))
         *inputs.Add() = info;
     *graph.mutable_input() = inputs;
   }
@@ -166,19 +195,23 @@ private:
     return "";
   }
 
-  std::string readSequence(bool input, const onnx::ValueInfoProto &info, const onnx::SequenceProto &proto, Infos &flat,
+  std::string readSequence(bool input, const onnx::ValueInfoProto &info,
+                           const onnx::SequenceProto &proto, Infos &flat,
                            std::vector<Tensor> &values) {
     std::vector<std::string> elements;
     for (int i = 0; i < proto.tensor_values_size(); ++i) {
       const onnx::TensorProto &tensor = proto.tensor_values(i);
       elements.push_back(info.name() + "_" + std::to_string(i));
-      if (std::string why = addTensor(tensor, tensor.data_type(), "an element of '" + info.name() + "'", values); !why.empty())
+      if (std::string why =
+              addTensor(tensor, tensor.data_type(), "an element of '" + info.name() + "'", values);
+          !why.empty())
         return why;
       onnx::ValueInfoProto &element = *flat.Add();
       element.set_name(elements.back());
       element.mutable_type()->mutable_tensor_type()->set_elem_type(tensor.data_type());
       for (int64_t dim : tensor.dims())
-        element.mutable_type()->mutable_tensor_type()->mutable_shape()->add_dim()->set_dim_value(dim);
+        element.mutable_type()->mutable_tensor_type()->mutable_shape()->add_dim()->set_dim_value(
+            dim);
       if (input)
         continue;
       std::string position = elements.back() + "_position";
@@ -191,7 +224,8 @@ private:
       after.push_back(makeNode("SequenceAt", {info.name(), position}, elements.back()));
     }
     if (input)
-      before.push_back(makeNode(elements.empty() ? "SequenceEmpty" : "SequenceConstruct", elements, info.name()));
+      before.push_back(makeNode(elements.empty() ? "SequenceEmpty" : "SequenceConstruct", elements,
+                                info.name()));
     return "";
   }
 
@@ -230,7 +264,8 @@ void renameCaches(onnx::GraphProto &graph) {
   }
 }
 
-/// Integer inputs and single numbers become initializers; gives the indices of the inputs that stay.
+/// Integer inputs and single numbers become initializers; gives the indices of the inputs that
+/// stay.
 std::vector<int> makeConstants(onnx::GraphProto &graph, const DataSet &data) {
   std::vector<int> kept;
   google::protobuf::RepeatedPtrField<onnx::ValueInfoProto> inputs;
@@ -256,17 +291,21 @@ std::vector<int> makeConstants(onnx::GraphProto &graph, const DataSet &data) {
 /// Adds a computation and an output to a step that computes nothing.
 void giveWork(train::StepOp step) {
   Block &block = step.getBody().front();
-  if (llvm::any_of(block, [](Operation &op) { return isa<train::ComputeOpInterface>(op) && !isa<train::ViewOpInterface>(op); }))
+  if (llvm::any_of(block, [](Operation &op) {
+        return isa<train::ComputeOpInterface>(op) && !isa<train::ViewOpInterface>(op);
+      }))
     return;
   OpBuilder builder = OpBuilder::atBlockEnd(&block);
-  auto one = train::FullOp::create(builder, step.getLoc(), builder.getF64FloatAttr(1), builder.getDenseI64ArrayAttr({}),
-                                   TypeAttr::get(builder.getF32Type()));
+  auto one =
+      train::FullOp::create(builder, step.getLoc(), builder.getF64FloatAttr(1),
+                            builder.getDenseI64ArrayAttr({}), TypeAttr::get(builder.getF32Type()));
   train::OutputOp::create(builder, step.getLoc(), one, builder.getStringAttr("work"), UnitAttr());
 }
 
 class CaseRun {
 public:
-  CaseRun(const onnx::ModelProto &model, const DataSet &data, bool raise) : model(model), data(data), raise(raise) {}
+  CaseRun(const onnx::ModelProto &model, const DataSet &data, bool raise)
+      : model(model), data(data), raise(raise) {}
 
   std::string run() {
     if (folder.path.empty())
@@ -344,7 +383,8 @@ private:
     if (!executor.ok())
       return "executor: " + executor.status().message();
     std::vector<std::string> notes;
-    if (rt::Status status = rt::loadWeights(*executor, {}, std::move(sources), folder.path, notes); !status.ok())
+    if (rt::Status status = rt::loadWeights(*executor, {}, std::move(sources), folder.path, notes);
+        !status.ok())
       return "weights: " + status.message();
     for (int i = 0; i < executor->plan().inputs_size(); ++i)
       if (std::string why = feed(*executor, i); !why.empty())
@@ -364,8 +404,8 @@ private:
       rt::DType from = dtypeOf(value.dataType);
       uint64_t elements = value.bytes.size() / rt::dtypeBytes(from);
       if (target.elements != elements || !rt::convertible(from, target.dtype) ||
-          rt::convertElements(from, bytesOf(value), target.dtype, static_cast<std::byte *>(target.data), elements) !=
-              elements)
+          rt::convertElements(from, bytesOf(value), target.dtype,
+                              static_cast<std::byte *>(target.data), elements) != elements)
         return "input '" + name + "' does not fit what the plan has for it";
       return "";
     }
@@ -384,8 +424,8 @@ private:
       rt::Tensor ours = executor.output(found);
       const Tensor &expected = data.outputs[i];
       std::string why = compare(ours.dtype, {ours.view->shape().begin(), ours.view->shape().end()},
-                                static_cast<const std::byte *>(ours.data), dtypeOf(expected.dataType),
-                                shapeOf(expected), bytesOf(expected));
+                                static_cast<const std::byte *>(ours.data),
+                                dtypeOf(expected.dataType), shapeOf(expected), bytesOf(expected));
       if (!why.empty())
         return "output '" + name + "' " + why;
     }
@@ -401,8 +441,8 @@ private:
 };
 
 /// Operations of a graph and of the graphs and functions inside it.
-void collect(const google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes, const onnx::ModelProto &model,
-             int64_t opset, Outcome &outcome) {
+void collect(const google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes,
+             const onnx::ModelProto &model, int64_t opset, Outcome &outcome) {
   for (const onnx::NodeProto &node : nodes) {
     bool standard = node.domain().empty() || node.domain() == "ai.onnx";
     std::string name = standard ? node.op_type() : node.domain() + "." + node.op_type();

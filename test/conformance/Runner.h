@@ -8,7 +8,8 @@
 namespace amc::conformance {
 
 struct Outcome {
-  /// The model's operations, "com.microsoft.Gelu" outside the standard domain; empty if it cannot be read.
+  /// The model's operations, "com.microsoft.Gelu" outside the standard domain; empty if it cannot
+  /// be read.
   std::set<std::string> operations;
   /// Those that the importer has no entry for at the model's opset. Such a case is not run.
   std::set<std::string> unsupported;

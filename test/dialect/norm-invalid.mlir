@@ -210,3 +210,16 @@ train.step @layer_norm_backward_c5 {
   // expected-error@+1 {{failed to infer returned types}}
   %r:3 = train.layer_norm_backward %a, %b, %c, %d, %e {resultSegmentSizes = array<i32: 1, 1, 1>} : (tensor<2x3xf32>, tensor<2x3xf32>, tensor<2xf32>, tensor<2xf32>, tensor<2xf32>) -> (tensor<2x3xf32>, tensor<3xf32>, tensor<3xf32>)
 }
+
+// -----
+
+// layer_norm_backward_c6: segments say which result is which: here the only one would be dbias.
+train.step @layer_norm_backward_c6 {
+  %a = train.input {name = "a"} : tensor<2x3xf32>
+  %b = train.input {name = "b"} : tensor<2x3xf32>
+  %c = train.input {name = "c"} : tensor<2xf32>
+  %d = train.input {name = "d"} : tensor<2xf32>
+  // expected-error@+2 {{resultSegmentSizes should be 1, 0, 0, as weight is absent}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r = train.layer_norm_backward %a, %b, %c, %d {resultSegmentSizes = array<i32: 0, 0, 1>} : (tensor<2x3xf32>, tensor<2x3xf32>, tensor<2xf32>, tensor<2xf32>) -> tensor<2x3xf32>
+}

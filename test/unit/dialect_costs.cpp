@@ -1,4 +1,5 @@
-// What operations say about their cost: FLOPs, class for checkpointing, workspace, buffers that results may take over.
+// What operations say about their cost: FLOPs, class for checkpointing, workspace, buffers that
+// results may take over.
 #include "compiler/dialect/Train.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
@@ -24,13 +25,16 @@ protected:
   }
   ComputeOpInterface attention(int64_t queries, int64_t keys, const std::string &attributes) {
     auto type = [](int64_t heads, int64_t length, int64_t width) {
-      return "tensor<2x" + std::to_string(heads) + "x" + std::to_string(length) + "x" + std::to_string(width) + "xf32>";
+      return "tensor<2x" + std::to_string(heads) + "x" + std::to_string(length) + "x" +
+             std::to_string(width) + "xf32>";
     };
-    std::string q = type(4, queries, 6), k = type(2, keys, 6), v = type(2, keys, 7), y = type(4, queries, 7);
-    return parse("%q = train.input {name = \"q\"} : " + q + "\n%k = train.input {name = \"k\"} : " + k +
-                 "\n%v = train.input {name = \"v\"} : " + v + "\n%y:2 = train.attention %q, %k, %v {scale = 1.0 : f64, " +
-                 attributes + "operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (" + q + ", " + k + ", " + v + ") -> (" +
-                 y + ", tensor<2x4x" + std::to_string(queries) + "xf32>)");
+    std::string q = type(4, queries, 6), k = type(2, keys, 6), v = type(2, keys, 7),
+                y = type(4, queries, 7);
+    return parse("%q = train.input {name = \"q\"} : " + q + "\n%k = train.input {name = \"k\"} : " +
+                 k + "\n%v = train.input {name = \"v\"} : " + v +
+                 "\n%y:2 = train.attention %q, %k, %v {scale = 1.0 : f64, " + attributes +
+                 "operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (" + q + ", " + k + ", " + v +
+                 ") -> (" + y + ", tensor<2x4x" + std::to_string(queries) + "xf32>)");
   }
   MLIRContext context;
   OwningOpRef<ModuleOp> module;
@@ -62,12 +66,13 @@ TEST_F(Costs, LinearIsSavedWithABiasOnly) {
     %w = train.parameter {name = "w", trainable} : tensor<3x4xf32>
     %b = train.parameter {name = "b", trainable} : tensor<4xf32>
 )";
-  ComputeOpInterface plain = parse(inputs + "%y = train.linear %x, %w : (tensor<2x3xf32>, tensor<3x4xf32>) -> tensor<2x4xf32>");
+  ComputeOpInterface plain = parse(
+      inputs + "%y = train.linear %x, %w : (tensor<2x3xf32>, tensor<3x4xf32>) -> tensor<2x4xf32>");
   ASSERT_TRUE(plain);
   EXPECT_EQ(plain.getFlops(), 2u * 2 * 3 * 4);
   EXPECT_EQ(plain.getSaveClass(), SaveClass::Alternate);
-  ComputeOpInterface biased =
-      parse(inputs + "%y = train.linear %x, %w, %b : (tensor<2x3xf32>, tensor<3x4xf32>, tensor<4xf32>) -> tensor<2x4xf32>");
+  ComputeOpInterface biased = parse(inputs + "%y = train.linear %x, %w, %b : (tensor<2x3xf32>, "
+                                             "tensor<3x4xf32>, tensor<4xf32>) -> tensor<2x4xf32>");
   ASSERT_TRUE(biased);
   EXPECT_EQ(biased.getFlops(), 2u * 2 * 3 * 4 + 2 * 4);
   EXPECT_EQ(biased.getSaveClass(), SaveClass::Save);
@@ -108,9 +113,11 @@ TEST_F(Costs, CrossEntropyBackwardMayWriteOverTheLogits) {
   EXPECT_EQ(op.getReusableOperands(), SmallVector<unsigned>{1});
 }
 
-// Pairs inside the band, counted one by one, for every band around sizes that are equal, wide, tall and empty.
+// Pairs inside the band, counted one by one, for every band around sizes that are equal, wide, tall
+// and empty.
 TEST_F(Costs, AttentionCountsTheBandOnly) {
-  for (auto [queries, keys] : {std::pair(5, 5), std::pair(3, 7), std::pair(7, 3), std::pair(0, 4), std::pair(1, 1)})
+  for (auto [queries, keys] :
+       {std::pair(5, 5), std::pair(3, 7), std::pair(7, 3), std::pair(0, 4), std::pair(1, 1)})
     for (int left = -3; left <= 8; ++left)
       for (int right = -3; right <= 8; ++right) {
         uint64_t pairs = 0;
@@ -132,8 +139,10 @@ TEST_F(Costs, AttentionCountsTheBandOnly) {
 // Limits at the ends of 64 bits neither overflow nor crash.
 TEST_F(Costs, AttentionWithHostileLimits) {
   std::string least = std::to_string(INT64_MIN), most = std::to_string(INT64_MAX);
-  EXPECT_EQ(attention(5, 5, "left = " + most + " : i64, right = " + most + " : i64, ").getFlops(), 2u * 13 * 8 * 25);
-  EXPECT_EQ(attention(5, 5, "left = " + least + " : i64, right = " + least + " : i64, ").getFlops(), 0u);
+  EXPECT_EQ(attention(5, 5, "left = " + most + " : i64, right = " + most + " : i64, ").getFlops(),
+            2u * 13 * 8 * 25);
+  EXPECT_EQ(attention(5, 5, "left = " + least + " : i64, right = " + least + " : i64, ").getFlops(),
+            0u);
   ComputeOpInterface op = attention(5, 5, "");
   EXPECT_EQ(op.getSaveClass(), SaveClass::Save);
   EXPECT_EQ(op.getWorkspaceBytes(), amc::rt::workspace::attention(4));
