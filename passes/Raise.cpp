@@ -1,16 +1,17 @@
 // Decomposed subgraphs, as exporters write them, become one named operation each.
 //
-// The operations of a step are visited in order, so that a pattern finds its parts already raised. First everything
-// that needs no mask: shapes, normalisations, activations, rotary, linear. Then attention, experts and embeddings,
-// which read what the first visit left (an embedding must know which tables are rotary's). At last transposes that no
-// attention took are folded into products. Between visits equal operations are joined and dead ones erased, so that
-// the graphs that computed masks disappear. Each visit is linear in the operations; every pattern looks at a bounded
+// The operations of a step are visited in order, so that a pattern finds its parts already raised.
+// First everything that needs no mask: shapes, normalisations, activations, rotary, linear. Then
+// attention, experts and embeddings, which read what the first visit left (an embedding must know
+// which tables are rotary's). At last transposes that no attention took are folded into products.
+// Between visits equal operations are joined and dead ones erased, so that the graphs that computed
+// masks disappear. Each visit is linear in the operations; every pattern looks at a bounded
 // neighbourhood.
 #include "passes/Raise.h"
-#include "passes/Passes.h"
 #include "mlir/IR/Dominance.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/CSE.h"
+#include "passes/Passes.h"
 #include "llvm/ADT/STLExtras.h"
 #include <cmath>
 
@@ -124,12 +125,16 @@ class Raise : public amc::impl::RaiseBase<Raise> {
       r.sweep();
     };
     visit([&](Operation *op) {
-      return simplifyShape(r, op) || raiseNorm(r, op) || raiseActivation(r, op) || raiseRotary(r, op) ||
-             raiseLinear(r, op);
+      return simplifyShape(r, op) || raiseNorm(r, op) || raiseActivation(r, op) ||
+             raiseRotary(r, op) || raiseLinear(r, op);
     });
     MaskReader masks(r);
-    visit([&](Operation *op) { return raiseAttention(r, masks, op) || raiseExperts(r, op) || raiseEmbedding(r, op); });
-    visit([&](Operation *op) { return simplifyShape(r, op) || raiseLinear(r, op) || foldTransposes(r, op); });
+    visit([&](Operation *op) {
+      return raiseAttention(r, masks, op) || raiseExperts(r, op) || raiseEmbedding(r, op);
+    });
+    visit([&](Operation *op) {
+      return simplifyShape(r, op) || raiseLinear(r, op) || foldTransposes(r, op);
+    });
     norms += r.found(Found::Norm);
     activations += r.found(Found::Activation);
     gatedActivations += r.found(Found::Gated);

@@ -1,6 +1,7 @@
-// What the files of the raise pass share. Each Raise*.cpp holds patterns of one family: a function that looks at the
-// last operation of a subgraph and either leaves everything as it is or replaces that operation. Looking decides and
-// never changes; what is replaced is certain to be equal (see each file's limits).
+// What the files of the raise pass share. Each Raise*.cpp holds patterns of one family: a function
+// that looks at the last operation of a subgraph and either leaves everything as it is or replaces
+// that operation. Looking decides and never changes; what is replaced is certain to be equal (see
+// each file's limits).
 #ifndef AMC_PASSES_RAISE_H
 #define AMC_PASSES_RAISE_H
 
@@ -13,10 +14,23 @@
 namespace amc::raise {
 
 /// How often each kind of subgraph was found.
-enum class Found { Norm, Activation, Gated, Linear, Rotary, Attention, Mask, Experts, Embedding, Shape, Count };
+enum class Found {
+  Norm,
+  Activation,
+  Gated,
+  Linear,
+  Rotary,
+  Attention,
+  Mask,
+  Experts,
+  Embedding,
+  Shape,
+  Count
+};
 
-/// Replaces operations within one step. Replaced operations lose their operands at once, so that uses are counted
-/// right, but keep their memory until `sweep`: what is known by address stays true.
+/// Replaces operations within one step. Replaced operations lose their operands at once, so that
+/// uses are counted right, but keep their memory until `sweep`: what is known by address stays
+/// true.
 class Rewriter {
 public:
   explicit Rewriter(mlir::Operation *step) : step(step), builder(step->getContext()) {}
@@ -72,8 +86,8 @@ bool foldTransposes(Rewriter &rewriter, mlir::Operation *op);
 struct Mask {
   std::optional<int64_t> left, right;
   llvm::SmallVector<mlir::Value> padding; ///< [B, Sk] i1 each; a key must be allowed by all
-  llvm::SmallVector<mlir::Value> biases;  ///< float, each of rank 4 or less, broadcast to the scores
-  bool isFinite = false;                  ///< masked by a finite number rather than minus infinity
+  llvm::SmallVector<mlir::Value> biases; ///< float, each of rank 4 or less, broadcast to the scores
+  bool isFinite = false;                 ///< masked by a finite number rather than minus infinity
 };
 
 /// Reads masks; remembers what it has read, because layers share them.
@@ -86,11 +100,13 @@ public:
     int64_t batch, heads, queries, keys;
     mlir::Type element;
   };
-  /// Adds to `mask` what adding `addend` to scores means. Fails if it stays a bias that would need a gradient.
-  bool readAddend(Mask &mask, mlir::Value addend, const Scores &scores, bool allowBias, mlir::Operation *before);
+  /// Adds to `mask` what adding `addend` to scores means. Fails if it stays a bias that would need
+  /// a gradient.
+  bool readAddend(Mask &mask, mlir::Value addend, const Scores &scores, bool allowBias,
+                  mlir::Operation *before);
   /// Scores become `number` where `condition` is `masked`.
-  bool readCondition(Mask &mask, mlir::Value condition, bool masked, double number, const Scores &scores,
-                     bool allowBias, mlir::Operation *before);
+  bool readCondition(Mask &mask, mlir::Value condition, bool masked, double number,
+                     const Scores &scores, bool allowBias, mlir::Operation *before);
   /// True if no trained value can flow into `value`: nothing from a parameter but masks.
   bool isUntrained(mlir::Value value);
 
@@ -104,13 +120,15 @@ private:
     bool isMask = false, isFinite = false;
     std::optional<int64_t> left, right;
     std::vector<Literal> padding;
-    llvm::SmallVector<unsigned> batchAndKey; ///< per literal: dimension of batch, of key in its tensor, plus 1; or 0
-    llvm::SmallVector<mlir::Value> built;    ///< padding as operands, once the first attention has asked
+    llvm::SmallVector<unsigned>
+        batchAndKey; ///< per literal: dimension of batch, of key in its tensor, plus 1; or 0
+    llvm::SmallVector<mlir::Value>
+        built; ///< padding as operands, once the first attention has asked
   };
   Facts &facts(mlir::Value value, bool isCondition, bool masked, const Scores &scores);
   Facts decide(mlir::Value value, bool isCondition, bool masked, const Scores &scores);
-  mlir::Value buildPadding(const Literal &literal, unsigned batchDim, unsigned keyDim, const Scores &scores,
-                           mlir::Operation *before);
+  mlir::Value buildPadding(const Literal &literal, unsigned batchDim, unsigned keyDim,
+                           const Scores &scores, mlir::Operation *before);
   void apply(Mask &mask, Facts &facts, const Scores &scores, mlir::Operation *before);
   /// Somewhere under `value` is a finite number that masks.
   bool hasFiniteMask(mlir::Value value);

@@ -1,7 +1,8 @@
 // Raise: SiLU, GELU by erf and by tanh, and activations that gate another tensor.
 //
-// GELU is written in many associations of 0.5, x, 1 + f(u). So both u and what multiplies f are read as polynomials in
-// x (degree 3 at most), and compared with what GELU asks for. x * sigmoid(1.702 x) is not SiLU and stays.
+// GELU is written in many associations of 0.5, x, 1 + f(u). So both u and what multiplies f are
+// read as polynomials in x (degree 3 at most), and compared with what GELU asks for. x *
+// sigmoid(1.702 x) is not SiLU and stays.
 #include "passes/Raise.h"
 #include "llvm/ADT/STLExtras.h"
 #include <cmath>
@@ -70,7 +71,8 @@ static std::optional<Polynomial> polynomial(Rewriter &r, Value value, Value x, i
 }
 
 namespace {
-/// value = (1 + f) * p, p a polynomial in x, f the value of one erf or tanh; or value = p without f.
+/// value = (1 + f) * p, p a polynomial in x, f the value of one erf or tanh; or value = p without
+/// f.
 struct Gate {
   bool hasFunction;
   Polynomial p;
@@ -84,7 +86,8 @@ static std::optional<Gate> gate(Rewriter &r, Value value, Value function, Value 
   if (!op || depth == maxDepth || value.getType() != x.getType())
     return std::nullopt;
   if (auto add = dyn_cast<AddOp>(op)) { // c + c * f
-    for (auto [constant, term] : {std::pair(add.getA(), add.getB()), std::pair(add.getB(), add.getA())}) {
+    for (auto [constant, term] :
+         {std::pair(add.getA(), add.getB()), std::pair(add.getB(), add.getA())}) {
       std::optional<double> c = r.scalar(constant);
       if (!c)
         continue;
@@ -153,15 +156,18 @@ static std::optional<Gelu> matchGelu(Rewriter &r, Operation *op) {
   // x is somewhere in u's polynomial.
   SmallVector<Value> candidates = {u};
   for (size_t i = 0; i < candidates.size() && candidates.size() < maxCandidates; ++i)
-    if (Operation *producer = candidates[i].getDefiningOp(); producer && isa<MulOp, AddOp, DivOp, PowOp>(producer))
+    if (Operation *producer = candidates[i].getDefiningOp();
+        producer && isa<MulOp, AddOp, DivOp, PowOp>(producer))
       for (Value operand : producer->getOperands())
-        if (operand.getType() == u.getType() && !llvm::is_contained(candidates, operand) && !r.scalar(operand))
+        if (operand.getType() == u.getType() && !llvm::is_contained(candidates, operand) &&
+            !r.scalar(operand))
           candidates.push_back(operand);
   for (Value x : candidates) {
     std::optional<Polynomial> inner = polynomial(r, u, x);
     if (!inner || (*inner)[0] != 0 || (*inner)[2] != 0)
       continue;
-    double slope = isTanh ? std::sqrt(2 / M_PI) : std::sqrt(0.5), cubic = isTanh ? slope * 0.044715 : 0;
+    double slope = isTanh ? std::sqrt(2 / M_PI) : std::sqrt(0.5),
+           cubic = isTanh ? slope * 0.044715 : 0;
     if (!isNearly((*inner)[1], slope, element) || !isNearly((*inner)[3], cubic, element))
       continue;
     std::optional<Gate> outer = gate(r, y, function->getResult(0), x);
@@ -173,7 +179,8 @@ static std::optional<Gelu> matchGelu(Rewriter &r, Operation *op) {
 
 static Value matchSilu(MulOp mul) {
   for (auto [x, gate] : {std::pair(mul.getA(), mul.getB()), std::pair(mul.getB(), mul.getA())})
-    if (auto sigmoid = definedBy<SigmoidOp>(gate); sigmoid && sigmoid.getX() == x && x.getType() == mul.getType())
+    if (auto sigmoid = definedBy<SigmoidOp>(gate);
+        sigmoid && sigmoid.getX() == x && x.getType() == mul.getType())
       return x;
   return {};
 }
@@ -206,12 +213,15 @@ bool raiseActivation(Rewriter &r, Operation *op) {
     r.replace(op, GeluOp::create(b, op->getLoc(), gelu->x, kind).getY(), Found::Activation);
     return true;
   }
-  for (auto [activated, up] : {std::pair(mul.getA(), mul.getB()), std::pair(mul.getB(), mul.getA())}) {
+  for (auto [activated, up] :
+       {std::pair(mul.getA(), mul.getB()), std::pair(mul.getB(), mul.getA())}) {
     auto [name, gate] = matchActivated(activated);
     if (!gate || up == activated || gate.getType() != up.getType() || up.getType() != mul.getType())
       continue;
     OpBuilder &b = r.at(op);
-    r.replace(op, GatedActivationOp::create(b, op->getLoc(), gate, up, b.getStringAttr(name)).getY(), Found::Gated);
+    r.replace(op,
+              GatedActivationOp::create(b, op->getLoc(), gate, up, b.getStringAttr(name)).getY(),
+              Found::Gated);
     return true;
   }
   return false;

@@ -1,9 +1,10 @@
 // Raise: softmax(scale * q k^T, softcapped, masked) v becomes attention.
 //
-// From the product with v one walks up through the exporter's guard against NaN, softmax, masks, softcap and scale to
-// the product of q and k. Where q, k and v come from is found by following one element through reshapes, transposes
-// and broadcasts, so that repeated key heads, flattened batches and transposed keys need no pattern of their own. The
-// same following absorbs repeated heads into attention that was imported as such.
+// From the product with v one walks up through the exporter's guard against NaN, softmax, masks,
+// softcap and scale to the product of q and k. Where q, k and v come from is found by following one
+// element through reshapes, transposes and broadcasts, so that repeated key heads, flattened
+// batches and transposed keys need no pattern of their own. The same following absorbs repeated
+// heads into attention that was imported as such.
 //
 // Without the guard, minus infinity over a whole row gives NaN; raised, it gives zeros.
 #include "passes/Raise.h"
@@ -22,6 +23,7 @@ namespace {
 /// A mask on the way: added to scores, or replacing them by `number` where `condition` is `masked`.
 struct MaskStep {
   Value addend, condition;
+  bool isSubtracted = false;
   double number = 0;
   bool masked = false;
   bool allowBias = true;
@@ -64,7 +66,8 @@ static SoftmaxOp matchProbabilities(Rewriter &r, Value value) {
     if (!op)
       return nullptr;
     if (auto softmax = dyn_cast<SoftmaxOp>(op))
-      return static_cast<int64_t>(softmax.getAxis()) + 1 == tensorType(value).getRank() ? softmax : nullptr;
+      return static_cast<int64_t>(softmax.getAxis()) + 1 == tensorType(value).getRank() ? softmax
+                                                                                        : nullptr;
     if (auto select = dyn_cast<SelectOp>(op)) {
       Value condition = select.getCondition(), guarded = select.getB(), other = select.getA();
       if (auto negation = definedBy<NotOp>(condition)) {
@@ -72,7 +75,8 @@ static SoftmaxOp matchProbabilities(Rewriter &r, Value value) {
         std::swap(guarded, other);
       }
       auto isNan = definedBy<IsNanOp>(condition);
-      if (!isNan || isNan.getX() != guarded || r.scalar(other) != 0.0 || guarded.getType() != value.getType())
+      if (!isNan || isNan.getX() != guarded || r.scalar(other) != 0.0 ||
+          guarded.getType() != value.getType())
         return nullptr;
       value = guarded;
     } else if (isFloatCast(op) || isHeadReshape(op)) {
@@ -98,7 +102,7 @@ static bool leadsToProduct(Rewriter &r, Value value) {
       open.append({op->getOperand(1), op->getOperand(0)});
     else if (isa<SelectOp>(op))
       open.append({op->getOperand(2), op->getOperand(1)});
-    else if (isa<TanhOp>(op) || isFloatCast(op) || isHeadReshape(op))
+    else if (isa<TanhOp, SubOp>(op) || isFloatCast(op) || isHeadReshape(op))
       open.push_back(op->getOperand(0));
   }
   return false;
@@ -113,7 +117,8 @@ static std::optional<Scores> matchScores(Rewriter &r, Value value) {
       return std::nullopt;
     if (auto product = dyn_cast<MatmulOp>(op)) {
       scores.product = product;
-      if (scores.softcap > 0) // softcap * tanh(s / softcap): what stands inside includes the division
+      if (scores.softcap >
+          0) // softcap * tanh(s / softcap): what stands inside includes the division
         scores.scale *= scores.softcap;
       return scores;
     }
@@ -136,11 +141,13 @@ static std::optional<Scores> matchScores(Rewriter &r, Value value) {
       continue;
     }
     if (auto max = dyn_cast<MaxOp>(op)) {
-      std::optional<double> floor = r.scalar(max.getB());
-      if (!floor || *floor > -1e9 || isScaled || max.getA().getType() != max.getType())
+      bool isFirst = r.scalar(max.getA()).has_value();
+      Value scored = isFirst ? max.getB() : max.getA();
+      std::optional<double> floor = r.scalar(isFirst ? max.getA() : max.getB());
+      if (!floor || *floor > -1e9 || isScaled || scored.getType() != max.getType())
         return std::nullopt;
       scores.isClamped = std::isfinite(*floor);
-      value = max.getA();
+      value = scored;
       continue;
     }
     // A mask below a scale is scaled with it, which a mask survives and a bias does not.
@@ -150,11 +157,18 @@ static std::optional<Scores> matchScores(Rewriter &r, Value value) {
       return std::nullopt;
     Value next;
     if (auto add = dyn_cast<AddOp>(op)) {
-      for (auto [scored, addend] : {std::pair(add.getA(), add.getB()), std::pair(add.getB(), add.getA())})
+      for (auto [scored, addend] :
+           {std::pair(add.getA(), add.getB()), std::pair(add.getB(), add.getA())})
         if (!next && scored.getType() == add.getType() && leadsToProduct(r, scored)) {
           next = scored;
           mask.addend = addend;
         }
+    } else if (auto sub = dyn_cast<SubOp>(op)) {
+      if (sub.getA().getType() == sub.getType()) {
+        next = sub.getA();
+        mask.addend = sub.getB();
+        mask.isSubtracted = true;
+      }
     } else if (auto select = dyn_cast<SelectOp>(op)) {
       for (bool masked : {true, false}) {
         std::optional<double> number = r.scalar(masked ? select.getA() : select.getB());
@@ -184,9 +198,10 @@ static SmallVector<unsigned> openDims(Value value, ArrayRef<LinearIndex> at) {
   return open;
 }
 
-/// Where each dimension of `wanted` (those of one element left out) is in `value`; empty if it is not all of value.
-static std::optional<SmallVector<int64_t>> arrangement(const Source &source, ArrayRef<LinearIndex> wanted,
-                                                       ArrayRef<int64_t> sizes) {
+/// Where each dimension of `wanted` (those of one element left out) is in `value`; empty if it is
+/// not all of value.
+static std::optional<SmallVector<int64_t>>
+arrangement(const Source &source, ArrayRef<LinearIndex> wanted, ArrayRef<int64_t> sizes) {
   SmallVector<unsigned> open = openDims(source.value, source.at);
   SmallVector<int64_t> order;
   for (auto [index, size] : llvm::zip_equal(wanted, sizes)) {
@@ -202,9 +217,11 @@ static std::optional<SmallVector<int64_t>> arrangement(const Source &source, Arr
   return order.size() == open.size() ? std::optional(order) : std::nullopt;
 }
 
-/// Follows the element of `value` at `at` upwards to a tensor whose dimensions are `wanted`, best in that order.
+/// Follows the element of `value` at `at` upwards to a tensor whose dimensions are `wanted`, best
+/// in that order.
 static std::optional<Source> follow(Rewriter &r, const IndexSpace &space, Value value, Indices at,
-                                    ArrayRef<LinearIndex> wanted, ArrayRef<int64_t> sizes, bool mayScale) {
+                                    ArrayRef<LinearIndex> wanted, ArrayRef<int64_t> sizes,
+                                    bool mayScale) {
   std::optional<Source> best;
   Source here{value, std::move(at), 1};
   for (int step = 0; step < maxSteps; ++step) {
@@ -220,8 +237,9 @@ static std::optional<Source> follow(Rewriter &r, const IndexSpace &space, Value 
         break;
     }
     Operation *op = here.value.getDefiningOp();
-    std::optional<Indices> source =
-        isa_and_nonnull<ReshapeOp, TransposeOp, BroadcastOp>(op) ? throughView(space, op, here.at) : std::nullopt;
+    std::optional<Indices> source = isa_and_nonnull<ReshapeOp, TransposeOp, BroadcastOp>(op)
+                                        ? throughView(space, op, here.at)
+                                        : std::nullopt;
     if (!source)
       break;
     here.value = op->getOperand(0);
@@ -245,7 +263,8 @@ static Value arrange(OpBuilder &b, Location loc, const Source &source, ArrayRef<
   return train::reshape(b, loc, value, sizes);
 }
 
-/// How often heads may be repeated on the way to `value`: what the first broadcast above multiplies.
+/// How often heads may be repeated on the way to `value`: what the first broadcast above
+/// multiplies.
 static int64_t repetition(Rewriter &r, Value value) {
   for (int step = 0; step < maxSteps; ++step) {
     Operation *op = value.getDefiningOp();
@@ -295,7 +314,8 @@ static bool findHeads(Rewriter &r, Heads &h, Operand q, Operand k, Operand v, bo
                {v, false, h.keys, h.valueSize, h.v, h.vAt, h.vSizes, false}};
   for (Role &role : roles) {
     IndexSpace space;
-    LinearIndex batch = space.add(h.batch), group = space.add(h.heads / h.repeat), member = space.add(h.repeat);
+    LinearIndex batch = space.add(h.batch), group = space.add(h.heads / h.repeat),
+                member = space.add(h.repeat);
     LinearIndex row = space.add(role.rows), column = space.add(role.columns);
     LinearIndex head = *addScaled(member, group, h.repeat);
     if (role.isQuery)
@@ -315,10 +335,12 @@ static bool findHeads(Rewriter &r, Heads &h, Operand q, Operand k, Operand v, bo
       return false;
     role.source = std::move(*source);
   }
-  return elementOf(h.q.value) == elementOf(h.k.value) && elementOf(h.q.value) == elementOf(h.v.value);
+  return elementOf(h.q.value) == elementOf(h.k.value) &&
+         elementOf(h.q.value) == elementOf(h.v.value);
 }
 
-/// Candidates for the batch of [B * H, …]: the first dimension of a tensor of rank 4 that it was flattened from.
+/// Candidates for the batch of [B * H, …]: the first dimension of a tensor of rank 4 that it was
+/// flattened from.
 static int64_t flattenedBatch(Rewriter &r, Value value, int64_t joint) {
   for (int step = 0; step < maxSteps; ++step) {
     ArrayRef<int64_t> shape = shapeOf(value);
@@ -339,8 +361,9 @@ static std::optional<Heads> matchHeads(Rewriter &r, MatmulOp scores, MatmulOp va
   ArrayRef<int64_t> shape = shapeOf(scores.getY()), result = shapeOf(values.getY());
   if ((shape.size() != 4 && shape.size() != 3) || result.size() != shape.size() ||
       result.drop_back(2) != shape.drop_back(2) || shapeOf(scores.getA()).size() != shape.size() ||
-      shapeOf(scores.getB()).size() != shape.size() || shapeOf(values.getB()).size() != shape.size() ||
-      elementCount(shape) == 0 || elementCount(result) == 0)
+      shapeOf(scores.getB()).size() != shape.size() ||
+      shapeOf(values.getB()).size() != shape.size() || elementCount(shape) == 0 ||
+      elementCount(result) == 0)
     return std::nullopt;
   Heads h;
   h.queries = shape[shape.size() - 2];
@@ -369,11 +392,13 @@ static std::optional<Heads> matchHeads(Rewriter &r, MatmulOp scores, MatmulOp va
 }
 
 /// A mask on [B * H, …] scores as one on [B, H, …].
-static Value unflattenMask(Rewriter &r, Value mask, const Heads &h, unsigned rank, Operation *before) {
+static Value unflattenMask(Rewriter &r, Value mask, const Heads &h, unsigned rank,
+                           Operation *before) {
   ArrayRef<int64_t> shape = shapeOf(mask);
   if (rank == 4 || shape.size() != 3)
     return mask;
-  SmallVector<int64_t> split = {shape[0] == 1 ? 1 : h.batch, shape[0] == 1 ? 1 : h.heads, shape[1], shape[2]};
+  SmallVector<int64_t> split = {shape[0] == 1 ? 1 : h.batch, shape[0] == 1 ? 1 : h.heads, shape[1],
+                                shape[2]};
   return train::reshape(r.at(before), before->getLoc(), mask, split);
 }
 
@@ -419,10 +444,12 @@ static bool raiseDecomposed(Rewriter &r, MaskReader &masks, MatmulOp root) {
   unsigned rank = shapeOf(scores->product.getY()).size();
   // What masks build here stays without uses, and is swept, if a later one is refused.
   for (const MaskStep &step : scores->masks) {
-    bool isRead = step.addend
-                      ? masks.readAddend(mask, unflattenMask(r, step.addend, *h, rank, root), shape, step.allowBias, root)
-                      : masks.readCondition(mask, unflattenMask(r, step.condition, *h, rank, root), step.masked,
-                                            step.number, shape, step.allowBias, root);
+    Value value = unflattenMask(r, step.addend ? step.addend : step.condition, *h, rank, root);
+    if (step.isSubtracted)
+      value = NegOp::create(r.at(root), root.getLoc(), value);
+    bool isRead = step.addend ? masks.readAddend(mask, value, shape, step.allowBias, root)
+                              : masks.readCondition(mask, value, step.masked, step.number, shape,
+                                                    step.allowBias, root);
     if (!isRead)
       return false;
   }
@@ -432,8 +459,9 @@ static bool raiseDecomposed(Rewriter &r, MaskReader &masks, MatmulOp root) {
         v = arrange(b, loc, h->v, h->vAt, h->vSizes);
   bool isAverage = mask.isFinite && !allRowsAttend(mask, h->queries, h->keys);
   auto attention = AttentionOp::create(b, loc, q, k, v, joinPadding(b, loc, mask.padding),
-                                       joinBias(b, loc, mask.biases, elementOf(q)), b.getF64FloatAttr(scale),
-                                       limit(b, mask.left), limit(b, mask.right), b.getF64FloatAttr(scores->softcap),
+                                       joinBias(b, loc, mask.biases, elementOf(q)),
+                                       b.getF64FloatAttr(scale), limit(b, mask.left),
+                                       limit(b, mask.right), b.getF64FloatAttr(scores->softcap),
                                        b.getStringAttr(isAverage ? "average" : "zero"));
   Value y = train::cast(b, loc, attention.getY(), elementOf(root.getY()));
   r.replace(root, train::reshape(b, loc, y, shapeOf(root.getY())), Found::Attention);
@@ -453,7 +481,8 @@ static bool refine(Rewriter &r, MaskReader &masks, AttentionOp op) {
   h.repeat = repetition(r, op.getK());
   bool isRepeated = h.repeat > 1 && h.heads % h.repeat == 0 && h.repeat == repetition(r, op.getV());
   if (isRepeated) {
-    // The query takes no part: its place is filled by the key, which has one head for each of `heads`.
+    // The query takes no part: its place is filled by the key, which has one head for each of
+    // `heads`.
     Heads keys = h;
     keys.queries = h.keys;
     isRepeated = findHeads(r, keys, {op.getK()}, {op.getK()}, {op.getV()}, false);
@@ -479,11 +508,12 @@ static bool refine(Rewriter &r, MaskReader &masks, AttentionOp op) {
   Value key = isRepeated ? arrange(b, loc, h.k, h.kAt, h.kSizes) : op.getK();
   Value value = isRepeated ? arrange(b, loc, h.v, h.vAt, h.vSizes) : op.getV();
   Value bias = isRead ? joinBias(b, loc, mask.biases, elementOf(op.getQ())) : op.getBias();
-  StringAttr maskedRows = mask.isFinite && !allRowsAttend(mask, q[2], k[2]) ? b.getStringAttr("average")
-                                                                           : op.getMaskedRowsAttr();
-  auto attention = AttentionOp::create(b, loc, op.getQ(), key, value, joinPadding(b, loc, mask.padding), bias,
-                                       op.getScaleAttr(), limit(b, mask.left), limit(b, mask.right),
-                                       op.getSoftcapAttr(), maskedRows);
+  StringAttr maskedRows = mask.isFinite && !allRowsAttend(mask, q[2], k[2])
+                              ? b.getStringAttr("average")
+                              : op.getMaskedRowsAttr();
+  auto attention = AttentionOp::create(
+      b, loc, op.getQ(), key, value, joinPadding(b, loc, mask.padding), bias, op.getScaleAttr(),
+      limit(b, mask.left), limit(b, mask.right), op.getSoftcapAttr(), maskedRows);
   r.replace(op, attention->getResults(), Found::Count);
   return true;
 }

@@ -1,8 +1,8 @@
-// Raise: mixtures of experts whose matrices are gathered for every token become one grouped product, so that no
-// expert is copied; rows taken from a trained table become an embedding.
+// Raise: mixtures of experts whose matrices are gathered for every token become one grouped
+// product, so that no expert is copied; rows taken from a trained table become an embedding.
 //
-// Expert ids must come from a top-k or arg-max over as many scores as there are experts: others could be out of range
-// or count from the end, which a grouped product does not allow.
+// Expert ids must come from a top-k or arg-max over as many scores as there are experts: others
+// could be out of range or count from the end, which a grouped product does not allow.
 #include "passes/Raise.h"
 #include "llvm/ADT/STLExtras.h"
 
@@ -22,7 +22,8 @@ static bool arePositions(Value ids, int64_t groups) {
       return ids == topK.getIndices() && shapeOf(topK.getX())[topK.getAxis()] <= groups;
     if (auto argMax = dyn_cast<ArgMaxOp>(op))
       return shapeOf(argMax.getX())[argMax.getAxis()] <= groups;
-    if (!isa<ReshapeOp, TransposeOp, SliceOp, BroadcastOp, CastOp>(op) || elementOf(op->getOperand(0)).isInteger(1))
+    if (!isa<ReshapeOp, TransposeOp, SliceOp, BroadcastOp, CastOp>(op) ||
+        elementOf(op->getOperand(0)).isInteger(1))
       return false;
     ids = op->getOperand(0);
   }
@@ -31,8 +32,8 @@ static bool arePositions(Value ids, int64_t groups) {
 
 namespace {
 struct Gathered {
-  Value weight; // [E, P, Q]
-  Value ids;    // as many as matrices were gathered
+  Value weight;   // [E, P, Q]
+  Value ids;      // as many as matrices were gathered
   bool isSwapped; // gathered matrices are [Q, P]
 };
 } // namespace
@@ -63,12 +64,14 @@ static std::optional<Gathered> matchGathered(Value value) {
   } else {
     return std::nullopt;
   }
-  if (auto transpose = definedBy<TransposeOp>(match.weight); transpose && swapsMatrices(transpose)) {
+  if (auto transpose = definedBy<TransposeOp>(match.weight);
+      transpose && swapsMatrices(transpose)) {
     match.isSwapped = !match.isSwapped;
     match.weight = transpose.getX();
   }
   ArrayRef<int64_t> shape = shapeOf(match.weight);
-  if (rank < 3 || shape.size() != 3 || !parameterBehind(match.weight) || !arePositions(match.ids, shape[0]))
+  if (rank < 3 || shape.size() != 3 || !parameterBehind(match.weight) ||
+      !arePositions(match.ids, shape[0]))
     return std::nullopt;
   return match;
 }
@@ -84,14 +87,17 @@ struct Experts {
 static std::optional<Experts> matchExperts(MatmulOp matmul) {
   ArrayRef<int64_t> result = shapeOf(matmul.getY());
   for (bool isLeft : {true, false}) {
-    Value matrix = isLeft ? matmul.getA() : matmul.getB(), rows = isLeft ? matmul.getB() : matmul.getA();
+    Value matrix = isLeft ? matmul.getA() : matmul.getB(),
+          rows = isLeft ? matmul.getB() : matmul.getA();
     bool isRead = isLeft ? matmul.getTransposeA() : matmul.getTransposeB();
     // One vector for each matrix, nothing broadcast.
-    if (result[result.size() - (isLeft ? 1 : 2)] != 1 || shapeOf(matrix).drop_back(2) != result.drop_back(2) ||
+    if (result[result.size() - (isLeft ? 1 : 2)] != 1 ||
+        shapeOf(matrix).drop_back(2) != result.drop_back(2) ||
         shapeOf(rows).drop_back(2) != result.drop_back(2))
       continue;
     std::optional<Gathered> gathered = matchGathered(matrix);
-    if (!gathered || elementOf(gathered->weight) != elementOf(rows) || !isa<FloatType>(elementOf(rows)))
+    if (!gathered || elementOf(gathered->weight) != elementOf(rows) ||
+        !isa<FloatType>(elementOf(rows)))
       continue;
     // op(matrix) is [M, K] on the left and [K, M] on the right; the weight is that, swapped or not.
     bool isSwapped = gathered->isSwapped != isRead;
@@ -135,14 +141,16 @@ static bool isRotaryTable(GatherOp gather) {
 
 bool raiseEmbedding(Rewriter &r, Operation *op) {
   auto gather = dyn_cast<GatherOp>(op);
-  if (!gather || gather.getAxis() != 0 || shapeOf(gather.getX()).size() != 2 || !isa<FloatType>(elementOf(gather.getX())))
+  if (!gather || gather.getAxis() != 0 || shapeOf(gather.getX()).size() != 2 ||
+      !isa<FloatType>(elementOf(gather.getX())))
     return false;
   Value table = gather.getX();
   if (auto cast = definedBy<CastOp>(table))
     table = cast.getX();
   if (!definedBy<ParameterOp>(table) || isRotaryTable(gather))
     return false;
-  r.replace(op, EmbeddingOp::create(r.at(op), op->getLoc(), gather.getX(), gather.getIndices()).getY(),
+  r.replace(op,
+            EmbeddingOp::create(r.at(op), op->getLoc(), gather.getX(), gather.getIndices()).getY(),
             Found::Embedding);
   return true;
 }

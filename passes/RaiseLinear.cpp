@@ -1,5 +1,6 @@
-// Raise: products with a weight matrix become linear, over the last dimension of whatever their input was flattened
-// from; a sum with a bias vector joins them. A weight is a parameter, perhaps transposed or cast.
+// Raise: products with a weight matrix become linear, over the last dimension of whatever their
+// input was flattened from; a sum with a bias vector joins them. A weight is a parameter, perhaps
+// transposed or cast.
 #include "passes/Raise.h"
 
 using namespace mlir;
@@ -25,7 +26,8 @@ static Value unflattened(Value x) {
 static std::pair<Value, bool> matchWeight(MatmulOp matmul) {
   Value w = matmul.getB();
   bool isTransposed = matmul.getTransposeB();
-  if (matmul.getTransposeA() || shapeOf(w).size() != 2 || !isa<FloatType>(elementOf(w)) || !parameterBehind(w))
+  if (matmul.getTransposeA() || shapeOf(w).size() != 2 || !isa<FloatType>(elementOf(w)) ||
+      !parameterBehind(w))
     return {};
   if (auto transpose = definedBy<TransposeOp>(w); transpose && transpose.getPermutation()[0] == 1) {
     w = transpose.getX();
@@ -46,7 +48,8 @@ static bool raiseMatmul(Rewriter &r, MatmulOp matmul) {
 }
 
 static bool raiseBias(Rewriter &r, AddOp add) {
-  for (auto [product, bias] : {std::pair(add.getA(), add.getB()), std::pair(add.getB(), add.getA())}) {
+  for (auto [product, bias] :
+       {std::pair(add.getA(), add.getB()), std::pair(add.getB(), add.getA())}) {
     Value source = product;
     if (Value inner = unflattened(product); inner && product.hasOneUse())
       source = inner;
@@ -55,13 +58,15 @@ static bool raiseBias(Rewriter &r, AddOp add) {
       continue;
     int64_t columns = shapeOf(source).back();
     ArrayRef<int64_t> shape = shapeOf(bias);
-    if (shape.empty() || shape.back() != columns || elementCount(shape) != columns || !parameterBehind(bias) ||
-        elementOf(bias) != elementOf(source) || shape.size() > shapeOf(product).size())
+    if (shape.empty() || shape.back() != columns || elementCount(shape) != columns ||
+        !parameterBehind(bias) || elementOf(bias) != elementOf(source) ||
+        shape.size() > shapeOf(product).size())
       continue;
     OpBuilder &b = r.at(add);
     Location loc = linear.getLoc();
     Value vector = train::reshape(b, loc, bias, {columns});
-    Value y = LinearOp::create(b, loc, linear.getX(), linear.getW(), vector, linear.getTransposeW());
+    Value y =
+        LinearOp::create(b, loc, linear.getX(), linear.getW(), vector, linear.getTransposeW());
     r.replace(add, train::reshape(b, loc, y, shapeOf(add.getY())), Found::Count);
     return true;
   }
@@ -79,7 +84,8 @@ static bool hoist(Rewriter &r, LinearOp linear) {
   return true;
 }
 
-/// reshape(linear(reshape(x))) = linear(reshape(x)) where the outer one keeps the last dimension and the inner does not.
+/// reshape(linear(reshape(x))) = linear(reshape(x)) where the outer one keeps the last dimension
+/// and the inner does not.
 static bool pull(Rewriter &r, ReshapeOp reshape) {
   auto linear = definedBy<LinearOp>(reshape.getX());
   if (!linear || !linear.getY().hasOneUse() || !unflattened(reshape.getY()))

@@ -1,11 +1,13 @@
-// Raise: what a mask says. A mask is read as a function of batch, head, query and key (compiler/analysis/
-// IndexExpression), never computed: a conjunction of half-planes of key - query becomes `left` and `right`, elements of
-// run-time tensors by batch and key become padding. Anything else stays a bias that is added, at its own cost, unless
-// something trained flows into it: then attention, which has no gradient for a bias, is not raised.
+// Raise: what a mask says. A mask is read as a function of batch, head, query and key
+// (compiler/analysis/ IndexExpression), never computed: a conjunction of half-planes of key - query
+// becomes `left` and `right`, elements of run-time tensors by batch and key become padding.
+// Anything else stays a bias that is added, at its own cost, unless something trained flows into
+// it: then attention, which has no gradient for a bias, is not raised.
 //
-// A number of -1e9 or less masks; it is distinguished from minus infinity only in rows where every key is masked. Such
-// a row takes the mean of all values if any mask is finite, which is what one finite mask gives; when several are added
-// a framework may give the mean of those keys that fewest of them mask.
+// A number of -1e9 or less masks; it is distinguished from minus infinity only in rows where every
+// key is masked. Such a row takes the mean of all values if any mask is finite, which is what one
+// finite mask gives; when several are added a framework may give the mean of those keys that fewest
+// of them mask.
 #include "passes/Raise.h"
 #include "llvm/ADT/STLExtras.h"
 #include <cmath>
@@ -27,7 +29,8 @@ struct Variables {
 };
 } // namespace
 
-/// The indices in `shape`, broadcast to the scores, of the element for given batch, head, query and key.
+/// The indices in `shape`, broadcast to the scores, of the element for given batch, head, query and
+/// key.
 static std::optional<Indices> indicesFor(ArrayRef<int64_t> shape, const MaskReader::Scores &scores,
                                          const Variables &at) {
   int64_t sizes[] = {scores.batch, scores.heads, scores.queries, scores.keys};
@@ -44,7 +47,8 @@ static std::optional<Indices> indicesFor(ArrayRef<int64_t> shape, const MaskRead
   return result;
 }
 
-MaskReader::Facts MaskReader::decide(Value value, bool isCondition, bool masked, const Scores &scores) {
+MaskReader::Facts MaskReader::decide(Value value, bool isCondition, bool masked,
+                                     const Scores &scores) {
   Facts facts;
   IndexEvaluator evaluator(rewriter.constants);
   Variables at;
@@ -59,13 +63,15 @@ MaskReader::Facts MaskReader::decide(Value value, bool isCondition, bool masked,
   if (e.kind != IndexExpression::Kind::Table)
     return facts;
 
-  // Worlds are truth values of all atoms; those that contradict themselves (x <= 1 but not x <= 2) do not count.
+  // Worlds are truth values of all atoms; those that contradict themselves (x <= 1 but not x <= 2)
+  // do not count.
   unsigned count = e.atoms.size();
   auto isPossible = [&](unsigned world) {
     for (unsigned i = 0; i < count; ++i)
       for (unsigned j = 0; j < count; ++j) {
         const MaskAtom &a = evaluator.atoms()[e.atoms[i]], &b = evaluator.atoms()[e.atoms[j]];
-        if (!a.tensor && !b.tensor && a.form == b.form && a.bound < b.bound && (world >> i & 1) && !(world >> j & 1))
+        if (!a.tensor && !b.tensor && a.form == b.form && a.bound < b.bound && (world >> i & 1) &&
+            !(world >> j & 1))
           return false;
       }
     return true;
@@ -131,20 +137,21 @@ MaskReader::Facts MaskReader::decide(Value value, bool isCondition, bool masked,
   return facts;
 }
 
-MaskReader::Facts &MaskReader::facts(Value value, bool isCondition, bool masked, const Scores &scores) {
+MaskReader::Facts &MaskReader::facts(Value value, bool isCondition, bool masked,
+                                     const Scores &scores) {
   SmallVector<Known, 1> &entries = known[value];
   for (Known &entry : entries)
-    if (entry.isCondition == isCondition && entry.masked == masked && entry.scores.batch == scores.batch &&
-        entry.scores.heads == scores.heads && entry.scores.queries == scores.queries &&
-        entry.scores.keys == scores.keys)
+    if (entry.isCondition == isCondition && entry.masked == masked &&
+        entry.scores.batch == scores.batch && entry.scores.heads == scores.heads &&
+        entry.scores.queries == scores.queries && entry.scores.keys == scores.keys)
       return *entry.facts;
   entries.push_back({isCondition, masked, scores,
                      std::make_unique<Facts>(decide(value, isCondition, masked, scores))});
   return *entries.back().facts;
 }
 
-Value MaskReader::buildPadding(const Literal &literal, unsigned batchDim, unsigned keyDim, const Scores &scores,
-                               Operation *before) {
+Value MaskReader::buildPadding(const Literal &literal, unsigned batchDim, unsigned keyDim,
+                               const Scores &scores, Operation *before) {
   OpBuilder &b = rewriter.at(before);
   Location loc = before->getLoc();
   Value tensor = train::cast(b, loc, literal.atom.tensor, b.getI1Type());
@@ -163,14 +170,16 @@ Value MaskReader::buildPadding(const Literal &literal, unsigned batchDim, unsign
 }
 
 void MaskReader::apply(Mask &mask, Facts &facts, const Scores &scores, Operation *before) {
-  auto tighter = [](std::optional<int64_t> a, std::optional<int64_t> b) { return a && b ? std::min(*a, *b) : a ? a : b; };
+  auto tighter = [](std::optional<int64_t> a, std::optional<int64_t> b) {
+    return a && b ? std::min(*a, *b) : a ? a : b;
+  };
   mask.left = tighter(mask.left, facts.left);
   mask.right = tighter(mask.right, facts.right);
   mask.isFinite |= facts.isFinite;
   if (facts.built.empty())
     for (auto [i, literal] : llvm::enumerate(facts.padding))
-      facts.built.push_back(
-          buildPadding(literal, facts.batchAndKey[2 * i], facts.batchAndKey[2 * i + 1], scores, before));
+      facts.built.push_back(buildPadding(literal, facts.batchAndKey[2 * i],
+                                         facts.batchAndKey[2 * i + 1], scores, before));
   for (Value padding : facts.built)
     if (!llvm::is_contained(mask.padding, padding))
       mask.padding.push_back(padding);
@@ -178,7 +187,8 @@ void MaskReader::apply(Mask &mask, Facts &facts, const Scores &scores, Operation
 }
 
 bool MaskReader::isUntrained(Value value) {
-  // An explicit stack: graphs are deep. A value is untrained until a parameter that is no mask is found under it.
+  // An explicit stack: graphs are deep. A value is untrained until a parameter that is no mask is
+  // found under it.
   if (auto entry = untrained.find(value); entry != untrained.end())
     return entry->second;
   constexpr size_t maxVisits = 512;
@@ -203,7 +213,8 @@ bool MaskReader::isUntrained(Value value) {
 }
 
 bool MaskReader::hasFiniteMask(Value value) {
-  // A number that masks can come from a literal or from a buffer; both are looked for wherever they are.
+  // A number that masks can come from a literal or from a buffer; both are looked for wherever they
+  // are.
   constexpr size_t maxVisits = 512;
   SmallVector<Value> open = {value};
   llvm::DenseSet<Value> seen = {value};
@@ -232,11 +243,13 @@ bool MaskReader::addBias(Mask &mask, Value bias, const Scores &scores, Operation
     return false;
   OpBuilder &b = rewriter.at(before);
   Location loc = before->getLoc();
-  // In a row that a finite number masks whole, log-sum-exp would be that number and forget how many keys there are.
+  // In a row that a finite number masks whole, log-sum-exp would be that number and forget how many
+  // keys there are.
   if (hasFiniteMask(bias)) {
     Type element = elementOf(bias);
     Value masks = LessEqualOp::create(b, loc, bias, scalar(b, loc, maskThreshold, element));
-    bias = SelectOp::create(b, loc, masks, scalar(b, loc, -std::numeric_limits<double>::infinity(), element), bias);
+    bias = SelectOp::create(
+        b, loc, masks, scalar(b, loc, -std::numeric_limits<double>::infinity(), element), bias);
     mask.isFinite = true;
   }
   SmallVector<int64_t> shape(4 - shapeOf(bias).size(), 1);
@@ -245,7 +258,8 @@ bool MaskReader::addBias(Mask &mask, Value bias, const Scores &scores, Operation
   return true;
 }
 
-bool MaskReader::readAddend(Mask &mask, Value addend, const Scores &scores, bool allowBias, Operation *before) {
+bool MaskReader::readAddend(Mask &mask, Value addend, const Scores &scores, bool allowBias,
+                            Operation *before) {
   // Sums are taken apart, so that only what is not understood stays a bias.
   SmallVector<Value> open = {addend};
   constexpr size_t maxTerms = 8;
@@ -266,8 +280,8 @@ bool MaskReader::readAddend(Mask &mask, Value addend, const Scores &scores, bool
   return true;
 }
 
-bool MaskReader::readCondition(Mask &mask, Value condition, bool masked, double number, const Scores &scores,
-                               bool allowBias, Operation *before) {
+bool MaskReader::readCondition(Mask &mask, Value condition, bool masked, double number,
+                               const Scores &scores, bool allowBias, Operation *before) {
   if (!isMasking(number))
     return false;
   Facts &read = facts(condition, true, masked, scores);
@@ -279,7 +293,8 @@ bool MaskReader::readCondition(Mask &mask, Value condition, bool masked, double 
   Variables unused;
   if (!allowBias || !indicesFor(shapeOf(condition), scores, unused))
     return false;
-  // Replacing a score by the number and adding the number differ only by rounding that vanishes in softmax.
+  // Replacing a score by the number and adding the number differ only by rounding that vanishes in
+  // softmax.
   OpBuilder &b = rewriter.at(before);
   Location loc = before->getLoc();
   Value zero = scalar(b, loc, 0, scores.element), low = scalar(b, loc, number, scores.element);

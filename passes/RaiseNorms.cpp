@@ -1,8 +1,9 @@
 // Raise: RMSNorm and LayerNorm over the last dimension.
 //
-// In two steps, so that any order of the factors is found: first the normalisation proper, without weight, then
-// products with a weight and sums with a bias are absorbed. A normalisation computed in f32 of a narrower tensor and
-// cast back becomes one of the narrower tensor: statistics are fp32 in any case.
+// In two steps, so that any order of the factors is found: first the normalisation proper, without
+// weight, then products with a weight and sums with a bias are absorbed. A normalisation computed
+// in f32 of a narrower tensor and cast back becomes one of the narrower tensor: statistics are fp32
+// in any case.
 #include "passes/Raise.h"
 
 using namespace mlir;
@@ -86,7 +87,9 @@ static std::optional<MeanSquare> matchReciprocalRoot(Rewriter &r, Value value) {
 /// y = x / sqrt(mean(x * x) + epsilon), y being the result of `op`.
 static std::optional<MeanSquare> matchNormalised(Rewriter &r, Operation *op) {
   std::optional<MeanSquare> match;
-  auto isOf = [&](Value x) { return match && match->x == x && x.getType() == op->getResult(0).getType(); };
+  auto isOf = [&](Value x) {
+    return match && match->x == x && x.getType() == op->getResult(0).getType();
+  };
   if (auto mul = dyn_cast<MulOp>(op)) {
     for (auto [x, scale] : {std::pair(mul.getA(), mul.getB()), std::pair(mul.getB(), mul.getA())})
       if (match = matchReciprocalRoot(r, scale); isOf(x))
@@ -118,8 +121,8 @@ static Value matchCentred(Value value) {
 static Value asColumns(OpBuilder *b, Location loc, Value value, RankedTensorType x) {
   RankedTensorType type = tensorType(value);
   int64_t columns = x.getShape().back();
-  if (type.getElementType() != x.getElementType() || type.getRank() > x.getRank() || type.getRank() < 1 ||
-      type.getShape().back() != columns || type.getNumElements() != columns)
+  if (type.getElementType() != x.getElementType() || type.getRank() > x.getRank() ||
+      type.getRank() < 1 || type.getShape().back() != columns || type.getNumElements() != columns)
     return {};
   return b ? train::reshape(*b, loc, value, {columns}) : value;
 }
@@ -133,7 +136,8 @@ struct Absorbed {
 };
 } // namespace
 
-/// The normalisation that `value` is, alone or cast back from f32 to the type that its input was cast from.
+/// The normalisation that `value` is, alone or cast back from f32 to the type that its input was
+/// cast from.
 static std::pair<Operation *, Value> matchNorm(Value value) {
   Value norm = value;
   if (auto cast = definedBy<CastOp>(value); cast && value.hasOneUse())
@@ -150,7 +154,8 @@ static std::pair<Operation *, Value> matchNorm(Value value) {
     return {op, input};
   auto widen = definedBy<CastOp>(input);
   bool isPlain = op->getNumOperands() == 1;
-  if (widen && isPlain && widen.getX().getType() == value.getType() && isa<FloatType>(elementOf(value)) &&
+  if (widen && isPlain && widen.getX().getType() == value.getType() &&
+      isa<FloatType>(elementOf(value)) &&
       elementOf(value).getIntOrFloatBitWidth() < elementOf(input).getIntOrFloatBitWidth())
     return {op, widen.getX()};
   return {nullptr, Value()};
@@ -162,7 +167,8 @@ static std::optional<Absorbed> matchAbsorbed(Operation *op) {
   for (unsigned i : {0u, 1u}) {
     auto [norm, input] = matchNorm(op->getOperand(i));
     Value vector = op->getOperand(1 - i);
-    if (!norm || op->getOperand(i).getType() != op->getResult(0).getType() || op->getOperand(i) == vector ||
+    if (!norm || op->getOperand(i).getType() != op->getResult(0).getType() ||
+        op->getOperand(i) == vector ||
         !asColumns(nullptr, op->getLoc(), vector, tensorType(op->getResult(0))))
       continue;
     auto rms = dyn_cast<RmsNormOp>(norm);
@@ -195,7 +201,9 @@ bool raiseNorm(Rewriter &r, Operation *op) {
     else if (auto layer = cast<LayerNormOp>(match->norm); isa<MulOp>(op))
       y = LayerNormOp::create(b, loc, match->input, vector, Value(), layer.getEpsilonAttr()).getY();
     else
-      y = LayerNormOp::create(b, loc, match->input, layer.getWeight(), vector, layer.getEpsilonAttr()).getY();
+      y = LayerNormOp::create(b, loc, match->input, layer.getWeight(), vector,
+                              layer.getEpsilonAttr())
+              .getY();
     r.replace(op, y, Found::Count);
     return true;
   }

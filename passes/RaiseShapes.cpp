@@ -1,6 +1,7 @@
-// Raise: shape operations that do nothing, or that another one can do: identities, chains of reshapes and transposes,
-// transposes that move dimensions of one element only, transposes that a matrix product can read through. Products with
-// 1 and sums with 0, which exporters leave as well, are identities too.
+// Raise: shape operations that do nothing, or that another one can do: identities, chains of
+// reshapes and transposes, transposes that move dimensions of one element only, transposes that a
+// matrix product can read through. Products with 1 and sums with 0, which exporters leave as well,
+// are identities too.
 #include "passes/Raise.h"
 #include "llvm/ADT/STLExtras.h"
 
@@ -30,12 +31,14 @@ static bool movesOnlyUnits(TransposeOp transpose) {
 
 /// The value that `op` is, when it does nothing.
 static Value matchIdentity(Operation *op) {
-  if (!isa<ReshapeOp, TransposeOp, BroadcastOp, SliceOp, CastOp, ConcatOp>(op) || op->getNumOperands() == 0 ||
-      op->getOperand(0).getType() != op->getResult(0).getType())
+  if (!isa<ReshapeOp, TransposeOp, BroadcastOp, SliceOp, CastOp, ConcatOp>(op) ||
+      op->getNumOperands() == 0 || op->getOperand(0).getType() != op->getResult(0).getType())
     return {};
-  if (auto transpose = dyn_cast<TransposeOp>(op); transpose && !isIdentity(transpose.getPermutation()))
+  if (auto transpose = dyn_cast<TransposeOp>(op);
+      transpose && !isIdentity(transpose.getPermutation()))
     return {};
-  if (auto slice = dyn_cast<SliceOp>(op)) // a dimension of one element has the same only with start 0
+  if (auto slice =
+          dyn_cast<SliceOp>(op)) // a dimension of one element has the same only with start 0
     if (!llvm::all_of(slice.getStarts(), [](int64_t start) { return start == 0; }) ||
         !llvm::all_of(slice.getSteps(), [](int64_t step) { return step == 1; }))
       return {};
@@ -70,7 +73,8 @@ static bool simplifyTranspose(Rewriter &r, TransposeOp transpose) {
     return true;
   }
   if (movesOnlyUnits(transpose)) {
-    r.replace(transpose, train::reshape(b, transpose.getLoc(), transpose.getX(), shapeOf(transpose.getY())),
+    r.replace(transpose,
+              train::reshape(b, transpose.getLoc(), transpose.getX(), shapeOf(transpose.getY())),
               Found::Shape);
     return true;
   }
@@ -83,8 +87,8 @@ static Value matchNeutral(Rewriter &r, Operation *op) {
     return {};
   double neutral = isa<AddOp, SubOp>(op) ? 0 : 1;
   for (unsigned i : {0u, 1u})
-    if (op->getOperand(i).getType() == op->getResult(0).getType() && (i == 0 || isa<AddOp, MulOp>(op)) &&
-        r.scalar(op->getOperand(1 - i)) == neutral)
+    if (op->getOperand(i).getType() == op->getResult(0).getType() &&
+        (i == 0 || isa<AddOp, MulOp>(op)) && r.scalar(op->getOperand(1 - i)) == neutral)
       return op->getOperand(i);
   return {};
 }

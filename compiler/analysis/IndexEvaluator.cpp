@@ -1,5 +1,5 @@
-// Evaluates one element of a tensor symbolically; see IndexExpression.h. An operation that is not understood gives an
-// opaque element, or an atom if its elements are truth values.
+// Evaluates one element of a tensor symbolically; see IndexExpression.h. An operation that is not
+// understood gives an opaque element, or an atom if its elements are truth values.
 #include "compiler/analysis/IndexExpression.h"
 #include "compiler/dialect/OpSupport.h"
 #include "llvm/ADT/STLExtras.h"
@@ -20,7 +20,8 @@ using Kind = IndexExpression::Kind;
 static constexpr unsigned maxAtoms = 6;
 static constexpr int maxVisits = 4096, maxDepth = 256;
 static constexpr int64_t maxTensorElements = int64_t(1) << 24;
-// Integers are exact in every float type wider than this many bits; f16 and bf16 are not used for indices.
+// Integers are exact in every float type wider than this many bits; f16 and bf16 are not used for
+// indices.
 static constexpr int64_t exactInFloat = int64_t(1) << 24;
 // A factor of a mask, never of anything that is scaled.
 static constexpr double maskFactor = 1e9;
@@ -71,7 +72,8 @@ Expression IndexEvaluator::linear(Type element, const std::optional<LinearIndex>
 
 unsigned IndexEvaluator::atomNumber(MaskAtom atom) {
   for (auto [i, have] : llvm::enumerate(known))
-    if (have.tensor == atom.tensor && have.at == atom.at && have.form == atom.form && have.bound == atom.bound)
+    if (have.tensor == atom.tensor && have.at == atom.at && have.form == atom.form &&
+        have.bound == atom.bound)
       return i;
   known.push_back(std::move(atom));
   return known.size() - 1;
@@ -101,7 +103,8 @@ Expression IndexEvaluator::notPositive(const LinearIndex &form) {
   MaskAtom atom;
   for (auto [variable, coefficient] : form.terms)
     atom.form.terms.push_back({variable, coefficient / (flip ? -divisor : divisor)});
-  // divisor * p + constant <= 0 is p <= floor(-constant / divisor); flipped, p >= -that, so not p <= -that - 1.
+  // divisor * p + constant <= 0 is p <= floor(-constant / divisor); flipped, p >= -that, so not p
+  // <= -that - 1.
   int64_t bound = llvm::divideFloorSigned(-form.constant, divisor);
   atom.bound = flip ? -bound - 1 : bound;
   Expression e;
@@ -146,7 +149,8 @@ Expression IndexEvaluator::combine(ArrayRef<Expression> inputs, const Pointwise 
     }
     result.values.push_back(function(arguments));
   }
-  if (llvm::all_equal(result.values)) // also makes NaN differ from itself: a table of NaN stays a table
+  if (llvm::all_equal(
+          result.values)) // also makes NaN differ from itself: a table of NaN stays a table
     return Expression::constant(result.values[0]);
   return result;
 }
@@ -203,30 +207,37 @@ Expression IndexEvaluator::visit(Operation *op, Value value, ArrayRef<LinearInde
         const HostTensor *tensor = tensorOf(source);
         return tensor ? visitTensor(*tensor, at) : Expression();
       })
-      .Case([&](InputOp input) { return input.getRole() == "data" ? this->element(value, at) : Expression(); })
+      .Case([&](InputOp input) {
+        return input.getRole() == "data" ? this->element(value, at) : Expression();
+      })
       .Case([&](FullOp full) { return Expression::constant(full.getValue().convertToDouble()); })
       .Case([&](IotaOp iota) -> Expression {
         double start = iota.getStart().convertToDouble(), step = iota.getStep().convertToDouble();
-        if (start != std::floor(start) || step != std::floor(step) || std::abs(start) > 1e12 || std::abs(step) > 1e12)
+        if (start != std::floor(start) || step != std::floor(step) || std::abs(start) > 1e12 ||
+            std::abs(step) > 1e12)
           return {};
-        return linear(element, addScaled(LinearIndex(static_cast<int64_t>(start)), at[iota.getAxis()], static_cast<int64_t>(step)));
+        return linear(element, addScaled(LinearIndex(static_cast<int64_t>(start)),
+                                         at[iota.getAxis()], static_cast<int64_t>(step)));
       })
       .Case<ReshapeOp, TransposeOp, BroadcastOp, SliceOp>([&](Operation *view) -> Expression {
         std::optional<Indices> source = throughView(variables, view, at);
         return source ? evaluate(view->getOperand(0), *source) : Expression();
       })
       .Case([&](CastOp cast) { return visitCast(cast, at); })
-      .Case<GatherOp, GatherNdOp, GatherElementsOp>([&](Operation *gather) { return visitGather(gather, at); })
+      .Case<GatherOp, GatherNdOp, GatherElementsOp>(
+          [&](Operation *gather) { return visitGather(gather, at); })
       .Case([&](ConcatOp concat) { return visitConcat(concat, at); })
       .Case([&](CumsumOp cumsum) { return visitCumsum(cumsum, at); })
-      .Case<EqualOp, LessOp, LessEqualOp>([&](Operation *compare) { return visitCompare(compare, at); })
+      .Case<EqualOp, LessOp, LessEqualOp>(
+          [&](Operation *compare) { return visitCompare(compare, at); })
       .Case([&](TriangleOp triangle) -> Expression {
         // Upper keeps column - row >= k, lower column - row <= k.
         int64_t k = triangle.getK();
         std::optional<LinearIndex> distance = addScaled(at.back(), at[at.size() - 2], -1);
         if (!distance)
           return {};
-        Expression keep = triangle.getUpper() ? band(*distance, k, std::nullopt) : band(*distance, std::nullopt, k);
+        Expression keep = triangle.getUpper() ? band(*distance, k, std::nullopt)
+                                              : band(*distance, std::nullopt, k);
         return combine({keep, asTable(operand(op, 0, at))},
                        [](ArrayRef<double> in) { return in[0] != 0 ? in[1] : 0.0; });
       })
@@ -238,7 +249,10 @@ Expression IndexEvaluator::visit(Operation *op, Value value, ArrayRef<LinearInde
         return combine({condition, asTable(a), asTable(b)},
                        [](ArrayRef<double> in) { return in[0] != 0 ? in[1] : in[2]; });
       })
-      .Case([&](NotOp) { return combine({operand(op, 0, at)}, [](ArrayRef<double> in) { return in[0] == 0 ? 1.0 : 0.0; }); })
+      .Case([&](NotOp) {
+        return combine({operand(op, 0, at)},
+                       [](ArrayRef<double> in) { return in[0] == 0 ? 1.0 : 0.0; });
+      })
       .Case([&](AndOp) {
         return combine({operand(op, 0, at), operand(op, 1, at)},
                        [](ArrayRef<double> in) { return in[0] != 0 && in[1] != 0 ? 1.0 : 0.0; });
@@ -248,8 +262,9 @@ Expression IndexEvaluator::visit(Operation *op, Value value, ArrayRef<LinearInde
                        [](ArrayRef<double> in) { return in[0] != 0 || in[1] != 0 ? 1.0 : 0.0; });
       })
       .Case([&](XorOp) {
-        return combine({operand(op, 0, at), operand(op, 1, at)},
-                       [](ArrayRef<double> in) { return (in[0] != 0) != (in[1] != 0) ? 1.0 : 0.0; });
+        return combine({operand(op, 0, at), operand(op, 1, at)}, [](ArrayRef<double> in) {
+          return (in[0] != 0) != (in[1] != 0) ? 1.0 : 0.0;
+        });
       })
       .Case<AddOp, SubOp, MulOp, NegOp, MaxOp, MinOp, DivOp>(
           [&](Operation *arithmetic) { return visitArithmetic(arithmetic, at); })
@@ -271,7 +286,8 @@ Expression IndexEvaluator::visitCast(Operation *op, ArrayRef<LinearIndex> at) {
   }
   if (to.isIntOrIndex() && e.kind == Kind::Table) {
     for (double number : e.values)
-      if (!(std::abs(number) < 1e9)) // no truncation to think about: masks cast to integers hold 0 and 1
+      if (!(std::abs(number) <
+            1e9)) // no truncation to think about: masks cast to integers hold 0 and 1
         return {};
     return combine({e}, [](ArrayRef<double> in) { return std::trunc(in[0]); });
   }
@@ -324,9 +340,13 @@ Expression IndexEvaluator::visitArithmetic(Operation *op, ArrayRef<LinearIndex> 
     return llvm::TypeSwitch<Operation *, double>(op)
         .Case<AddOp>([&](auto) { return x + y; })
         .Case<SubOp>([&](auto) { return x - y; })
-        .Case<MaxOp>([&](auto) { return std::isnan(x) || std::isnan(y) ? std::nan("") : std::max(x, y); })
-        .Case<MinOp>([&](auto) { return std::isnan(x) || std::isnan(y) ? std::nan("") : std::min(x, y); })
-        .Case<DivOp>([&](auto) { return !isInteger ? x / y : y == 0 ? 0.0 : std::trunc(x / y); })
+        .Case<MaxOp>(
+            [&](auto) { return std::isnan(x) || std::isnan(y) ? std::nan("") : std::max(x, y); })
+        .Case<MinOp>(
+            [&](auto) { return std::isnan(x) || std::isnan(y) ? std::nan("") : std::min(x, y); })
+        .Case<DivOp>([&](auto) { return !isInteger ? x / y
+                                        : y == 0   ? 0.0
+                                                   : std::trunc(x / y); })
         .Default([&](auto) { return x * y; });
   });
 }
@@ -342,7 +362,8 @@ Expression IndexEvaluator::visitCompare(Operation *op, ArrayRef<LinearIndex> at)
       return band(*difference, 0, 0);
     return band(*difference, std::nullopt, isa<LessOp>(op) ? -1 : 0);
   }
-  // Equality with 0 is the atom itself; any other comparison of an input's element is taken as it stands.
+  // Equality with 0 is the atom itself; any other comparison of an input's element is taken as it
+  // stands.
   if ((a.kind == Kind::Load) != (b.kind == Kind::Load) && isa<EqualOp>(op)) {
     const Expression &load = a.kind == Kind::Load ? a : b;
     std::optional<double> number = (a.kind == Kind::Load ? b : a).asConstant();
@@ -356,17 +377,21 @@ Expression IndexEvaluator::visitCompare(Operation *op, ArrayRef<LinearIndex> at)
     return {};
   }
   return combine({a, b}, [&](ArrayRef<double> in) {
-    bool holds = isa<EqualOp>(op) ? in[0] == in[1] : isa<LessOp>(op) ? in[0] < in[1] : in[0] <= in[1];
+    bool holds = isa<EqualOp>(op)  ? in[0] == in[1]
+                 : isa<LessOp>(op) ? in[0] < in[1]
+                                   : in[0] <= in[1];
     return holds ? 1.0 : 0.0;
   });
 }
 
-Expression IndexEvaluator::band(const LinearIndex &form, std::optional<int64_t> low, std::optional<int64_t> high) {
+Expression IndexEvaluator::band(const LinearIndex &form, std::optional<int64_t> low,
+                                std::optional<int64_t> high) {
   SmallVector<Expression, 2> sides;
   for (auto [bound, sign] : {std::pair(low, -1), std::pair(high, 1)}) {
     if (!bound)
       continue;
-    if (*bound < -maxTensorElements * maxTensorElements || *bound > maxTensorElements * maxTensorElements)
+    if (*bound < -maxTensorElements * maxTensorElements ||
+        *bound > maxTensorElements * maxTensorElements)
       return {};
     // sign * (form - bound) <= 0
     std::optional<LinearIndex> moved = addScaled(form, LinearIndex(1), -*bound);
@@ -434,7 +459,8 @@ Expression IndexEvaluator::visitConcat(Operation *op, ArrayRef<LinearIndex> at) 
     }
     start += size;
   }
-  // The range spans several inputs: linear as a whole if each is linear in the joint index t, all by one form.
+  // The range spans several inputs: linear as a whole if each is linear in the joint index t, all
+  // by one form.
   LinearIndex t = variables.add(start);
   if (t.isConstant())
     return {};
@@ -507,8 +533,9 @@ Expression IndexEvaluator::visitCumsum(Operation *op, ArrayRef<LinearIndex> at) 
   if (cumsum.getExclusive())
     count.constant -= 1;
   std::optional<LinearIndex> elements = addScaled(count, at[axis], cumsum.getReverse() ? -1 : 1);
-  return elements ? linear(elementOf(cumsum.getY()), addScaled(LinearIndex(), *elements, step->constant))
-                  : Expression();
+  return elements
+             ? linear(elementOf(cumsum.getY()), addScaled(LinearIndex(), *elements, step->constant))
+             : Expression();
 }
 
 } // namespace amc

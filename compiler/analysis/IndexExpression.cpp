@@ -28,7 +28,8 @@ std::optional<LinearIndex> addScaled(const LinearIndex &a, const LinearIndex &b,
     bool takeA = j == b.terms.end() || (i != a.terms.end() && i->first <= j->first);
     bool takeB = i == a.terms.end() || (j != b.terms.end() && j->first <= i->first);
     unsigned variable = takeA ? i->first : j->first;
-    __int128 coefficient = (takeA ? i->second : 0) + (takeB ? static_cast<__int128>(j->second) * factor : 0);
+    __int128 coefficient =
+        (takeA ? i->second : 0) + (takeB ? static_cast<__int128>(j->second) * factor : 0);
     if (!small(coefficient))
       return std::nullopt;
     if (coefficient != 0)
@@ -60,7 +61,8 @@ bool IndexSpace::isWithin(const LinearIndex &form, int64_t bound) const {
   return minimum(form) >= 0 && maximum(form) < bound;
 }
 
-std::optional<Indices> unflatten(const IndexSpace &space, LinearIndex flat, ArrayRef<int64_t> shape) {
+std::optional<Indices> unflatten(const IndexSpace &space, LinearIndex flat,
+                                 ArrayRef<int64_t> shape) {
   Indices result;
   SmallVector<int64_t> strides = rowMajorStrides(shape);
   for (auto [i, stride] : llvm::enumerate(strides)) {
@@ -72,7 +74,8 @@ std::optional<Indices> unflatten(const IndexSpace &space, LinearIndex flat, Arra
         high.terms.push_back({variable, coefficient / stride});
       else
         low.terms.push_back({variable, coefficient});
-    // flat = stride * high + low with 0 <= low < stride: then high is the quotient, low the remainder.
+    // flat = stride * high + low with 0 <= low < stride: then high is the quotient, low the
+    // remainder.
     high.constant = llvm::divideFloorSigned(flat.constant + space.minimum(low), stride);
     low.constant = flat.constant - high.constant * stride;
     if (!space.isWithin(low, stride) || !space.isWithin(high, shape[i]))
@@ -94,7 +97,8 @@ static std::optional<LinearIndex> flatten(ArrayRef<LinearIndex> at, ArrayRef<int
   return flat;
 }
 
-std::optional<Indices> throughView(const IndexSpace &space, Operation *op, ArrayRef<LinearIndex> at) {
+std::optional<Indices> throughView(const IndexSpace &space, Operation *op,
+                                   ArrayRef<LinearIndex> at) {
   auto shape = [](Value value) { return cast<RankedTensorType>(value.getType()).getShape(); };
   if (auto reshape = dyn_cast<ReshapeOp>(op)) {
     std::optional<LinearIndex> flat = flatten(at, shape(reshape.getY()));

@@ -1,11 +1,11 @@
-// What one element of a tensor is, as a function of where it stands: masks are read this way, without ever being
-// computed. An element at indices that are linear in a few variables (batch, head, query, key) is a linear form of
-// them, a table over truth values of atoms (half-planes of the indices; elements of run-time tensors), an element of
-// an input, or opaque.
+// What one element of a tensor is, as a function of where it stands: masks are read this way,
+// without ever being computed. An element at indices that are linear in a few variables (batch,
+// head, query, key) is a linear form of them, a table over truth values of atoms (half-planes of
+// the indices; elements of run-time tensors), an element of an input, or opaque.
 //
-// Limits: at most six atoms in a table, a bounded number of visits, integers below 2^40, constant tensors of at most
-// 2^24 elements. Beyond a limit the answer is opaque, never wrong. One reading is a convention: an input from which a
-// float mask is computed (`(1 - mask) * -1e9`) holds 0 or 1.
+// Limits: at most six atoms in a table, a bounded number of visits, integers below 2^40, constant
+// tensors of at most 2^24 elements. Beyond a limit the answer is opaque, never wrong. One reading
+// is a convention: an input from which a float mask is computed (`(1 - mask) * -1e9`) holds 0 or 1.
 #ifndef AMC_COMPILER_ANALYSIS_INDEXEXPRESSION_H
 #define AMC_COMPILER_ANALYSIS_INDEXEXPRESSION_H
 
@@ -24,7 +24,9 @@ struct LinearIndex {
   LinearIndex() = default;
   LinearIndex(int64_t constant) : constant(constant) {}
   bool isConstant() const { return terms.empty(); }
-  bool operator==(const LinearIndex &other) const { return constant == other.constant && terms == other.terms; }
+  bool operator==(const LinearIndex &other) const {
+    return constant == other.constant && terms == other.terms;
+  }
   bool uses(unsigned variable) const;
 };
 
@@ -49,15 +51,20 @@ private:
 
 using Indices = llvm::SmallVector<LinearIndex, 6>;
 
-/// The indices in a tensor of `shape` of the element with row-major position `flat`; empty if they are not linear.
-std::optional<Indices> unflatten(const IndexSpace &space, LinearIndex flat, llvm::ArrayRef<int64_t> shape);
-/// Where operand 0 of a reshape, transpose, broadcast, slice or cast holds the result's element at `at`.
-std::optional<Indices> throughView(const IndexSpace &space, mlir::Operation *op, llvm::ArrayRef<LinearIndex> at);
+/// The indices in a tensor of `shape` of the element with row-major position `flat`; empty if they
+/// are not linear.
+std::optional<Indices> unflatten(const IndexSpace &space, LinearIndex flat,
+                                 llvm::ArrayRef<int64_t> shape);
+/// Where operand 0 of a reshape, transpose, broadcast, slice or cast holds the result's element at
+/// `at`.
+std::optional<Indices> throughView(const IndexSpace &space, mlir::Operation *op,
+                                   llvm::ArrayRef<LinearIndex> at);
 
 /// A fact that is true or false for given indices and run-time tensors.
 struct MaskAtom {
-  /// With `tensor`: that tensor's element at `at` is true (i1) or not 0. Without: `form` <= `bound`, the form having
-  /// no constant, coefficients without common divisor and a positive first one.
+  /// With `tensor`: that tensor's element at `at` is true (i1) or not 0. Without: `form` <=
+  /// `bound`, the form having no constant, coefficients without common divisor and a positive first
+  /// one.
   mlir::Value tensor;
   Indices at;
   LinearIndex form;
@@ -68,8 +75,8 @@ struct IndexExpression {
   enum class Kind { Opaque, Linear, Table, Load };
   Kind kind = Kind::Opaque;
   LinearIndex linear;
-  /// Table: values[m] where bit i of m says whether atoms[i] holds. Load: element * scale + offset, atoms[0] saying
-  /// that the element is not 0.
+  /// Table: values[m] where bit i of m says whether atoms[i] holds. Load: element * scale + offset,
+  /// atoms[0] saying that the element is not 0.
   llvm::SmallVector<unsigned, 6> atoms;
   llvm::SmallVector<double> values;
   double scale = 1, offset = 0;
@@ -117,7 +124,8 @@ private:
   ConstantEvaluator &constants;
   IndexSpace variables;
   std::vector<MaskAtom> known;
-  llvm::DenseMap<mlir::Operation *, std::unique_ptr<HostTensor>> tensors; ///< looked up, never iterated
+  llvm::DenseMap<mlir::Operation *, std::unique_ptr<HostTensor>>
+      tensors; ///< looked up, never iterated
   int visits = 0, depth = 0;
 };
 

@@ -1,5 +1,5 @@
-// What constant tensors say of their elements: all equal, linear in the indices, or one of two values by a band of the
-// last two indices; see IndexExpression.h.
+// What constant tensors say of their elements: all equal, linear in the indices, or one of two
+// values by a band of the last two indices; see IndexExpression.h.
 #include "compiler/analysis/IndexExpression.h"
 #include "llvm/ADT/STLExtras.h"
 #include <cmath>
@@ -44,7 +44,8 @@ Expression IndexEvaluator::visitTensor(const HostTensor &tensor, ArrayRef<Linear
   if (all([&](double number, ArrayRef<int64_t>) { return number == first; }))
     return Expression::constant(first);
 
-  if (!tensor.type.getElementType().isInteger(1) && first == std::floor(first) && std::abs(first) < 1e9) {
+  if (!tensor.type.getElementType().isInteger(1) && first == std::floor(first) &&
+      std::abs(first) < 1e9) {
     std::optional<LinearIndex> form = LinearIndex(static_cast<int64_t>(first));
     SmallVector<int64_t> slopes;
     for (unsigned dim : open) {
@@ -78,11 +79,13 @@ Expression IndexEvaluator::visitTensor(const HostTensor &tensor, ArrayRef<Linear
       }))
     return {};
   bool isSingle = open.size() == 1;
-  int64_t columns = tensor.shape()[open.back()], rows = isSingle ? 1 : tensor.shape()[open[open.size() - 2]];
+  int64_t columns = tensor.shape()[open.back()],
+          rows = isSingle ? 1 : tensor.shape()[open[open.size() - 2]];
   SmallVector<int8_t> atDistance(rows + columns - 1, -1); // of column - row, from -(rows - 1)
   if (!all([&](double number, ArrayRef<int64_t> where) {
         int8_t isHigh = number == high;
-        int8_t &have = atDistance[where.back() + rows - 1 - (isSingle ? 0 : where[where.size() - 2])];
+        int8_t &have =
+            atDistance[where.back() + rows - 1 - (isSingle ? 0 : where[where.size() - 2])];
         if (have < 0)
           have = isHigh;
         return have == isHigh;
@@ -92,12 +95,15 @@ Expression IndexEvaluator::visitTensor(const HostTensor &tensor, ArrayRef<Linear
   std::optional<LinearIndex> distance =
       isSingle ? at[open.back()] : addScaled(at[open.back()], at[open[open.size() - 2]], -1);
   for (int8_t wanted : {1, 0}) {
-    auto begin = llvm::find(atDistance, wanted), end = std::find(begin, atDistance.end(), 1 - wanted);
-    if (!distance || begin == atDistance.end() || std::find(end, atDistance.end(), wanted) != atDistance.end())
+    auto begin = llvm::find(atDistance, wanted),
+         end = std::find(begin, atDistance.end(), 1 - wanted);
+    if (!distance || begin == atDistance.end() ||
+        std::find(end, atDistance.end(), wanted) != atDistance.end())
       continue;
     int64_t from = begin - atDistance.begin() - (rows - 1), to = end - atDistance.begin() - rows;
     double inside = wanted ? high : low, outside = wanted ? low : high;
-    return combine({band(*distance, from, to)}, [&](ArrayRef<double> in) { return in[0] != 0 ? inside : outside; });
+    return combine({band(*distance, from, to)},
+                   [&](ArrayRef<double> in) { return in[0] != 0 ? inside : outside; });
   }
   return {};
 }

@@ -174,3 +174,28 @@ train.step @queries {
   %y = train.matmul %p, %q : (tensor<2x2x4x4xf32>, tensor<2x2x4x8xf32>) -> tensor<2x2x4x8xf32>
   train.output %y {name = "y"} : tensor<2x2x4x8xf32>
 }
+
+// -----
+
+// Tests a mask that is subtracted, (1 - m) * 1e9, and scores that a finite minimum bounds from below.
+// CHECK-LABEL: @subtracted
+// CHECK: %[[P:.*]] = train.cast %{{.*}} {to = i1} : (tensor<2x4xi64>) -> tensor<2x4xi1>
+// CHECK: train.attention %{{.*}}, %{{.*}}, %{{.*}}, %[[P]] {masked_rows = "average"
+// CHECK-NOT: train.softmax
+train.step @subtracted {
+  %q = train.input {name = "q"} : tensor<2x2x4x8xf32>
+  %m = train.input {name = "m"} : tensor<2x4xi64>
+  %m4 = train.reshape %m {shape = array<i64: 2, 1, 1, 4>} : (tensor<2x4xi64>) -> tensor<2x1x1x4xi64>
+  %mf = train.cast %m4 {to = f32} : (tensor<2x1x1x4xi64>) -> tensor<2x1x1x4xf32>
+  %one = train.full {value = 1.0 : f64, shape = array<i64>, element = f32} : () -> tensor<f32>
+  %big = train.full {value = 1.0e9 : f64, shape = array<i64>, element = f32} : () -> tensor<f32>
+  %min = train.full {value = -3.4028234663852886e+38 : f64, shape = array<i64>, element = f32} : () -> tensor<f32>
+  %inv = train.sub %one, %mf : (tensor<f32>, tensor<2x1x1x4xf32>) -> tensor<2x1x1x4xf32>
+  %pad = train.mul %inv, %big : (tensor<2x1x1x4xf32>, tensor<f32>) -> tensor<2x1x1x4xf32>
+  %s = train.matmul %q, %q {transpose_b} : (tensor<2x2x4x8xf32>, tensor<2x2x4x8xf32>) -> tensor<2x2x4x4xf32>
+  %masked = train.sub %s, %pad : (tensor<2x2x4x4xf32>, tensor<2x1x1x4xf32>) -> tensor<2x2x4x4xf32>
+  %bounded = train.max %min, %masked : (tensor<f32>, tensor<2x2x4x4xf32>) -> tensor<2x2x4x4xf32>
+  %p = train.softmax %bounded {axis = 3 : i64} : (tensor<2x2x4x4xf32>) -> tensor<2x2x4x4xf32>
+  %y = train.matmul %p, %q : (tensor<2x2x4x4xf32>, tensor<2x2x4x8xf32>) -> tensor<2x2x4x8xf32>
+  train.output %y {name = "y"} : tensor<2x2x4x8xf32>
+}

@@ -85,3 +85,29 @@ train.step @trained {
   %y = train.add %a, %b : (tensor<2x2x4x8xf32>, tensor<2x2x4x8xf32>) -> tensor<2x2x4x8xf32>
   train.output %y {name = "y"} : tensor<2x2x4x8xf32>
 }
+
+// -----
+
+// Tests each half by itself, with tables of half the width.
+// CHECK-LABEL: @split
+// CHECK: %[[X:.*]] = train.input {name = "x"
+// CHECK: %[[C:.*]] = train.concat %[[C1:.*]], %[[C1]] {{.*}} -> tensor<1x1x4x8xf32>
+// CHECK: %[[S:.*]] = train.concat %[[S1:.*]], %[[S1]] {{.*}} -> tensor<1x1x4x8xf32>
+// CHECK: train.rotary %[[X]], %[[C]], %[[S]]
+// CHECK-NEXT: train.output
+train.step @split {
+  %x = train.input {name = "x"} : tensor<2x2x4x8xf32>
+  %angles = train.input {name = "angles"} : tensor<1x1x4x4xf32>
+  %cos = train.cos %angles : (tensor<1x1x4x4xf32>) -> tensor<1x1x4x4xf32>
+  %sin = train.sin %angles : (tensor<1x1x4x4xf32>) -> tensor<1x1x4x4xf32>
+  %x1 = train.slice %x {starts = array<i64: 0, 0, 0, 0>, sizes = array<i64: 2, 2, 4, 4>, steps = array<i64: 1, 1, 1, 1>} : (tensor<2x2x4x8xf32>) -> tensor<2x2x4x4xf32>
+  %x2 = train.slice %x {starts = array<i64: 0, 0, 0, 4>, sizes = array<i64: 2, 2, 4, 4>, steps = array<i64: 1, 1, 1, 1>} : (tensor<2x2x4x8xf32>) -> tensor<2x2x4x4xf32>
+  %a = train.mul %x1, %cos : (tensor<2x2x4x4xf32>, tensor<1x1x4x4xf32>) -> tensor<2x2x4x4xf32>
+  %b = train.mul %x2, %sin : (tensor<2x2x4x4xf32>, tensor<1x1x4x4xf32>) -> tensor<2x2x4x4xf32>
+  %c = train.mul %x2, %cos : (tensor<2x2x4x4xf32>, tensor<1x1x4x4xf32>) -> tensor<2x2x4x4xf32>
+  %d = train.mul %x1, %sin : (tensor<2x2x4x4xf32>, tensor<1x1x4x4xf32>) -> tensor<2x2x4x4xf32>
+  %low = train.sub %a, %b : (tensor<2x2x4x4xf32>, tensor<2x2x4x4xf32>) -> tensor<2x2x4x4xf32>
+  %high = train.add %d, %c : (tensor<2x2x4x4xf32>, tensor<2x2x4x4xf32>) -> tensor<2x2x4x4xf32>
+  %y = train.concat %low, %high {axis = 3 : i64} : (tensor<2x2x4x4xf32>, tensor<2x2x4x4xf32>) -> tensor<2x2x4x8xf32>
+  train.output %y {name = "y"} : tensor<2x2x4x8xf32>
+}
