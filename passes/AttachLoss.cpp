@@ -38,6 +38,13 @@ OutputOp modelLoss(StepOp step) {
   return nullptr;
 }
 
+/// Encoders let every token see those after it, so predicting the next one teaches nothing. Answers no when in doubt:
+/// no attention in the model (a recurrent one, or one that was not raised), or a bias that may hold a causal mask.
+bool looksBothWays(StepOp step) {
+  auto attention = step.getOps<AttentionOp>();
+  return !attention.empty() && llvm::none_of(attention, [](AttentionOp op) { return op.getRight() == 0 || op.getBias(); });
+}
+
 std::string outputNames(StepOp step) {
   std::string names;
   for (OutputOp output : step.getOps<OutputOp>())
@@ -97,7 +104,7 @@ struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
       output->emitError("causal-lm needs logits of rank 3 (batch, sequence, vocabulary), these have rank ") << rank;
       return failure();
     }
-    bool causal = kind == "causal-lm" || (kind == "auto" && rank == 3);
+    bool causal = kind == "causal-lm" || (kind == "auto" && rank == 3 && !looksBothWays(step));
     return Decision{causal ? Loss::CausalLm : Loss::CrossEntropy, value};
   }
 

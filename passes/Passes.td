@@ -65,7 +65,8 @@ def AttachLoss : Pass<"attach-loss", "::mlir::ModuleOp"> {
   let summary = "add the training loss to the forward graph";
   let description = [{
     `auto` takes the model's own loss if an output is a float scalar named like one, causal-LM cross-entropy if the
-    logits have rank 3, and plain cross-entropy if they have rank 2. Adds the int64 input `labels` and the
+    logits have rank 3, and plain cross-entropy if they have rank 2 or if the model's attention looks both ways (a
+    masked language model). Adds the int64 input `labels` and the
     loss normaliser, the number of labelled tokens in the whole step; the model's other outputs are erased.
 
     ```mlir

@@ -49,3 +49,18 @@ train.step @unnamed {
   train.output %x {name = "y"} : tensor<2x8xf32>
   train.output %e {name = "z"} : tensor<8xf32>
 }
+
+// -----
+
+// Tests that a model whose attention looks both ways gets a label for every position: it is a masked language model.
+// CHECK-LABEL: train.step @encoder
+// CHECK-SAME: train.loss = "cross-entropy"
+// CHECK-NOT: train.shift_labels
+// CE-LABEL: train.step @encoder
+train.step @encoder {
+  %q = train.input {name = "q"} : tensor<2x1x4x8xf32>
+  %y, %lse = train.attention %q, %q, %q {scale = 1.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+    : (tensor<2x1x4x8xf32>, tensor<2x1x4x8xf32>, tensor<2x1x4x8xf32>) -> (tensor<2x1x4x8xf32>, tensor<2x1x4xf32>)
+  %x = train.reshape %y {shape = array<i64: 2, 4, 8>} : (tensor<2x1x4x8xf32>) -> tensor<2x4x8xf32>
+  train.output %x {name = "logits"} : tensor<2x4x8xf32>
+}
