@@ -267,8 +267,9 @@ static void rotary(Node &n, Value x, Value cos, Value sin, Value positions, bool
     return;
   bool joined = shapeOf(x).size() == 3;
   // A head's width may follow from the tables alone.
-  if (joined && heads == 0 && dims == 0 && shapeOf(cos).back() > 0)
-    heads = shapeOf(x)[2] / (2 * shapeOf(cos).back());
+  int64_t angles = shapeOf(cos).empty() ? 0 : shapeOf(cos).back();
+  if (joined && heads == 0 && dims == 0 && angles > 0)
+    heads = shapeOf(x)[2] / (2 * angles);
   x = splitHeads(n, x, heads);
   if (!x)
     return;
@@ -296,6 +297,8 @@ static void rotary(Node &n, Value x, Value cos, Value sin, Value positions, bool
       return {};
     }
     t = n.sliceAxis(t, rank - 1, 0, half);
+    if (!t)
+      return t;
     int64_t rows = rank == 3 ? shapeOf(t)[0] : 1;
     if (rank > 3 || (rows != 1 && rows != batch)) {
       n.fail("rotary table " + shapeString(shapeOf(t)) + " does not fit a batch of " + Twine(batch));
