@@ -133,8 +133,10 @@ struct Dice {
 };
 
 int64_t oddNumber(Dice &dice, int64_t old) {
-  const int64_t odd[] = {old + 1, old - 1, 0, 1, -1, 2, 7, -old, old * 2, int64_t(1) << 31, int64_t(1) << 47,
-                         std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()};
+  auto bits = static_cast<uint64_t>(old); // wraps around
+  const int64_t odd[] = {static_cast<int64_t>(bits + 1), static_cast<int64_t>(bits - 1), 0, 1, -1, 2, 7,
+                         static_cast<int64_t>(0 - bits), static_cast<int64_t>(bits * 2), int64_t(1) << 31,
+                         int64_t(1) << 47, std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()};
   return odd[dice.roll(std::size(odd))];
 }
 
