@@ -30,7 +30,10 @@ public:
     if (!made.ok())
       return made.status();
     pool = std::move(*made);
-    scratch = cpu::prepareGemm(*pool);
+    Expected<uint64_t> gemmBytes = cpu::prepareGemm(*pool);
+    if (!gemmBytes.ok())
+      return gemmBytes.status();
+    scratch = *gemmBytes;
     return Status();
   }
 

@@ -1,6 +1,9 @@
 #include "runtime/device/cpu/Gemm.h"
 #include <algorithm>
 #include <cblas.h>
+#include <cerrno>
+#include <cstring>
+#include <sys/mman.h>
 
 // Exported by OpenBLAS, declared in its internal common.h only.
 extern "C" void *blas_memory_alloc(int procpos);
@@ -26,8 +29,17 @@ void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, dou
               a, narrow(lda), b, narrow(ldb), beta, c, narrow(ldc));
 }
 
-uint64_t prepareGemm(ThreadPool &pool) {
+Expected<uint64_t> prepareGemm(ThreadPool &pool) {
   openblas_set_num_threads(1);
+  // Address space of one buffer in Debian's build; what a product touches of it becomes resident.
+  constexpr uint64_t bufferBytes = (uint64_t(128) << 20) + 4096;
+  const uint64_t bytes = bufferBytes * pool.threads();
+  // OpenBLAS asks for a buffer again and again, for ever, where there is no room for one, so the room is tried first.
+  void *room = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED)
+    return limitError("no address space for OpenBLAS's buffers, ", bytes, " bytes for ", pool.threads(),
+                      " threads: ", std::strerror(errno), "; use fewer threads");
+  ::munmap(room, bytes);
   // OpenBLAS maps a buffer whenever more products run at once than ever before, and keeps it for later ones. Taking one
   // for each thread now means that no step maps any.
   std::vector<void *> buffers;
@@ -36,8 +48,7 @@ uint64_t prepareGemm(ThreadPool &pool) {
   for (void *buffer : buffers)
     if (buffer)
       blas_memory_free(buffer);
-  constexpr uint64_t bufferBytes = uint64_t(32) << 20; // address space of one buffer in Debian's build
-  return bufferBytes * pool.threads();
+  return bytes;
 }
 
 GemmGrid GemmGrid::create(int64_t m, int64_t n, int64_t k, int64_t batch) {

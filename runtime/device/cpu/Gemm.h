@@ -13,8 +13,8 @@ void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, dou
           int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
 
 // Tells OpenBLAS to stay on the calling thread and to map a buffer for every thread of the pool, so that no step
-// allocates. Returns the bytes of address space OpenBLAS holds for that.
-uint64_t prepareGemm(ThreadPool &pool);
+// allocates. Returns the bytes of address space OpenBLAS holds for that; a limit error if there are none.
+Expected<uint64_t> prepareGemm(ThreadPool &pool);
 
 // Tiles of one product, from its shape alone: large enough for the packing of operands to be cheap, small enough to
 // keep several threads busy.
