@@ -1,13 +1,14 @@
-// Decides which parameters are trained, by what they do. The exporter's file does not say: weights, buffers, rotary
-// tables and masks are all float initializers.
+// Decides which parameters are trained, by what they do. The exporter's file does not say: weights,
+// buffers, rotary tables and masks are all float initializers.
 //
-// Each parameter is followed to where it meets an activation (a float that depends on the batch): a product makes it a
-// weight, a sum a bias, a lookup by indices an embedding. It is not trained where it only meets positions (inverse
-// frequencies), is the cosine or sine of a rotary embedding, masks attention scores, holds sinusoids, is marked as a
-// buffer by the importer, or has no differentiable path to an output.
+// Each parameter is followed to where it meets an activation (a float that depends on the batch): a
+// product makes it a weight, a sum a bias, a lookup by indices an embedding. It is not trained
+// where it only meets positions (inverse frequencies), is the cosine or sine of a rotary embedding,
+// masks attention scores, holds sinusoids, is marked as a buffer by the importer, or has no
+// differentiable path to an output.
 //
-// Limits: a table of cosines that is multiplied in one place and not rotated, and a fixed position table that is not
-// made of sinusoids, look like weights. `frozen` is for them.
+// Limits: a table of cosines that is multiplied in one place and not rotated, and a fixed position
+// table that is not made of sinusoids, look like weights. `frozen` is for them.
 #include "compiler/analysis/ConstantValue.h"
 #include "compiler/dialect/OpSupport.h"
 #include "passes/Passes.h"
@@ -32,12 +33,16 @@ bool isMovement(Operation *op) {
   return isa<ViewOpInterface, CastOp, TransposeOp, BroadcastOp, SliceOp, ConcatOp, PadOp>(op);
 }
 
-bool isLookup(Operation *op) { return isa<GatherOp, EmbeddingOp, GatherElementsOp, GatherNdOp>(op); }
+bool isLookup(Operation *op) {
+  return isa<GatherOp, EmbeddingOp, GatherElementsOp, GatherNdOp>(op);
+}
 
 bool isFloat(Value v) { return isa<FloatType>(elementOf(v)); }
 
 /// More than one of the dimensions is longer than one.
-bool isMatrix(Value v) { return llvm::count_if(shapeOf(v), [](int64_t dim) { return dim > 1; }) > 1; }
+bool isMatrix(Value v) {
+  return llvm::count_if(shapeOf(v), [](int64_t dim) { return dim > 1; }) > 1;
+}
 
 /// A path that gradients do not take although the operand is a float.
 bool isConstantOperand(OpOperand &use) {
@@ -96,8 +101,9 @@ void Roles::classify(Operation *op) {
 
 void Roles::markDifferentiable(Operation *op) {
   bool wanted = isa<OutputOp>(op) ||
-                (isa<DifferentiableOpInterface>(op) &&
-                 llvm::any_of(op->getResults(), [&](Value v) { return differentiable.contains(v); }));
+                (isa<DifferentiableOpInterface>(op) && llvm::any_of(op->getResults(), [&](Value v) {
+                   return differentiable.contains(v);
+                 }));
   if (!wanted)
     return;
   for (OpOperand &operand : op->getOpOperands())
@@ -105,7 +111,8 @@ void Roles::markDifferentiable(Operation *op) {
       differentiable.insert(operand.get());
 }
 
-/// Operands whose elements an operation hands on, possibly negated; none if it computes something else.
+/// Operands whose elements an operation hands on, possibly negated; none if it computes something
+/// else.
 SmallVector<Value> Roles::handedOn(Operation *op) const {
   if (isMovement(op) || isa<NegOp>(op))
     return llvm::to_vector(op->getOperands());
@@ -141,7 +148,8 @@ bool Roles::feedsRotation(Operation *product) const {
       continue;
     for (Value x : mul->getOperands())
       for (Value y : otherMul->getOperands()) {
-        bool activations = of(x) == Dependence::Activations && of(y) == Dependence::Activations && x != y;
+        bool activations =
+            of(x) == Dependence::Activations && of(y) == Dependence::Activations && x != y;
         // Halves of one tensor count too: x1 cos - x2 sin.
         auto whole = [&](Value v) {
           for (Operation *op = v.getDefiningOp(); op && !isa<ConcatOp>(op) && !handedOn(op).empty();
@@ -149,7 +157,9 @@ bool Roles::feedsRotation(Operation *product) const {
             v = handedOn(op)[0];
           return v;
         };
-        auto isPart = [](Value v) { return isa_and_nonnull<SliceOp, GatherOp, ReshapeOp>(v.getDefiningOp()); };
+        auto isPart = [](Value v) {
+          return isa_and_nonnull<SliceOp, GatherOp, ReshapeOp>(v.getDefiningOp());
+        };
         bool halves = isPart(x) && isPart(y) && whole(x) == whole(y);
         if (activations && (derivesByMovement(x, y) || derivesByMovement(y, x) || halves))
           return true;
@@ -215,7 +225,8 @@ std::optional<Role> Roles::roleOf(OpOperand &use, bool lookedUp) const {
   return Role{isa<AddOp, SubOp>(op) ? "bias" : "factor", true};
 }
 
-/// Fixed position tables: cosine and sine of each angle are both in a row, so its squares sum to half its width.
+/// Fixed position tables: cosine and sine of each angle are both in a row, so its squares sum to
+/// half its width.
 bool holdsSinusoids(ParameterOp parameter) {
   ArrayRef<int64_t> shape = shapeOf(parameter.getResult());
   if (shape.size() < 2 || shape.back() < 8 || shape.back() % 2)
@@ -294,10 +305,12 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
     llvm::DenseSet<Operation *> matched;
     bool sound = true;
     for (StringRef glob : globs) {
-      llvm::Expected<llvm::GlobPattern> pattern = llvm::GlobPattern::create(glob, /*MaxSubPatterns=*/1024);
+      llvm::Expected<llvm::GlobPattern> pattern =
+          llvm::GlobPattern::create(glob, /*MaxSubPatterns=*/1024);
       if (!pattern) {
-        emitError(getOperation().getLoc()) << "--" << option << " '" << glob
-                                   << "' is no pattern: " << llvm::toString(pattern.takeError());
+        emitError(getOperation().getLoc())
+            << "--" << option << " '" << glob
+            << "' is no pattern: " << llvm::toString(pattern.takeError());
         sound = false;
         continue;
       }
@@ -317,7 +330,8 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
         }
       if (hits)
         continue;
-      auto diagnostic = emitError(getOperation().getLoc()) << "--" << option << " '" << glob << "' matches no initializer";
+      auto diagnostic = emitError(getOperation().getLoc())
+                        << "--" << option << " '" << glob << "' matches no initializer";
       if (!nearest.empty())
         diagnostic.attachNote() << "the nearest name is '" << nearest << "'";
       sound = false;
@@ -329,7 +343,8 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
 
   LogicalResult assign(StepOp step) {
     SmallVector<ParameterOp> parameters(step.getBody().begin()->getOps<ParameterOp>());
-    auto wanted = match(trainable, "trainable", parameters), unwanted = match(frozen, "frozen", parameters);
+    auto wanted = match(trainable, "trainable", parameters),
+         unwanted = match(frozen, "frozen", parameters);
     if (failed(wanted) || failed(unwanted))
       return failure();
     Roles roles(step);
@@ -341,7 +356,8 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
       Role role = roles.decide(parameter);
       if (wanted->contains(parameter)) {
         if (!roles.isDifferentiable(parameter.getResult()) || !isFloat(parameter.getResult())) {
-          auto diagnostic = emitError(parameter.getLoc()) << "is asked to be trained, but is " << role.name;
+          auto diagnostic = emitError(parameter.getLoc())
+                            << "is asked to be trained, but is " << role.name;
           diagnostic.attachNote() << "no gradient reaches it; take it out of --trainable";
           sound = false;
         }
@@ -351,7 +367,8 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
         role.trained = false;
       parameter.setTrainable(role.trained);
       ArrayRef<int64_t> shape = shapeOf(parameter.getResult());
-      rows.push_back({parameter.getName().str(), role.name, shapeString(shape), role.trained ? "trained" : "-"});
+      rows.push_back({parameter.getName().str(), role.name, shapeString(shape),
+                      role.trained ? "trained" : "-"});
       nameWidth = std::max(nameWidth, rows.back()[0].size());
       roleWidth = std::max(roleWidth, rows.back()[1].size());
       shapeWidth = std::max(shapeWidth, rows.back()[2].size());
@@ -363,8 +380,8 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
                         " parameters are trained, " + std::to_string(elements) + " elements";
     for (const auto &[name, role, shape, isTrained] : rows)
       table += "\n  " + name + std::string(nameWidth - name.size() + 2, ' ') + role +
-               std::string(roleWidth - role.size() + 2, ' ') + shape + std::string(shapeWidth - shape.size() + 2, ' ') +
-               isTrained;
+               std::string(roleWidth - role.size() + 2, ' ') + shape +
+               std::string(shapeWidth - shape.size() + 2, ' ') + isTrained;
     emitRemark(step.getLoc()) << table;
     return success(sound);
   }

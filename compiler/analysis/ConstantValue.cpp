@@ -1,5 +1,5 @@
-// Evaluation of constant values; see ConstantValue.h. What an operation computes is its own ComputeOpInterface's
-// business; this file only walks operands first and reads parameters' bytes.
+// Evaluation of constant values; see ConstantValue.h. What an operation computes is its own
+// ComputeOpInterface's business; this file only walks operands first and reads parameters' bytes.
 #include "compiler/analysis/ConstantValue.h"
 #include "compiler/dialect/StepSupport.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -13,7 +13,9 @@ using namespace mlir;
 
 namespace amc {
 
-static int64_t elements(Value value) { return cast<RankedTensorType>(value.getType()).getNumElements(); }
+static int64_t elements(Value value) {
+  return cast<RankedTensorType>(value.getType()).getNumElements();
+}
 
 /// The type that a parameter's bytes in the file have.
 static Type storedType(train::ParameterOp parameter) {

@@ -1,5 +1,5 @@
-// Attention and rotary embedding as single operations: the standard ones of opset 23 and ONNX Runtime's. Key-value
-// caches have to be empty, as they are in training.
+// Attention and rotary embedding as single operations: the standard ones of opset 23 and ONNX
+// Runtime's. Key-value caches have to be empty, as they are in training.
 #include "compiler/import/Node.h"
 #include <cmath>
 
@@ -31,7 +31,8 @@ static Value joinHeads(Node &n, Value y) {
 static bool emptyPast(Node &n, int first, int last) {
   for (int i = first; i <= last; ++i)
     if (Value past = n.opt(i); past && elementCount(shapeOf(past)) > 0) {
-      n.unsupported("a key-value cache that is not empty; bind its sequence length to 0 with --shape");
+      n.unsupported(
+          "a key-value cache that is not empty; bind its sequence length to 0 with --shape");
       return false;
     }
   return !n.failed;
@@ -65,7 +66,8 @@ static Value attention(Node &n, Value q, Value k, Value v, double scale, const M
     operands.push_back(mask.padding);
   if (mask.bias)
     operands.push_back(mask.bias);
-  SmallVector<NamedAttribute> attrs{n.floatAttr("scale", scale), n.floatAttr("softcap", mask.softcap)};
+  SmallVector<NamedAttribute> attrs{n.floatAttr("scale", scale),
+                                    n.floatAttr("softcap", mask.softcap)};
   if (mask.left)
     attrs.push_back(n.intAttr("left", *mask.left));
   if (mask.right)
@@ -75,7 +77,8 @@ static Value attention(Node &n, Value q, Value k, Value v, double scale, const M
   return made ? made->getResult(0) : Value();
 }
 
-/// A bias that is looked up in a table is learned (relative positions), and attention has no gradient for its bias.
+/// A bias that is looked up in a table is learned (relative positions), and attention has no
+/// gradient for its bias.
 static bool isLearned(Value bias) {
   SmallVector<Value> work{bias};
   llvm::DenseSet<Operation *> seen;
@@ -83,7 +86,8 @@ static bool isLearned(Value bias) {
     Operation *op = work.pop_back_val().getDefiningOp();
     if (!op || !seen.insert(op).second)
       continue;
-    if (isa<GatherOp, EmbeddingOp>(op) && isa<FloatType>(elementOf(op->getResult(0))) && parameterBehind(op->getOperand(0)))
+    if (isa<GatherOp, EmbeddingOp>(op) && isa<FloatType>(elementOf(op->getResult(0))) &&
+        parameterBehind(op->getOperand(0)))
       return true;
     llvm::append_range(work, op->getOperands());
   }
@@ -97,12 +101,14 @@ static Value plainAttention(Node &n, Value q, Value k, Value v, double scale, co
   for (Value *x : {&k, &v})
     if (*x && groups > 1) {
       Ints s(shapeOf(*x));
-      *x = n.broadcast(n.reshape(*x, {s[0], s[1], 1, s[2], s[3]}), {s[0], s[1], groups, s[2], s[3]});
+      *x =
+          n.broadcast(n.reshape(*x, {s[0], s[1], 1, s[2], s[3]}), {s[0], s[1], groups, s[2], s[3]});
       *x = n.reshape(*x, {s[0], s[1] * groups, s[2], s[3]});
     }
   Value scores = n.add(n.matmul(n.mul(q, n.scalar(scale, q)), k, false, true), mask.bias);
   if (mask.right) {
-    Value row = n.iota(*mask.right, 1, 0, {sq[2], 1}, n.i64()), column = n.iota(0, 1, 1, {1, sk[2]}, n.i64());
+    Value row = n.iota(*mask.right, 1, 0, {sq[2], 1}, n.i64()),
+          column = n.iota(0, 1, 1, {1, sk[2]}, n.i64());
     scores = n.select(n.emit<LessEqualOp>({column, row}), scores, n.scalar(-INFINITY, scores));
   }
   return n.matmul(n.emit<SoftmaxOp>({scores}, {n.intAttr("axis", 3)}), v);
@@ -145,13 +151,15 @@ static void standardAttention(Node &n) {
   }
   double scale = n.getFloat("scale", 1 / std::sqrt(static_cast<double>(shapeOf(q)[3])));
   bool learned = masks.bias && isLearned(masks.bias);
-  Value y = learned ? plainAttention(n, q, k, v, scale, masks) : attention(n, q, k, v, scale, masks);
+  Value y =
+      learned ? plainAttention(n, q, k, v, scale, masks) : attention(n, q, k, v, scale, masks);
   n.set(0, joined ? joinHeads(n, y) : y);
   n.set(1, k);
   n.set(2, v);
 }
 
-/// com.microsoft: causal attention with grouped keys, as the builders of generative models write it.
+/// com.microsoft: causal attention with grouped keys, as the builders of generative models write
+/// it.
 static void groupQueryAttention(Node &n) {
   int64_t heads = n.needInt("num_heads"), keyHeads = n.needInt("kv_num_heads");
   int64_t window = n.getInt("local_window_size", -1);
@@ -168,7 +176,8 @@ static void groupQueryAttention(Node &n) {
   Value q = n.in(0), k = n.opt(1), v = n.opt(2);
   if (!emptyPast(n, 3, 4))
     return;
-  // Lengths of the sequences without their padding: training masks by labels, and a causal row never sees what follows.
+  // Lengths of the sequences without their padding: training masks by labels, and a causal row
+  // never sees what follows.
   (void)n.opt(5);
   (void)n.opt(6);
   if (!q)
@@ -199,7 +208,8 @@ static void groupQueryAttention(Node &n) {
       return n.unsupported("rotary tables of shape " + shapeString(shapeOf(cos)));
     auto table = [&](Value t) {
       t = n.sliceAxis(t, 0, 0, length);
-      t = interleaved ? n.reshape(n.broadcast(n.reshape(t, {length, half, 1}), {length, half, 2}), {length, 2 * half})
+      t = interleaved ? n.reshape(n.broadcast(n.reshape(t, {length, half, 1}), {length, half, 2}),
+                                  {length, 2 * half})
                       : n.concat({t, t}, 1);
       return n.reshape(t, {1, 1, length, 2 * half});
     };
@@ -261,8 +271,8 @@ static void multiHeadAttention(Node &n) {
 }
 
 /// Rotary embedding of x by tables of half a head's width, which `positions` may index.
-static void rotary(Node &n, Value x, Value cos, Value sin, Value positions, bool interleaved, int64_t dims,
-                   int64_t heads) {
+static void rotary(Node &n, Value x, Value cos, Value sin, Value positions, bool interleaved,
+                   int64_t dims, int64_t heads) {
   if (!x || !cos || !sin || n.failed)
     return;
   bool joined = shapeOf(x).size() == 3;
@@ -279,7 +289,8 @@ static void rotary(Node &n, Value x, Value cos, Value sin, Value positions, bool
   if (dims == 0)
     dims = width;
   if (dims < 0 || dims > width || dims % 2)
-    return n.fail("attribute 'rotary_embedding_dim' is " + Twine(dims) + ", should be even and at most " + Twine(width));
+    return n.fail("attribute 'rotary_embedding_dim' is " + Twine(dims) +
+                  ", should be even and at most " + Twine(width));
   int64_t half = dims / 2;
   auto table = [&](Value t) -> Value {
     if (positions && shapeOf(positions).size() == 2) {
@@ -292,8 +303,8 @@ static void rotary(Node &n, Value x, Value cos, Value sin, Value positions, bool
       return t;
     int64_t rank = shapeOf(t).size();
     if (rank < 2 || shapeOf(t)[rank - 2] != length || shapeOf(t)[rank - 1] < half) {
-      n.fail("rotary table " + shapeString(shapeOf(t)) + " does not fit " + Twine(length) + " positions of " +
-             Twine(half) + " angles");
+      n.fail("rotary table " + shapeString(shapeOf(t)) + " does not fit " + Twine(length) +
+             " positions of " + Twine(half) + " angles");
       return {};
     }
     t = n.sliceAxis(t, rank - 1, 0, half);
@@ -301,14 +312,16 @@ static void rotary(Node &n, Value x, Value cos, Value sin, Value positions, bool
       return t;
     int64_t rows = rank == 3 ? shapeOf(t)[0] : 1;
     if (rank > 3 || (rows != 1 && rows != batch)) {
-      n.fail("rotary table " + shapeString(shapeOf(t)) + " does not fit a batch of " + Twine(batch));
+      n.fail("rotary table " + shapeString(shapeOf(t)) + " does not fit a batch of " +
+             Twine(batch));
       return {};
     }
     t = n.reshape(t, {rows, 1, length, half});
     if (!interleaved)
       return n.concat({t, t}, 3);
-    return n.reshape(n.broadcast(n.reshape(t, {rows, 1, length, half, 1}), {rows, 1, length, half, 2}),
-                     {rows, 1, length, dims});
+    return n.reshape(
+        n.broadcast(n.reshape(t, {rows, 1, length, half, 1}), {rows, 1, length, half, 2}),
+        {rows, 1, length, dims});
   };
   cos = table(cos);
   sin = table(sin);

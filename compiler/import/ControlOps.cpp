@@ -1,4 +1,5 @@
-// If with a condition that is known: the branch taken becomes part of the graph. Loops are not imported.
+// If with a condition that is known: the branch taken becomes part of the graph. Loops are not
+// imported.
 #include "compiler/import/Node.h"
 
 using namespace mlir;
@@ -8,7 +9,8 @@ namespace amc::importer {
 
 static void ifOp(Node &n) {
   std::optional<double> condition = n.constScalar(0, "cond");
-  const onnx::AttributeProto *thenBranch = n.attr("then_branch"), *elseBranch = n.attr("else_branch");
+  const onnx::AttributeProto *thenBranch = n.attr("then_branch"),
+                             *elseBranch = n.attr("else_branch");
   if (!condition)
     return;
   const onnx::AttributeProto *taken = *condition != 0 ? thenBranch : elseBranch;
@@ -16,9 +18,11 @@ static void ifOp(Node &n) {
     return n.fail("should have the branches then_branch and else_branch");
   const onnx::GraphProto &graph = taken->g();
   if (n.scope.depth >= n.importer.options.maxNesting)
-    return n.fail("graphs are nested deeper than " + Twine(n.importer.options.maxNesting) + " levels");
+    return n.fail("graphs are nested deeper than " + Twine(n.importer.options.maxNesting) +
+                  " levels");
   if (graph.output_size() < n.outputs() || graph.sparse_initializer_size() > 0)
-    return n.fail("branch has " + Twine(graph.output_size()) + " outputs for " + Twine(n.outputs()));
+    return n.fail("branch has " + Twine(graph.output_size()) + " outputs for " +
+                  Twine(n.outputs()));
   Scope branch;
   branch.parent = &n.scope;
   branch.prefix = n.name + "/";

@@ -1,6 +1,7 @@
-// Convolutions and pools in terms of slices and matrix products: one strided slice of the padded input for each place
-// in the kernel. Patches that do not overlap, as vision transformers cut them, are a reshape and a linear layer.
-// Limits: the slices take the kernel's size times the input in memory; kernels of more than 4096 places are refused.
+// Convolutions and pools in terms of slices and matrix products: one strided slice of the padded
+// input for each place in the kernel. Patches that do not overlap, as vision transformers cut them,
+// are a reshape and a linear layer. Limits: the slices take the kernel's size times the input in
+// memory; kernels of more than 4096 places are refused.
 #include "compiler/import/Node.h"
 #include <cmath>
 
@@ -20,10 +21,12 @@ struct Window {
 
 } // namespace
 
-static std::optional<Ints> perDimension(Node &n, StringRef name, size_t count, int64_t otherwise, int64_t least) {
+static std::optional<Ints> perDimension(Node &n, StringRef name, size_t count, int64_t otherwise,
+                                        int64_t least) {
   Ints values = n.getInts(name).value_or(Ints(count, otherwise));
   constexpr int64_t most = int64_t(1) << 31;
-  if (values.size() != count || llvm::any_of(values, [&](int64_t v) { return v < least || v > most; })) {
+  if (values.size() != count ||
+      llvm::any_of(values, [&](int64_t v) { return v < least || v > most; })) {
     n.fail("attribute '" + name + "' should be " + Twine(count) + " numbers from " + Twine(least));
     return std::nullopt;
   }
@@ -41,20 +44,24 @@ static std::optional<Window> window(Node &n, Value x, std::optional<Ints> kernel
   size_t rank = space.size();
   if (n.hasAttr("kernel_shape"))
     kernel = perDimension(n, "kernel_shape", rank, 1, 1);
-  auto strides = perDimension(n, "strides", rank, 1, 1), dilations = perDimension(n, "dilations", rank, 1, 1),
+  auto strides = perDimension(n, "strides", rank, 1, 1),
+       dilations = perDimension(n, "dilations", rank, 1, 1),
        pads = perDimension(n, "pads", 2 * rank, 0, 0);
   if (!kernel || !strides || !dilations || !pads) {
     if (!n.failed)
       n.fail("attribute 'kernel_shape' is required");
     return std::nullopt;
   }
-  if (kernel->size() != rank || llvm::any_of(*kernel, [](int64_t k) { return k < 1 || k > 4096; })) {
-    n.fail("kernel " + shapeString(*kernel) + " does not fit " + Twine(rank) + " dimensions of space");
+  if (kernel->size() != rank ||
+      llvm::any_of(*kernel, [](int64_t k) { return k < 1 || k > 4096; })) {
+    n.fail("kernel " + shapeString(*kernel) + " does not fit " + Twine(rank) +
+           " dimensions of space");
     return std::nullopt;
   }
   Window w{*kernel, *strides, *dilations, {}, {}, {}, {}};
   for (size_t i = 0; i < rank; ++i) {
-    int64_t reach = (w.kernel[i] - 1) * w.dilations[i] + 1, low = (*pads)[i], high = (*pads)[rank + i];
+    int64_t reach = (w.kernel[i] - 1) * w.dilations[i] + 1, low = (*pads)[i],
+            high = (*pads)[rank + i];
     if (autoPad == "SAME_UPPER" || autoPad == "SAME_LOWER") {
       int64_t out = (space[i] + w.strides[i] - 1) / w.strides[i];
       int64_t total = std::max<int64_t>(0, (out - 1) * w.strides[i] + reach - space[i]);
@@ -68,7 +75,8 @@ static std::optional<Window> window(Node &n, Value x, std::optional<Ints> kernel
     }
     int64_t room = space[i] + low + high - reach;
     if (room < 0) {
-      n.fail("kernel " + shapeString(w.kernel) + " is larger than the padded input " + shapeString(space));
+      n.fail("kernel " + shapeString(w.kernel) + " is larger than the padded input " +
+             shapeString(space));
       return std::nullopt;
     }
     int64_t out = (ceiling ? room + w.strides[i] - 1 : room) / w.strides[i] + 1;
@@ -93,7 +101,8 @@ static Value padded(Node &n, Value x, const Window &w, double value) {
   low.append(w.low);
   for (auto [pad, beyond] : llvm::zip(w.high, w.beyond))
     high.push_back(pad + beyond);
-  bool any = llvm::any_of(low, [](int64_t p) { return p; }) || llvm::any_of(high, [](int64_t p) { return p; });
+  bool any = llvm::any_of(low, [](int64_t p) { return p; }) ||
+             llvm::any_of(high, [](int64_t p) { return p; });
   return any ? n.pad(x, low, high, value) : x;
 }
 
@@ -143,13 +152,14 @@ static void conv(Node &n) {
   if (!w)
     return;
   int64_t batch = shapeOf(x)[0], channels = shapeOf(x)[1], outputs = shapeOf(weight)[0];
-  if (w->kernel != kernel || groups < 1 || groups > channels || channels % groups || outputs % groups ||
-      shapeOf(weight)[1] != channels / groups)
-    return n.fail("weight " + shapeString(shapeOf(weight)) + " does not fit " + Twine(channels) + " channels in " +
-                  Twine(groups) + " groups");
+  if (w->kernel != kernel || groups < 1 || groups > channels || channels % groups ||
+      outputs % groups || shapeOf(weight)[1] != channels / groups)
+    return n.fail("weight " + shapeString(shapeOf(weight)) + " does not fit " + Twine(channels) +
+                  " channels in " + Twine(groups) + " groups");
   bool apart = groups == 1 && w->kernel == w->strides && isa<FloatType>(elementOf(x));
   for (size_t i = 0; i < kernel.size(); ++i)
-    apart &= w->dilations[i] == 1 && !w->low[i] && !w->high[i] && shapeOf(x)[2 + i] == w->out[i] * kernel[i];
+    apart &= w->dilations[i] == 1 && !w->low[i] && !w->high[i] &&
+             shapeOf(x)[2 + i] == w->out[i] * kernel[i];
   Value y;
   if (apart) {
     y = patches(n, x, weight, *w);
@@ -209,7 +219,8 @@ static void averagePool(Node &n) {
     for (size_t i = 0; i < w->out.size(); ++i) {
       int64_t inside = 0, dim = shapeOf(x)[2 + i];
       for (int64_t k = 0; k < w->kernel[i]; ++k) {
-        int64_t position = at / strides[i] % w->out[i] * w->strides[i] + k * w->dilations[i] - w->low[i];
+        int64_t position =
+            at / strides[i] % w->out[i] * w->strides[i] + k * w->dilations[i] - w->low[i];
         inside += countPads ? position < dim + w->high[i] : position >= 0 && position < dim;
       }
       count *= inside;
@@ -219,7 +230,8 @@ static void averagePool(Node &n) {
   Value sum = over<AddOp>(n, padded(n, x, *w, 0), *w);
   if (n.failed)
     return;
-  n.set(0, n.div(sum, ConstantOp::create(n.importer.builder, n.location, counts.type, counts.toAttr())));
+  n.set(0, n.div(sum,
+                 ConstantOp::create(n.importer.builder, n.location, counts.type, counts.toAttr())));
 }
 
 template <typename Op> static void globalPool(Node &n) {

@@ -1,5 +1,6 @@
-// Elementwise operations. Where an ONNX operation has a kink, the translation takes PyTorch's gradient at it: Clip
-// passes the gradient at its bounds, LeakyRelu and PRelu take the slope at zero.
+// Elementwise operations. Where an ONNX operation has a kink, the translation takes PyTorch's
+// gradient at it: Clip passes the gradient at its bounds, LeakyRelu and PRelu take the slope at
+// zero.
 #include "compiler/import/Node.h"
 
 using namespace mlir;
@@ -54,7 +55,8 @@ static void relu(Node &n) { unary<ReluOp>(n); }
 
 static void leakyRelu(Node &n) {
   Value x = n.in(0);
-  n.set(0, n.select(n.less(n.scalar(0, x), x), x, n.mul(x, n.scalar(n.getFloat("alpha", 0.01f), x))));
+  n.set(0,
+        n.select(n.less(n.scalar(0, x), x), x, n.mul(x, n.scalar(n.getFloat("alpha", 0.01f), x))));
 }
 static void pRelu(Node &n) {
   Value x = n.in(0), slope = n.in(1);
@@ -64,7 +66,8 @@ static void elu(Node &n) {
   n.set(0, n.emit<EluOp>({n.in(0)}, {n.floatAttr("alpha", n.getFloat("alpha", 1))}));
 }
 static void selu(Node &n) {
-  double alpha = n.getFloat("alpha", 1.67326319217681884765625), gamma = n.getFloat("gamma", 1.05070102214813232421875);
+  double alpha = n.getFloat("alpha", 1.67326319217681884765625),
+         gamma = n.getFloat("gamma", 1.05070102214813232421875);
   Value x = n.in(0);
   n.set(0, n.mul(n.emit<EluOp>({x}, {n.floatAttr("alpha", alpha)}), n.scalar(gamma, x)));
 }
@@ -140,7 +143,8 @@ static void pow(Node &n) {
   if (!a || !b)
     return n.set(0, {});
   Type base = elementOf(a);
-  // An integer base with a float exponent is computed in floating point; the result has the base's type.
+  // An integer base with a float exponent is computed in floating point; the result has the base's
+  // type.
   Type common = isa<FloatType>(base) || !isa<FloatType>(elementOf(b)) ? base : elementOf(b);
   n.set(0, n.cast(n.emit<PowOp>({n.cast(a, common), n.cast(b, common)}), base));
 }
@@ -162,8 +166,9 @@ static void bitShift(Node &n) {
   n.set(0, direction == "LEFT" ? n.mul(x, power) : n.div(x, power));
 }
 static void isInf(Node &n) {
-  n.set(0, n.emit<IsInfOp>({n.in(0)}, {n.boolAttr("positive", n.getFlag("detect_positive", true)),
-                                       n.boolAttr("negative", n.getFlag("detect_negative", true))}));
+  n.set(0,
+        n.emit<IsInfOp>({n.in(0)}, {n.boolAttr("positive", n.getFlag("detect_positive", true)),
+                                    n.boolAttr("negative", n.getFlag("detect_negative", true))}));
 }
 static void cast(Node &n) {
   n.ignore("saturate"); // concerns 8-bit floats, which have no type here
@@ -199,7 +204,8 @@ static void dropout(Node &n) {
     std::optional<double> ratio = n.has(1) ? n.constScalar(1, "ratio") : std::optional<double>(0.5);
     // Reported without poisoning what follows, so that all of them are counted.
     if (ratio && *ratio != 0)
-      n.importer.unsupported(n.op, "training_mode is true; export the model in evaluation mode", n.name);
+      n.importer.unsupported(n.op, "training_mode is true; export the model in evaluation mode",
+                             n.name);
   } else if (n.has(1)) {
     (void)n.in(1);
   }

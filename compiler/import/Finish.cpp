@@ -1,6 +1,7 @@
-// After the last node: outputs, constant scalars, dead code, and the one report of everything unsupported.
-#include "compiler/import/Importer.h"
+// After the last node: outputs, constant scalars, dead code, and the one report of everything
+// unsupported.
 #include "compiler/dialect/OpSupport.h"
+#include "compiler/import/Importer.h"
 
 using namespace mlir;
 
@@ -15,7 +16,8 @@ bool Importer::emitOutputs(Scope &scope) {
     return false;
   }
   // The key-value caches that a decoder hands on are for inference.
-  bool others = llvm::any_of(graph.output(), [](const auto &output) { return !isCacheOutput(output.name()); });
+  bool others = llvm::any_of(graph.output(),
+                             [](const auto &output) { return !isCacheOutput(output.name()); });
   int64_t dropped = 0;
   std::set<std::string> seen;
   for (const onnx::ValueInfoProto &output : graph.output()) {
@@ -40,19 +42,22 @@ bool Importer::emitOutputs(Scope &scope) {
     }
   }
   if (dropped)
-    remark(std::to_string(dropped) + " key-value cache outputs (present…) are not made: training has no use for them");
+    remark(std::to_string(dropped) +
+           " key-value cache outputs (present…) are not made: training has no use for them");
   return !failed;
 }
 
-/// Scalars that follow from constants alone (an attention scale computed from a shape) become constants; longer tensors,
-/// masks above all, stay as they are computed. Then what nobody reads goes.
+/// Scalars that follow from constants alone (an attention scale computed from a shape) become
+/// constants; longer tensors, masks above all, stay as they are computed. Then what nobody reads
+/// goes.
 bool Importer::cleanUp() {
   llvm::DenseSet<Operation *> fromConstants;
   for (Operation &op : llvm::make_early_inc_range(*body)) {
     bool constant = isa<train::ConstantOp>(op);
-    bool derived = isa<train::ComputeOpInterface>(op) && llvm::all_of(op.getOperands(), [&](Value operand) {
-                     return fromConstants.contains(operand.getDefiningOp());
-                   });
+    bool derived =
+        isa<train::ComputeOpInterface>(op) && llvm::all_of(op.getOperands(), [&](Value operand) {
+          return fromConstants.contains(operand.getDefiningOp());
+        });
     if (constant || derived)
       fromConstants.insert(&op);
     if (!derived || op.getNumResults() != 1)
@@ -75,7 +80,8 @@ bool Importer::cleanUp() {
   for (Operation &op : *body)
     for (Value result : op.getResults())
       if (train::elementCount(train::shapeOf(result)) == 0) {
-        error(op.getLoc()) << "makes a tensor without elements (" << train::shapeString(train::shapeOf(result))
+        error(op.getLoc()) << "makes a tensor without elements ("
+                           << train::shapeString(train::shapeOf(result))
                            << "), which a training step cannot hold";
         return false;
       }
@@ -89,7 +95,8 @@ void Importer::reportUnsupported() {
   diagnostic << "needs what AMC does not have:";
   for (const UnsupportedOp &entry : report.unsupported)
     diagnostic << "\n  " << entry.op << ": " << entry.reason << " (" << entry.count
-               << (entry.count == 1 ? " node, '" : " nodes, the first is '") << entry.firstNode << "')";
+               << (entry.count == 1 ? " node, '" : " nodes, the first is '") << entry.firstNode
+               << "')";
 }
 
 } // namespace amc::importer

@@ -1,8 +1,9 @@
 // ONNX to the train dialect.
 //
-// The importer reads a model (opsets 13 to 23 of the standard domain, and newer ones by the newest table it has), binds
-// symbolic dimensions, inlines local functions and emits one `train.step` with the forward graph. Weights stay in their
-// files: a parameter holds (file, offset, length). All errors and all unsupported operations are found in one run.
+// The importer reads a model (opsets 13 to 23 of the standard domain, and newer ones by the newest
+// table it has), binds symbolic dimensions, inlines local functions and emits one `train.step` with
+// the forward graph. Weights stay in their files: a parameter holds (file, offset, length). All
+// errors and all unsupported operations are found in one run.
 #ifndef AMC_COMPILER_IMPORT_IMPORT_H
 #define AMC_COMPILER_IMPORT_IMPORT_H
 
@@ -15,7 +16,8 @@
 namespace amc {
 
 struct ImportOptions {
-  /// `--shape name=AxB`: dimensions by input name, or one value by the name of a symbolic dimension.
+  /// `--shape name=AxB`: dimensions by input name, or one value by the name of a symbolic
+  /// dimension.
   std::map<std::string, std::vector<int64_t>> shapes;
   /// Limits on what is read; beyond them the model is refused.
   uint64_t maxFileBytes = uint64_t(2) << 30;
@@ -26,27 +28,31 @@ struct ImportOptions {
 
 /// Something that the importer has no translation for.
 struct UnsupportedOp {
-  std::string op;        ///< "NonMaxSuppression", or "com.microsoft.Foo" outside the standard domain
-  std::string reason;    ///< "no such operation in opset 18" … or the argument that is not supported
+  std::string op;     ///< "NonMaxSuppression", or "com.microsoft.Foo" outside the standard domain
+  std::string reason; ///< "no such operation in opset 18" … or the argument that is not supported
   std::string firstNode; ///< name of the first node
   int64_t count = 0;     ///< nodes with this op and reason
 };
 
 /// What the importer found, filled on failure too.
 struct ImportReport {
-  int64_t opset = 0;                      ///< of the standard domain
-  int64_t nodes = 0;                      ///< after inlining of functions
+  int64_t opset = 0;                       ///< of the standard domain
+  int64_t nodes = 0;                       ///< after inlining of functions
   std::map<std::string, int64_t> opCounts; ///< nodes by op, named as in UnsupportedOp
-  std::vector<UnsupportedOp> unsupported; ///< in order of the first node
-  std::vector<std::string> remarks;       ///< what a person should know: weights absent, weights re-tied, …
+  std::vector<UnsupportedOp> unsupported;  ///< in order of the first node
+  std::vector<std::string>
+      remarks; ///< what a person should know: weights absent, weights re-tied, …
 };
 
-/// Imports the model at `path`. Diagnostics go to the context's engine, at locations that describeLocation prints.
-mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importOnnx(mlir::MLIRContext *context, llvm::StringRef path,
-                                                              const ImportOptions &options, ImportReport &report);
+/// Imports the model at `path`. Diagnostics go to the context's engine, at locations that
+/// describeLocation prints.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importOnnx(mlir::MLIRContext *context,
+                                                              llvm::StringRef path,
+                                                              const ImportOptions &options,
+                                                              ImportReport &report);
 
-/// "model.onnx: node '/layers.3/attn/Softmax' (Softmax)" for a location that the importer made, of an op or fused from
-/// several; as much of it as is known for any other.
+/// "model.onnx: node '/layers.3/attn/Softmax' (Softmax)" for a location that the importer made, of
+/// an op or fused from several; as much of it as is known for any other.
 std::string describeLocation(mlir::Location location);
 
 } // namespace amc

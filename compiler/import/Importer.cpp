@@ -1,5 +1,6 @@
-// The import as a whole: local functions, the order of nodes, and one node after the other. What becomes of inputs is in
-// Inputs.cpp, of initializers in Weights.cpp, of outputs and dead code in Finish.cpp, of each operation in the …Ops.cpp.
+// The import as a whole: local functions, the order of nodes, and one node after the other. What
+// becomes of inputs is in Inputs.cpp, of initializers in Weights.cpp, of outputs and dead code in
+// Finish.cpp, of each operation in the …Ops.cpp.
 #include "compiler/import/Importer.h"
 #include "compiler/import/Node.h"
 #include "mlir/IR/Verifier.h"
@@ -11,11 +12,12 @@ using namespace mlir;
 
 namespace amc {
 
-FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext *context, StringRef path, const ImportOptions &options,
-                                            ImportReport &report) {
+FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext *context, StringRef path,
+                                            const ImportOptions &options, ImportReport &report) {
   context->loadDialect<train::TrainDialect>();
   Location file = FileLineColLoc::get(context, path, 0, 0);
-  std::unique_ptr<importer::Model> model = importer::Model::read(path, options, [&] { return emitError(file); });
+  std::unique_ptr<importer::Model> model =
+      importer::Model::read(path, options, [&] { return emitError(file); });
   if (!model)
     return failure();
   OwningOpRef<ModuleOp> module = importer::Importer(context, *model, options, report).run();
@@ -35,7 +37,9 @@ std::string describeLocation(Location location) {
     return describeLocation(call.getCallee());
   if (auto file = dyn_cast<FileLineColLoc>(location)) {
     std::string text = file.getFilename().str();
-    return file.getLine() ? text + ":" + std::to_string(file.getLine()) + ":" + std::to_string(file.getColumn()) : text;
+    return file.getLine() ? text + ":" + std::to_string(file.getLine()) + ":" +
+                                std::to_string(file.getColumn())
+                          : text;
   }
   auto named = dyn_cast<NameLoc>(location);
   if (!named)
@@ -58,13 +62,15 @@ std::string describeLocation(Location location) {
 
 namespace importer {
 
-Importer::Importer(MLIRContext *context, const Model &model, const ImportOptions &options, ImportReport &report)
+Importer::Importer(MLIRContext *context, const Model &model, const ImportOptions &options,
+                   ImportReport &report)
     : context(context), model(model), options(options), report(report), builder(context) {}
 
 Location Importer::fileLocation() { return FileLineColLoc::get(context, model.path, 0, 0); }
 
 Location Importer::nodeLocation(const std::string &name, const std::string &op) {
-  return NameLoc::get(builder.getStringAttr(name), NameLoc::get(builder.getStringAttr(op), fileLocation()));
+  return NameLoc::get(builder.getStringAttr(name),
+                      NameLoc::get(builder.getStringAttr(op), fileLocation()));
 }
 
 InFlightDiagnostic Importer::error(Location location) {
@@ -72,7 +78,8 @@ InFlightDiagnostic Importer::error(Location location) {
   return emitError(location);
 }
 
-void Importer::unsupported(const std::string &op, const std::string &reason, const std::string &node) {
+void Importer::unsupported(const std::string &op, const std::string &reason,
+                           const std::string &node) {
   failed = true;
   auto [found, fresh] =
       unsupportedIndex.try_emplace(op + '\0' + reason, static_cast<int>(report.unsupported.size()));
@@ -119,7 +126,8 @@ RankedTensorType Importer::tensorType(ArrayRef<int64_t> shape, Type element, Loc
       return {};
     }
     if (dim > limit || elements > limit / std::max<int64_t>(dim, 1)) {
-      error(location) << "tensor of shape " << train::shapeString(shape) << " has too many elements";
+      error(location) << "tensor of shape " << train::shapeString(shape)
+                      << " has too many elements";
       return {};
     }
     elements *= dim;
@@ -133,7 +141,8 @@ RankedTensorType Importer::tensorType(ArrayRef<int64_t> shape, Type element, Loc
 static std::string unknownString(const google::protobuf::Message &message, int number) {
   const auto &unknown = message.GetReflection()->GetUnknownFields(message);
   for (int i = 0; i < unknown.field_count(); ++i)
-    if (unknown.field(i).number() == number && unknown.field(i).type() == unknown.field(i).TYPE_LENGTH_DELIMITED)
+    if (unknown.field(i).number() == number &&
+        unknown.field(i).type() == unknown.field(i).TYPE_LENGTH_DELIMITED)
       return unknown.field(i).length_delimited();
   return "";
 }
@@ -158,7 +167,8 @@ std::string functionKey(const onnx::NodeProto &node) {
 bool Importer::collectFunctions() {
   for (const onnx::FunctionProto &function : model.proto.functions()) {
     if (!functions.try_emplace(functionKey(function), &function).second) {
-      error(fileLocation()) << "function '" << qualifiedName(function.domain(), function.name()) << "' is defined twice";
+      error(fileLocation()) << "function '" << qualifiedName(function.domain(), function.name())
+                            << "' is defined twice";
       return false;
     }
     // Attribute defaults are newer than our protobuf as well.
@@ -175,7 +185,8 @@ bool Importer::collectFunctions() {
   return true;
 }
 
-const onnx::AttributeProto *Importer::functionDefault(const onnx::FunctionProto *function, StringRef name) const {
+const onnx::AttributeProto *Importer::functionDefault(const onnx::FunctionProto *function,
+                                                      StringRef name) const {
   auto found = defaults.find(function);
   if (found == defaults.end())
     return nullptr;
@@ -212,13 +223,14 @@ static void collectReads(const onnx::NodeProto &node, std::set<std::string> &rea
 }
 
 static std::string nodeName(const onnx::NodeProto &node, const Scope &scope, int index) {
-  std::string name = node.name().empty() ? node.op_type() + ":" + std::to_string(index) : node.name();
+  std::string name =
+      node.name().empty() ? node.op_type() + ":" + std::to_string(index) : node.name();
   return scope.prefix + name;
 }
 
 /// Follows unfinished producers from an unfinished node until one comes back.
-static std::string describeCycle(const NodeList &nodes, const Scope &scope, const std::vector<int> &waitingFor,
-                                 int start) {
+static std::string describeCycle(const NodeList &nodes, const Scope &scope,
+                                 const std::vector<int> &waitingFor, int start) {
   std::vector<int> position(nodes.size(), -1), path;
   int at = start;
   while (position[at] < 0) {
@@ -247,7 +259,8 @@ bool Importer::runNodes(const NodeList &nodes, Scope &scope) {
       auto [first, fresh] = producer.try_emplace(output, static_cast<int>(i));
       if (fresh && !shadows)
         continue;
-      auto diagnostic = error(nodeLocation(nodeName(node, scope, i), qualifiedName(node.domain(), node.op_type())));
+      auto diagnostic = error(
+          nodeLocation(nodeName(node, scope, i), qualifiedName(node.domain(), node.op_type())));
       diagnostic << "output '" << output << "' is defined twice";
       if (!fresh)
         diagnostic.attachNote() << "the first definition is node '"
@@ -268,7 +281,8 @@ bool Importer::runNodes(const NodeList &nodes, Scope &scope) {
         ++missing[i];
       } else if (!scope.find(name)) {
         error(nodeLocation(nodeName(node, scope, i), qualifiedName(node.domain(), node.op_type())))
-            << "input '" << name << "' is neither an input of the graph, an initializer nor an output of a node";
+            << "input '" << name
+            << "' is neither an input of the graph, an initializer nor an output of a node";
         sound = false;
       }
     }
@@ -350,8 +364,8 @@ void Importer::runNode(const onnx::NodeProto &proto, Scope &scope, int index) {
     ++report.opCounts[node.op];
     entry = findOp(domain, proto.op_type(), opset ? opset : 1);
     if (!entry) {
-      node.unsupported("no such operation" +
-                       (domain.empty() ? Twine(" in opset ") + Twine(opset) : Twine(" in this domain")));
+      node.unsupported("no such operation" + (domain.empty() ? Twine(" in opset ") + Twine(opset)
+                                                             : Twine(" in this domain")));
       return;
     }
   }
@@ -387,9 +401,9 @@ void Importer::callFunction(const onnx::FunctionProto &function, Node &caller) {
     return;
   }
   if (caller.inputs() > function.input_size() || caller.outputs() > function.output_size()) {
-    caller.fail("calls function '" + caller.op + "' with " + Twine(caller.inputs()) + " inputs and " +
-                Twine(caller.outputs()) + " outputs, it has " + Twine(function.input_size()) + " and " +
-                Twine(function.output_size()));
+    caller.fail("calls function '" + caller.op + "' with " + Twine(caller.inputs()) +
+                " inputs and " + Twine(caller.outputs()) + " outputs, it has " +
+                Twine(function.input_size()) + " and " + Twine(function.output_size()));
     return;
   }
   Scope body;
@@ -412,7 +426,8 @@ void Importer::callFunction(const onnx::FunctionProto &function, Node &caller) {
   for (int i = 0; i < caller.outputs(); ++i) {
     const Datum *result = body.find(function.output(i));
     if (!result) {
-      caller.fail("function '" + caller.op + "' does not make its output '" + function.output(i) + "'");
+      caller.fail("function '" + caller.op + "' does not make its output '" + function.output(i) +
+                  "'");
       return;
     }
     caller.results[i] = *result;
@@ -428,14 +443,17 @@ OwningOpRef<ModuleOp> Importer::run() {
   report.opset = opsetOf(scope, "");
   if (report.opset < oldestOpset && !(report.opset == 0 && graph.node_size() == 0)) {
     auto diagnostic = error(fileLocation());
-    diagnostic << (report.opset ? "is of opset " + std::to_string(report.opset) : std::string("names no opset"))
+    diagnostic << (report.opset ? "is of opset " + std::to_string(report.opset)
+                                : std::string("names no opset"))
                << ", should be " << oldestOpset << " or newer";
     diagnostic.attachNote() << "convert it: onnx.version_converter.convert_version(model, 18)";
     return nullptr;
   }
   if (report.opset > newestOpset)
-    remark("opset " + std::to_string(report.opset) + " is newer than " + std::to_string(newestOpset) +
-           ", the newest that is known; operations are read as in opset " + std::to_string(newestOpset));
+    remark("opset " + std::to_string(report.opset) + " is newer than " +
+           std::to_string(newestOpset) +
+           ", the newest that is known; operations are read as in opset " +
+           std::to_string(newestOpset));
   if (!collectFunctions())
     return nullptr;
 
@@ -449,7 +467,8 @@ OwningOpRef<ModuleOp> Importer::run() {
 
   bool bound = bindInputs(scope);
   bool loaded = importInitializers(scope);
-  if (!bound || !loaded || !runNodes(graph.node(), scope) || !emitOutputs(scope) || failed || !cleanUp()) {
+  if (!bound || !loaded || !runNodes(graph.node(), scope) || !emitOutputs(scope) || failed ||
+      !cleanUp()) {
     reportUnsupported();
     return nullptr;
   }

@@ -1,5 +1,5 @@
-// The importer's working state: scopes of named values, the step under construction, and what is reported. Operation
-// translations see it through Node (Node.h).
+// The importer's working state: scopes of named values, the step under construction, and what is
+// reported. Operation translations see it through Node (Node.h).
 #ifndef AMC_COMPILER_IMPORT_IMPORTER_H
 #define AMC_COMPILER_IMPORT_IMPORTER_H
 
@@ -13,15 +13,16 @@ namespace amc::importer {
 /// What a name stands for.
 struct Datum {
   enum Kind { Absent, Tensor, Sequence, Failed } kind = Absent;
-  mlir::Value value;              ///< of a tensor
-  std::vector<mlir::Value> list;  ///< of a sequence
-  std::string lacking;            ///< why a value that nobody asked for so far cannot be had
+  mlir::Value value;             ///< of a tensor
+  std::vector<mlir::Value> list; ///< of a sequence
+  std::string lacking;           ///< why a value that nobody asked for so far cannot be had
 };
 
 class Node;
 struct Weight;
 
-/// Names visible to the nodes of a graph, a subgraph (which sees its parent's) or a function body (which does not).
+/// Names visible to the nodes of a graph, a subgraph (which sees its parent's) or a function body
+/// (which does not).
 struct Scope {
   const Scope *parent = nullptr;
   llvm::StringMap<Datum> values;
@@ -43,13 +44,15 @@ using NodeList = google::protobuf::RepeatedPtrField<onnx::NodeProto>;
 
 class Importer {
 public:
-  Importer(mlir::MLIRContext *context, const Model &model, const ImportOptions &options, ImportReport &report);
+  Importer(mlir::MLIRContext *context, const Model &model, const ImportOptions &options,
+           ImportReport &report);
 
   /// The whole import. Null after diagnostics.
   mlir::OwningOpRef<mlir::ModuleOp> run();
 
-  /// Translates the nodes of one graph or function body into the step. Returns false after an error that leaves the
-  /// order of the nodes unknown; failures of single nodes only poison their results.
+  /// Translates the nodes of one graph or function body into the step. Returns false after an error
+  /// that leaves the order of the nodes unknown; failures of single nodes only poison their
+  /// results.
   bool runNodes(const NodeList &nodes, Scope &scope);
 
   mlir::InFlightDiagnostic error(mlir::Location location);
@@ -58,14 +61,16 @@ public:
   /// An error was reported by someone else.
   void markFailed() { failed = true; }
   /// The default of a local function's attribute; null if it has none.
-  const onnx::AttributeProto *functionDefault(const onnx::FunctionProto *function, llvm::StringRef name) const;
+  const onnx::AttributeProto *functionDefault(const onnx::FunctionProto *function,
+                                              llvm::StringRef name) const;
   void remark(std::string text) { report.remarks.push_back(std::move(text)); }
 
-  /// The type that tensors of an ONNX element type are computed in; null if there is none. Half floats are computed in
-  /// single precision.
+  /// The type that tensors of an ONNX element type are computed in; null if there is none. Half
+  /// floats are computed in single precision.
   mlir::Type elementType(int64_t dataType);
   /// A tensor type, or null after an error at `location`: a negative dimension, too many elements.
-  mlir::RankedTensorType tensorType(llvm::ArrayRef<int64_t> shape, mlir::Type element, mlir::Location location);
+  mlir::RankedTensorType tensorType(llvm::ArrayRef<int64_t> shape, mlir::Type element,
+                                    mlir::Location location);
   /// A dense constant of the bytes that a tensor holds in the message. Null after an error.
   mlir::Value constant(const onnx::TensorProto &tensor, mlir::Location location);
 
@@ -77,7 +82,8 @@ public:
   const ImportOptions &options;
   ImportReport &report;
   mlir::OpBuilder builder;
-  /// Shape chains are short vectors; what they pass through (masks in NonZero, position tables) may be larger.
+  /// Shape chains are short vectors; what they pass through (masks in NonZero, position tables) may
+  /// be larger.
   ConstantEvaluator evaluator{1 << 18};
 
 private:
@@ -98,7 +104,7 @@ private:
 
   llvm::StringMap<const onnx::FunctionProto *> functions; ///< by domain, name and overload
   llvm::DenseMap<const onnx::FunctionProto *, llvm::StringMap<onnx::AttributeProto>> defaults;
-  llvm::StringMap<int> unsupportedIndex;                  ///< into report.unsupported
+  llvm::StringMap<int> unsupportedIndex; ///< into report.unsupported
   mlir::Block *body = nullptr;
   int64_t steps = 0; ///< nodes and calls seen, against options.maxNodes
   bool failed = false;
@@ -106,7 +112,8 @@ private:
 
 /// "Softmax", "com.microsoft.Gelu".
 std::string qualifiedName(llvm::StringRef domain, llvm::StringRef op);
-/// The key under which local functions and called nodes meet. Reads `overload`, which is newer than our protobuf.
+/// The key under which local functions and called nodes meet. Reads `overload`, which is newer than
+/// our protobuf.
 std::string functionKey(const onnx::FunctionProto &function);
 std::string functionKey(const onnx::NodeProto &node);
 

@@ -38,8 +38,8 @@ static void scatterElements(Node &n) {
   if (!x)
     return;
   int64_t axis = n.axis(n.getInt("axis", 0), shapeOf(x).size());
-  n.set(0, n.emit<ScatterElementsOp>({x, at, updates},
-                                     {n.intAttr("axis", axis), n.stringAttr("reduction", reduction)}));
+  n.set(0, n.emit<ScatterElementsOp>(
+               {x, at, updates}, {n.intAttr("axis", axis), n.stringAttr("reduction", reduction)}));
 }
 static void scatterNd(Node &n) {
   Value x = n.in(0), at = indices(n, n.in(1)), updates = n.in(2);
@@ -56,9 +56,11 @@ static void oneHot(Node &n) {
   int64_t axis = n.axis(n.getInt("axis", -1), shapeOf(at).size() + 1);
   if (shapeOf(values) != ArrayRef<int64_t>{2})
     return n.fail("input 2 should be two values, off and on");
-  Value hot = n.emit<OneHotOp>({indices(n, at)}, {n.intAttr("depth", *depth),
-                                                  n.intAttr("axis", axis), n.typeAttr("element", n.i1())});
-  Value off = n.reshape(n.sliceAxis(values, 0, 0, 1), {}), on = n.reshape(n.sliceAxis(values, 0, 1, 1), {});
+  Value hot =
+      n.emit<OneHotOp>({indices(n, at)}, {n.intAttr("depth", *depth), n.intAttr("axis", axis),
+                                          n.typeAttr("element", n.i1())});
+  Value off = n.reshape(n.sliceAxis(values, 0, 0, 1), {}),
+        on = n.reshape(n.sliceAxis(values, 0, 1, 1), {});
   n.set(0, n.select(hot, on, off));
 }
 
@@ -70,8 +72,8 @@ static void topK(Node &n) {
   if (!x || !k)
     return;
   int64_t axis = n.axis(n.getInt("axis", -1), shapeOf(x).size());
-  Operation *made = n.build<TopKOp>({x}, {n.intAttr("k", *k), n.intAttr("axis", axis),
-                                          n.boolAttr("largest", largest)});
+  Operation *made = n.build<TopKOp>(
+      {x}, {n.intAttr("k", *k), n.intAttr("axis", axis), n.boolAttr("largest", largest)});
   for (int i : {0, 1})
     n.set(i, made ? made->getResult(i) : Value());
 }
@@ -96,8 +98,8 @@ static void hardmax(Node &n) {
     return;
   int64_t axis = n.axis(n.getInt("axis", -1), shapeOf(x).size());
   Value at = n.emit<ArgMaxOp>({x}, {n.intAttr("axis", axis), n.boolAttr("keepdims", false)});
-  n.set(0, n.emit<OneHotOp>({at}, {n.intAttr("depth", n.failed ? 1 : shapeOf(x)[axis]), n.intAttr("axis", axis),
-                                   n.typeAttr("element", elementOf(x))}));
+  n.set(0, n.emit<OneHotOp>({at}, {n.intAttr("depth", n.failed ? 1 : shapeOf(x)[axis]),
+                                   n.intAttr("axis", axis), n.typeAttr("element", elementOf(x))}));
 }
 
 static void cumSum(Node &n) {
@@ -116,16 +118,11 @@ static void cumSum(Node &n) {
 
 ArrayRef<OpEntry> indexOps() {
   static const OpEntry table[] = {
-      {"", "Gather", 13, gather},
-      {"", "GatherElements", 13, gatherElements},
-      {"", "GatherND", 13, gatherNd},
-      {"", "ScatterElements", 13, scatterElements},
-      {"", "ScatterND", 13, scatterNd},
-      {"", "OneHot", 11, oneHot},
-      {"", "TopK", 11, topK},
-      {"", "ArgMax", 13, argMax<false>},
-      {"", "ArgMin", 13, argMax<true>},
-      {"", "Hardmax", 13, hardmax},
+      {"", "Gather", 13, gather},       {"", "GatherElements", 13, gatherElements},
+      {"", "GatherND", 13, gatherNd},   {"", "ScatterElements", 13, scatterElements},
+      {"", "ScatterND", 13, scatterNd}, {"", "OneHot", 11, oneHot},
+      {"", "TopK", 11, topK},           {"", "ArgMax", 13, argMax<false>},
+      {"", "ArgMin", 13, argMax<true>}, {"", "Hardmax", 13, hardmax},
       {"", "CumSum", 11, cumSum},
   };
   return table;

@@ -1,7 +1,8 @@
-// The model's inputs: symbolic dimensions get their values from --shape, from each other by name, or from sums of named
-// dimensions ("past + sequence", as some exporters write). Every contradiction and every leftover is told in one run.
-#include "compiler/import/Importer.h"
+// The model's inputs: symbolic dimensions get their values from --shape, from each other by name,
+// or from sums of named dimensions ("past + sequence", as some exporters write). Every
+// contradiction and every leftover is told in one run.
 #include "compiler/dialect/OpSupport.h"
+#include "compiler/import/Importer.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
@@ -79,8 +80,9 @@ bool Importer::bindInputs(Scope &scope) {
       continue; // its value is the initializer's
     if (!input.type().has_tensor_type() || !elementType(input.type().tensor_type().elem_type())) {
       fail(input) << "input is of type "
-                  << (input.type().has_tensor_type() ? dataTypeName(input.type().tensor_type().elem_type())
-                                                     : std::string("sequence, map or optional"))
+                  << (input.type().has_tensor_type()
+                          ? dataTypeName(input.type().tensor_type().elem_type())
+                          : std::string("sequence, map or optional"))
                   << ", should be a tensor of floats, integers or booleans";
       continue;
     }
@@ -114,16 +116,18 @@ bool Importer::bindInputs(Scope &scope) {
     for (auto [i, dim] : llvm::enumerate(shapeOfInput(input).dim())) {
       if (dim.has_dim_value()) {
         if (entry.dims[i] != unknown && entry.dims[i] != dim.dim_value())
-          fail(input) << "--shape gives dimension " << i << " as " << entry.dims[i] << ", the model fixes it at "
-                      << dim.dim_value();
+          fail(input) << "--shape gives dimension " << i << " as " << entry.dims[i]
+                      << ", the model fixes it at " << dim.dim_value();
         if (dim.dim_value() < 0)
           fail(input) << "dimension " << i << " is " << dim.dim_value() << ", should be 0 or more";
         entry.dims[i] = dim.dim_value();
       } else if (isName(dim.dim_param()) && entry.dims[i] != unknown) {
-        auto [bound, fresh] = symbols.try_emplace(dim.dim_param(), Binding{entry.dims[i], input.name()});
+        auto [bound, fresh] =
+            symbols.try_emplace(dim.dim_param(), Binding{entry.dims[i], input.name()});
         if (!fresh && bound->second.value != entry.dims[i])
-          fail(input) << "dimension " << i << " ('" << dim.dim_param() << "') is " << entry.dims[i] << " here and "
-                      << bound->second.value << " in input '" << bound->second.origin << "', should be the same";
+          fail(input) << "dimension " << i << " ('" << dim.dim_param() << "') is " << entry.dims[i]
+                      << " here and " << bound->second.value << " in input '"
+                      << bound->second.origin << "', should be the same";
       }
     }
     inputs.push_back(std::move(entry));
@@ -141,8 +145,9 @@ bool Importer::bindInputs(Scope &scope) {
     if (names.count(name) && dims.size() == 1 && dims[0] >= 0) {
       auto [bound, fresh] = symbols.try_emplace(name, Binding{dims[0], "--shape " + name});
       if (!fresh && bound->second.value != dims[0]) {
-        error(fileLocation()) << "--shape gives dimension '" << name << "' as " << dims[0] << ", input '"
-                              << bound->second.origin << "' has it as " << bound->second.value;
+        error(fileLocation()) << "--shape gives dimension '" << name << "' as " << dims[0]
+                              << ", input '" << bound->second.origin << "' has it as "
+                              << bound->second.value;
         sound = false;
       }
       continue;
@@ -150,11 +155,13 @@ bool Importer::bindInputs(Scope &scope) {
     std::string nearest;
     unsigned best = 4;
     for (const auto &input : graph.input())
-      if (unsigned distance = StringRef(name).edit_distance(input.name(), true, best); distance < best) {
+      if (unsigned distance = StringRef(name).edit_distance(input.name(), true, best);
+          distance < best) {
         best = distance;
         nearest = input.name();
       }
-    auto diagnostic = error(fileLocation()) << "--shape names '" << name << "', which is no input of the model";
+    auto diagnostic = error(fileLocation())
+                      << "--shape names '" << name << "', which is no input of the model";
     if (!nearest.empty())
       diagnostic.attachNote() << "did you mean '" << nearest << "'?";
     sound = false;
@@ -170,8 +177,8 @@ bool Importer::bindInputs(Scope &scope) {
       if (input.dims[i] == unknown)
         input.dims[i] = value;
       else if (value != unknown && value != input.dims[i] && !isName(dim.dim_param()))
-        fail(*input.proto) << "dimension " << i << " ('" << dim.dim_param() << "') is " << input.dims[i]
-                           << ", should be " << value;
+        fail(*input.proto) << "dimension " << i << " ('" << dim.dim_param() << "') is "
+                           << input.dims[i] << ", should be " << value;
       if (input.dims[i] == unknown) {
         complete = false;
         leftovers += "\n  input '" + input.proto->name() + "', dimension " + std::to_string(i) +
@@ -182,8 +189,8 @@ bool Importer::bindInputs(Scope &scope) {
       continue;
     Location location = NameLoc::get(builder.getStringAttr(input.proto->name()),
                                      NameLoc::get(builder.getStringAttr("input"), fileLocation()));
-    RankedTensorType type =
-        tensorType(input.dims, elementType(input.proto->type().tensor_type().elem_type()), location);
+    RankedTensorType type = tensorType(
+        input.dims, elementType(input.proto->type().tensor_type().elem_type()), location);
     if (!type)
       continue;
     Datum &datum = scope.values[input.proto->name()];
@@ -192,7 +199,8 @@ bool Importer::bindInputs(Scope &scope) {
     if (type.getNumElements() == 0)
       datum.value = train::ConstantOp::create(builder, location, type, HostTensor(type).toAttr());
     else
-      datum.value = train::InputOp::create(builder, location, type, builder.getStringAttr(input.proto->name()),
+      datum.value = train::InputOp::create(builder, location, type,
+                                           builder.getStringAttr(input.proto->name()),
                                            builder.getStringAttr("data"));
   }
   if (!leftovers.empty()) {
@@ -203,7 +211,8 @@ bool Importer::bindInputs(Scope &scope) {
         continue;
       std::string dims;
       for (int64_t dim : input.dims)
-        dims += (dims.empty() ? "" : "x") + (dim == unknown ? std::string("N") : std::to_string(dim));
+        dims +=
+            (dims.empty() ? "" : "x") + (dim == unknown ? std::string("N") : std::to_string(dim));
       example += " --shape " + input.proto->name() + "=" + dims;
     }
     diagnostic.attachNote() << "pass" << example << " with numbers for N";

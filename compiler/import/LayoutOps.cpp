@@ -1,5 +1,5 @@
-// Operations that move elements: permutations, slices, joins, padding, repetition. Sequences of tensors are lists of
-// values known while importing, so they cost nothing.
+// Operations that move elements: permutations, slices, joins, padding, repetition. Sequences of
+// tensors are lists of values known while importing, so they cost nothing.
 #include "compiler/import/Node.h"
 
 using namespace mlir;
@@ -67,7 +67,8 @@ static void split(Node &n) {
   Value x = n.in(0);
   int64_t parts = n.getInt("num_outputs", n.outputs());
   if (parts != n.outputs())
-    return n.fail("attribute 'num_outputs' is " + Twine(parts) + ", should be " + Twine(n.outputs()));
+    return n.fail("attribute 'num_outputs' is " + Twine(parts) + ", should be " +
+                  Twine(n.outputs()));
   if (!x)
     return;
   int64_t axis = n.axis(n.getInt("axis", 0), shapeOf(x).size());
@@ -77,7 +78,8 @@ static void split(Node &n) {
   if (!sizes)
     return;
   if (static_cast<int>(sizes->size()) < n.outputs())
-    return n.fail("makes " + Twine(sizes->size()) + " parts for " + Twine(n.outputs()) + " outputs");
+    return n.fail("makes " + Twine(sizes->size()) + " parts for " + Twine(n.outputs()) +
+                  " outputs");
   int64_t start = 0;
   for (int i = 0; i < n.outputs(); start += (*sizes)[i++])
     if (n.wants(i))
@@ -159,7 +161,9 @@ static void sequenceEmpty(Node &n) {
   n.ignore("dtype");
   n.setSequence(0, {});
 }
-static void sequenceLength(Node &n) { n.set(0, n.ints({static_cast<int64_t>(n.sequence(0).size())}, {})); }
+static void sequenceLength(Node &n) {
+  n.set(0, n.ints({static_cast<int64_t>(n.sequence(0).size())}, {}));
+}
 static void sequenceInsert(Node &n) {
   std::vector<Value> list = n.sequence(0);
   Value tensor = n.in(1);
@@ -216,7 +220,8 @@ static void slice(Node &n) {
       return;
     steps = *given;
   }
-  if (ends->size() != starts->size() || axes.size() != starts->size() || steps.size() != starts->size())
+  if (ends->size() != starts->size() || axes.size() != starts->size() ||
+      steps.size() != starts->size())
     return n.fail("starts, ends, axes and steps should have one length");
   Ints at(rank, 0), sizes(shapeOf(x)), by(rank, 1);
   std::set<int64_t> seen;
@@ -227,7 +232,9 @@ static void slice(Node &n) {
     int64_t dim = shapeOf(x)[axis];
     if (step == 0 || !seen.insert(axis).second)
       return n.fail(step == 0 ? "step is 0" : "an axis is given twice");
-    auto fromEnd = [&](int64_t bound) { return bound < 0 ? std::max<int64_t>(bound, -dim - 1) + dim : bound; };
+    auto fromEnd = [&](int64_t bound) {
+      return bound < 0 ? std::max<int64_t>(bound, -dim - 1) + dim : bound;
+    };
     int64_t start = fromEnd((*starts)[i]), end = fromEnd((*ends)[i]);
     if (step > 0) {
       start = std::clamp<int64_t>(start, 0, dim);
@@ -312,15 +319,19 @@ static void pad(Node &n) {
   x = n.slice(x, starts, sizes);
   if (!x)
     return;
-  bool any = llvm::any_of(low, [](int64_t p) { return p; }) || llvm::any_of(high, [](int64_t p) { return p; });
+  bool any = llvm::any_of(low, [](int64_t p) { return p; }) ||
+             llvm::any_of(high, [](int64_t p) { return p; });
   if (mode == "constant")
     return n.set(0, any ? n.pad(x, low, high, value) : x);
   if (mode != "edge" && mode != "reflect" && mode != "wrap")
     return n.fail("attribute 'mode' is '" + mode + "', should be constant, edge, reflect or wrap");
   for (int64_t axis = 0; axis < rank && x; ++axis) {
-    int64_t dim = shapeOf(x)[axis], most = mode == "edge" ? INT64_MAX : mode == "wrap" ? dim : dim - 1;
+    int64_t dim = shapeOf(x)[axis], most = mode == "edge"   ? INT64_MAX
+                                           : mode == "wrap" ? dim
+                                                            : dim - 1;
     if ((low[axis] || high[axis]) && (dim == 0 || low[axis] > most || high[axis] > most))
-      return n.fail("pads dimension " + Twine(axis) + " of " + Twine(dim) + " by more than mode '" + mode + "' can");
+      return n.fail("pads dimension " + Twine(axis) + " of " + Twine(dim) + " by more than mode '" +
+                    mode + "' can");
     std::vector<Value> parts;
     if (low[axis])
       parts.push_back(border(n, x, axis, low[axis], mode, true));
@@ -365,10 +376,12 @@ static void trilu(Node &n) {
       return;
     k = *given;
   }
-  n.set(0, n.emit<TriangleOp>({x}, {n.boolAttr("upper", n.getFlag("upper", true)), n.intAttr("k", k)}));
+  n.set(0, n.emit<TriangleOp>({x},
+                              {n.boolAttr("upper", n.getFlag("upper", true)), n.intAttr("k", k)}));
 }
 
-/// Blocks of space and channels change places: both directions are a reshape, a permutation and a reshape.
+/// Blocks of space and channels change places: both directions are a reshape, a permutation and a
+/// reshape.
 static void depthToSpace(Node &n) {
   Value x = n.in(0);
   int64_t b = n.needInt("blocksize");

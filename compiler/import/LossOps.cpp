@@ -1,5 +1,6 @@
-// Losses that a model computes itself. The common case, a mean or sum of unweighted cross-entropy over classes in
-// dimension 1, is the dialect's cross_entropy; weights and unreduced losses are computed from the log-probabilities.
+// Losses that a model computes itself. The common case, a mean or sum of unweighted cross-entropy
+// over classes in dimension 1, is the dialect's cross_entropy; weights and unreduced losses are
+// computed from the log-probabilities.
 #include "compiler/import/Node.h"
 
 using namespace mlir;
@@ -58,9 +59,10 @@ static Value pick(Node &n, Value logProbabilities, const Loss &loss) {
   Ints column(shapeOf(labels));
   Ints rows = column;
   column.push_back(1);
-  Value picked = n.reshape(
-      n.emit<GatherElementsOp>({last, n.reshape(labels, column)}, {n.intAttr("axis", static_cast<int64_t>(rows.size()))}),
-      rows);
+  Value picked =
+      n.reshape(n.emit<GatherElementsOp>({last, n.reshape(labels, column)},
+                                         {n.intAttr("axis", static_cast<int64_t>(rows.size()))}),
+                rows);
   Value each = n.emit<NegOp>({counts ? n.mul(picked, counts) : picked});
   Ints all = llvm::to_vector(llvm::seq<int64_t>(0, rows.size()));
   if (loss.reduction == "none")
@@ -94,7 +96,8 @@ static void softmaxCrossEntropyLoss(Node &n) {
     return n.set(0, pick(n, logProbabilities, *loss));
   // No class has this number, so that nothing is ignored by accident.
   int64_t ignore = loss->ignore.value_or(INT64_MIN);
-  Operation *made = n.build<CrossEntropyOp>({classesLast(n, scores), loss->labels}, {n.intAttr("ignore_index", ignore)});
+  Operation *made = n.build<CrossEntropyOp>({classesLast(n, scores), loss->labels},
+                                            {n.intAttr("ignore_index", ignore)});
   if (!made)
     return n.set(0, {});
   Value sum = made->getResult(0);
@@ -102,7 +105,8 @@ static void softmaxCrossEntropyLoss(Node &n) {
     return n.set(0, sum);
   Value count;
   if (loss->ignore) {
-    Value counted = n.emit<NotOp>({n.emit<EqualOp>({loss->labels, n.full(*loss->ignore, {}, n.i64())})});
+    Value counted =
+        n.emit<NotOp>({n.emit<EqualOp>({loss->labels, n.full(*loss->ignore, {}, n.i64())})});
     Ints all = llvm::to_vector(llvm::seq<int64_t>(0, shapeOf(loss->labels).size()));
     count = n.reduce<ReduceSumOp>(n.cast(counted, elementOf(sum)), all, false);
   } else {

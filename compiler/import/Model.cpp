@@ -1,6 +1,7 @@
-// Reading a model file. Protobuf parses the message; a second, shallow walk over the wire format finds where the bytes
-// of each initializer lie in the file, so that the plan can refer to them instead of copying them. External data is
-// confined to the model's folder: no absolute path, no "..", no symbolic link that leads out.
+// Reading a model file. Protobuf parses the message; a second, shallow walk over the wire format
+// finds where the bytes of each initializer lie in the file, so that the plan can refer to them
+// instead of copying them. External data is confined to the model's folder: no absolute path, no
+// "..", no symbolic link that leads out.
 #include "compiler/import/Model.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
@@ -38,11 +39,14 @@ uint64_t elementBytes(int64_t dataType) {
 }
 
 std::string dataTypeName(int64_t dataType) {
-  if (dataType >= 0 && dataType <= INT_MAX && onnx::TensorProto::DataType_IsValid(static_cast<int>(dataType)))
-    return StringRef(onnx::TensorProto::DataType_Name(onnx::TensorProto::DataType(dataType))).lower();
+  if (dataType >= 0 && dataType <= INT_MAX &&
+      onnx::TensorProto::DataType_IsValid(static_cast<int>(dataType)))
+    return StringRef(onnx::TensorProto::DataType_Name(onnx::TensorProto::DataType(dataType)))
+        .lower();
   // Types newer than the protobuf definitions that AMC is built with.
-  static const char *const newer[] = {"float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz",
-                                      "uint4",        "int4",           "float4e2m1", "float8e8m0"};
+  static const char *const newer[] = {"float8e4m3fn",   "float8e4m3fnuz", "float8e5m2",
+                                      "float8e5m2fnuz", "uint4",          "int4",
+                                      "float4e2m1",     "float8e8m0"};
   if (dataType >= 17 && dataType < 25)
     return newer[dataType - 17];
   return "type " + std::to_string(dataType);
@@ -56,9 +60,9 @@ public:
   Wire(StringRef bytes, uint64_t base) : bytes(bytes), base(base) {}
 
   int field = 0, wireType = 0;
-  StringRef payload;            ///< of a length-delimited field
-  uint64_t payloadOffset = 0;   ///< in the file
-  std::string problem;          ///< set when the walk cannot go on
+  StringRef payload;          ///< of a length-delimited field
+  uint64_t payloadOffset = 0; ///< in the file
+  std::string problem;        ///< set when the walk cannot go on
 
   bool next() {
     if (at == bytes.size())
@@ -102,8 +106,8 @@ private:
   }
   bool skip(uint64_t length) {
     if (length > bytes.size() - at) {
-      problem = "field " + std::to_string(field) + " that needs " + std::to_string(length) + " bytes where " +
-                std::to_string(bytes.size() - at) + " are left";
+      problem = "field " + std::to_string(field) + " that needs " + std::to_string(length) +
+                " bytes where " + std::to_string(bytes.size() - at) + " are left";
       return false;
     }
     at += length;
@@ -116,16 +120,19 @@ private:
 };
 
 constexpr int graphField = 7, initializerField = 5; // of ModelProto, of GraphProto
-constexpr int floatData = 4, int32Data = 5, int64Data = 7, rawData = 9, doubleData = 10, uint64Data = 11;
+constexpr int floatData = 4, int32Data = 5, int64Data = 7, rawData = 9, doubleData = 10,
+              uint64Data = 11;
 
 bool looksLikeText(StringRef bytes) {
   StringRef head = bytes.take_front(512);
-  return llvm::all_of(head, [](char c) { return llvm::isPrint(c) || llvm::isSpace(c) || (c & 0x80); });
+  return llvm::all_of(head,
+                      [](char c) { return llvm::isPrint(c) || llvm::isSpace(c) || (c & 0x80); });
 }
 
 } // namespace
 
-/// Finds the initializers' bytes. The message parsed, so this fails only on what protobuf tolerates and we do not.
+/// Finds the initializers' bytes. The message parsed, so this fails only on what protobuf tolerates
+/// and we do not.
 bool Model::scan(StringRef bytes, ErrorFn error) {
   Wire top(bytes, 0);
   while (top.next()) {
@@ -138,8 +145,9 @@ bool Model::scan(StringRef bytes, ErrorFn error) {
       Piece piece;
       Wire tensor(graph.payload, graph.payloadOffset);
       while (tensor.next()) {
-        bool data = tensor.field == floatData || tensor.field == int32Data || tensor.field == int64Data ||
-                    tensor.field == rawData || tensor.field == doubleData || tensor.field == uint64Data;
+        bool data = tensor.field == floatData || tensor.field == int32Data ||
+                    tensor.field == int64Data || tensor.field == rawData ||
+                    tensor.field == doubleData || tensor.field == uint64Data;
         if (!data)
           continue;
         piece.field = tensor.field;
@@ -154,7 +162,8 @@ bool Model::scan(StringRef bytes, ErrorFn error) {
   if (top.problem.empty() && static_cast<int>(pieces.size()) == proto.graph().initializer_size())
     return true;
   error() << "is not an ONNX model: it holds "
-          << (top.problem.empty() ? std::string("initializers that cannot be told apart") : top.problem);
+          << (top.problem.empty() ? std::string("initializers that cannot be told apart")
+                                  : top.problem);
   return false;
 }
 
@@ -173,10 +182,12 @@ std::unique_ptr<Model> Model::read(StringRef path, const ImportOptions &options,
   if (size > options.maxFileBytes || size > uint64_t(INT_MAX)) {
     auto diagnostic = error() << "is too large: " << size << " bytes, the limit is "
                               << std::min<uint64_t>(options.maxFileBytes, INT_MAX);
-    diagnostic.attachNote() << "save the model with external data: onnx.save(..., save_as_external_data=True)";
+    diagnostic.attachNote()
+        << "save the model with external data: onnx.save(..., save_as_external_data=True)";
     return nullptr;
   }
-  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  auto buffer =
+      llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
   if (!buffer) {
     error() << "cannot be read: " << buffer.getError().message();
     return nullptr;
@@ -212,15 +223,17 @@ std::unique_ptr<Model> Model::read(StringRef path, const ImportOptions &options,
       while (top.next()) {
       }
       if (!top.problem.empty())
-        error() << "is truncated or not an ONNX model: its " << bytes.size() << " bytes end in " << top.problem;
+        error() << "is truncated or not an ONNX model: its " << bytes.size() << " bytes end in "
+                << top.problem;
       else
-        error() << "is not an ONNX model: it does not parse, or nests deeper than " << 4 * options.maxNesting
-                << " levels";
+        error() << "is not an ONNX model: it does not parse, or nests deeper than "
+                << 4 * options.maxNesting << " levels";
     }
     return nullptr;
   }
   if (!model->proto.has_graph() || model->proto.ir_version() == 0) {
-    error() << "is not an ONNX model: it has no " << (model->proto.has_graph() ? "IR version" : "graph");
+    error() << "is not an ONNX model: it has no "
+            << (model->proto.has_graph() ? "IR version" : "graph");
     return nullptr;
   }
   if (!model->scan(bytes, error))
@@ -235,7 +248,8 @@ static std::optional<std::string> externalEntry(const onnx::TensorProto &tensor,
   return std::nullopt;
 }
 
-std::optional<DataRange> Model::locateExternal(const onnx::TensorProto &tensor, uint64_t bytes, ErrorFn error) const {
+std::optional<DataRange> Model::locateExternal(const onnx::TensorProto &tensor, uint64_t bytes,
+                                               ErrorFn error) const {
   std::optional<std::string> location = externalEntry(tensor, "location");
   if (!location || location->empty()) {
     error() << "refers to external data without a location";
@@ -251,18 +265,21 @@ std::optional<DataRange> Model::locateExternal(const onnx::TensorProto &tensor, 
     return bounded("which holds a zero byte");
   if (llvm::sys::path::is_absolute(*location))
     return bounded("an absolute path");
-  for (auto part = llvm::sys::path::begin(*location), end = llvm::sys::path::end(*location); part != end; ++part)
+  for (auto part = llvm::sys::path::begin(*location), end = llvm::sys::path::end(*location);
+       part != end; ++part)
     if (*part == "..")
       return bounded("which leads out of the model's folder");
 
   for (auto [key, field] : {std::pair{"offset", &range.offset}, std::pair{"length", &range.length}})
     if (std::optional<std::string> text = externalEntry(tensor, key))
       if (StringRef(*text).getAsInteger(10, *field)) {
-        error() << "has external data with " << key << " '" << *text << "', should be a number of bytes";
+        error() << "has external data with " << key << " '" << *text
+                << "', should be a number of bytes";
         return std::nullopt;
       }
   if (range.length != bytes) {
-    error() << "has " << range.length << " bytes of external data, its type and shape need " << bytes;
+    error() << "has " << range.length << " bytes of external data, its type and shape need "
+            << bytes;
     return std::nullopt;
   }
   uint64_t end = range.offset + range.length;
@@ -282,7 +299,8 @@ std::optional<DataRange> Model::locateExternal(const onnx::TensorProto &tensor, 
     range.present = false;
     return range;
   }
-  if (llvm::sys::fs::real_path(file, real) || llvm::sys::fs::real_path(folder.empty() ? "." : folder, realFolder))
+  if (llvm::sys::fs::real_path(file, real) ||
+      llvm::sys::fs::real_path(folder.empty() ? "." : folder, realFolder))
     return bounded("which cannot be resolved");
   if (!realFolder.ends_with("/"))
     realFolder += '/';
@@ -293,8 +311,8 @@ std::optional<DataRange> Model::locateExternal(const onnx::TensorProto &tensor, 
     return std::nullopt;
   }
   if (end > status.getSize()) {
-    auto diagnostic = error() << "needs bytes " << range.offset << " to " << end << " of '" << *location
-                              << "', which has " << status.getSize();
+    auto diagnostic = error() << "needs bytes " << range.offset << " to " << end << " of '"
+                              << *location << "', which has " << status.getSize();
     diagnostic.attachNote() << "the file is truncated or belongs to another model";
     return std::nullopt;
   }
@@ -307,10 +325,12 @@ std::optional<DataRange> Model::locate(int index, uint64_t bytes, ErrorFn error)
     return locateExternal(tensor, bytes, error);
   const Piece &piece = pieces[index];
   // Half floats in int32_data are varints, one for each element: not bytes of the tensor.
-  bool raw = piece.field == rawData || (piece.field == floatData && tensor.data_type() == onnx::TensorProto::FLOAT) ||
+  bool raw = piece.field == rawData ||
+             (piece.field == floatData && tensor.data_type() == onnx::TensorProto::FLOAT) ||
              (piece.field == doubleData && tensor.data_type() == onnx::TensorProto::DOUBLE);
   if (piece.pieces != 1 || !raw) {
-    auto diagnostic = error() << (piece.pieces == 0 ? "has no data" : "has its elements stored one by one");
+    auto diagnostic =
+        error() << (piece.pieces == 0 ? "has no data" : "has its elements stored one by one");
     diagnostic.attachNote() << "weights should be raw data or external data; onnx.save after "
                                "numpy_helper.from_array writes them so";
     return std::nullopt;
@@ -332,7 +352,8 @@ template <typename T, typename Field> static std::string packed(const Field &fie
   return bytes;
 }
 
-std::optional<std::string> Model::bytesOf(const onnx::TensorProto &tensor, uint64_t bytes, ErrorFn error) const {
+std::optional<std::string> Model::bytesOf(const onnx::TensorProto &tensor, uint64_t bytes,
+                                          ErrorFn error) const {
   std::string data;
   if (tensor.data_location() == onnx::TensorProto::EXTERNAL) {
     std::optional<DataRange> range = locateExternal(tensor, bytes, error);
@@ -340,7 +361,8 @@ std::optional<std::string> Model::bytesOf(const onnx::TensorProto &tensor, uint6
       return std::nullopt;
     if (!range->present) {
       auto diagnostic = error() << "needs '" << range->path << "', which is missing";
-      diagnostic.attachNote() << "weights may be absent while compiling, but this tensor decides shapes or indices";
+      diagnostic.attachNote()
+          << "weights may be absent while compiling, but this tensor decides shapes or indices";
       return std::nullopt;
     }
     SmallString<256> file(folder);

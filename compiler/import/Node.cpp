@@ -7,7 +7,8 @@ using namespace mlir;
 
 namespace amc::importer {
 
-Node::Node(Importer &importer, Scope &scope, const onnx::NodeProto &proto, std::string name, int64_t opset)
+Node::Node(Importer &importer, Scope &scope, const onnx::NodeProto &proto, std::string name,
+           int64_t opset)
     : importer(importer), scope(scope), proto(proto), name(std::move(name)),
       op(qualifiedName(proto.domain(), proto.op_type())), opset(opset),
       location(importer.nodeLocation(this->name, op)), results(proto.output_size()),
@@ -90,7 +91,8 @@ const onnx::AttributeProto *Node::attr(StringRef name) {
     while (owner && !owner->function)
       owner = owner->parent;
     if (!owner) {
-      fail("attribute '" + name + "' refers to '" + attribute.ref_attr_name() + "' outside of a function");
+      fail("attribute '" + name + "' refers to '" + attribute.ref_attr_name() +
+           "' outside of a function");
       return nullptr;
     }
     if (const onnx::AttributeProto *given = owner->caller->attr(attribute.ref_attr_name()))
@@ -104,10 +106,12 @@ const onnx::AttributeProto *Node::typed(StringRef name, onnx::AttributeProto::At
   const onnx::AttributeProto *attribute = attr(name);
   if (!attribute)
     return nullptr;
-  // Files before IR version 2 leave the type out; ours are newer, but some writers forget it all the same.
+  // Files before IR version 2 leave the type out; ours are newer, but some writers forget it all
+  // the same.
   if (attribute->type() == type || attribute->type() == onnx::AttributeProto::UNDEFINED)
     return attribute;
-  fail("attribute '" + name + "' is " + StringRef(onnx::AttributeProto::AttributeType_Name(attribute->type())).lower() +
+  fail("attribute '" + name + "' is " +
+       StringRef(onnx::AttributeProto::AttributeType_Name(attribute->type())).lower() +
        ", should be " + StringRef(onnx::AttributeProto::AttributeType_Name(type)).lower());
   return nullptr;
 }
@@ -257,8 +261,10 @@ Type Node::i64() const { return importer.builder.getI64Type(); }
 Type Node::i1() const { return importer.builder.getI1Type(); }
 Type Node::f32() const { return importer.builder.getF32Type(); }
 
-/// Builds an operation whose result types follow from its operands. What the operation refuses is the node's error.
-Operation *Node::build(StringRef op, ValueRange operands, ArrayRef<NamedAttribute> attrs, ArrayRef<int32_t> segments) {
+/// Builds an operation whose result types follow from its operands. What the operation refuses is
+/// the node's error.
+Operation *Node::build(StringRef op, ValueRange operands, ArrayRef<NamedAttribute> attrs,
+                       ArrayRef<int32_t> segments) {
   for (Value operand : operands)
     if (!operand)
       failed = true;
@@ -270,12 +276,14 @@ Operation *Node::build(StringRef op, ValueRange operands, ArrayRef<NamedAttribut
   if (!segments.empty())
     list.append("operandSegmentSizes", DenseI32ArrayAttr::get(context, segments));
   for ([[maybe_unused]] NamedAttribute attr : list)
-    assert(llvm::is_contained(opName.getAttributeNames(), attr.getName()) && "no such attribute on this operation");
+    assert(llvm::is_contained(opName.getAttributeNames(), attr.getName()) &&
+           "no such attribute on this operation");
 
   // Inference reads properties, before the operation exists.
   OperationState state(location, opName);
   DictionaryAttr dictionary = list.getDictionary(context);
-  SmallVector<std::max_align_t, 8> storage(opName.getOpPropertyByteSize() / sizeof(std::max_align_t) + 1);
+  SmallVector<std::max_align_t, 8> storage(
+      opName.getOpPropertyByteSize() / sizeof(std::max_align_t) + 1);
   OpaqueProperties properties(storage.data());
   bool hasProperties = opName.getOpPropertyByteSize() > 0;
   if (hasProperties) {
@@ -288,9 +296,9 @@ Operation *Node::build(StringRef op, ValueRange operands, ArrayRef<NamedAttribut
   }
   auto *inference = opName.getInterface<InferTypeOpInterface>();
   assert(inference && "operations built here infer their types");
-  if (!failed && mlir::failed(inference->inferReturnTypes(context, location, operands, dictionary,
-                                                          hasProperties ? properties : OpaqueProperties(nullptr), {},
-                                                          state.types)))
+  if (!failed && mlir::failed(inference->inferReturnTypes(
+                     context, location, operands, dictionary,
+                     hasProperties ? properties : OpaqueProperties(nullptr), {}, state.types)))
     failed = true;
   if (hasProperties)
     opName.destroyOpProperties(properties);
@@ -321,11 +329,13 @@ Value Node::scalar(double value, Value like) {
   return like ? full(value, {}, train::elementOf(like)) : Value();
 }
 Value Node::full(double value, ArrayRef<int64_t> shape, Type element) {
-  return emit<train::FullOp>({}, {floatAttr("value", value), intsAttr("shape", shape), typeAttr("element", element)});
+  return emit<train::FullOp>(
+      {}, {floatAttr("value", value), intsAttr("shape", shape), typeAttr("element", element)});
 }
 Value Node::iota(double start, double step, int64_t axis, ArrayRef<int64_t> shape, Type element) {
-  return emit<train::IotaOp>({}, {floatAttr("start", start), floatAttr("step", step), intAttr("axis", axis),
-                                  intsAttr("shape", shape), typeAttr("element", element)});
+  return emit<train::IotaOp>({}, {floatAttr("start", start), floatAttr("step", step),
+                                  intAttr("axis", axis), intsAttr("shape", shape),
+                                  typeAttr("element", element)});
 }
 
 Value Node::ints(ArrayRef<int64_t> values, ArrayRef<int64_t> shape, Type element) {
@@ -361,13 +371,16 @@ Value Node::cast(Value x, Type element) {
   return emit<train::CastOp>({x}, {typeAttr("to", element)});
 }
 
-Value Node::slice(Value x, ArrayRef<int64_t> starts, ArrayRef<int64_t> sizes, ArrayRef<int64_t> steps) {
+Value Node::slice(Value x, ArrayRef<int64_t> starts, ArrayRef<int64_t> sizes,
+                  ArrayRef<int64_t> steps) {
   Ints ones(starts.size(), 1);
   if (steps.empty())
     steps = ones;
-  if (x && shapeOf(x) == sizes && llvm::all_of(starts, [](int64_t s) { return s == 0; }) && steps == ArrayRef(ones))
+  if (x && shapeOf(x) == sizes && llvm::all_of(starts, [](int64_t s) { return s == 0; }) &&
+      steps == ArrayRef(ones))
     return x;
-  return emit<train::SliceOp>({x}, {intsAttr("starts", starts), intsAttr("sizes", sizes), intsAttr("steps", steps)});
+  return emit<train::SliceOp>(
+      {x}, {intsAttr("starts", starts), intsAttr("sizes", sizes), intsAttr("steps", steps)});
 }
 
 Value Node::sliceAxis(Value x, int64_t axis, int64_t start, int64_t size, int64_t step) {
@@ -394,8 +407,8 @@ Value Node::concat(std::vector<Value> parts, int64_t axis) {
 
 Value Node::pad(Value x, ArrayRef<int64_t> low, ArrayRef<int64_t> high, double value) {
   Ints interior(low.size(), 0);
-  return emit<train::PadOp>({x}, {intsAttr("low", low), intsAttr("high", high), intsAttr("interior", interior),
-                                  floatAttr("value", value)});
+  return emit<train::PadOp>({x}, {intsAttr("low", low), intsAttr("high", high),
+                                  intsAttr("interior", interior), floatAttr("value", value)});
 }
 
 Value Node::gather(Value x, Value indices, int64_t axis) {
@@ -432,8 +445,8 @@ Value Node::layerNorm(Value x, Value weight, Value bias, double epsilon, Operati
   for (Value optional : {weight, bias})
     if (optional)
       operands.push_back(optional);
-  Operation *op = build(train::LayerNormOp::getOperationName(), operands, {floatAttr("epsilon", epsilon)},
-                        {1, weight ? 1 : 0, bias ? 1 : 0});
+  Operation *op = build(train::LayerNormOp::getOperationName(), operands,
+                        {floatAttr("epsilon", epsilon)}, {1, weight ? 1 : 0, bias ? 1 : 0});
   if (made)
     *made = op;
   return op ? op->getResult(0) : Value();
@@ -443,7 +456,8 @@ Value Node::rmsNorm(Value x, Value weight, double epsilon, Operation **made) {
   SmallVector<Value> operands{x};
   if (weight)
     operands.push_back(weight);
-  Operation *op = build(train::RmsNormOp::getOperationName(), operands, {floatAttr("epsilon", epsilon)});
+  Operation *op =
+      build(train::RmsNormOp::getOperationName(), operands, {floatAttr("epsilon", epsilon)});
   if (made)
     *made = op;
   return op ? op->getResult(0) : Value();

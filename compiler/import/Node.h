@@ -1,8 +1,10 @@
-// One node while it is translated: its inputs, attributes and constant arguments, and short ways to build operations.
+// One node while it is translated: its inputs, attributes and constant arguments, and short ways to
+// build operations.
 //
-// Values are null once something went wrong, and everything accepts null and gives null back: a translation reads
-// straight through and needs no checks of its own, except before it looks at a shape. Inputs and attributes that a
-// translation did not ask for make the node unsupported, so none is ignored by oversight.
+// Values are null once something went wrong, and everything accepts null and gives null back: a
+// translation reads straight through and needs no checks of its own, except before it looks at a
+// shape. Inputs and attributes that a translation did not ask for make the node unsupported, so
+// none is ignored by oversight.
 #ifndef AMC_COMPILER_IMPORT_NODE_H
 #define AMC_COMPILER_IMPORT_NODE_H
 
@@ -23,7 +25,8 @@ using Ints = SmallVector<int64_t>;
 
 class Node {
 public:
-  Node(Importer &importer, Scope &scope, const onnx::NodeProto &proto, std::string name, int64_t opset);
+  Node(Importer &importer, Scope &scope, const onnx::NodeProto &proto, std::string name,
+       int64_t opset);
 
   Importer &importer;
   Scope &scope;
@@ -84,12 +87,14 @@ public:
   void checkAllUsed();
 
   // ---- building
-  mlir::Operation *build(StringRef op, mlir::ValueRange operands, ArrayRef<NamedAttribute> attrs = {},
-                         ArrayRef<int32_t> segments = {});
-  template <typename Op> mlir::Operation *build(mlir::ValueRange operands, ArrayRef<NamedAttribute> attrs = {}) {
+  mlir::Operation *build(StringRef op, mlir::ValueRange operands,
+                         ArrayRef<NamedAttribute> attrs = {}, ArrayRef<int32_t> segments = {});
+  template <typename Op>
+  mlir::Operation *build(mlir::ValueRange operands, ArrayRef<NamedAttribute> attrs = {}) {
     return build(Op::getOperationName(), operands, attrs);
   }
-  template <typename Op> Value emit(mlir::ValueRange operands, ArrayRef<NamedAttribute> attrs = {}) {
+  template <typename Op>
+  Value emit(mlir::ValueRange operands, ArrayRef<NamedAttribute> attrs = {}) {
     mlir::Operation *made = build(Op::getOperationName(), operands, attrs);
     return made ? made->getResult(0) : Value();
   }
@@ -116,7 +121,8 @@ public:
   Value transpose(Value x, ArrayRef<int64_t> permutation);
   Value broadcast(Value x, ArrayRef<int64_t> shape);
   Value cast(Value x, Type element);
-  Value slice(Value x, ArrayRef<int64_t> starts, ArrayRef<int64_t> sizes, ArrayRef<int64_t> steps = {});
+  Value slice(Value x, ArrayRef<int64_t> starts, ArrayRef<int64_t> sizes,
+              ArrayRef<int64_t> steps = {});
   /// Elements [start, start + size) along one axis.
   Value sliceAxis(Value x, int64_t axis, int64_t start, int64_t size, int64_t step = 1);
   /// Joins what has elements.
@@ -129,7 +135,8 @@ public:
   /// x over the last dimension with a float matrix, which is a weight.
   Value linear(Value x, Value w, Value bias, bool transposed);
   Value matmul(Value a, Value b, bool transposeA = false, bool transposeB = false);
-  Value layerNorm(Value x, Value weight, Value bias, double epsilon, mlir::Operation **made = nullptr);
+  Value layerNorm(Value x, Value weight, Value bias, double epsilon,
+                  mlir::Operation **made = nullptr);
   Value rmsNorm(Value x, Value weight, double epsilon, mlir::Operation **made = nullptr);
 
   /// An axis in [-rank, rank), counted from the front; fails otherwise.

@@ -1,5 +1,6 @@
-// Normalisations. Over trailing dimensions they are one operation of the dialect; over groups or batches (instance,
-// group and batch normalisation) they are reshaped to that or computed from running statistics.
+// Normalisations. Over trailing dimensions they are one operation of the dialect; over groups or
+// batches (instance, group and batch normalisation) they are reshaped to that or computed from
+// running statistics.
 #include "compiler/import/Node.h"
 
 using namespace mlir;
@@ -9,7 +10,8 @@ namespace amc::importer {
 
 static int64_t product(ArrayRef<int64_t> dims) { return elementCount(dims); }
 
-/// A scale or bias of the normalised dimensions, flat; null if it has another shape and must be applied separately.
+/// A scale or bias of the normalised dimensions, flat; null if it has another shape and must be
+/// applied separately.
 static Value flatFactor(Node &n, Value factor, ArrayRef<int64_t> normalised) {
   if (!factor)
     return {};
@@ -27,7 +29,8 @@ static Value flatten(Node &n, Value x, int64_t axis) {
 }
 
 /// Statistics come without the normalised dimensions; ONNX keeps them as ones.
-static void setStatistic(Node &n, int output, Operation *made, int result, ArrayRef<int64_t> shape, int64_t axis) {
+static void setStatistic(Node &n, int output, Operation *made, int result, ArrayRef<int64_t> shape,
+                         int64_t axis) {
   if (!n.wants(output) || !made)
     return;
   Ints to(shape);
@@ -49,7 +52,8 @@ static void layerNormalization(Node &n) {
   Value flatScale = flatFactor(n, scale, normalised), flatBias = flatFactor(n, bias, normalised);
   bool direct = flatScale && (!bias || flatBias);
   Operation *made = nullptr;
-  Value y = n.layerNorm(flatten(n, x, axis), direct ? flatScale : Value(), direct ? flatBias : Value(), epsilon, &made);
+  Value y = n.layerNorm(flatten(n, x, axis), direct ? flatScale : Value(),
+                        direct ? flatBias : Value(), epsilon, &made);
   y = n.reshape(y, shape);
   if (!direct) {
     y = n.mul(y, scale);
@@ -103,7 +107,8 @@ static Value channels(Node &n, Value vector, int64_t rank) {
 /// Normalises groups of channels: each is one row.
 static Value groupNorm(Node &n, Value x, int64_t groups, double epsilon) {
   Ints shape(shapeOf(x));
-  Value rows = n.reshape(x, {shape[0] * groups, product(shape) / std::max<int64_t>(1, shape[0] * groups)});
+  Value rows =
+      n.reshape(x, {shape[0] * groups, product(shape) / std::max<int64_t>(1, shape[0] * groups)});
   return n.reshape(n.layerNorm(rows, {}, {}, epsilon), shape);
 }
 
@@ -132,12 +137,14 @@ static void groupNormalization(Node &n) {
     return;
   int64_t rank = shapeOf(x).size(), channelCount = shapeOf(x)[1];
   if (groups <= 0 || channelCount % groups)
-    return n.fail(Twine(channelCount) + " channels do not divide into " + Twine(groups) + " groups");
+    return n.fail(Twine(channelCount) + " channels do not divide into " + Twine(groups) +
+                  " groups");
   // Scale and bias belong to groups in opset 18, to channels since 21.
   for (Value *factor : {&scale, &bias})
     if (product(shapeOf(*factor)) == groups && groups != channelCount) {
       int64_t each = channelCount / groups;
-      *factor = n.reshape(n.broadcast(n.reshape(*factor, {groups, 1}), {groups, each}), {channelCount});
+      *factor =
+          n.reshape(n.broadcast(n.reshape(*factor, {groups, 1}), {groups, each}), {channelCount});
     }
   Value y = groupNorm(n, x, groups, epsilon);
   n.set(0, n.add(n.mul(y, channels(n, scale, rank)), channels(n, bias, rank)));
@@ -145,7 +152,8 @@ static void groupNormalization(Node &n) {
 
 static void batchNormalization(Node &n) {
   if (n.getFlag("training_mode"))
-    return n.unsupported("training_mode is 1: batch statistics; export the model in evaluation mode");
+    return n.unsupported(
+        "training_mode is 1: batch statistics; export the model in evaluation mode");
   n.ignore("momentum");
   Value x = n.in(0), scale = n.in(1), bias = n.in(2), mean = n.in(3), variance = n.in(4);
   double epsilon = n.getFloat("epsilon", 1e-5f);
@@ -179,7 +187,8 @@ static void lpNormalization(Node &n) {
 
 static void meanVarianceNormalization(Node &n) {
   Value x = n.in(0);
-  std::optional<Ints> axes = n.axes(n.getInts("axes").value_or(Ints{0, 2, 3}), x ? shapeOf(x).size() : 0);
+  std::optional<Ints> axes =
+      n.axes(n.getInts("axes").value_or(Ints{0, 2, 3}), x ? shapeOf(x).size() : 0);
   if (!x || !axes)
     return;
   Value centred = n.sub(x, n.reduce<ReduceMeanOp>(x, *axes, true));
@@ -191,7 +200,8 @@ ArrayRef<OpEntry> normOps() {
   static const OpEntry table[] = {
       {"", "LayerNormalization", 17, layerNormalization},
       {"", "RMSNormalization", 23, rmsNormalization},
-      {"", "SimplifiedLayerNormalization", 1, rmsNormalization}, // ONNX Runtime's, in the standard domain by accident
+      {"", "SimplifiedLayerNormalization", 1,
+       rmsNormalization}, // ONNX Runtime's, in the standard domain by accident
       {"", "InstanceNormalization", 6, instanceNormalization},
       {"", "GroupNormalization", 18, groupNormalization},
       {"", "BatchNormalization", 9, batchNormalization},

@@ -1,5 +1,5 @@
-// Matrix products. A product with a two-dimensional weight is a linear layer, which knows it as one; any other product
-// is a matmul.
+// Matrix products. A product with a two-dimensional weight is a linear layer, which knows it as
+// one; any other product is a matmul.
 #include "compiler/import/Node.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -9,7 +9,8 @@ using namespace amc::train;
 namespace amc::importer {
 
 static bool isWeight(Value v) {
-  return v && v.getDefiningOp<ParameterOp>() && shapeOf(v).size() == 2 && isa<FloatType>(elementOf(v));
+  return v && v.getDefiningOp<ParameterOp>() && shapeOf(v).size() == 2 &&
+         isa<FloatType>(elementOf(v));
 }
 
 /// NumPy's matmul: vectors are rows on the left and columns on the right.
@@ -113,11 +114,14 @@ static Value permuteTo(Node &n, Term term, StringRef letters) {
   return n.transpose(term.value, permutation);
 }
 
-static int64_t extent(const Term &term, char letter) { return shapeOf(term.value)[term.letters.find(letter)]; }
+static int64_t extent(const Term &term, char letter) {
+  return shapeOf(term.value)[term.letters.find(letter)];
+}
 
 /// Two operands as one batched product: [batch, left, sum] x [batch, sum, right].
 static Term contract(Node &n, Term a, Term b, StringRef later) {
-  std::string batch, sum, left, right, keepA = b.letters + later.str(), keepB = a.letters + later.str();
+  std::string batch, sum, left, right, keepA = b.letters + later.str(),
+                                       keepB = a.letters + later.str();
   a = sumOut(n, a, keepA);
   b = sumOut(n, b, keepB);
   if (!a.value || !b.value)
@@ -135,7 +139,8 @@ static Term contract(Node &n, Term a, Term b, StringRef later) {
       shapeA.push_back(in(letter, a.letters) ? extent(a, letter) : 1);
       shapeB.push_back(in(letter, b.letters) ? extent(b, letter) : 1);
     }
-    Value x = n.reshape(permuteTo(n, a, batch + left), shapeA), y = n.reshape(permuteTo(n, b, batch + right), shapeB);
+    Value x = n.reshape(permuteTo(n, a, batch + left), shapeA),
+          y = n.reshape(permuteTo(n, b, batch + right), shapeB);
     return {n.mul(x, y), letters};
   }
   auto count = [](const Term &term, StringRef letters) {
@@ -152,7 +157,8 @@ static Term contract(Node &n, Term a, Term b, StringRef later) {
   for (char letter : right)
     shape.push_back(extent(b, letter));
   // A weight as it lies in its file stays a weight.
-  if (batch.empty() && isWeight(b.value) && b.letters.size() == 2 && right.size() == 1 && sum.size() == 1) {
+  if (batch.empty() && isWeight(b.value) && b.letters.size() == 2 && right.size() == 1 &&
+      sum.size() == 1) {
     Ints rows;
     for (char letter : left)
       rows.push_back(extent(a, letter));
@@ -182,7 +188,8 @@ static void einsum(Node &n) {
   if (subscripts.size() != inputs.size())
     return n.fail("equation '" + equation + "' has " + Twine(subscripts.size()) + " operands for " +
                   Twine(inputs.size()) + " inputs");
-  // An ellipsis stands for as many dimensions as are left; capitals that the equation does not use name them.
+  // An ellipsis stands for as many dimensions as are left; capitals that the equation does not use
+  // name them.
   std::string spare, ellipsis;
   for (char letter = 'A'; letter <= 'Z'; ++letter)
     if (!in(letter, equation))
@@ -201,7 +208,8 @@ static void einsum(Node &n) {
       if (names.size() > ellipsis.size())
         ellipsis = names;
     }
-    if (static_cast<int64_t>(letters.size()) != rank || !llvm::all_of(letters, [](char c) { return llvm::isAlpha(c); }))
+    if (static_cast<int64_t>(letters.size()) != rank ||
+        !llvm::all_of(letters, [](char c) { return llvm::isAlpha(c); }))
       return n.fail("equation '" + equation + "' does not fit rank " + Twine(rank));
     if (std::set<char>(letters.begin(), letters.end()).size() != letters.size())
       return n.unsupported("a diagonal (one letter twice in an operand)");

@@ -13,7 +13,8 @@ struct Reduction {
   bool keep;
 };
 
-/// Reads the common arguments. Axes became an input in opset 13 for ReduceSum, in 18 for the others.
+/// Reads the common arguments. Axes became an input in opset 13 for ReduceSum, in 18 for the
+/// others.
 static std::optional<Reduction> arguments(Node &n, int64_t axesInputSince = 18) {
   Value x = n.in(0);
   bool keep = n.getFlag("keepdims", true), noop = n.getFlag("noop_with_empty_axes");
@@ -30,7 +31,9 @@ static std::optional<Reduction> arguments(Node &n, int64_t axesInputSince = 18) 
   return Reduction{x, *axes, keep};
 }
 
-static Value sum(Node &n, Value x, const Reduction &r) { return n.reduce<ReduceSumOp>(x, r.axes, r.keep); }
+static Value sum(Node &n, Value x, const Reduction &r) {
+  return n.reduce<ReduceSumOp>(x, r.axes, r.keep);
+}
 
 static void reduceSum(Node &n) {
   if (auto r = arguments(n, 13))

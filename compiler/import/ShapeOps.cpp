@@ -25,7 +25,8 @@ static void shape(Node &n) {
     return;
   int64_t rank = shapeOf(x).size();
   auto clamped = [&](int64_t at) { return std::clamp<int64_t>(at < 0 ? at + rank : at, 0, rank); };
-  int64_t start = clamped(n.getInt("start", 0)), end = std::max(start, clamped(n.getInt("end", rank)));
+  int64_t start = clamped(n.getInt("start", 0)),
+          end = std::max(start, clamped(n.getInt("end", rank)));
   ArrayRef<int64_t> dims = shapeOf(x).slice(start, end - start);
   n.set(0, n.ints(dims, {end - start}));
 }
@@ -47,7 +48,8 @@ static void reshape(Node &n) {
   for (auto [i, dim] : llvm::enumerate(*target)) {
     if (dim == 0 && !allowZero) {
       if (i >= from.size())
-        return n.fail("copies dimension " + Twine(i) + " of a tensor of rank " + Twine(from.size()));
+        return n.fail("copies dimension " + Twine(i) + " of a tensor of rank " +
+                      Twine(from.size()));
       dim = from[i];
     }
     if (dim == -1) {
@@ -68,8 +70,8 @@ static void reshape(Node &n) {
     known *= (*target)[free];
   }
   if (known != elements)
-    return n.fail("cannot reshape " + shapeString(from) + " to " + shapeString(*target) + ": " + Twine(elements) +
-                  " elements, should be " + Twine(known));
+    return n.fail("cannot reshape " + shapeString(from) + " to " + shapeString(*target) + ": " +
+                  Twine(elements) + " elements, should be " + Twine(known));
   n.set(0, n.reshape(x, *target));
 }
 
@@ -197,7 +199,8 @@ static void constantOp(Node &n) {
   };
   auto floats = [&](ArrayRef<float> values, ArrayRef<int64_t> shape) {
     auto type = RankedTensorType::get(shape, n.f32());
-    n.set(0, ConstantOp::create(n.importer.builder, n.location, type, DenseElementsAttr::get(type, values)));
+    n.set(0, ConstantOp::create(n.importer.builder, n.location, type,
+                                DenseElementsAttr::get(type, values)));
   };
   if (const onnx::AttributeProto *value = n.attr("value"))
     return literal(value->t());

@@ -1,11 +1,12 @@
-// The table of operations: one entry for each change of an operation's meaning, found by domain, name and opset.
+// The table of operations: one entry for each change of an operation's meaning, found by domain,
+// name and opset.
 #include "compiler/import/Node.h"
 
 namespace amc::importer {
 
 std::vector<ArrayRef<OpEntry>> allOps() {
-  return {elementwiseOps(), shapeOps(), layoutOps(),    indexOps(),   reductionOps(),
-          normOps(),        productOps(), convOps(),  attentionOps(), controlOps(), lossOps()};
+  return {elementwiseOps(), shapeOps(), layoutOps(),    indexOps(),   reductionOps(), normOps(),
+          productOps(),     convOps(),  attentionOps(), controlOps(), lossOps()};
 }
 
 const OpEntry *findOp(StringRef domain, StringRef op, int64_t opset) {

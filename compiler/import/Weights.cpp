@@ -1,12 +1,14 @@
-// Initializers. Float tensors become parameters that refer to their bytes in a file; integers, booleans and single
-// numbers become constants. A weight that the exporter wrote twice (alike, or transposed for MatMul) is tied again, if
-// the bytes are there to prove it: training must not pull the copies apart.
+// Initializers. Float tensors become parameters that refer to their bytes in a file; integers,
+// booleans and single numbers become constants. A weight that the exporter wrote twice (alike, or
+// transposed for MatMul) is tied again, if the bytes are there to prove it: training must not pull
+// the copies apart.
 //
-// Two initializers are one weight if they lie at the same bytes, or if they have rank 2 or more, are equal element for
-// element (the last two dimensions possibly swapped), and hold enough different numbers for that not to be chance:
-// masks, identities and freshly set norms and biases are alike without being tied.
-#include "compiler/import/Importer.h"
+// Two initializers are one weight if they lie at the same bytes, or if they have rank 2 or more,
+// are equal element for element (the last two dimensions possibly swapped), and hold enough
+// different numbers for that not to be chance: masks, identities and freshly set norms and biases
+// are alike without being tied.
 #include "compiler/dialect/OpSupport.h"
+#include "compiler/import/Importer.h"
 #include "llvm/ADT/Hashing.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -34,7 +36,8 @@ public:
   Bytes(const Model &model, const Weight &weight) : size(elementBytes(weight.dataType)) {
     SmallString<256> file(model.folder);
     llvm::sys::path::append(file, weight.range.path);
-    if (auto opened = llvm::MemoryBuffer::getFileSlice(file, weight.range.length, weight.range.offset))
+    if (auto opened =
+            llvm::MemoryBuffer::getFileSlice(file, weight.range.length, weight.range.offset))
       if ((*opened)->getBufferSize() == weight.range.length)
         buffer = std::move(*opened);
   }
@@ -53,8 +56,9 @@ std::optional<std::string> transposeInvariantKey(const Model &model, const Weigh
   Bytes bytes(model, weight);
   if (!bytes)
     return std::nullopt;
-  std::string key = std::to_string(weight.dataType) + ":" + std::to_string(weight.range.length) + ":" +
-                    std::to_string(rows + columns) + ":" + std::to_string(weight.shape.size()) + ":";
+  std::string key = std::to_string(weight.dataType) + ":" + std::to_string(weight.range.length) +
+                    ":" + std::to_string(rows + columns) + ":" +
+                    std::to_string(weight.shape.size()) + ":";
   for (int64_t i = 0; i < std::min({rows, columns, int64_t(64)}); ++i)
     key += bytes.element(i * columns + i);
   return key;
@@ -102,13 +106,16 @@ bool isFloat(int dataType) {
          dataType == onnx::TensorProto::BFLOAT16 || dataType == onnx::TensorProto::DOUBLE;
 }
 
-/// How `weight` repeats `first`: the permutation that makes it from `first`; empty if alike; nothing if it does not.
-std::optional<SmallVector<int64_t>> repeats(const Model &model, const Weight &first, const Weight &weight) {
-  if (first.shape == weight.shape && first.dataType == weight.dataType && first.range.path == weight.range.path &&
-      first.range.offset == weight.range.offset)
+/// How `weight` repeats `first`: the permutation that makes it from `first`; empty if alike;
+/// nothing if it does not.
+std::optional<SmallVector<int64_t>> repeats(const Model &model, const Weight &first,
+                                            const Weight &weight) {
+  if (first.shape == weight.shape && first.dataType == weight.dataType &&
+      first.range.path == weight.range.path && first.range.offset == weight.range.offset)
     return SmallVector<int64_t>();
   size_t rank = weight.shape.size();
-  bool comparable = rank >= 2 && rank == first.shape.size() && first.range.present && weight.range.present &&
+  bool comparable = rank >= 2 && rank == first.shape.size() && first.range.present &&
+                    weight.range.present &&
                     ArrayRef(first.shape).drop_back(2) == ArrayRef(weight.shape).drop_back(2);
   if (!comparable)
     return std::nullopt;
@@ -171,7 +178,8 @@ void Importer::retie(std::vector<Weight> &weights, Scope &scope) {
   }
 }
 
-/// Initializers of one element that are weights all the same: the bias of a layer with one output, the slope of PRelu.
+/// Initializers of one element that are weights all the same: the bias of a layer with one output,
+/// the slope of PRelu.
 std::set<std::string> Importer::oneElementWeights() const {
   std::set<std::string> oneElement, narrow, result, narrowProducts;
   for (const onnx::TensorProto &tensor : model.proto.graph().initializer()) {
@@ -205,12 +213,13 @@ std::set<std::string> Importer::oneElementWeights() const {
 
 Value Importer::constant(const onnx::TensorProto &tensor, Location location) {
   Type element = elementType(tensor.data_type());
-  RankedTensorType type = tensorType(SmallVector<int64_t>(tensor.dims().begin(), tensor.dims().end()), element, location);
+  RankedTensorType type = tensorType(
+      SmallVector<int64_t>(tensor.dims().begin(), tensor.dims().end()), element, location);
   if (!type)
     return {};
   int64_t elements = type.getNumElements();
-  std::optional<std::string> bytes = model.bytesOf(tensor, elements * elementBytes(tensor.data_type()),
-                                                   [&] { return error(location); });
+  std::optional<std::string> bytes = model.bytesOf(
+      tensor, elements * elementBytes(tensor.data_type()), [&] { return error(location); });
   if (!bytes)
     return {};
   auto build = [&](DenseElementsAttr attr) -> Value {
@@ -220,7 +229,8 @@ Value Importer::constant(const onnx::TensorProto &tensor, Location location) {
     SmallVector<bool> values(bytes->begin(), bytes->end());
     return build(DenseElementsAttr::get(type, ArrayRef<bool>(values)));
   }
-  if (tensor.data_type() == onnx::TensorProto::FLOAT16 || tensor.data_type() == onnx::TensorProto::BFLOAT16) {
+  if (tensor.data_type() == onnx::TensorProto::FLOAT16 ||
+      tensor.data_type() == onnx::TensorProto::BFLOAT16) {
     const llvm::fltSemantics &semantics =
         tensor.data_type() == onnx::TensorProto::FLOAT16 ? APFloat::IEEEhalf() : APFloat::BFloat();
     SmallVector<float> values;
@@ -231,13 +241,15 @@ Value Importer::constant(const onnx::TensorProto &tensor, Location location) {
     }
     return build(DenseElementsAttr::get(type, ArrayRef<float>(values)));
   }
-  return build(DenseElementsAttr::getFromRawBuffer(type, ArrayRef<char>(bytes->data(), bytes->size())));
+  return build(
+      DenseElementsAttr::getFromRawBuffer(type, ArrayRef<char>(bytes->data(), bytes->size())));
 }
 
 bool Importer::importInitializers(Scope &scope) {
   const onnx::GraphProto &graph = model.proto.graph();
   if (graph.sparse_initializer_size() > 0) {
-    error(fileLocation()) << "holds sparse initializers ('" << graph.sparse_initializer(0).values().name()
+    error(fileLocation()) << "holds sparse initializers ('"
+                          << graph.sparse_initializer(0).values().name()
                           << "'), should hold dense ones";
     return false;
   }
@@ -246,8 +258,9 @@ bool Importer::importInitializers(Scope &scope) {
   std::map<std::string, int64_t> missingFiles;
   bool sound = true;
   for (auto [i, tensor] : llvm::enumerate(graph.initializer())) {
-    Location location = NameLoc::get(builder.getStringAttr(tensor.name()),
-                                     NameLoc::get(builder.getStringAttr("initializer"), fileLocation()));
+    Location location =
+        NameLoc::get(builder.getStringAttr(tensor.name()),
+                     NameLoc::get(builder.getStringAttr("initializer"), fileLocation()));
     auto fail = [&] {
       sound = false;
       return error(location);
@@ -277,14 +290,16 @@ bool Importer::importInitializers(Scope &scope) {
       continue;
     }
     int64_t elements = type.getNumElements();
-    bool weight = isFloat(tensor.data_type()) && !shape.empty() && (elements > 1 || small.count(tensor.name()));
+    bool weight = isFloat(tensor.data_type()) && !shape.empty() &&
+                  (elements > 1 || small.count(tensor.name()));
     if (!weight) {
       datum.value = constant(tensor, location);
       sound &= datum.value != nullptr;
       datum.kind = datum.value ? Datum::Tensor : Datum::Failed;
       continue;
     }
-    std::optional<DataRange> range = model.locate(i, elements * elementBytes(tensor.data_type()), fail);
+    std::optional<DataRange> range =
+        model.locate(i, elements * elementBytes(tensor.data_type()), fail);
     if (!range)
       continue;
     if (!range->present)

@@ -1,10 +1,11 @@
-// Imports every fixture and compares what assign-roles trains with what its meta.json says PyTorch trained; imports the
-// big graphs, whose weights are absent. Both before and after raise: roles must not depend on patterns being found.
-#include "compiler/import/Import.h"
+// Imports every fixture and compares what assign-roles trains with what its meta.json says PyTorch
+// trained; imports the big graphs, whose weights are absent. Both before and after raise: roles
+// must not depend on patterns being found.
 #include "compiler/dialect/Train.h"
-#include "passes/Passes.h"
+#include "compiler/import/Import.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
+#include "passes/Passes.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include <gtest/gtest.h>
@@ -54,10 +55,12 @@ std::unique_ptr<Imported> import(const std::string &path, amc::ImportOptions opt
   Imported *target = result.get();
   result->context.getDiagEngine().registerHandler([target](Diagnostic &diagnostic) {
     if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
-      target->messages += amc::describeLocation(diagnostic.getLocation()) + ": " + diagnostic.str() + "\n";
+      target->messages +=
+          amc::describeLocation(diagnostic.getLocation()) + ": " + diagnostic.str() + "\n";
     return success();
   });
-  FailureOr<OwningOpRef<ModuleOp>> module = amc::importOnnx(&result->context, path, options, result->report);
+  FailureOr<OwningOpRef<ModuleOp>> module =
+      amc::importOnnx(&result->context, path, options, result->report);
   EXPECT_TRUE(succeeded(module)) << result->messages;
   if (succeeded(module))
     result->module = std::move(*module);
@@ -86,8 +89,9 @@ TEST_P(Fixture, TrainsWhatPyTorchTrainsAsImported) { compare(false); }
 TEST_P(Fixture, TrainsWhatPyTorchTrainsRaised) { compare(true); }
 
 INSTANTIATE_TEST_SUITE_P(All, Fixture,
-                         testing::Values("bert-classify", "bert-mlm", "gemma3", "gemma3n", "gpt2", "llama",
-                                         "llama-opset23", "llama-padded", "llama-tied-ts17", "mixtral", "qwen3"),
+                         testing::Values("bert-classify", "bert-mlm", "gemma3", "gemma3n", "gpt2",
+                                         "llama", "llama-opset23", "llama-padded",
+                                         "llama-tied-ts17", "mixtral", "qwen3"),
                          [](const auto &info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -101,7 +105,8 @@ TEST(Graphs, ImportWithoutWeights) {
                              {"llama-3.1-405b", 24999}}) {
     amc::ImportOptions options;
     options.shapes = {{"input_ids", {2, 256}}};
-    std::unique_ptr<Imported> imported = import(fixtures + "graphs/" + name + "/model.onnx", options);
+    std::unique_ptr<Imported> imported =
+        import(fixtures + "graphs/" + name + "/model.onnx", options);
     ASSERT_TRUE(imported->module) << name;
     EXPECT_EQ(imported->report.nodes, nodes);
     ASSERT_EQ(imported->report.remarks.size(), 1u);
