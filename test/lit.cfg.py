@@ -1,6 +1,7 @@
 # lit's configuration. `lit-22 test/passes/attach-loss.mlir` runs one test against build/; another build folder:
 # `lit-22 --param build=DIR …`.
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,21 @@ def can_mount():
         os.rmdir(directory)
 
 
+def can_make_devices():
+    """Whether this process may make a device node and write to it (a folder mounted nodev forbids that)."""
+    with tempfile.TemporaryDirectory(dir=config.test_exec_root) as directory:
+        node = os.path.join(directory, "null")
+        try:
+            os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+            with open(node, "wb") as file:
+                file.write(b"x")
+            return True
+        except OSError:
+            return False
+
+
+if can_make_devices():
+    config.available_features.add("device-nodes")
 if can_mount():
     config.available_features.add("mount")
 if os.geteuid() != 0:

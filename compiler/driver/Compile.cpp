@@ -181,15 +181,20 @@ CompileResult compile(const CompileOptions &given, const MessageSink &sink) {
 }
 
 ExitCode writeFile(const std::string &path, const std::string &bytes, const MessageSink &sink) {
-  llvm::Error error = llvm::writeToOutput(path, [&](llvm::raw_ostream &out) {
-    out << bytes;
-    return llvm::Error::success();
-  });
-  if (!error)
-    return Done;
-  std::error_code code = llvm::errorToErrorCode(std::move(error));
-  sink(errorMessage(path + ": cannot be written: " + code.message()));
-  return code == std::errc::no_space_on_device ? MachineLimit : BadInput;
+  if (path == "-") {
+    llvm::outs() << bytes;
+    llvm::outs().flush();
+    std::error_code code = llvm::outs().error();
+    if (!code)
+      return Done;
+    llvm::outs().clear_error();
+    sink(errorMessage("standard output cannot be written: " + code.message()));
+    return MachineLimit; // as amrun
+  }
+  rt::Status status = rt::writeFileWhole(bytes, path);
+  if (!status.ok())
+    sink(errorMessage(status.message()));
+  return static_cast<ExitCode>(status.ok() ? 0 : status.exitCode());
 }
 
 ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {

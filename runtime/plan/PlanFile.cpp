@@ -2,6 +2,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <google/protobuf/io/coded_stream.h>
@@ -10,6 +11,7 @@
 #include <stdexcept>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 #include <xxhash.h>
 
 namespace amc::rt {
@@ -139,34 +141,21 @@ Expected<std::string> readAll(const std::string &path) {
   return bytes;
 }
 
-Status writeAll(const std::string &bytes, const std::string &path) {
-  std::string temporary = text(path, ".tmp.", ::getpid());
-  Descriptor file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
-  if (file.fd < 0)
-    return fileError(path, "cannot be written");
+// Writes everything, flushes it and closes the file; false leaves the reason in errno.
+bool writeAndClose(Descriptor &file, std::string_view bytes) {
   uint64_t done = 0;
-  bool failed = false;
-  while (!failed && done < bytes.size()) {
+  while (done < bytes.size()) {
     ssize_t put = ::write(file.fd, bytes.data() + done, bytes.size() - done);
     if (put < 0 && errno == EINTR)
       continue;
-    failed = put <= 0;
-    done += failed ? 0 : static_cast<uint64_t>(put);
+    if (put <= 0)
+      return false;
+    done += static_cast<uint64_t>(put);
   }
-  // The disk may turn out to be full only now.
-  if (!failed)
-    failed = ::fsync(file.fd) != 0;
-  if (!failed) {
-    int fd = std::exchange(file.fd, -1);
-    failed = ::close(fd) != 0;
-  }
-  if (!failed)
-    failed = ::rename(temporary.c_str(), path.c_str()) != 0;
-  if (!failed)
-    return Status();
-  Status status = fileError(path, "cannot be written");
-  ::unlink(temporary.c_str());
-  return status;
+  // The disk may turn out to be full only now. Devices and pipes have nothing to flush: EINVAL.
+  if (::fsync(file.fd) != 0 && errno != EINVAL)
+    return false;
+  return ::close(std::exchange(file.fd, -1)) == 0;
 }
 
 // Running out of memory is an error like any other to callers.
@@ -182,6 +171,40 @@ template <class F> auto guarded(F &&body) -> decltype(body()) {
 
 } // namespace
 
+Expected<OutputTarget> resolveOutput(const std::string &path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0)
+    return OutputTarget{path, false}; // opening or renaming tells what is wrong, if anything is
+  if (S_ISDIR(info.st_mode)) {
+    errno = EISDIR;
+    return fileError(path, "cannot be written");
+  }
+  char *real = ::realpath(path.c_str(), nullptr);
+  OutputTarget target{real ? real : path, !S_ISREG(info.st_mode)};
+  std::free(real);
+  return target;
+}
+
+Status writeFileWhole(std::string_view bytes, const std::string &path) {
+  Expected<OutputTarget> target = resolveOutput(path);
+  if (!target.ok())
+    return std::move(target).status();
+  if (target->special) {
+    Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+    return file.fd >= 0 && writeAndClose(file, bytes) ? Status()
+                                                      : fileError(path, "cannot be written");
+  }
+  std::string temporary = text(target->path, ".tmp.", ::getpid());
+  Descriptor file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
+  if (file.fd < 0)
+    return fileError(path, "cannot be written");
+  if (writeAndClose(file, bytes) && ::rename(temporary.c_str(), target->path.c_str()) == 0)
+    return Status();
+  Status status = fileError(path, "cannot be written");
+  ::unlink(temporary.c_str());
+  return status;
+}
+
 Expected<std::string> serializePlan(const plan::Plan &plan) {
   return guarded([&] { return serialize(plan); });
 }
@@ -195,7 +218,7 @@ Status writePlanFile(const plan::Plan &plan, const std::string &path) {
     Expected<std::string> bytes = serialize(plan);
     if (!bytes.ok())
       return std::move(bytes).status().withContext(path);
-    return writeAll(*bytes, path);
+    return writeFileWhole(*bytes, path);
   });
 }
 

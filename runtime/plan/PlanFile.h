@@ -7,7 +7,8 @@
 //   bytes 20..35  XXH3-128 of the payload, canonical byte order
 //   bytes 36..    payload: amc.plan.Plan (plan.proto), serialised deterministically
 // The file ends with the payload. Every truncation and every flipped bit is an error; whether the plan makes sense
-// is PlanVerifier's question. Writing goes to a temporary file beside the target that is renamed when complete.
+// is PlanVerifier's question. Writing goes to a temporary file beside the target that is renamed when complete, except
+// onto a device or a pipe: renaming would replace /dev/null itself by a file.
 #ifndef AMC_RUNTIME_PLAN_PLANFILE_H
 #define AMC_RUNTIME_PLAN_PLANFILE_H
 
@@ -24,6 +25,16 @@ inline constexpr uint64_t planHeaderBytes = 36;
 // The complete bytes of a plan file.
 Expected<std::string> serializePlan(const plan::Plan &plan);
 Expected<plan::Plan> parsePlan(std::string_view bytes);
+
+// What an output path stands for: symbolic links are followed, so that a link stays one. `special` is anything that
+// exists and is no regular file; a directory is an error.
+struct OutputTarget {
+  std::string path;
+  bool special;
+};
+Expected<OutputTarget> resolveOutput(const std::string &path);
+// A regular file gets all of `bytes` or stays as it was; a device or pipe is written to in place.
+Status writeFileWhole(std::string_view bytes, const std::string &path);
 
 Status writePlanFile(const plan::Plan &plan, const std::string &path);
 Expected<plan::Plan> readPlanFile(const std::string &path);

@@ -1,6 +1,7 @@
 // See Files.h. POSIX calls, so that every failure has its errno and a full disk is told from a
 // wrong path.
 #include "runtime/trainer/Files.h"
+#include "runtime/plan/PlanFile.h"
 
 #include <cerrno>
 #include <cstring>
@@ -87,14 +88,17 @@ Status InputFile::readAt(uint64_t offset, std::span<std::byte> target) const {
 //--------------------------------------------------------------------------------------------===//
 
 Expected<OutputFile> OutputFile::create(const std::string &path) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored))
-    return inputError(path, ": cannot be written: is a directory");
-  std::string partial = path + ".partial-" + std::to_string(::getpid());
+  Expected<OutputTarget> target = resolveOutput(path);
+  if (!target.ok())
+    return std::move(target).status();
+  // Neither can be written at an offset or renamed onto.
+  if (target->special)
+    return inputError(path, ": cannot be written: is a device or a pipe, should be a file");
+  std::string partial = target->path + ".partial-" + std::to_string(::getpid());
   int descriptor = ::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor < 0)
     return systemError(errno, path, "cannot be written");
-  return OutputFile(descriptor, path, std::move(partial));
+  return OutputFile(descriptor, std::move(target->path), std::move(partial));
 }
 
 OutputFile::OutputFile(OutputFile &&other) noexcept

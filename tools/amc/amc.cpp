@@ -204,6 +204,16 @@ int runInspect(const std::string &path, bool json) {
   return Done;
 }
 
+// A result that could not be printed is no success, whatever the command came to.
+int afterPrinting(int code) {
+  std::cout.flush();
+  bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) || !std::cout;
+  if (!failed)
+    return code;
+  printMessage({Message::Error, "", "standard output cannot be written", {}});
+  return MachineLimit;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -271,10 +281,10 @@ int main(int argc, char **argv) {
   if (*compileCommand)
     return runCompile(compiled);
   if (*checkCommand)
-    return runCheck(checked);
+    return afterPrinting(runCheck(checked));
   if (*tableCommand)
-    return runTable(tabled);
+    return afterPrinting(runTable(tabled));
   if (*inspectCommand)
-    return runInspect(plan, json);
+    return afterPrinting(runInspect(plan, json));
   return exportModel({plan, checkpoint, output, model, externalData});
 }
