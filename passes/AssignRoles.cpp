@@ -210,6 +210,10 @@ std::optional<Role> Roles::roleOf(OpOperand &use, bool lookedUp) const {
   bool madeOn = of(use.get()) == Dependence::Nothing && others == Dependence::Nothing;
   if (madeOn)
     return std::nullopt;
+  // A table of relative positions meets a padding mask before both meet the scores: look further.
+  if (of(use.get()) != Dependence::Activations && others == Dependence::Indices && lookedUp &&
+      isa<AddOp, SubOp, SelectOp>(op))
+    return std::nullopt;
   if (of(use.get()) != Dependence::Activations && others == Dependence::Indices)
     return Role{"position factor", false};
   if (isMatrix(use.get()) && feedsRotation(op))

@@ -117,3 +117,27 @@ train.step @router {
   %y = train.softmax %s {axis = 1 : i64} : (tensor<2x4xf32>) -> tensor<2x4xf32>
   train.output %y {name = "y"} : tensor<2x4xf32>
 }
+
+// -----
+
+// Tests that a table of relative positions (T5) is trained although it meets a padding mask, added or selected by,
+// before it meets the scores.
+// CHECK-LABEL: train.step @relative_positions
+train.step @relative_positions {
+  %x = train.input {name = "x"} : tensor<1x2x3x3xf32>
+  %padding = train.input {name = "padding"} : tensor<1x1x1x3xi64>
+  // CHECK: name = "relative", trainable
+  %relative = train.parameter {name = "relative"} : tensor<5x2xf32>
+  %buckets = train.constant {value = dense<[[0, 1, 2], [3, 0, 1], [4, 3, 0]]> : tensor<3x3xi64>} : tensor<3x3xi64>
+  %e = train.embedding %relative, %buckets : (tensor<5x2xf32>, tensor<3x3xi64>) -> tensor<3x3x2xf32>
+  %t = train.transpose %e {permutation = array<i64: 2, 0, 1>} : (tensor<3x3x2xf32>) -> tensor<2x3x3xf32>
+  %r = train.reshape %t {shape = array<i64: 1, 2, 3, 3>} : (tensor<2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  %p = train.cast %padding {to = f32} : (tensor<1x1x1x3xi64>) -> tensor<1x1x1x3xf32>
+  %added = train.add %r, %p : (tensor<1x2x3x3xf32>, tensor<1x1x1x3xf32>) -> tensor<1x2x3x3xf32>
+  %allowed = train.cast %padding {to = i1} : (tensor<1x1x1x3xi64>) -> tensor<1x1x1x3xi1>
+  %never = train.constant {value = dense<-1.0e38> : tensor<f32>} : tensor<f32>
+  %bias = train.select %allowed, %added, %never : (tensor<1x1x1x3xi1>, tensor<1x2x3x3xf32>, tensor<f32>) -> tensor<1x2x3x3xf32>
+  %scores = train.add %x, %bias : (tensor<1x2x3x3xf32>, tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  %y = train.softmax %scores {axis = 3 : i64} : (tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  train.output %y {name = "y"} : tensor<1x2x3x3xf32>
+}
