@@ -5,6 +5,7 @@
 // dimensions under model.shape.
 #include "compiler/driver/Recipe.h"
 #include <algorithm>
+#include <ios>
 #include <set>
 #include <yaml-cpp/yaml.h>
 
@@ -138,6 +139,8 @@ std::vector<std::string> applyRecipe(const std::string &path, CompileOptions &op
   try {
     reader.visit(YAML::LoadFile(path), "");
   } catch (const YAML::BadFile &) {
+    return {path + ": error: cannot be read\nnote: --config names a YAML file"};
+  } catch (const std::ios_base::failure &) { // a folder can be opened but not read
     return {path + ": error: cannot be read\nnote: --config names a YAML file"};
   } catch (const YAML::Exception &e) {
     return {path + ":" + std::to_string(e.mark.line + 1) + ":" + std::to_string(e.mark.column + 1) +
