@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sys/file.h>
 #include <unistd.h>
 
 namespace amc::rt {
@@ -185,9 +186,26 @@ std::string checkpointName(const RunState &state) {
   return text("epoch_", state.epoch, "_step_", state.step);
 }
 
+Expected<Checkpoints::Lock> Checkpoints::lock(const std::string &directory) {
+  int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0)
+    return systemError(errno, directory, "cannot be opened");
+  Lock held(new int(descriptor), [](const int *closed) {
+    ::close(*closed);
+    delete closed;
+  });
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return inputError(directory, ": another run writes its checkpoints here; give each run a "
+                                 "folder of its own");
+  return held;
+}
+
 Expected<Checkpoints> Checkpoints::open(const std::string &directory, uint64_t keep) {
   if (Status failure = makeDirectory(directory); !failure.ok())
     return failure;
+  Expected<Lock> held = lock(directory);
+  if (!held.ok())
+    return held.status();
   Expected<std::vector<std::string>> names = entriesOf(directory);
   if (!names.ok())
     return names.status();
@@ -195,7 +213,7 @@ Expected<Checkpoints> Checkpoints::open(const std::string &directory, uint64_t k
     if (name.starts_with(partialPrefix))
       if (Status failure = removeTree(directory + "/" + name); !failure.ok())
         return failure;
-  return Checkpoints(directory, keep);
+  return Checkpoints(directory, keep, std::move(*held));
 }
 
 Status Checkpoints::write(const Executor &executor, const RunState &state,

@@ -4,13 +4,15 @@
 //
 // A checkpoint is written under another name, flushed, renamed when whole, and only then does
 // LATEST move; a run that dies at any point, a full disk included, leaves the previous checkpoint
-// as it was.
+// as it was. One run at a time writes to a directory: a lock keeps others off, where the file
+// system has locks.
 #ifndef AMC_RUNTIME_TRAINER_CHECKPOINT_H
 #define AMC_RUNTIME_TRAINER_CHECKPOINT_H
 
 #include "runtime/executor/Executor.h"
 #include "runtime/trainer/Schedule.h"
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -37,8 +39,8 @@ std::string checkpointName(const RunState &state);
 
 class Checkpoints {
 public:
-  // Creates the directory and clears what an interrupted save left. `keep`: newest checkpoints to
-  // keep, 0 for all.
+  // Creates the directory, locks it for this run and clears what an interrupted save left. `keep`:
+  // newest checkpoints to keep, 0 for all.
   static Expected<Checkpoints> open(const std::string &directory, uint64_t keep);
 
   Status save(const Executor &executor, const RunState &state);
@@ -50,12 +52,17 @@ public:
   static Expected<RunState> load(Executor &executor, const std::string &folder);
 
 private:
-  Checkpoints(std::string directory, uint64_t keep) : directory(std::move(directory)), keep(keep) {}
+  // An open descriptor, closed when the last one to hold it goes.
+  using Lock = std::shared_ptr<const int>;
+  static Expected<Lock> lock(const std::string &directory);
+  Checkpoints(std::string directory, uint64_t keep, Lock held)
+      : directory(std::move(directory)), keep(keep), held(std::move(held)) {}
   Status write(const Executor &executor, const RunState &state, const std::string &folder) const;
   Status moveLatest(const std::string &name) const;
   Status removeOld() const;
   std::string directory;
   uint64_t keep;
+  Lock held;
 };
 
 } // namespace amc::rt
