@@ -105,6 +105,12 @@ struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
       return failure();
     }
     bool causal = kind == "causal-lm" || (kind == "auto" && rank == 3 && !looksBothWays(step));
+    // The guess fails for decoders of translation models, whose labels are shifted already.
+    if (kind == "auto" && rank == 3)
+      step.emitRemark() << "the loss is "
+                        << (causal ? "causal-lm: a position is scored by the label after it"
+                                   : "cross-entropy: a position is scored by the label at it")
+                        << "; --loss chooses";
     return Decision{causal ? Loss::CausalLm : Loss::CrossEntropy, value};
   }
 

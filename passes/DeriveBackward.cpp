@@ -37,8 +37,11 @@ public:
     findVaried(forward);
 
     Value value = loss.getValue();
-    if (!varied.contains(value))
-      return step.emitError("the loss depends on no trainable parameter");
+    if (!varied.contains(value)) {
+      auto error = step.emitError("the loss depends on no trainable parameter");
+      error.attachNote() << "--frozen beats --trainable; a parameter that neither names is trained if its role is";
+      return error;
+    }
     gradients[value] = full(builder, loss.getLoc(), 1, tensorType(value));
     for (Operation *op : llvm::reverse(forward))
       visit(op);

@@ -29,7 +29,8 @@ train.step @no_loss {
 // -----
 
 // Tests a loss that nothing trainable reaches.
-// expected-error @+1 {{the loss depends on no trainable parameter}}
+// expected-error @+2 {{the loss depends on no trainable parameter}}
+// expected-note @+1 {{--frozen beats --trainable; a parameter that neither names is trained if its role is}}
 train.step @all_frozen {
   %w = train.parameter {name = "w"} : tensor<f32>
   train.output %w {name = "loss"} : tensor<f32>

@@ -22,10 +22,12 @@ TEST(Compile, GivesAPlanAndSaysWhatIsTrained) {
   ASSERT_TRUE(result.plan);
   EXPECT_EQ(result.plan->parameters_size(), 32);
   EXPECT_EQ(result.plan->arena_bytes(), result.plan->promise().arena_bytes());
-  ASSERT_EQ(messages.size(), 1u);
+  ASSERT_EQ(messages.size(), 2u);
   EXPECT_EQ(messages[0].severity, Message::Remark);
   EXPECT_NE(messages[0].text.find("30 of 32 parameters are trained"), std::string::npos)
       << messages[0].text;
+  EXPECT_EQ(messages[1].severity, Message::Remark);
+  EXPECT_NE(messages[1].text.find("the loss is causal-lm"), std::string::npos) << messages[1].text;
 }
 
 TEST(Compile, EveryOptionOfTheOptimizerReachesThePlan) {
