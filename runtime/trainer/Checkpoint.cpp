@@ -203,6 +203,9 @@ Expected<Checkpoints::Lock> Checkpoints::lock(const std::string &directory) {
 Expected<Checkpoints> Checkpoints::open(const std::string &directory, uint64_t keep) {
   if (Status failure = makeDirectory(directory); !failure.ok())
     return failure;
+  // A folder that cannot be written should not be found out by a run's last step.
+  if (::access(directory.c_str(), W_OK | X_OK) != 0)
+    return systemError(errno, directory, "cannot be written");
   Expected<Lock> held = lock(directory);
   if (!held.ok())
     return held.status();
