@@ -59,10 +59,12 @@ def run_amc(arguments, plan, batches, log):
     log.unlink(missing_ok=True)
     command = [str(arguments.bin / "amrun"), str(plan), "--data", str(batches), "--steps", str(arguments.steps), "--threads",
                str(arguments.threads), "--log-json", str(log)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    notes = log.with_suffix(".notes")
+    with open(notes, "w") as file:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
+        _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
-        raise SystemExit(f"amrun failed: {' '.join(command)}")
+        raise SystemExit(f"amrun failed: {' '.join(command)}\n{notes.read_text()}")
     steps = [json.loads(line) for line in log.read_text().splitlines()]
     tokens = arguments.batch * arguments.sequence
     return {"losses": [s["loss"] for s in steps], "seconds": [tokens / s["tps"] for s in steps],
@@ -83,7 +85,8 @@ def bench(arguments, model):
     safetensors.torch.save_file({"input_ids": ids, "labels": ids.clone()}, str(batches))
     plan = folder / f"{arguments.ac}.amplan"
     subprocess.run([str(arguments.bin / "amc"), "compile", str(path), "-o", str(plan), f"--ac={arguments.ac}", "--shape",
-                    f"input_ids={arguments.batch}x{arguments.sequence}"], check=True, stdout=subprocess.DEVNULL)
+                    f"input_ids={arguments.batch}x{arguments.sequence}"], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
 
     ours, theirs = [], []
     for _ in range(arguments.rounds):
