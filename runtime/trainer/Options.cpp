@@ -129,7 +129,7 @@ void define(CLI::App &app, Raw &raw) {
   weights
       ->add_option("--model-dir", options.modelDir,
                    "folder of the model's weight files (default: the folder of the model the plan "
-                   "was compiled from)")
+                   "was compiled from, else the plan's)")
       ->type_name("DIR");
   weights
       ->add_option(

@@ -99,7 +99,8 @@ Status Run::prepare() {
   if (!plan.ok())
     return plan.status();
   DataRequest request = requestFor(*plan);
-  std::string modelDirectory = options.modelDir.value_or(parentDirectory(plan->model_path()));
+  std::string modelDirectory =
+      options.modelDir.value_or(findModelDirectory(options.plan, plan->model_path()));
   std::vector<plan::Source> sources = takeSources(*plan);
   planBytes = plan->SpaceUsedLong();
   ExecutorOptions executorOptions;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <map>
 
 namespace amc::rt {
@@ -196,6 +197,19 @@ std::vector<plan::Source> takeSources(plan::Plan &plan) {
     if (plan.parameters(i).has_source())
       sources[static_cast<size_t>(i)].Swap(plan.mutable_parameters(i)->mutable_source());
   return sources;
+}
+
+std::string findModelDirectory(const std::string &planPath, const std::string &modelPath) {
+  std::filesystem::path model(modelPath), planFolder(parentDirectory(planPath));
+  std::vector<std::filesystem::path> candidates{parentDirectory(modelPath)};
+  if (model.is_relative())
+    candidates.push_back(planFolder / parentDirectory(modelPath));
+  candidates.push_back(planFolder);
+  std::error_code ignored; // a folder that cannot be looked into does not hold the model
+  for (const std::filesystem::path &folder : candidates)
+    if (std::filesystem::exists(folder / model.filename(), ignored))
+      return folder.string();
+  return candidates.front().string();
 }
 
 Status loadWeights(Executor &executor, const InitialWeights &initial,

@@ -36,6 +36,11 @@ Expected<InitialWeights> parseInitialWeights(const std::string &value);
 // are in the arena.
 std::vector<plan::Source> takeSources(plan::Plan &plan);
 
+// Where the model's files are: the folder that the plan names, as seen from here or, when it is relative, from the
+// plan's own folder; else the plan's folder, for a plan and a model that moved together. The first that holds the
+// model's file, or the folder that the plan names if none does.
+std::string findModelDirectory(const std::string &planPath, const std::string &modelPath);
+
 // Fills every parameter, `sources` being the plan's. Paths in it are relative to `modelDirectory`.
 // All weights that cannot be had are named in one error. `notes` receives lines for people.
 Status loadWeights(Executor &executor, const InitialWeights &initial,

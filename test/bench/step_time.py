@@ -58,7 +58,7 @@ def run_peer(arguments, model, batches):
 def run_amc(arguments, plan, batches, log):
     log.unlink(missing_ok=True)
     command = [str(arguments.bin / "amrun"), str(plan), "--data", str(batches), "--steps", str(arguments.steps), "--threads",
-               str(arguments.threads), "--log-json", str(log)]
+               str(arguments.threads), "--log-json", str(log), "--verbose"]
     notes = log.with_suffix(".notes")
     with open(notes, "w") as file:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
@@ -67,7 +67,8 @@ def run_amc(arguments, plan, batches, log):
         raise SystemExit(f"amrun failed: {' '.join(command)}\n{notes.read_text()}")
     steps = [json.loads(line) for line in log.read_text().splitlines()]
     tokens = arguments.batch * arguments.sequence
-    return {"losses": [s["loss"] for s in steps], "seconds": [tokens / s["tps"] for s in steps],
+    kernels = [line for line in notes.read_text().splitlines() if line.startswith("time in kernels") or " % in " in line]
+    return {"kernels": kernels, "losses": [s["loss"] for s in steps], "seconds": [tokens / s["tps"] for s in steps],
             "rss": usage.ru_maxrss * 1024, "mem": steps[-1]["mem"]}
 
 
@@ -109,6 +110,9 @@ def bench(arguments, model):
           f"peak resident {other_rss / 2**30:.2f} GiB")
     print(f"  ratio          {mine / other:7.3f} of its time, {rss / other_rss:.3f} of its memory; "
           f"losses agree to {max(abs(a - b) / abs(b) for a, b in zip(ours[0]['losses'], theirs[0]['losses'])):.1e}")
+    print("  where amc's time goes, one round:")
+    for line in ours[-1]["kernels"][:9]:
+        print("   ", line)
 
 
 def main():
