@@ -181,6 +181,15 @@ Status Run::openCheckpoints() {
   if (!opened.ok())
     return opened.status();
   checkpoints.emplace(std::move(opened.value()));
+  if (options.resume)
+    return {};
+  // A run of its own would replace checkpoints of the same name and, with --keep, remove the others.
+  Expected<std::optional<std::string>> earlier = checkpoints->latest();
+  if (!earlier.ok())
+    return earlier.status();
+  if (*earlier)
+    return inputError(options.checkpointDir, ": holds checkpoints of an earlier run; --resume "
+                      "continues it, another folder starts anew");
   return {};
 }
 
