@@ -275,6 +275,10 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
   if (options.optimizer != "sgd" && (options.momentum != 0 || options.nesterov))
     errors.push_back("--momentum and --nesterov are for sgd, the optimizer is " +
                      options.optimizer);
+  const CompileOptions defaults;
+  if (options.optimizer != "adamw" &&
+      (options.betas != defaults.betas || options.epsilon != defaults.epsilon))
+    errors.push_back("--betas and --eps are for adamw, the optimizer is " + options.optimizer);
   if (options.optimizer == "sgd" && options.nesterov && options.momentum == 0)
     errors.push_back("--nesterov needs a --momentum above 0");
   if (options.emit != "plan" && !options.report.empty())
