@@ -3,6 +3,7 @@
 #include "compiler/emit/EmitPlan.h"
 #include "compiler/dialect/Plan.h"
 #include "compiler/dialect/StepSupport.h"
+#include "runtime/plan/PlanFile.h"
 #include "llvm/ADT/StringSwitch.h"
 #include <fstream>
 
@@ -112,8 +113,12 @@ public:
   Emitter(plan::ProgramOp program, const EmitOptions &options)
       : program(program), options(options) {
     if (auto module = program->getParentOfType<ModuleOp>()) {
-      if (auto path = module->getAttrOfType<StringAttr>("train.model"))
+      if (auto path = module->getAttrOfType<StringAttr>("train.model")) {
         plan.set_model_path(path.getValue().str());
+        // IR that was written by hand may name a model that is not there.
+        if (rt::Expected<std::string> hash = rt::hashFile(plan.model_path()); hash.ok())
+          plan.set_model_hash(*hash);
+      }
       if (auto directory = module->getAttrOfType<StringAttr>("train.model_directory"))
         modelDirectory = directory.getValue().str();
     }

@@ -7,11 +7,13 @@
 #include <fcntl.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 #include <xxhash.h>
 
 namespace amc::rt {
@@ -231,6 +233,30 @@ Expected<plan::Plan> readPlanFile(const std::string &path) {
     if (!plan.ok())
       return std::move(plan).status().withContext(path);
     return plan;
+  });
+}
+
+Expected<std::string> hashFile(const std::string &path) {
+  return guarded([&]() -> Expected<std::string> {
+    std::unique_ptr<FILE, int (*)(FILE *)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+    if (!file)
+      return inputError(path, ": cannot be opened: ", std::strerror(errno));
+    std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t *)> state(XXH3_createState(), XXH3_freeState);
+    if (!state)
+      throw std::bad_alloc();
+    XXH3_128bits_reset(state.get());
+    std::vector<char> buffer(size_t(1) << 20);
+    while (size_t got = std::fread(buffer.data(), 1, buffer.size(), file.get()))
+      XXH3_128bits_update(state.get(), buffer.data(), got);
+    if (std::ferror(file.get()))
+      return inputError(path, ": cannot be read: ", std::strerror(errno));
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
+    std::string text;
+    for (unsigned char byte : canonical.digest)
+      for (int digit : {byte >> 4, byte & 15})
+        text += "0123456789abcdef"[digit];
+    return text;
   });
 }
 

@@ -39,6 +39,9 @@ Status writeFileWhole(std::string_view bytes, const std::string &path);
 Status writePlanFile(const plan::Plan &plan, const std::string &path);
 Expected<plan::Plan> readPlanFile(const std::string &path);
 
+// XXH3-128 of a file's bytes, 32 hexadecimal digits: how a plan knows the model that it was made from.
+Expected<std::string> hashFile(const std::string &path);
+
 } // namespace amc::rt
 
 #endif

@@ -1,5 +1,6 @@
 // See Weights.h.
 #include "runtime/trainer/Weights.h"
+#include "runtime/plan/PlanFile.h"
 
 #include "runtime/trainer/Random.h"
 #include "runtime/trainer/Transpose.h"
@@ -210,6 +211,22 @@ std::string findModelDirectory(const std::string &planPath, const std::string &m
     if (std::filesystem::exists(folder / model.filename(), ignored))
       return folder.string();
   return candidates.front().string();
+}
+
+Status checkModel(const plan::Plan &plan, const std::string &modelDirectory) {
+  std::filesystem::path file =
+      std::filesystem::path(modelDirectory) / std::filesystem::path(plan.model_path()).filename();
+  std::error_code ignored; // what cannot be seen is not read either
+  bool reads = std::any_of(plan.parameters().begin(), plan.parameters().end(),
+                           [](const plan::Parameter &p) { return p.source().has_file(); });
+  if (!reads || plan.model_hash().empty() || !std::filesystem::is_regular_file(file, ignored))
+    return {};
+  Expected<std::string> hash = hashFile(file.string());
+  if (!hash.ok())
+    return hash.status();
+  if (*hash != plan.model_hash())
+    return inputError(file.string(), ": is not the model that the plan was compiled from; compile the plan again");
+  return {};
 }
 
 Status loadWeights(Executor &executor, const InitialWeights &initial,
