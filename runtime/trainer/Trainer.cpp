@@ -101,8 +101,6 @@ Status Run::prepare() {
   DataRequest request = requestFor(*plan);
   std::string modelDirectory =
       options.modelDir.value_or(findModelDirectory(options.plan, plan->model_path()));
-  if (Status failure = checkModel(*plan, modelDirectory); !failure.ok())
-    return failure;
   std::vector<plan::Source> sources = takeSources(*plan);
   planBytes = plan->SpaceUsedLong();
   ExecutorOptions executorOptions;

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <utility>
 
 namespace amc::rt {
 namespace {
@@ -49,7 +50,8 @@ bool leavesFolder(const std::string &path) {
 // files, in order.
 class PlanSource {
 public:
-  PlanSource(std::string directory) : directory(std::move(directory)) {}
+  PlanSource(const plan::Plan &compiled, std::string directory)
+      : compiled(compiled), directory(std::move(directory)) {}
 
   Status load(const plan::Parameter &parameter, const plan::Source &source, const Tensor &tensor) {
     DType stored = tensor.dtype;
@@ -67,6 +69,8 @@ public:
     if (source.has_embedded())
       return convert(stored, reinterpret_cast<const std::byte *>(source.embedded().data()), tensor,
                      0, tensor.elements);
+    if (Status failure = checkModel(); !failure.ok())
+      return failure;
     if (Status failure = openFile(source.file().path()); !failure.ok())
       return failure;
     uint64_t offset = source.file().offset();
@@ -90,6 +94,25 @@ public:
   }
 
 private:
+  // Is the model's file, where it is at all, the one that the plan was compiled from? Asked before the first weight is
+  // read by offset, and not at all where weights come from elsewhere.
+  Status checkModel() {
+    if (std::exchange(checked, true) || compiled.model_hash().empty())
+      return {};
+    std::filesystem::path file =
+        std::filesystem::path(directory) / std::filesystem::path(compiled.model_path()).filename();
+    std::error_code ignored; // weights in files of their own can be read without the model's
+    if (!std::filesystem::is_regular_file(file, ignored))
+      return {};
+    Expected<std::string> hash = hashFile(file.string());
+    if (!hash.ok())
+      return hash.status();
+    if (*hash != compiled.model_hash())
+      return inputError(file.string(),
+                        ": is not the model that the plan was compiled from; compile the plan again");
+    return {};
+  }
+
   static Status convert(DType stored, const std::byte *source, const Tensor &tensor, uint64_t first,
                         uint64_t count) {
     uint64_t good = convertElements(stored, source, tensor.dtype,
@@ -112,7 +135,9 @@ private:
     return {};
   }
 
+  const plan::Plan &compiled;
   std::string directory;
+  bool checked = false;
   std::optional<InputFile> file;
 };
 
@@ -213,22 +238,6 @@ std::string findModelDirectory(const std::string &planPath, const std::string &m
   return candidates.front().string();
 }
 
-Status checkModel(const plan::Plan &plan, const std::string &modelDirectory) {
-  std::filesystem::path file =
-      std::filesystem::path(modelDirectory) / std::filesystem::path(plan.model_path()).filename();
-  std::error_code ignored; // what cannot be seen is not read either
-  bool reads = std::any_of(plan.parameters().begin(), plan.parameters().end(),
-                           [](const plan::Parameter &p) { return p.source().has_file(); });
-  if (!reads || plan.model_hash().empty() || !std::filesystem::is_regular_file(file, ignored))
-    return {};
-  Expected<std::string> hash = hashFile(file.string());
-  if (!hash.ok())
-    return hash.status();
-  if (*hash != plan.model_hash())
-    return inputError(file.string(), ": is not the model that the plan was compiled from; compile the plan again");
-  return {};
-}
-
 Status loadWeights(Executor &executor, const InitialWeights &initial,
                    std::vector<plan::Source> sources, const std::string &modelDirectory,
                    std::vector<std::string> &notes) {
@@ -236,7 +245,7 @@ Status loadWeights(Executor &executor, const InitialWeights &initial,
     Expected<SafetensorsReader> file = SafetensorsReader::open(initial.path);
     return file.ok() ? readWeights(executor, *file) : file.status();
   }
-  PlanSource loader(modelDirectory);
+  PlanSource loader(executor.plan(), modelDirectory);
   std::vector<std::string> absent, drawnFrozen;
   uint64_t drawn = 0;
   for (int i = 0; i < executor.plan().parameters_size(); ++i) {

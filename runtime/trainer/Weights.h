@@ -41,9 +41,6 @@ std::vector<plan::Source> takeSources(plan::Plan &plan);
 // model's file, or the folder that the plan names if none does.
 std::string findModelDirectory(const std::string &planPath, const std::string &modelPath);
 
-// Is the model's file, where it is at all, the one that the plan was compiled from? Weights are read from it by offset.
-Status checkModel(const plan::Plan &plan, const std::string &modelDirectory);
-
 // Fills every parameter, `sources` being the plan's. Paths in it are relative to `modelDirectory`.
 // All weights that cannot be had are named in one error. `notes` receives lines for people.
 Status loadWeights(Executor &executor, const InitialWeights &initial,
