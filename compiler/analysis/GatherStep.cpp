@@ -129,6 +129,7 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
       node.keep = keepClass(compute.getSaveClass());
       node.workspaceBytes = compute.getWorkspaceBytes();
       node.flops = compute.getFlops();
+      node.bytesMoved = compute.getBytesMoved();
       for (unsigned at : compute.getReusableOperands())
         node.reusable.push_back(at);
       if (auto update = dyn_cast<UpdateOpInterface>(op))

@@ -43,6 +43,7 @@ struct GraphOp {
       0; // equal for operations that do the same on the same types, whatever they are called
   uint64_t workspaceBytes = 0;
   uint64_t flops = 0;
+  uint64_t bytesMoved = 0; // read and written by one execution
   std::vector<uint32_t> operands, results; // values
   std::vector<uint32_t> updated;           // positions in `operands` that are overwritten
   std::vector<uint32_t> reusable;          // positions whose buffer a result may take over
