@@ -135,7 +135,9 @@ struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
       Location lossLoc = NameLoc::get(b.getStringAttr("loss"));
       if (decision.loss == Loss::CausalLm)
         labels = ShiftLabelsOp::create(b, lossLoc, labels, ignore);
-      sum = CrossEntropyOp::create(b, lossLoc, decision.value, labels, ignore).getLoss();
+      sum = CrossEntropyOp::create(b, lossLoc, decision.value, labels, /*class_weights=*/Value(), ignore,
+                                  b.getF64FloatAttr(0), b.getF64FloatAttr(0))
+                .getLoss();
       step->setAttr("train.ignore_index", ignore);
       loc = lossLoc;
     }

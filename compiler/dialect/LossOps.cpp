@@ -1,6 +1,10 @@
 // Losses: shapes, oracle, gradients, cost. Constraints are labelled; test/dialect/loss-invalid.mlir
-// has a case for each.
+// and linear-cross-entropy-invalid.mlir have a case for each.
+//
+// cross_entropy and linear_cross_entropy differ in where the logits come from; what a row of them adds to the loss and
+// its gradient are written once (RowLoss).
 #include "compiler/dialect/OpSupport.h"
+#include "runtime/plan/Workspace.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 #include <limits>
@@ -26,6 +30,64 @@ static double logSumExp(ArrayRef<double> row) {
   for (double value : row)
     sum += std::exp(value - largest);
   return largest + std::log(sum);
+}
+
+namespace {
+
+/// The loss of one row of logits and its gradient, from an operation's attributes.
+class RowLoss {
+public:
+  template <typename Op>
+  RowLoss(Op op, const HostTensor *classWeights)
+      : ignored(static_cast<int64_t>(op.getIgnoreIndex())),
+        smoothing(op.getLabelSmoothing().convertToDouble()), zLoss(op.getZLoss().convertToDouble()),
+        weights(classWeights) {}
+
+  bool ignores(int64_t label) const { return label == ignored; }
+  double loss(ArrayRef<double> z, double lse, int64_t label) const {
+    double sum = zLoss * lse * lse;
+    for (int64_t c = 0, e = z.size(); c < e; ++c)
+      sum += target(c, label, e) * (lse - z[c]);
+    return sum;
+  }
+  /// Of the loss to each logit, times `dloss`.
+  void gradient(ArrayRef<double> z, double lse, int64_t label, double dloss, double *dz) const {
+    double total = 2 * zLoss * lse;
+    for (int64_t c = 0, e = z.size(); c < e; ++c)
+      total += target(c, label, e);
+    for (int64_t c = 0, e = z.size(); c < e; ++c)
+      dz[c] = dloss * (total * std::exp(z[c] - lse) - target(c, label, e));
+  }
+
+private:
+  double weight(int64_t c) const { return weights ? weights->floats[c] : 1; }
+  double target(int64_t c, int64_t label, int64_t classes) const {
+    return (c == label ? (1 - smoothing) * weight(c) : 0) + smoothing * weight(c) / classes;
+  }
+
+  int64_t ignored;
+  double smoothing, zLoss;
+  const HostTensor *weights;
+};
+
+} // namespace
+
+/// What cross_entropy, linear_cross_entropy and their backwards ask of the options they share: label smoothing, z-loss
+/// and class weights. All carry each label.
+template <typename Adaptor>
+static LogicalResult checkOptions(std::optional<Location> loc, Adaptor op, int64_t classes, Type statistic) {
+  // cross_entropy_c3, cross_entropy_backward_c5, linear_cross_entropy_c7, linear_cross_entropy_backward_c7
+  if (op.getClassWeights() &&
+      failed(inferExpect(loc, "class_weights", op.getClassWeights(), RankedTensorType::get({classes}, statistic))))
+    return failure();
+  // cross_entropy_c4, cross_entropy_backward_c6, linear_cross_entropy_c8, linear_cross_entropy_backward_c8
+  double smoothing = op.getLabelSmoothing().convertToDouble();
+  if (!(smoothing >= 0 && smoothing <= 1))
+    return inferError(loc, "label_smoothing is " + numberString(op.getLabelSmoothing()) + ", should be in [0, 1]");
+  // cross_entropy_c5, cross_entropy_backward_c7, linear_cross_entropy_c9, linear_cross_entropy_backward_c9
+  if (!op.getZLoss().isFinite() || op.getZLoss().isNegative())
+    return inferError(loc, "z_loss is " + numberString(op.getZLoss()) + ", should be 0 or more and finite");
+  return success();
 }
 
 //===----------------------------------------------------------------------===//
@@ -72,33 +134,37 @@ LogicalResult CrossEntropyOp::inferReturnTypes(MLIRContext *, std::optional<Loca
                                ", should be " + shapeString(rows) +
                                ", that of logits without the last dimension");
   Type statistic = statisticType(logits.getElementType());
+  if (failed(checkOptions(loc, op, logits.getShape().back(), statistic)))
+    return failure();
   return inferTensors(
       loc, {RankedTensorType::get({}, statistic), RankedTensorType::get(rows, statistic)}, types);
 }
 
 LogicalResult CrossEntropyOp::evaluate(Inputs in, Outputs out) {
   const HostTensor &logits = *in[0], &labels = *in[1];
+  RowLoss rowLoss(*this, in[2]);
   int64_t columns = logits.shape().back();
   for (int64_t row = 0, rows = labels.size(); row < rows; ++row) {
     ArrayRef<double> values(logits.floats.data() + row * columns, columns);
     double lse = out[1].floats[row] = logSumExp(values);
     int64_t label = labels.ints[row];
-    if (label == static_cast<int64_t>(getIgnoreIndex()))
+    if (rowLoss.ignores(label))
       continue;
     if (label < 0 || label >= columns)
       return failure();
-    out[0].floats[0] += lse - values[label];
+    out[0].floats[0] += rowLoss.loss(values, lse, label);
   }
   return success();
 }
 
 LogicalResult CrossEntropyOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                        MutableArrayRef<Value> gradients) {
-  if (cotangents[1])
+  if (cotangents[1] || (getClassWeights() && needed[2]))
     return failure();
   if (cotangents[0] && needed[0])
-    gradients[0] = CrossEntropyBackwardOp::create(b, getLoc(), cotangents[0], getLogits(),
-                                                  getLabels(), getLse(), getIgnoreIndex());
+    gradients[0] = CrossEntropyBackwardOp::create(b, getLoc(), cotangents[0], getLogits(), getLabels(), getLse(),
+                                                  getClassWeights(), getIgnoreIndexAttr(), getLabelSmoothingAttr(),
+                                                  getZLossAttr());
   return success();
 }
 
@@ -125,22 +191,23 @@ LogicalResult CrossEntropyBackwardOp::inferReturnTypes(
   // cross_entropy_backward_c4
   if (failed(inferExpect(loc, "lse", op.getLse(), RankedTensorType::get(rows, statistic))))
     return failure();
+  if (failed(checkOptions(loc, op, logits.getShape().back(), statistic)))
+    return failure();
   return inferTensors(loc, {logits}, types);
 }
 
 LogicalResult CrossEntropyBackwardOp::evaluate(Inputs in, Outputs out) {
   const HostTensor &logits = *in[1], &labels = *in[2], &lse = *in[3];
-  double dloss = in[0]->floats[0];
+  RowLoss rowLoss(*this, in[4]);
   int64_t columns = logits.shape().back();
   for (int64_t row = 0, rows = labels.size(); row < rows; ++row) {
     int64_t label = labels.ints[row];
-    if (label == static_cast<int64_t>(getIgnoreIndex()))
+    if (rowLoss.ignores(label))
       continue;
     if (label < 0 || label >= columns)
       return failure();
-    for (int64_t i = 0; i < columns; ++i)
-      out[0].floats[row * columns + i] =
-          dloss * (std::exp(logits.floats[row * columns + i] - lse.floats[row]) - (i == label));
+    ArrayRef<double> values(logits.floats.data() + row * columns, columns);
+    rowLoss.gradient(values, lse.floats[row], label, in[0]->floats[0], out[0].floats.data() + row * columns);
   }
   return success();
 }
@@ -149,3 +216,220 @@ uint64_t CrossEntropyBackwardOp::getFlops() { return flopsPerElement(getLogits()
 
 // Element i of logits is read for element i of the result only: the other reads are of lse.
 SmallVector<unsigned> CrossEntropyBackwardOp::getReusableOperands() { return {odsIndex_logits}; }
+
+//===----------------------------------------------------------------------===//
+// linear_cross_entropy
+//===----------------------------------------------------------------------===//
+
+/// Everything linear_cross_entropy and its backward ask of their operands and attributes. Both carry each label. `bias`
+/// and `classWeights` are the segments that may be empty.
+template <typename Adaptor>
+static LogicalResult checkLinear(std::optional<Location> loc, Adaptor op, unsigned bias, unsigned classWeights) {
+  // linear_cross_entropy_c1, linear_cross_entropy_backward_c1: the generated accessors trust the segments of required
+  // operands.
+  ArrayRef<int32_t> segments(op.getProperties().operandSegmentSizes);
+  for (unsigned i = 0; i < segments.size(); ++i)
+    if (i != bias && i != classWeights && segments[i] != 1)
+      return inferError(loc, "operandSegmentSizes should give every required operand one value");
+  ArrayRef<int64_t> hidden = shapeOf(op.getHidden()), weight = shapeOf(op.getWeight());
+  // linear_cross_entropy_c2, linear_cross_entropy_backward_c2
+  if (hidden.empty() || weight.size() != 2)
+    return inferError(loc, "hidden and weight are of shapes " + shapeString(hidden) + " and " + shapeString(weight) +
+                               ", should be of rank 1 or more and of rank 2");
+  // linear_cross_entropy_c3, linear_cross_entropy_backward_c3
+  int64_t inner = weight[op.getTransposeW() ? 1 : 0], classes = weight[op.getTransposeW() ? 0 : 1];
+  if (hidden.back() != inner)
+    return inferError(loc, "inner dimensions are " + Twine(hidden.back()) + " and " + Twine(inner) + ", should be equal");
+  Type element = elementOf(op.getHidden()), statistic = statisticType(element);
+  // linear_cross_entropy_c4, linear_cross_entropy_backward_c4
+  if (elementOf(op.getWeight()) != element)
+    return inferError(loc, "hidden and weight are of element types " + typeString(element) + " and " +
+                               typeString(elementOf(op.getWeight())) + ", should be of one");
+  // linear_cross_entropy_c5, linear_cross_entropy_backward_c5
+  if (op.getBias() && failed(inferExpect(loc, "bias", op.getBias(), RankedTensorType::get({classes}, element))))
+    return failure();
+  // linear_cross_entropy_c6, linear_cross_entropy_backward_c6
+  if (shapeOf(op.getLabels()) != hidden.drop_back())
+    return inferError(loc, "labels is of shape " + shapeString(shapeOf(op.getLabels())) + ", should be " +
+                               shapeString(hidden.drop_back()) + ", that of hidden without the last dimension");
+  if (failed(checkOptions(loc, op, classes, statistic)))
+    return failure();
+  // linear_cross_entropy_c10, linear_cross_entropy_backward_c10
+  if (!op.getSoftcap().isFinite() || op.getSoftcap().isNegative())
+    return inferError(loc, "softcap is " + numberString(op.getSoftcap()) + ", should be 0 or more and finite");
+  // linear_cross_entropy_c11, linear_cross_entropy_backward_c11
+  int64_t tiles = op.getTokensInFlight();
+  if (tiles < 1 || tiles > static_cast<int64_t>(rt::workspace::lceMostInFlight))
+    return inferError(loc, "tokens_in_flight is " + Twine(tiles) + ", should be in [1, " +
+                               Twine(rt::workspace::lceMostInFlight) + "]");
+  return success();
+}
+
+/// The sizes that cost and workspace depend on.
+template <typename Op> static rt::workspace::LceShape lceShape(Op op) {
+  ArrayRef<int64_t> hidden = shapeOf(op.getHidden());
+  Type element = elementOf(op.getHidden());
+  rt::workspace::LceShape shape;
+  shape.tokens = elementCount(hidden.drop_back());
+  shape.width = hidden.back();
+  shape.classes = shapeOf(op.getWeight())[op.getTransposeW() ? 0 : 1];
+  shape.bytes = accumulatorBytes(op.getHidden());
+  shape.converts = element != statisticType(element);
+  shape.biased = static_cast<bool>(op.getBias());
+  shape.inFlight = op.getTokensInFlight();
+  return shape;
+}
+
+/// `perLogit` operations for each element of the logits and `products` times the product that makes them.
+static uint64_t lceFlops(const rt::workspace::LceShape &shape, uint64_t products, uint64_t perLogit) {
+  uint64_t each = llvm::SaturatingMultiply(2 * products, shape.width) + perLogit;
+  return llvm::SaturatingMultiply(llvm::SaturatingMultiply(shape.tokens, shape.classes), each);
+}
+
+namespace {
+
+/// The logits of one row, in double precision.
+struct LogitRow {
+  std::vector<double> z, slope; // the slope of the cap at each
+  template <typename Op>
+  LogitRow(Op op, int64_t row, const HostTensor &x, const HostTensor &w, const HostTensor *bias) {
+    int64_t width = x.shape().back(), classes = w.shape()[op.getTransposeW() ? 0 : 1];
+    double cap = op.getSoftcap().convertToDouble();
+    for (int64_t c = 0; c < classes; ++c) {
+      double sum = bias ? bias->floats[c] : 0;
+      for (int64_t k = 0; k < width; ++k)
+        sum += x.floats[row * width + k] * w.floats[op.getTransposeW() ? c * width + k : k * classes + c];
+      double capped = cap > 0 ? std::tanh(sum / cap) : 0;
+      z.push_back(cap > 0 ? cap * capped : sum);
+      slope.push_back(cap > 0 ? 1 - capped * capped : 1);
+    }
+  }
+};
+
+} // namespace
+
+LogicalResult LinearCrossEntropyOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                                     DictionaryAttr attributes, OpaqueProperties properties,
+                                                     RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  if (failed(checkLinear(loc, op, odsIndex_bias, odsIndex_class_weights)))
+    return failure();
+  Type statistic = statisticType(elementOf(op.getHidden()));
+  return inferTensors(
+      loc, {RankedTensorType::get({}, statistic), RankedTensorType::get(shapeOf(op.getLabels()), statistic)}, types);
+}
+
+LogicalResult LinearCrossEntropyOp::evaluate(Inputs in, Outputs out) {
+  const HostTensor &labels = *in[3];
+  RowLoss rowLoss(*this, in[4]);
+  for (int64_t row = 0, rows = labels.size(); row < rows; ++row) {
+    LogitRow logits(*this, row, *in[0], *in[1], in[2]);
+    double lse = out[1].floats[row] = logSumExp(logits.z);
+    int64_t label = labels.ints[row];
+    if (rowLoss.ignores(label))
+      continue;
+    if (label < 0 || label >= static_cast<int64_t>(logits.z.size()))
+      return failure();
+    out[0].floats[0] += rowLoss.loss(logits.z, lse, label);
+  }
+  return success();
+}
+
+LogicalResult LinearCrossEntropyOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                             MutableArrayRef<Value> gradients) {
+  // Operands as they stand: hidden, weight, the bias if there is one, labels, class weights.
+  if (cotangents[1] || (getClassWeights() && needed.back()))
+    return failure();
+  bool biased = static_cast<bool>(getBias());
+  if (!cotangents[0] || !llvm::is_contained(needed, true))
+    return success();
+  auto wanted = [&](unsigned i, Value v) { return needed[i] ? v.getType() : Type(); };
+  auto backward = LinearCrossEntropyBackwardOp::create(
+      b, getLoc(), wanted(0, getHidden()), wanted(1, getWeight()), biased ? wanted(2, getBias()) : Type(),
+      cotangents[0], getHidden(), getWeight(), getBias(), getLabels(), getClassWeights(), getLse(), getTransposeWAttr(),
+      getIgnoreIndexAttr(), getLabelSmoothingAttr(), getZLossAttr(), getSoftcapAttr(), getTokensInFlightAttr());
+  gradients[0] = backward.getDhidden();
+  gradients[1] = backward.getDweight();
+  if (biased)
+    gradients[2] = backward.getDbias();
+  return success();
+}
+
+uint64_t LinearCrossEntropyOp::getFlops() { return lceFlops(lceShape(*this), 1, 4); }
+
+SaveClass LinearCrossEntropyOp::getSaveClass() { return SaveClass::Save; }
+
+uint64_t LinearCrossEntropyOp::getWorkspaceBytes() { return rt::workspace::linearCrossEntropy(lceShape(*this)); }
+
+//===----------------------------------------------------------------------===//
+// linear_cross_entropy_backward
+//===----------------------------------------------------------------------===//
+
+LogicalResult LinearCrossEntropyBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                                             ValueRange operands, DictionaryAttr attributes,
+                                                             OpaqueProperties properties, RegionRange regions,
+                                                             SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  if (failed(checkLinear(loc, op, odsIndex_bias, odsIndex_class_weights)))
+    return failure();
+  Type statistic = statisticType(elementOf(op.getHidden()));
+  // linear_cross_entropy_backward_c12
+  if (failed(inferExpect(loc, "dloss", op.getDloss(), RankedTensorType::get({}, statistic))))
+    return failure();
+  // linear_cross_entropy_backward_c13
+  if (failed(inferExpect(loc, "lse", op.getLse(), RankedTensorType::get(shapeOf(op.getLabels()), statistic))))
+    return failure();
+  // linear_cross_entropy_backward_c14: results are told apart by their segments; there are those asked for.
+  ArrayRef<int32_t> segments = op.getProperties().resultSegmentSizes;
+  if (llvm::any_of(segments, [](int32_t size) { return size < 0 || size > 1; }) || (segments[2] && !op.getBias()))
+    return inferError(loc, "resultSegmentSizes should be 0 or 1 each, that of dbias 0 without a bias");
+  Value of[] = {op.getHidden(), op.getWeight(), op.getBias()};
+  for (unsigned i = 0; i < 3; ++i)
+    if (segments[i])
+      types.push_back(of[i].getType());
+  return success();
+}
+
+LogicalResult LinearCrossEntropyBackwardOp::evaluate(Inputs in, Outputs out) {
+  const HostTensor &x = *in[1], &w = *in[2], &labels = *in[4], &lse = *in[6];
+  RowLoss rowLoss(*this, in[5]);
+  int64_t width = x.shape().back(), classes = w.shape()[getTransposeW() ? 0 : 1];
+  unsigned next = 0;
+  auto result = [&](Value v) { return v ? out[next++].floats.data() : nullptr; };
+  double *dx = result(getDhidden()), *dw = result(getDweight()), *db = result(getDbias());
+  std::vector<double> dz(classes);
+  for (int64_t row = 0, rows = labels.size(); row < rows; ++row) {
+    int64_t label = labels.ints[row];
+    if (rowLoss.ignores(label))
+      continue;
+    if (label < 0 || label >= classes)
+      return failure();
+    LogitRow logits(*this, row, x, w, in[3]);
+    rowLoss.gradient(logits.z, lse.floats[row], label, in[0]->floats[0], dz.data());
+    for (int64_t c = 0; c < classes; ++c) {
+      double d = dz[c] * logits.slope[c];
+      for (int64_t k = 0; k < width; ++k) {
+        int64_t at = getTransposeW() ? c * width + k : k * classes + c;
+        if (dx)
+          dx[row * width + k] += d * w.floats[at];
+        if (dw)
+          dw[at] += d * x.floats[row * width + k];
+      }
+      if (db)
+        db[c] += d;
+    }
+  }
+  return success();
+}
+
+uint64_t LinearCrossEntropyBackwardOp::getFlops() {
+  // The logits again, and a product for each gradient.
+  return lceFlops(lceShape(*this), 1 + (getDhidden() ? 1 : 0) + (getDweight() ? 1 : 0), getDbias() ? 6 : 5);
+}
+
+SaveClass LinearCrossEntropyBackwardOp::getSaveClass() { return SaveClass::Save; }
+
+uint64_t LinearCrossEntropyBackwardOp::getWorkspaceBytes() {
+  return rt::workspace::linearCrossEntropyBackward(lceShape(*this), static_cast<bool>(getDhidden()),
+                                                   static_cast<bool>(getDweight()), static_cast<bool>(getDbias()));
+}

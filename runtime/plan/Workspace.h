@@ -52,6 +52,51 @@ constexpr uint64_t attentionBackward(uint64_t batch, uint64_t heads, uint64_t qu
          attentionSlots * 2 * detail::pad(attentionQueryBlock * attentionKeyBlock * bytes);
 }
 
+// ---- linear cross-entropy
+//
+// Logits exist a tile at a time. The tiles follow from the shapes alone; every sum runs over them in ascending order,
+// so how many are in flight changes the bytes below and no bit of a result.
+inline constexpr uint64_t lceVocabularyTile = 512;
+inline constexpr uint64_t lceTokenTile = 256; // at most; few tokens are cut into up to 16 tiles, for the threads
+inline constexpr uint64_t lceMostInFlight = 256;
+
+struct LceShape {
+  uint64_t tokens = 0, width = 0, classes = 0;
+  uint64_t bytes = 4;    // of an element of the accumulation type
+  bool converts = false; // operands are narrower than that: panels are widened
+  bool biased = false;
+  uint64_t inFlight = 1; // tiles of tokens
+
+  constexpr uint64_t tokenTile() const {
+    uint64_t tile = (detail::blocks(tokens, 16) + 15) / 16 * 16;
+    return tile < 16 ? 16 : tile > lceTokenTile ? lceTokenTile : tile;
+  }
+  constexpr uint64_t tokenTiles() const { return detail::blocks(tokens, tokenTile()); }
+  constexpr uint64_t vocabularyTile() const { return classes < lceVocabularyTile ? classes : lceVocabularyTile; }
+  constexpr uint64_t slots() const { return inFlight < tokenTiles() ? inFlight : tokenTiles(); }
+
+  // Parts of the scratch.
+  constexpr uint64_t logitTile() const { return detail::pad(tokenTile() * vocabularyTile() * bytes); }
+  constexpr uint64_t hiddenTile() const { return converts ? detail::pad(tokenTile() * width * bytes) : 0; }
+  constexpr uint64_t weightTile() const { return converts ? detail::pad(vocabularyTile() * width * bytes) : 0; }
+  constexpr uint64_t biasTile() const { return converts && biased ? detail::pad(vocabularyTile() * bytes) : 0; }
+  // Of each row: maximum, sum, logit of the label, sum of the weighted logits; double.
+  constexpr uint64_t rowState() const { return detail::pad(tokenTile() * 4 * 8); }
+};
+
+// The loss of every row; for each tile in flight the logits, the rows' states and the widened panels.
+constexpr uint64_t linearCrossEntropy(const LceShape &s) {
+  return detail::pad(s.tokens * s.bytes) +
+         s.slots() * (s.logitTile() + s.rowState() + s.hiddenTile() + s.weightTile() + s.biasTile());
+}
+// For each tile in flight the logits and the widened hidden states; one widened tile of the weight; sums that are
+// wider than what they become: dhidden as a whole, a tile of dweight, a tile of dbias.
+constexpr uint64_t linearCrossEntropyBackward(const LceShape &s, bool dhidden, bool dweight, bool dbias) {
+  return s.slots() * (s.logitTile() + s.hiddenTile()) + s.weightTile() + s.biasTile() +
+         (s.converts && dhidden ? detail::pad(s.tokens * s.width * s.bytes) : 0) + (dweight ? s.weightTile() : 0) +
+         (dbias ? detail::pad(s.vocabularyTile() * s.bytes) : 0);
+}
+
 } // namespace amc::rt::workspace
 
 #endif
