@@ -39,6 +39,13 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
       return bad("nesterov needs a momentum");
     if (accumulation < 1)
       return bad("accumulation is " + Twine(accumulation) + ", should be at least 1");
+    if (inBackward != "auto" && inBackward != "on" && inBackward != "off")
+      return bad("in-backward is \"" + inBackward + "\", should be auto, on or off");
+    if (inBackward == "on" && maxGradNorm > 0)
+      return bad("in-backward is on and max-grad-norm is not 0; clipping needs the norm of all gradients before the "
+                 "first update");
+    if (inBackward == "on" && accumulation > 1)
+      return bad("in-backward is on and accumulation is above 1; updates wait for the last micro-batch");
     return success();
   }
 
@@ -106,6 +113,11 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
       norms.push_back(SquaredNormOp::create(b, t.parameter.getLoc(), gradient));
     auto clip = ClipScaleOp::create(b, loc, norms, b.getF64FloatAttr(maxGradNorm));
     OutputOp::create(b, loc, clip.getNorm(), "grad_norm", /*sum=*/false);
+    // A multiplication by exactly 1 either way; a constant does not wait for the norm.
+    Value scale = clip.getScale();
+    if (inBackward != "off" && maxGradNorm == 0 && accumulation == 1)
+      scale = ConstantOp::create(
+          b, loc, DenseElementsAttr::get(cast<ShapedType>(scale.getType()), b.getF32FloatAttr(1.0f)));
     Value rate = input("learning_rate", b.getF64Type()), number = input("step_number", b.getI64Type());
 
     for (auto [t, gradient] : llvm::zip_equal(trained, gradients)) {
@@ -117,11 +129,11 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
       auto decay = b.getF64FloatAttr(decays ? weightDecay : 0.0);
       if (optimizer == "adamw") {
         Value average = state("exp_avg"), square = state("exp_avg_sq");
-        AdamWOp::create(b, at, t.parameter, gradient, average, square, clip.getScale(), rate, number,
+        AdamWOp::create(b, at, t.parameter, gradient, average, square, scale, rate, number,
                         b.getF64FloatAttr(beta1), b.getF64FloatAttr(beta2), b.getF64FloatAttr(epsilon), decay);
       } else {
         Value buffer = momentum != 0 ? state("momentum_buffer") : Value();
-        SgdOp::create(b, at, t.parameter, gradient, clip.getScale(), rate, number, buffer,
+        SgdOp::create(b, at, t.parameter, gradient, scale, rate, number, buffer,
                       b.getF64FloatAttr(momentum), decay, nesterov ? b.getUnitAttr() : UnitAttr());
       }
       t.gradient->erase();

@@ -110,7 +110,9 @@ def AttachOptimizer : Pass<"attach-optimizer", "::mlir::ModuleOp"> {
   let description = [{
     Turns each `train.gradient` into an update. With accumulation, gradients are added into persistent buffers by
     every micro-batch and `train.micro_batch_end` separates what runs once per step. Without clipping the norm is
-    still computed, because it is logged.
+    still computed, because it is logged. In backward (without clipping and accumulation only), updates read a
+    constant 1 for the scale instead of the norm's: each may then run as soon as its gradient is final and all
+    readers of its parameter are done, and Schedule lets the gradient die there. The weights are the same bits.
 
     ```mlir
     train.gradient %g {parameter = "w"} : tensor<4xf32>
@@ -132,6 +134,7 @@ def AttachOptimizer : Pass<"attach-optimizer", "::mlir::ModuleOp"> {
     Option<"learningRate", "learning-rate", "double", "1e-3", "what amrun uses unless told otherwise">,
     Option<"maxGradNorm", "max-grad-norm", "double", "1.0", "global norm to clip to; 0: no clipping">,
     Option<"accumulation", "accumulation", "int64_t", "1", "micro-batches per step">,
+    Option<"inBackward", "in-backward", "std::string", "\"auto\"", "on: updates do not wait for the whole norm; off; auto: on where nothing needs it">,
   ];
   let dependentDialects = ["::amc::train::TrainDialect"];
 }

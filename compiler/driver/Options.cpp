@@ -127,6 +127,10 @@ const std::vector<OptionSpec> &optionTable() {
        "clip gradients to this global norm; 0: never", notNegative},
       {"--grad-accumulation", "step_scheduler.grad_acc_steps", &O::gradAccumulation, "N", optimizer,
        "micro-batches per step", atLeastOne},
+      {"--optimizer-in-backward", "optimizer.in_backward", &O::optimizerInBackward, "auto|on|off",
+       optimizer,
+       "update each parameter as soon as its gradient is final; auto: unless clipping or accumulation "
+       "need all gradients first"},
 
       {"--target", "distributed.target", &O::target, "cpu|cuda:sm_90", ranks,
        "the device the plan is for", nullptr, "cpu"},
@@ -281,6 +285,16 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
     errors.push_back("--betas and --eps are for adamw, the optimizer is " + options.optimizer);
   if (options.optimizer == "sgd" && options.nesterov && options.momentum == 0)
     errors.push_back("--nesterov needs a --momentum above 0");
+  if (options.optimizerInBackward == "on" && options.maxGradNorm > 0)
+    errors.push_back("--optimizer-in-backward is on and --max-grad-norm is " +
+                     number(options.maxGradNorm) +
+                     ": clipping needs the norm of all gradients before the first update; give "
+                     "--max-grad-norm 0, or leave --optimizer-in-backward at auto");
+  if (options.optimizerInBackward == "on" && options.gradAccumulation > 1)
+    errors.push_back("--optimizer-in-backward is on and --grad-accumulation is " +
+                     std::to_string(options.gradAccumulation) +
+                     ": updates wait for the last micro-batch; leave --optimizer-in-backward at "
+                     "auto");
   if (options.emit != "plan" && !options.report.empty())
     errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
   return errors;

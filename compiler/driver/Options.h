@@ -46,6 +46,7 @@ struct CompileOptions {
   bool nesterov = false;
   double maxGradNorm = 1.0;
   int64_t gradAccumulation = 1;
+  std::string optimizerInBackward = "auto";
 
   std::string precision = "fp32";
   std::string target = "cpu";

@@ -31,6 +31,7 @@ AttachOptimizerOptions optimizerOptions(const CompileOptions &options) {
   result.nesterov = options.nesterov;
   result.maxGradNorm = options.maxGradNorm;
   result.accumulation = options.gradAccumulation;
+  result.inBackward = options.optimizerInBackward;
   return result;
 }
 
