@@ -37,7 +37,7 @@ static LogicalResult checkRotary(std::optional<Location> loc, Value x, Value cos
                                  shapeString(shapeOf(sin)) + ", should broadcast to x's, " +
                                  shapeString(shape));
     // rotary_c4, rotary_backward_c4
-    if (elementOf(table) != elementOf(x))
+    if (elementOf(table) != elementOf(x) && elementOf(table) != statisticType(elementOf(x)))
       return inferError(loc, "cos and sin are of element types " + typeString(elementOf(cos)) +
                                  " and " + typeString(elementOf(sin)) + ", should be of x's, " +
                                  typeString(elementOf(x)));
@@ -239,7 +239,8 @@ static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, uns
   Type element = elementOf(op.getQ());
   // attention_c7, attention_backward_c7
   if (elementOf(op.getK()) != element || elementOf(op.getV()) != element ||
-      (op.getBias() && elementOf(op.getBias()) != element))
+      (op.getBias() && elementOf(op.getBias()) != element &&
+       elementOf(op.getBias()) != statisticType(element)))
     return inferError(loc, "q, k, v and bias should have one element type");
   // attention_c8, attention_backward_c8
   if (Value padding = op.getPadding())
@@ -350,7 +351,8 @@ uint64_t AttentionOp::getFlops() {
 SaveClass AttentionOp::getSaveClass() { return SaveClass::Save; }
 
 uint64_t AttentionOp::getWorkspaceBytes() {
-  return rt::workspace::attention(accumulatorBytes(getQ()));
+  return rt::workspace::attention(shapeOf(getQ()).back(), shapeOf(getV()).back(),
+                                  storageBytes(getQ()));
 }
 
 //===----------------------------------------------------------------------===//
@@ -423,5 +425,6 @@ SaveClass AttentionBackwardOp::getSaveClass() { return SaveClass::Save; }
 
 uint64_t AttentionBackwardOp::getWorkspaceBytes() {
   Problem p(*this);
-  return rt::workspace::attentionBackward(p.batch, p.heads, p.queries, accumulatorBytes(getQ()));
+  return rt::workspace::attentionBackward(p.batch, p.heads, p.keyHeads, p.queries, p.keys, p.width,
+                                          p.valueWidth, storageBytes(getQ()));
 }

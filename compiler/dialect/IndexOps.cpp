@@ -1,6 +1,7 @@
 // Operations driven by indices: shape rules and evaluation. Their gradients are in IndexVjp.cpp. Comments name each
 // constraint (gather_c1); test/dialect/index-invalid.mlir has a case of every name.
 #include "compiler/dialect/IndexSupport.h"
+#include "runtime/plan/Workspace.h"
 #include <cmath>
 
 using namespace mlir;
@@ -200,6 +201,12 @@ LogicalResult GatherBackwardOp::evaluate(ArrayRef<const HostTensor *> inputs,
   });
 }
 
+uint64_t GatherBackwardOp::getWorkspaceBytes() {
+  return isNarrowFloat(getDx()) ? rt::workspace::sortedSources(getShape()[getAxis()],
+                                                               elementCount(shapeOf(getIndices())))
+                                : 0;
+}
+
 LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
                                             DictionaryAttr attributes, OpaqueProperties properties,
                                             RegionRange regions, Types &types) {
@@ -238,6 +245,12 @@ LogicalResult EmbeddingBackwardOp::evaluate(ArrayRef<const HostTensor *> inputs,
   return walkGather(outputs[0].shape(), *inputs[1], 0, [&](int64_t y, int64_t x) {
     outputs[0].floats[x] += inputs[0]->floats[y];
   });
+}
+
+uint64_t EmbeddingBackwardOp::getWorkspaceBytes() {
+  return isNarrowFloat(getDtable())
+             ? rt::workspace::sortedSources(getRows(), elementCount(shapeOf(getIds())))
+             : 0;
 }
 
 //===--------------------------------------------------------------------------------------------===//
@@ -285,6 +298,18 @@ LogicalResult ScatterElementsOp::evaluate(ArrayRef<const HostTensor *> inputs,
   return walkElements(inputs[0]->shape(), *inputs[1], getAxis(), [&](int64_t update, int64_t x) {
     scatter(outputs[0], x, *inputs[2], update, getReduction());
   });
+}
+
+/// Whether elements of the result are combined from several that are narrower than their sum.
+static bool combinesNarrow(StringRef reduction, Value y) {
+  return isNarrowFloat(y) && (reduction == "add" || reduction == "mul");
+}
+
+uint64_t ScatterElementsOp::getWorkspaceBytes() {
+  if (!combinesNarrow(getReduction(), getY()))
+    return 0;
+  AxisSplit lines(shapeOf(getIndices()), getAxis());
+  return rt::workspace::scatterLines(lines.outer * lines.inner, shapeOf(getX())[getAxis()]);
 }
 
 //===--------------------------------------------------------------------------------------------===//
@@ -355,6 +380,19 @@ LogicalResult GatherNdBackwardOp::evaluate(ArrayRef<const HostTensor *> inputs,
   });
 }
 
+/// Slices of `shape` that an index of `length` numbers behind the batch dimensions can name, in all batches.
+static uint64_t slicesOf(ArrayRef<int64_t> shape, int64_t batchDims, int64_t length) {
+  return elementCount(shape.take_front(batchDims + length));
+}
+
+uint64_t GatherNdBackwardOp::getWorkspaceBytes() {
+  ArrayRef<int64_t> indices = shapeOf(getIndices());
+  return isNarrowFloat(getDx())
+             ? rt::workspace::sortedSources(slicesOf(getShape(), getBatchDims(), indices.back()),
+                                            elementCount(indices.drop_back()))
+             : 0;
+}
+
 LogicalResult ScatterNdOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
                                             DictionaryAttr attributes, OpaqueProperties properties,
                                             RegionRange regions, Types &types) {
@@ -378,6 +416,14 @@ LogicalResult ScatterNdOp::evaluate(ArrayRef<const HostTensor *> inputs,
   return walkNd(inputs[0]->shape(), *inputs[1], 0, [&](int64_t update, int64_t x) {
     scatter(outputs[0], x, *inputs[2], update, getReduction());
   });
+}
+
+uint64_t ScatterNdOp::getWorkspaceBytes() {
+  ArrayRef<int64_t> indices = shapeOf(getIndices());
+  return combinesNarrow(getReduction(), getY())
+             ? rt::workspace::sortedSources(slicesOf(shapeOf(getX()), 0, indices.back()),
+                                            elementCount(indices.drop_back()))
+             : 0;
 }
 
 //===--------------------------------------------------------------------------------------------===//
@@ -445,8 +491,6 @@ LogicalResult TopKOp::evaluate(ArrayRef<const HostTensor *> inputs,
     }
   return success();
 }
-
-SaveClass TopKOp::getSaveClass() { return SaveClass::Save; }
 
 LogicalResult ArgMaxOp::inferReturnTypes(MLIRContext *context, Loc loc, ValueRange operands,
                                          DictionaryAttr attributes, OpaqueProperties properties,

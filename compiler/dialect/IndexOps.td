@@ -1,4 +1,6 @@
 // Operations driven by indices. Negative indices count from the end; an index out of range is an error at run time.
+// What is added (or multiplied) up in bf16 or f16 is combined in fp32 and rounded once for each element; the workspace
+// is what that takes.
 #ifndef AMC_DIALECT_INDEXOPS
 #define AMC_DIALECT_INDEXOPS
 
@@ -9,7 +11,7 @@ def Train_GatherOp : Train_DiffOp<"gather"> {
   let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, I64Attr:$axis);
   let results = (outs Train_AnyTensor:$y);
 }
-def Train_GatherBackwardOp : Train_ComputeOp<"gather_backward"> {
+def Train_GatherBackwardOp : Train_ComputeOp<"gather_backward", [], ["getWorkspaceBytes"]> {
   let summary = "adds slices of dy into zeros of x's shape, in ascending order of the index tensor";
   let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$indices, I64Attr:$axis, DenseI64ArrayAttr:$shape);
   let results = (outs Train_FloatTensor:$dx);
@@ -19,7 +21,7 @@ def Train_EmbeddingOp : Train_DiffOp<"embedding"> {
   let arguments = (ins Train_FloatTensor:$table, Train_IndexTensor:$ids);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_EmbeddingBackwardOp : Train_ComputeOp<"embedding_backward"> {
+def Train_EmbeddingBackwardOp : Train_ComputeOp<"embedding_backward", [], ["getWorkspaceBytes"]> {
   let summary = "dense gradient of the table, rows added in ascending token order";
   let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$rows);
   let results = (outs Train_FloatTensor:$dtable);
@@ -29,7 +31,7 @@ def Train_GatherElementsOp : Train_DiffOp<"gather_elements"> {
   let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, I64Attr:$axis);
   let results = (outs Train_AnyTensor:$y);
 }
-def Train_ScatterElementsOp : Train_DiffOp<"scatter_elements"> {
+def Train_ScatterElementsOp : Train_DiffOp<"scatter_elements", [], ["getWorkspaceBytes"]> {
   let summary = "x with updates written at indices along `axis` (ONNX ScatterElements)";
   let description = [{ `reduction`: "none" (duplicate indices: the last wins), "add", "mul", "max", "min". }];
   let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, Train_AnyTensor:$updates, I64Attr:$axis,
@@ -41,12 +43,12 @@ def Train_GatherNdOp : Train_DiffOp<"gather_nd"> {
   let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, DefaultValuedAttr<I64Attr, "0">:$batch_dims);
   let results = (outs Train_AnyTensor:$y);
 }
-def Train_GatherNdBackwardOp : Train_ComputeOp<"gather_nd_backward"> {
+def Train_GatherNdBackwardOp : Train_ComputeOp<"gather_nd_backward", [], ["getWorkspaceBytes"]> {
   let summary = "adds dy at indices into zeros of x's shape, ascending";
   let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$indices, I64Attr:$batch_dims, DenseI64ArrayAttr:$shape);
   let results = (outs Train_FloatTensor:$dx);
 }
-def Train_ScatterNdOp : Train_DiffOp<"scatter_nd"> {
+def Train_ScatterNdOp : Train_DiffOp<"scatter_nd", [], ["getWorkspaceBytes"]> {
   let summary = "ONNX ScatterND; `reduction` as in scatter_elements";
   let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, Train_AnyTensor:$updates,
                        DefaultValuedStrAttr<StrAttr, "none">:$reduction);
@@ -57,7 +59,7 @@ def Train_OneHotOp : Train_ComputeOp<"one_hot"> {
   let arguments = (ins Train_IndexTensor:$indices, I64Attr:$depth, I64Attr:$axis, TypeAttr:$element);
   let results = (outs Train_AnyTensor:$y);
 }
-def Train_TopKOp : Train_DiffOp<"top_k", [], ["getSaveClass"]> {
+def Train_TopKOp : Train_DiffOp<"top_k"> {
   let summary = "the k largest or smallest along `axis`, sorted, ties to the lower index, and where they were";
   let arguments = (ins Train_NumberTensor:$x, I64Attr:$k, I64Attr:$axis, DefaultValuedAttr<BoolAttr, "true">:$largest);
   let results = (outs Train_NumberTensor:$values, Train_TensorOf<[I64]>:$indices);

@@ -144,9 +144,13 @@ uint64_t MatmulOp::getFlops() {
       {static_cast<uint64_t>(elementCount(shapeOf(getY()))), static_cast<uint64_t>(left.columns)});
 }
 
-SaveClass MatmulOp::getSaveClass() {
-  return parameterBehind(getA()) || parameterBehind(getB()) ? SaveClass::Alternate
-                                                            : SaveClass::Save;
+uint64_t MatmulOp::getWorkspaceBytes() {
+  if (!isNarrowFloat(getY()))
+    return 0;
+  Matrix left(shapeOf(getA()), getTransposeA());
+  ArrayRef<int64_t> y = shapeOf(getY());
+  return rt::workspace::product(elementCount(y.drop_back()), y.back(), left.columns,
+                                storageBytes(getY()));
 }
 
 //===----------------------------------------------------------------------===//
@@ -214,7 +218,11 @@ uint64_t LinearOp::getFlops() {
   return getBias() ? llvm::SaturatingAdd(flops, elements) : flops;
 }
 
-SaveClass LinearOp::getSaveClass() { return getBias() ? SaveClass::Save : SaveClass::Alternate; }
+uint64_t LinearOp::getWorkspaceBytes() {
+  ArrayRef<int64_t> x = shapeOf(getX());
+  return rt::workspace::product(elementCount(x.drop_back()), shapeOf(getY()).back(), x.back(),
+                                storageBytes(getX()));
+}
 
 LogicalResult LinearWeightGradOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
                                                    ValueRange operands, DictionaryAttr attributes,
@@ -253,7 +261,11 @@ uint64_t LinearWeightGradOp::getFlops() {
                        static_cast<uint64_t>(shapeOf(getDy()).back())});
 }
 
-SaveClass LinearWeightGradOp::getSaveClass() { return SaveClass::Alternate; }
+uint64_t LinearWeightGradOp::getWorkspaceBytes() {
+  ArrayRef<int64_t> dw = shapeOf(getDw());
+  return rt::workspace::product(dw[0], dw[1], elementCount(shapeOf(getX()).drop_back()),
+                                storageBytes(getX()));
+}
 
 //===----------------------------------------------------------------------===//
 // grouped_matmul
@@ -318,12 +330,10 @@ uint64_t GroupedMatmulOp::getFlops() {
                        static_cast<uint64_t>(shapeOf(getY()).back())});
 }
 
-SaveClass GroupedMatmulOp::getSaveClass() { return SaveClass::Alternate; }
-
 uint64_t GroupedMatmulOp::getWorkspaceBytes() {
   ArrayRef<int64_t> x = shapeOf(getX());
   return rt::workspace::groupedMatmul(x[0], x[1], shapeOf(getY())[1], shapeOf(getW())[0],
-                                      accumulatorBytes(getX()));
+                                      storageBytes(getX()));
 }
 
 LogicalResult GroupedMatmulWeightGradOp::inferReturnTypes(
@@ -373,10 +383,8 @@ uint64_t GroupedMatmulWeightGradOp::getFlops() {
                        static_cast<uint64_t>(shapeOf(getDy()).back())});
 }
 
-SaveClass GroupedMatmulWeightGradOp::getSaveClass() { return SaveClass::Alternate; }
-
 uint64_t GroupedMatmulWeightGradOp::getWorkspaceBytes() {
   ArrayRef<int64_t> x = shapeOf(getX());
   return rt::workspace::groupedMatmulWeightGrad(x[0], x[1], shapeOf(getDy())[1], getGroups(),
-                                                accumulatorBytes(getX()));
+                                                storageBytes(getX()));
 }

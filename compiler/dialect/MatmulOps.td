@@ -1,4 +1,5 @@
-// Matrix products. Accumulation in fp32 (f64 for f64).
+// Matrix products. Accumulation in fp32 (f64 for f64), one rounding at the result. Narrower operands are widened a
+// panel at a time in the workspace.
 #ifndef AMC_DIALECT_MATMULOPS
 #define AMC_DIALECT_MATMULOPS
 
@@ -6,11 +7,11 @@ include "compiler/dialect/TrainDialect.td"
 
 class Train_Product<string mnemonic, list<Trait> traits = [], list<string> declared = []>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, !listconcat(["evaluate", "getFlops", "getSaveClass"], declared)>])> {
+        DeclareOpInterfaceMethods<ComputeOpInterface, !listconcat(["evaluate", "getFlops"], declared)>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
-def Train_MatmulOp : Train_Product<"matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+def Train_MatmulOp : Train_Product<"matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>], ["getWorkspaceBytes"]> {
   let summary = "batched matrix product, leading dimensions broadcast";
   let description = [{
     op(a) is [..., M, K] and op(b) is [..., K, N], where op swaps the last two dimensions if `transpose_a` /
@@ -20,7 +21,7 @@ def Train_MatmulOp : Train_Product<"matmul", [DeclareOpInterfaceMethods<Differen
   let arguments = (ins Train_NumberTensor:$a, Train_NumberTensor:$b, UnitAttr:$transpose_a, UnitAttr:$transpose_b);
   let results = (outs Train_NumberTensor:$y);
 }
-def Train_LinearOp : Train_Product<"linear", [DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+def Train_LinearOp : Train_Product<"linear", [DeclareOpInterfaceMethods<DifferentiableOpInterface>], ["getWorkspaceBytes"]> {
   let summary = "y = x w + bias over the last dimension of x";
   let description = [{
     x is [..., K]; w is [K, N], or [N, K] if `transpose_w` (as torch.nn.Linear keeps it); bias is [N].
@@ -29,8 +30,12 @@ def Train_LinearOp : Train_Product<"linear", [DeclareOpInterfaceMethods<Differen
   let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$w, Optional<Train_FloatTensor>:$bias, UnitAttr:$transpose_w);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_LinearWeightGradOp : Train_Product<"linear_weight_grad"> {
+def Train_LinearWeightGradOp : Train_Product<"linear_weight_grad", [], ["getWorkspaceBytes"]> {
   let summary = "dw of linear: sum over all rows of x^T dy, [K, N], or [N, K] if `transpose_w`";
+  let description = [{
+    Rows are added up in blocks of `weightGradRowBlock` (runtime/plan/Workspace.h), ascending, in fp32 (f64 for f64),
+    and the sum is rounded once: adding the blocks of a slice of rows to an fp32 sum gives the bits of the whole.
+  }];
   let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$dy, UnitAttr:$transpose_w);
   let results = (outs Train_FloatTensor:$dw);
 }
@@ -38,7 +43,7 @@ def Train_GroupedMatmulOp : Train_Product<"grouped_matmul", [DeclareOpInterfaceM
   let summary = "mixture of experts: row i of x times the matrix of group ids[i]";
   let description = [{
     x is [N, K], w is [E, K, M], or [E, M, K] if `transpose_w`; ids is [N], each in [0, E). y is [N, M].
-    The kernel sorts rows by group (its workspace), so each group is one product. Save class: ALTERNATE.
+    The kernel sorts rows by group (in its workspace), so each group is one product. Save class: ALTERNATE.
     MegaBlocks (Gale et al., 2022).
   }];
   let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$w, Train_IndexTensor:$ids, UnitAttr:$transpose_w);

@@ -52,6 +52,11 @@ llvm::LogicalResult inferExpect(std::optional<mlir::Location> loc, const llvm::T
 /// Bytes of one element of the type that sums over `v`'s elements are accumulated in.
 inline uint64_t accumulatorBytes(mlir::Value v) { return statisticType(elementOf(v)).getIntOrFloatBitWidth() / 8; }
 
+/// Bytes of one element as it is stored.
+inline uint64_t storageBytes(mlir::Value v) { return (elementOf(v).getIntOrFloatBitWidth() + 7) / 8; }
+/// Whether elements are floats narrower than the type that arithmetic is done in.
+inline bool isNarrowFloat(mlir::Value v) { return elementOf(v).isBF16() || elementOf(v).isF16(); }
+
 /// Sums `grad` over the dimensions that broadcasting `type` to grad's shape repeated, so that it has `type`'s shape.
 mlir::Value sumTo(mlir::OpBuilder &b, mlir::Location loc, mlir::Value grad, mlir::RankedTensorType type);
 

@@ -1,6 +1,7 @@
 // Scratch bytes that kernels need, as functions of shapes. The compiler places them, the kernels' signatures demand
 // them: both call these. No dependencies. Sizes are linear in the sequence length and independent of the number of
-// threads. `bytes` is the size of one element of the accumulation type: 4, or 8 for f64.
+// threads. `bytes` is the size of one element as it is stored: where that is less than 4 (bf16), sums and blocks of
+// operands are fp32. The grids that products are cut into stand here, too: they fix the bits of results.
 #ifndef AMC_RUNTIME_PLAN_WORKSPACE_H
 #define AMC_RUNTIME_PLAN_WORKSPACE_H
 
@@ -8,19 +9,51 @@
 
 namespace amc::rt::workspace {
 
-// At most this many pieces of one attention run at the same time; each has its own slot of scratch.
-inline constexpr uint64_t attentionSlots = 16;
+// At most this many pieces of one kernel that has scratch for each run at the same time.
+inline constexpr uint64_t attentionSlots = 16, productSlots = 32, scatterSlots = 16;
 inline constexpr uint64_t attentionQueryBlock = 64;
 inline constexpr uint64_t attentionKeyBlock = 128;
 // Rows whose contributions to a weight's gradient are added up together, before the blocks are.
 inline constexpr uint64_t normRowBlock = 64;
 
+// A product is cut into tiles of this many rows, counted from its first, and a number of columns that depends on how
+// many there are: a slice of rows that starts at a multiple of this gives the bits of the whole.
+inline constexpr uint64_t productRowTile = 256;
+inline constexpr uint64_t productColumnTile = 512;
+// The inner dimension where bf16 is widened panel by panel: products of panels are added in ascending order.
+inline constexpr uint64_t productDepth = 256;
+// linear_weight_grad: rows that are added up in one product; the products are added in ascending order, in fp32.
+inline constexpr uint64_t weightGradRowBlock = 1024;
+static_assert(weightGradRowBlock % productRowTile == 0 && weightGradRowBlock % productDepth == 0);
+
 namespace detail {
 constexpr uint64_t pad(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 constexpr uint64_t blocks(uint64_t rows, uint64_t block) { return (rows + block - 1) / block; }
+constexpr uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+constexpr uint64_t wide(uint64_t bytes) { return bytes < 4 ? 4 : bytes; }
 } // namespace detail
 
-// Partial sums of dweight, one row of `columns` for each block of rows.
+// Columns of a tile: equal parts of at most productColumnTile, multiples of 16.
+constexpr uint64_t productTileColumns(uint64_t columns) {
+  uint64_t tiles = detail::blocks(columns, productColumnTile);
+  return tiles <= 1 ? columns : detail::blocks(detail::blocks(columns, tiles), 16) * 16;
+}
+// For each slot of a product of bf16: a panel of either operand, and the tile's sum.
+constexpr uint64_t productSlot(uint64_t rows, uint64_t columns, uint64_t inner) {
+  uint64_t m = detail::least(rows, productRowTile), n = productTileColumns(columns),
+           k = detail::least(inner, productDepth);
+  return detail::pad(m * k * 4) + detail::pad(k * n * 4) + detail::pad(m * n * 4);
+}
+// A product of all rows (of all matrices of a batch).
+constexpr uint64_t product(uint64_t rows, uint64_t columns, uint64_t inner, uint64_t bytes) {
+  if (bytes >= 4 || columns == 0)
+    return 0;
+  uint64_t tiles = detail::blocks(rows, productRowTile) * detail::blocks(columns, productTileColumns(columns));
+  return detail::least(tiles, productSlots) * productSlot(rows, columns, inner);
+}
+
+// Partial sums of dweight, one row of `columns` for each block of rows. `bytes` is that of the sums here: 4, or 8 for
+// f64.
 constexpr uint64_t rmsNormBackward(uint64_t rows, uint64_t columns, bool hasWeight, uint64_t bytes) {
   return hasWeight ? detail::blocks(rows, normRowBlock) * detail::pad(columns * bytes) : 0;
 }
@@ -32,6 +65,7 @@ constexpr uint64_t layerNormBackward(uint64_t rows, uint64_t columns, bool hasWe
 // Rows in order of their group: offsets of the groups, order of the rows, and the rows of x and y gathered.
 constexpr uint64_t groupedMatmul(uint64_t rows, uint64_t inner, uint64_t columns, uint64_t groups,
                                  uint64_t bytes) {
+  bytes = detail::wide(bytes);
   return detail::pad((groups + 1) * 8) + detail::pad(rows * 8) + detail::pad(rows * inner * bytes) +
          detail::pad(rows * columns * bytes);
 }
@@ -41,15 +75,59 @@ constexpr uint64_t groupedMatmulWeightGrad(uint64_t rows, uint64_t inner, uint64
   return groupedMatmul(rows, inner, columns, groups, bytes);
 }
 
-// One block of scores and the running maximum and sum of its rows, for every slot.
-constexpr uint64_t attention(uint64_t bytes) {
-  return attentionSlots * (detail::pad(attentionQueryBlock * attentionKeyBlock * bytes) +
-                           2 * detail::pad(attentionQueryBlock * bytes));
+// For every slot: one block of scores and the running maximum and sum of its rows; for bf16 also the blocks of q, k, v
+// and y in fp32.
+constexpr uint64_t attention(uint64_t width, uint64_t valueWidth, uint64_t bytes) {
+  uint64_t wide = detail::wide(bytes);
+  uint64_t slot = detail::pad(attentionQueryBlock * attentionKeyBlock * wide) +
+                  2 * detail::pad(attentionQueryBlock * wide);
+  if (bytes < 4)
+    slot += detail::pad(attentionQueryBlock * width * 4) + detail::pad(attentionKeyBlock * width * 4) +
+            detail::pad(attentionKeyBlock * valueWidth * 4) + detail::pad(attentionQueryBlock * valueWidth * 4);
+  return attentionSlots * slot;
 }
-// Row sums of dy * y, and two blocks (probabilities, gradient of the scores) for every slot.
-constexpr uint64_t attentionBackward(uint64_t batch, uint64_t heads, uint64_t queries, uint64_t bytes) {
-  return detail::pad(batch * heads * queries * bytes) +
-         attentionSlots * 2 * detail::pad(attentionQueryBlock * attentionKeyBlock * bytes);
+// Row sums of dy * y, and for every slot two blocks (probabilities, gradient of the scores); for bf16 also the blocks of
+// q, dy, k, v and dq in fp32, and the sums dk and dv of one key head.
+constexpr uint64_t attentionBackward(uint64_t batch, uint64_t heads, uint64_t keyHeads, uint64_t queries, uint64_t keys,
+                                     uint64_t width, uint64_t valueWidth, uint64_t bytes) {
+  uint64_t wide = detail::wide(bytes);
+  uint64_t slot = 2 * detail::pad(attentionQueryBlock * attentionKeyBlock * wide);
+  if (bytes < 4)
+    slot += 2 * detail::pad(attentionQueryBlock * width * 4) + detail::pad(attentionQueryBlock * valueWidth * 4) +
+            detail::pad(attentionKeyBlock * width * 4) + detail::pad(attentionKeyBlock * valueWidth * 4) +
+            detail::pad(keys * width * 4) + detail::pad(keys * valueWidth * 4);
+  uint64_t pieces = batch * keyHeads; // the dk and dv of more slots than pieces would be for nothing
+  return detail::pad(batch * heads * queries * wide) +
+         (bytes < 4 ? detail::least(attentionSlots, pieces ? pieces : 1) : attentionSlots) * slot;
+}
+
+// Where bf16 and f16 are added up by destination: the sources of every destination in ascending order (32 bits each).
+constexpr uint64_t sortedSources(uint64_t destinations, uint64_t sources) {
+  return detail::pad((destinations + 1) * 4) + detail::pad(sources * 4);
+}
+// Where they are added up along a line of `length` elements: the line in fp32 for every slot.
+constexpr uint64_t scatterLines(uint64_t lines, uint64_t length) {
+  return detail::least(lines, scatterSlots) * detail::pad(length * 4);
+}
+
+// Rows that gated_mlp and its backward work on at a time. A multiple of every block of rows that a product or a sum over
+// rows is cut into, so that the tiles' sums are the whole's.
+inline constexpr uint64_t mlpRowTile = 1024;
+
+namespace detail {
+constexpr uint64_t mlpRows(uint64_t rows) { return rows < mlpRowTile ? rows : mlpRowTile; }
+} // namespace detail
+
+// A tile of gate and of up, whose place the activation takes. `bytes` is the size of one element of the data.
+constexpr uint64_t gatedMlp(uint64_t rows, uint64_t, uint64_t inner, uint64_t, uint64_t bytes) {
+  return 2 * detail::pad(detail::mlpRows(rows) * inner * bytes);
+}
+// Tiles of gate, up and the activation's gradient and of one summand of dx; with `weights` and elements narrower than
+// fp32, the sums of the weights' gradients.
+constexpr uint64_t gatedMlpBackward(uint64_t rows, uint64_t input, uint64_t inner, uint64_t output, bool weights,
+                                    uint64_t bytes) {
+  return 3 * detail::pad(detail::mlpRows(rows) * inner * bytes) + detail::pad(detail::mlpRows(rows) * input * bytes) +
+         (weights && bytes < 4 ? 2 * detail::pad(input * inner * 4) + detail::pad(inner * output * 4) : 0);
 }
 
 // ---- linear cross-entropy

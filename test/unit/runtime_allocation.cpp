@@ -53,7 +53,7 @@ plan::Plan manyKernels() {
       {"attention", {random(plan::F32, {2, 4, n, 16}, 1), random(plan::F32, {2, 4, n, 16}, 2), random(plan::F32, {2, 4, n, 16}, 3), {}, {}},
        {{plan::F32, {2, 4, n, 16}}, {plan::F32, {2, 4, n}}},
        {attribute("masked_rows", "zero"), attribute("scale", 0.25), attribute("softcap", 0.0), attribute("right", 0)},
-       workspace::attention(4), {}},
+       workspace::attention(16, 16, 4), {}},
       {"rms_norm_backward", {random(plan::F32, {200, n}, 1), random(plan::F32, {200, n}, 2), random(plan::F32, {200}, 3), random(plan::F32, {n}, 4)},
        {{plan::F32, {200, n}}, {plan::F32, {n}}}, {}, workspace::rmsNormBackward(200, n, true, 4), {}},
       {"softmax", {random(plan::F32, {300, 100}, 1)}, {{plan::F32, {300, 100}}}, {attribute("axis", 1)}, 0, {}},

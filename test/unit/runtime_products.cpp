@@ -233,12 +233,13 @@ TEST(RuntimeAttention, ForwardAndBackward) {
       Shape rows = {c.batch, c.heads, c.queries}, values = d.dy.shape;
       double allowed = dtype == plan::F32 ? 2e-5 : 1e-10;
       expectCall({"attention", {d.q, d.k, d.v, d.padding, d.bias}, {{dtype, values}, {dtype, rows}}, attributes,
-                  workspace::attention(width), {}},
+                  workspace::attention(c.width, c.valueWidth, width), {}},
                  {d.y, d.lse}, allowed);
       expectCall({"attention_backward",
                   {d.dy, d.q, d.k, d.v, array(dtype, values, d.y), array(dtype, rows, d.lse), d.padding, d.bias},
                   {{dtype, d.q.shape}, {dtype, d.k.shape}, {dtype, d.v.shape}}, attributes,
-                  workspace::attentionBackward(c.batch, c.heads, c.queries, width), {}},
+                  workspace::attentionBackward(c.batch, c.heads, c.keyHeads, c.queries, c.keys, c.width,
+                                               c.valueWidth, width), {}},
                  {d.dq, d.dk, d.dv}, allowed);
     }
 }
@@ -249,7 +250,7 @@ TEST(RuntimeAttention, NaNStaysVisible) {
   q.values[8] = nan;
   Outcome o = run({"attention", {q, k, k, {}, {}}, {{plan::F32, {1, 1, 4, 8}}, {plan::F32, {1, 1, 4}}},
                    {attribute("masked_rows", "zero"), attribute("scale", 1.0), attribute("softcap", 0.0),
-                    attribute("right", 0)}, workspace::attention(4), {}});
+                    attribute("right", 0)}, workspace::attention(8, 8, 4), {}});
   ASSERT_TRUE(o.status.ok()) << o.status.message();
   EXPECT_TRUE(std::isnan(o.outputs[0].values[8]));
   EXPECT_TRUE(std::isfinite(o.outputs[0].values[0]));

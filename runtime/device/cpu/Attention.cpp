@@ -185,7 +185,8 @@ Status check(const InstructionSpec &spec) {
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], {q.shape[0], q.shape[1], q.shape[2], spec.inputs[2].shape[3]}));
   AMC_TRY(expectDType("outputs[1]", spec.outputs[1], q.dtype));
   AMC_TRY(expectShape("outputs[1]", spec.outputs[1], {q.shape[0], q.shape[1], q.shape[2]}));
-  return expectWorkspace(spec, workspace::attention(dtypeBytes(q.dtype)));
+  return expectWorkspace(spec, workspace::attention(static_cast<uint64_t>(q.shape[3]),
+                                                    static_cast<uint64_t>(spec.inputs[2].shape[3]), dtypeBytes(q.dtype)));
 }
 
 std::unique_ptr<Kernel> create(const InstructionSpec &spec) {

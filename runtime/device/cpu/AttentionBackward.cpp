@@ -182,7 +182,9 @@ Status check(const InstructionSpec &spec) {
     AMC_TRY(expectShape(name.c_str(), spec.outputs[i], spec.inputs[1 + i].shape));
   }
   auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
-  return expectWorkspace(spec, workspace::attentionBackward(u(rows[0]), u(rows[1]), u(rows[2]), dtypeBytes(q.dtype)));
+  const std::vector<int64_t> &v = spec.inputs[3].shape;
+  return expectWorkspace(spec, workspace::attentionBackward(u(rows[0]), u(rows[1]), u(v[1]), u(rows[2]), u(v[2]),
+                                                            u(q.shape[3]), u(v[3]), dtypeBytes(q.dtype)));
 }
 
 std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
