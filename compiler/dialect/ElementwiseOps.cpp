@@ -3,6 +3,7 @@
 // All of them share one rule: shapes broadcast as NumPy's do, and a result may take over an operand's buffer when
 // both have one shape and one element width, because element i is read before or while element i is written.
 // Constraints are labelled; test/dialect/elementwise-invalid.mlir has a case each.
+#include "compiler/dialect/Activation.h"
 #include "compiler/dialect/OpSupport.h"
 #include <cmath>
 #include <limits>
@@ -91,36 +92,6 @@ template <typename F, typename G> static LogicalResult mapBinary(Inputs in, Outp
   return success();
 }
 
-static double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
-static double gelu(double x, bool tanhForm) {
-  if (tanhForm)
-    return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-  return 0.5 * x * (1 + std::erf(x * M_SQRT1_2));
-}
-static double geluDerivative(double x, bool tanhForm) {
-  if (!tanhForm)
-    return 0.5 * (1 + std::erf(x * M_SQRT1_2)) + x * std::exp(-0.5 * x * x) / std::sqrt(2 * M_PI);
-  double c = std::sqrt(2 / M_PI), t = std::tanh(c * (x + 0.044715 * x * x * x));
-  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * c * (1 + 3 * 0.044715 * x * x);
-}
-static double siluDerivative(double x) {
-  double s = sigmoid(x);
-  return s * (1 + x * (1 - s));
-}
-static double activate(StringRef kind, double x) {
-  if (kind == "silu")
-    return x * sigmoid(x);
-  if (kind == "relu")
-    return std::max(x, 0.0);
-  return gelu(x, kind == "gelu_tanh");
-}
-static double activateDerivative(StringRef kind, double x) {
-  if (kind == "silu")
-    return siluDerivative(x);
-  if (kind == "relu")
-    return x > 0;
-  return geluDerivative(x, kind == "gelu_tanh");
-}
 static double maxOf(double a, double b) { return std::isnan(a) || std::isnan(b) ? NAN : std::max(a, b); }
 static double minOf(double a, double b) { return std::isnan(a) || std::isnan(b) ? NAN : std::min(a, b); }
 static double sign(double x) { return std::isnan(x) ? x : (x > 0) - (x < 0); }
@@ -356,7 +327,7 @@ LogicalResult CastOp::evaluate(Inputs in, Outputs out) {
 
 /// gated_activation_c1: the activations that exist; gated_activation_c2: one shape.
 static LogicalResult checkGated(std::optional<Location> loc, ValueRange operands, StringRef activation) {
-  if (activation != "silu" && activation != "gelu" && activation != "gelu_tanh" && activation != "relu")
+  if (!isActivation(activation))
     return inferError(loc, "activation is \"" + activation + "\", should be silu, gelu, gelu_tanh or relu");
   for (Value operand : operands.drop_front())
     if (operand.getType() != operands[0].getType())

@@ -1,0 +1,213 @@
+// gated_mlp: shapes, oracle, gradients, cost. Constraints are labelled;
+// test/dialect/mlp-invalid.mlir has a case for each.
+#include "compiler/dialect/OpSupport.h"
+#include "compiler/dialect/Activation.h"
+#include "runtime/plan/Workspace.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+using Inputs = ArrayRef<const HostTensor *>;
+using Outputs = MutableArrayRef<HostTensor>;
+
+namespace {
+
+/// Sizes of one MLP: rows, and the widths of its input, its activations and its output.
+struct Sizes {
+  int64_t rows, input, inner, output;
+
+  Sizes(Value x, Value gate, bool transposeGate, Value down, bool transposeDown)
+      : rows(elementCount(shapeOf(x).drop_back())), input(shapeOf(x).back()),
+        inner(shapeOf(gate)[transposeGate ? 0 : 1]), output(shapeOf(down)[transposeDown ? 0 : 1]) {}
+
+  /// A product of all rows with one of the weights, `columns` x inner.
+  uint64_t productFlops(int64_t columns) const {
+    uint64_t flops = 2;
+    for (int64_t factor : {rows, inner, columns})
+      flops = llvm::SaturatingMultiply<uint64_t>(flops, factor);
+    return flops;
+  }
+};
+
+/// A weight as [rows, columns], whichever way it is stored.
+struct Weight {
+  const std::vector<double> &data;
+  int64_t rows, columns;
+  bool transposed;
+  double operator()(int64_t i, int64_t j) const {
+    return data[transposed ? j * rows + i : i * columns + j];
+  }
+};
+
+} // namespace
+
+template <class Op> static Sizes sizesOf(Op op) {
+  return Sizes(op.getX(), op.getGate(), op.getTransposeGate(), op.getDown(), op.getTransposeDown());
+}
+
+template <class Adaptor>
+static LogicalResult checkMlp(std::optional<Location> loc, Adaptor &op,
+                              SmallVectorImpl<int64_t> &output) {
+  ArrayRef<int64_t> x = shapeOf(op.getX());
+  // gated_mlp_c1
+  if (x.empty())
+    return inferError(loc, "x is a scalar, should be of rank 1 or more");
+  // gated_mlp_c2
+  if (!isActivation(op.getActivation()))
+    return inferError(loc, "activation is \"" + op.getActivation() +
+                               "\", should be silu, gelu, gelu_tanh or relu");
+  struct Matrix {
+    Value value;
+    bool transposed;
+    int64_t rows() const { return shapeOf(value)[transposed ? 1 : 0]; }
+    int64_t columns() const { return shapeOf(value)[transposed ? 0 : 1]; }
+  } gate{op.getGate(), op.getTransposeGate()}, up{op.getUp(), op.getTransposeUp()},
+      down{op.getDown(), op.getTransposeDown()};
+  for (const Matrix *weight : {&gate, &up, &down}) {
+    // gated_mlp_c3
+    if (shapeOf(weight->value).size() != 2)
+      return inferError(loc, "a weight is of shape " + shapeString(shapeOf(weight->value)) +
+                                 ", should be of rank 2");
+    // gated_mlp_c4
+    if (elementOf(weight->value) != elementOf(op.getX()))
+      return inferError(loc, "x and weights should have one element type");
+  }
+  // gated_mlp_c5
+  if (gate.rows() != x.back() || up.rows() != x.back())
+    return inferError(loc, "gate and up have " + Twine(gate.rows()) + " and " + Twine(up.rows()) +
+                               " rows, should have x's last dimension " + Twine(x.back()));
+  // gated_mlp_c6
+  if (up.columns() != gate.columns() || down.rows() != gate.columns())
+    return inferError(loc, "gate, up and down have inner dimensions " + Twine(gate.columns()) +
+                               ", " + Twine(up.columns()) + " and " + Twine(down.rows()) +
+                               ", should be equal");
+  output.assign(x.begin(), x.end());
+  output.back() = down.columns();
+  return success();
+}
+
+LogicalResult GatedMlpOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                           ValueRange operands, DictionaryAttr attributes,
+                                           OpaqueProperties properties, RegionRange regions,
+                                           SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  SmallVector<int64_t> shape;
+  if (failed(checkMlp(loc, op, shape)))
+    return failure();
+  return inferTensor(loc, shape, elementOf(op.getX()), types);
+}
+
+LogicalResult GatedMlpOp::evaluate(Inputs in, Outputs out) {
+  Sizes s = sizesOf(*this);
+  Weight gate{in[1]->floats, s.input, s.inner, getTransposeGate()},
+      up{in[2]->floats, s.input, s.inner, getTransposeUp()},
+      down{in[3]->floats, s.inner, s.output, getTransposeDown()};
+  for (int64_t row = 0; row < s.rows; ++row)
+    for (int64_t i = 0; i < s.inner; ++i) {
+      double g = 0, u = 0;
+      for (int64_t k = 0; k < s.input; ++k) {
+        g += in[0]->floats[row * s.input + k] * gate(k, i);
+        u += in[0]->floats[row * s.input + k] * up(k, i);
+      }
+      for (int64_t j = 0; j < s.output; ++j)
+        out[0].floats[row * s.output + j] += activate(getActivation(), g) * u * down(i, j);
+    }
+  return success();
+}
+
+LogicalResult GatedMlpOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                   MutableArrayRef<Value> gradients) {
+  if (!cotangents[0])
+    return success();
+  bool inputOnly = !needed[1] && !needed[2] && !needed[3];
+  auto backward = GatedMlpBackwardOp::create(
+      b, getLoc(), cotangents[0], getX(), getGate(), getUp(), getDown(), getActivation(),
+      getTransposeGate(), getTransposeUp(), getTransposeDown(), inputOnly);
+  if (needed[0])
+    gradients[0] = backward.getDx();
+  for (unsigned i = 1; i < 4; ++i)
+    if (needed[i])
+      gradients[i] = backward.getWeightGradients()[i - 1];
+  return success();
+}
+
+uint64_t GatedMlpOp::getFlops() {
+  Sizes s = sizesOf(*this);
+  return 2 * s.productFlops(s.input) + s.productFlops(s.output);
+}
+
+SaveClass GatedMlpOp::getSaveClass() { return SaveClass::Alternate; }
+
+uint64_t GatedMlpOp::getWorkspaceBytes() {
+  Sizes s = sizesOf(*this);
+  return rt::workspace::gatedMlp(s.rows, s.input, s.inner, s.output,
+                                 elementOf(getX()).getIntOrFloatBitWidth() / 8);
+}
+
+LogicalResult GatedMlpBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                                   ValueRange operands, DictionaryAttr attributes,
+                                                   OpaqueProperties properties, RegionRange regions,
+                                                   SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  SmallVector<int64_t> shape;
+  if (failed(checkMlp(loc, op, shape)))
+    return failure();
+  // gated_mlp_backward_c1
+  if (failed(inferExpect(loc, "dy", op.getDy(), RankedTensorType::get(shape, elementOf(op.getX())))))
+    return failure();
+  types.push_back(op.getX().getType());
+  if (!op.getInputOnly())
+    types.append({op.getGate().getType(), op.getUp().getType(), op.getDown().getType()});
+  return success();
+}
+
+LogicalResult GatedMlpBackwardOp::evaluate(Inputs in, Outputs out) {
+  Sizes s = sizesOf(*this);
+  Weight gate{in[2]->floats, s.input, s.inner, getTransposeGate()},
+      up{in[3]->floats, s.input, s.inner, getTransposeUp()},
+      down{in[4]->floats, s.inner, s.output, getTransposeDown()};
+  auto add = [&](size_t result, const Weight &like, int64_t i, int64_t j, double value) {
+    out[result].floats[like.transposed ? j * like.rows + i : i * like.columns + j] += value;
+  };
+  for (int64_t row = 0; row < s.rows; ++row) {
+    const double *dy = in[0]->floats.data() + row * s.output;
+    const double *x = in[1]->floats.data() + row * s.input;
+    for (int64_t i = 0; i < s.inner; ++i) {
+      double g = 0, u = 0, dh = 0;
+      for (int64_t k = 0; k < s.input; ++k) {
+        g += x[k] * gate(k, i);
+        u += x[k] * up(k, i);
+      }
+      for (int64_t j = 0; j < s.output; ++j)
+        dh += dy[j] * down(i, j);
+      double active = activate(getActivation(), g);
+      double dg = dh * u * activateDerivative(getActivation(), g), du = dh * active;
+      for (int64_t k = 0; k < s.input; ++k)
+        out[0].floats[row * s.input + k] += du * up(k, i) + dg * gate(k, i);
+      if (getInputOnly())
+        continue;
+      for (int64_t k = 0; k < s.input; ++k) {
+        add(1, gate, k, i, x[k] * dg);
+        add(2, up, k, i, x[k] * du);
+      }
+      for (int64_t j = 0; j < s.output; ++j)
+        add(3, down, i, j, active * u * dy[j]);
+    }
+  }
+  return success();
+}
+
+uint64_t GatedMlpBackwardOp::getFlops() {
+  Sizes s = sizesOf(*this);
+  uint64_t input = s.productFlops(s.input), output = s.productFlops(s.output);
+  // gate and up again, dx; dh; with weights their three gradients.
+  return getInputOnly() ? 4 * input + output : 6 * input + 2 * output;
+}
+
+uint64_t GatedMlpBackwardOp::getWorkspaceBytes() {
+  Sizes s = sizesOf(*this);
+  return rt::workspace::gatedMlpBackward(s.rows, s.input, s.inner, s.output, !getInputOnly(),
+                                         elementOf(getX()).getIntOrFloatBitWidth() / 8);
+}
