@@ -210,7 +210,6 @@ LogicalResult ReduceMaxOp::evaluate(ArrayRef<const HostTensor *> inputs,
                            [](int64_t a, int64_t b) { return std::max(a, b); });
 }
 uint64_t ReduceMaxOp::getFlops() { return readElements(getX()); }
-SaveClass ReduceMaxOp::getSaveClass() { return SaveClass::Save; }
 LogicalResult ReduceMaxOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])

@@ -4,7 +4,7 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-class Train_Reduction<string mnemonic, string what, list<string> declared = []> : Train_DiffOp<mnemonic, [], !listconcat(["getFlops"], declared)> {
+class Train_Reduction<string mnemonic, string what> : Train_DiffOp<mnemonic, [], ["getFlops"]> {
   let summary = what;
   let description = [{ `axes` are ascending and not negative; reducing none is the identity. }];
   let arguments = (ins Train_NumberTensor:$x, DenseI64ArrayAttr:$axes, BoolAttr:$keepdims);
@@ -13,7 +13,7 @@ class Train_Reduction<string mnemonic, string what, list<string> declared = []> 
 def Train_ReduceSumOp : Train_Reduction<"reduce_sum", "sum over axes">;
 def Train_ReduceMeanOp : Train_Reduction<"reduce_mean", "mean over axes">;
 def Train_ReduceProdOp : Train_Reduction<"reduce_prod", "product over axes">;
-def Train_ReduceMaxOp : Train_Reduction<"reduce_max", "largest over axes; equal elements share the gradient", ["getSaveClass"]> {
+def Train_ReduceMaxOp : Train_Reduction<"reduce_max", "largest over axes; equal elements share the gradient"> {
   let description = [{ Save class SAVE, as the reference systems have it. }];
 }
 def Train_ReduceMinOp : Train_Reduction<"reduce_min", "smallest over axes; equal elements share the gradient">;

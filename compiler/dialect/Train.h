@@ -22,6 +22,8 @@ enum class SaveClass { Recompute, Save, Alternate };
 uint64_t defaultFlops(mlir::Operation *op);
 uint64_t defaultBytesMoved(mlir::Operation *op);
 llvm::StringRef defaultKernelName(mlir::Operation *op);
+/// By the table in SaveClasses.h.
+SaveClass tabledSaveClass(mlir::Operation *op);
 
 /// The derivative is zero wherever it exists: gradients stop at the operation and none is missing.
 template <typename ConcreteType>

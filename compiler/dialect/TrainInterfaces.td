@@ -28,9 +28,10 @@ def ComputeOpInterface : OpInterface<"ComputeOpInterface"> {
       [{ return ::amc::train::defaultBytesMoved($_op.getOperation()); }]>,
     InterfaceMethod<[{
       What selective activation checkpointing does with the operation: SAVE (expensive or not repeatable),
-      ALTERNATE (activation x weight products, every other one of a block), RECOMPUTE (the rest).
+      ALTERNATE (activation x weight products, every other one of a block), RECOMPUTE (the rest). Default: as
+      compiler/dialect/SaveClasses.cpp's table says, which is what `amc inspect --ac-policy` prints.
     }], "::amc::train::SaveClass", "getSaveClass", (ins), "",
-      [{ return ::amc::train::SaveClass::Recompute; }]>,
+      [{ return ::amc::train::tabledSaveClass($_op.getOperation()); }]>,
     InterfaceMethod<[{ The runtime's name of the kernel. Default: the mnemonic. }],
       "::llvm::StringRef", "getKernelName", (ins), "",
       [{ return ::amc::train::defaultKernelName($_op.getOperation()); }]>,
