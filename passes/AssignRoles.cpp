@@ -367,8 +367,13 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
         }
         role.trained = true;
       }
-      if (unwanted->contains(parameter))
+      // Frozen by request, but a weight in all else: precision is decided by that.
+      parameter->removeAttr("train.frozen");
+      if (unwanted->contains(parameter)) {
+        if (role.trained)
+          parameter->setAttr("train.frozen", UnitAttr::get(&getContext()));
         role.trained = false;
+      }
       parameter.setTrainable(role.trained);
       ArrayRef<int64_t> shape = shapeOf(parameter.getResult());
       rows.push_back({parameter.getName().str(), role.name, shapeString(shape),

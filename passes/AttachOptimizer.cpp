@@ -46,7 +46,33 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
                  "first update");
     if (inBackward == "on" && accumulation > 1)
       return bad("in-backward is on and accumulation is above 1; updates wait for the last micro-batch");
+    if (masterWeights != "none" && masterWeights != "fp32")
+      return bad("master-weights is \"" + masterWeights + "\", should be none or fp32");
+    if (!optimizerState.empty() && optimizerState != "fp32" && optimizerState != "bf16")
+      return bad("optimizer-state is \"" + optimizerState + "\", should be fp32 or bf16");
     return success();
+  }
+
+  /// The type of a parameter's moments.
+  Type stateElement(Type parameter) {
+    if (optimizerState == "bf16")
+      return BFloat16Type::get(&getContext());
+    return optimizerState == "fp32" ? statisticType(parameter) : parameter;
+  }
+
+  /// Whether the options make sense for this parameter.
+  LogicalResult checkPrecision(ParameterOp parameter) {
+    Type element = elementOf(parameter.getResult());
+    bool bad = false;
+    if (masterWeights == "fp32" && element == statisticType(element)) {
+      parameter.emitError("is ") << element << ", should be narrower to have a master copy in fp32";
+      bad = true;
+    }
+    if (optimizerState == "bf16" && !element.isBF16()) {
+      parameter.emitError("is ") << element << ", should be bf16 for states in bf16";
+      bad = true;
+    }
+    return failure(bad);
   }
 
   FailureOr<SmallVector<Trained>> gather(StepOp step) {
@@ -64,6 +90,8 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
         bad = true;
       } else if (!seen.try_emplace(gradient.getParameter(), gradient).second) {
         gradient.emitError("parameter ") << gradient.getParameter() << " has more than one gradient";
+        bad = true;
+      } else if (failed(checkPrecision(parameter))) {
         bad = true;
       } else {
         trained.push_back({parameter, gradient});
@@ -117,23 +145,26 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     Value scale = clip.getScale();
     if (inBackward != "off" && maxGradNorm == 0 && accumulation == 1)
       scale = ConstantOp::create(
-          b, loc, DenseElementsAttr::get(cast<ShapedType>(scale.getType()), b.getF32FloatAttr(1.0f)));
+          b, loc, scale.getType(), DenseElementsAttr::get(cast<ShapedType>(scale.getType()), b.getF32FloatAttr(1.0f)));
     Value rate = input("learning_rate", b.getF64Type()), number = input("step_number", b.getI64Type());
 
     for (auto [t, gradient] : llvm::zip_equal(trained, gradients)) {
       Location at = t.parameter.getLoc();
-      auto state = [&](StringRef name) -> Value {
-        return StateOp::create(b, at, gradient.getType(), name, t.parameter.getName(), "optimizer");
+      auto type = tensorType(t.parameter.getResult());
+      auto state = [&](StringRef name, Type element) -> Value {
+        return StateOp::create(b, at, type.clone(element), name, t.parameter.getName(), "optimizer");
       };
+      Type moment = stateElement(type.getElementType());
+      Value master = masterWeights == "fp32" ? state("master", b.getF32Type()) : Value();
       bool decays = weightDecayOn == "all" || shapeOf(t.parameter.getResult()).size() >= 2;
       auto decay = b.getF64FloatAttr(decays ? weightDecay : 0.0);
       if (optimizer == "adamw") {
-        Value average = state("exp_avg"), square = state("exp_avg_sq");
-        AdamWOp::create(b, at, t.parameter, gradient, average, square, scale, rate, number,
+        Value average = state("exp_avg", moment), square = state("exp_avg_sq", moment);
+        AdamWOp::create(b, at, t.parameter, gradient, average, square, scale, rate, number, master,
                         b.getF64FloatAttr(beta1), b.getF64FloatAttr(beta2), b.getF64FloatAttr(epsilon), decay);
       } else {
-        Value buffer = momentum != 0 ? state("momentum_buffer") : Value();
-        SgdOp::create(b, at, t.parameter, gradient, scale, rate, number, buffer,
+        Value buffer = momentum != 0 ? state("momentum_buffer", moment) : Value();
+        SgdOp::create(b, at, t.parameter, gradient, scale, rate, number, buffer, master,
                       b.getF64FloatAttr(momentum), decay, nesterov ? b.getUnitAttr() : UnitAttr());
       }
       t.gradient->erase();

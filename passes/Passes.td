@@ -87,6 +87,34 @@ def AttachLoss : Pass<"attach-loss", "::mlir::ModuleOp"> {
   let dependentDialects = ["::amc::train::TrainDialect"];
 }
 
+def ApplyPrecision : Pass<"apply-precision", "::mlir::ModuleOp"> {
+  let summary = "compute in bf16 what depends on a weight";
+  let description = [{
+    Parameters become bf16, and so does every float that is computed from one; derive-backward then gives gradients of
+    these types. What depends on no weight (rotary angles and tables, masks, positions: auxiliary values) stays as it
+    is and is cast where it meets an activation, unless the operation takes both types (rotary, attention's bias). The
+    loss, log-sum-exps and statistics of norms are fp32 by their operations' own rules; a loss that the model computes
+    by itself is kept fp32 from its last reduction on. Casts of activations between float types vanish. `fp32` leaves
+    everything as it is. Needs: attach-loss. Must stand before derive-backward. Leaves train.precision on the step.
+
+    ```mlir
+    %w = train.parameter {name = "w", trainable} : tensor<4x3xf32>
+    %y = train.linear %x, %w : (tensor<2x4xf32>, tensor<4x3xf32>) -> tensor<2x3xf32>
+    // becomes
+    %w = train.parameter {name = "w", source_dtype = "f32", trainable} : tensor<4x3xbf16>
+    %c = train.cast %x {to = bf16} : (tensor<2x4xf32>) -> tensor<2x4xbf16>
+    %y = train.linear %c, %w : (tensor<2x4xbf16>, tensor<4x3xbf16>) -> tensor<2x3xbf16>
+    ```
+  }];
+  let options = [Option<"precision", "precision", "std::string", "\"bf16\"", "fp32 or bf16">];
+  let statistics = [
+    Statistic<"narrowed", "narrowed-values", "values that became bf16">,
+    Statistic<"castsRemoved", "casts-removed", "casts between float types that have gone">,
+    Statistic<"castsAdded", "casts-added", "auxiliary values cast for activations">,
+  ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
 def DeriveBackward : Pass<"derive-backward", "::mlir::ModuleOp"> {
   let summary = "append the gradient of the loss with respect to every trainable parameter";
   let description = [{
@@ -134,6 +162,8 @@ def AttachOptimizer : Pass<"attach-optimizer", "::mlir::ModuleOp"> {
     Option<"learningRate", "learning-rate", "double", "1e-3", "what amrun uses unless told otherwise">,
     Option<"maxGradNorm", "max-grad-norm", "double", "1.0", "global norm to clip to; 0: no clipping">,
     Option<"accumulation", "accumulation", "int64_t", "1", "micro-batches per step">,
+    Option<"masterWeights", "master-weights", "std::string", "\"none\"", "none, or fp32: a copy that updates are computed in">,
+    Option<"optimizerState", "optimizer-state", "std::string", "\"\"", "fp32 or bf16; default: the parameter's type">,
     Option<"inBackward", "in-backward", "std::string", "\"auto\"", "on: updates do not wait for the whole norm; off; auto: on where nothing needs it">,
   ];
   let dependentDialects = ["::amc::train::TrainDialect"];

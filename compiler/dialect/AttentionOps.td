@@ -9,7 +9,7 @@ def Train_RotaryOp : Train_DiffOp<"rotary"> {
   let description = [{
     x [B, H, S, D]; cos and sin broadcast to x's shape (usually [1, 1, S, D] or [B, 1, S, D]). rotate negates and
     swaps halves, (x1, x2) -> (-x2, x1); with `interleaved`, neighbours instead of halves. No gradient flows to
-    cos and sin. Su et al., 2021.
+    cos and sin; each is of x's type, or fp32 beside a bf16 x (positions are no activations). Su et al., 2021.
   }];
   let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$cos, Train_FloatTensor:$sin, UnitAttr:$interleaved);
   let results = (outs Train_FloatTensor:$y);
@@ -39,7 +39,8 @@ def Train_AttentionOp : Train_AttentionBase<"attention", [DeclareOpInterfaceMeth
       j - i <= right      (`right` = 0 and Sq = Sk is causal; absent: unlimited)
       i - j <= left       (sliding window; absent: unlimited)
       padding[b, j]       (operand absent: all true)
-    `bias` (float) is added, broadcast from rank 4 to [B, H, Sq, Sk]; minus infinity there masks. It has no gradient.
+    `bias` (of q's type, or fp32 beside a bf16 q) is added, broadcast from rank 4 to [B, H, Sq, Sk]; minus infinity
+    there masks. It has no gradient.
     A row with nothing to attend to: `masked_rows` "zero" gives y = 0 (lse is -infinity), "average" the mean of all
     Sk values (lse is log Sk), what a finite minimum as mask gives.
   }];

@@ -83,6 +83,19 @@ static LogicalResult checkState(Operation *op, StringRef name, Value state, Valu
   return state.getType() == type ? success() : checkType(op, name, state, wide);
 }
 
+/// A master copy is memory of its own, in the type of statistics, of a parameter that is narrower.
+static LogicalResult checkMaster(Operation *op, Value master, Value parameter) {
+  if (!master)
+    return success();
+  RankedTensorType type = tensorType(parameter);
+  if (failed(checkUpdated(op, "master", master)) ||
+      failed(checkType(op, "master", master, type.clone(statisticType(type.getElementType())))))
+    return failure();
+  if (master.getType() == type)
+    return op->emitOpError() << "has a master of the parameter's own type, should have none";
+  return success();
+}
+
 static LogicalResult checkNotNegative(Operation *op, StringRef name, const APFloat &value) {
   if (value.isFinite() && !value.isNegative())
     return success();
@@ -148,6 +161,12 @@ LogicalResult AdamWOp::verify() {
   if (getExpAvg() == getExpAvgSq() || getExpAvg() == getParameter() ||
       getExpAvgSq() == getParameter())
     return emitOpError("updates one value twice, should update three");
+  // adamw_c10
+  if (failed(checkMaster(*this, getMaster(), getParameter())))
+    return failure();
+  // adamw_c11: nor a moment and the master.
+  if (getMaster() && (getMaster() == getExpAvg() || getMaster() == getExpAvgSq()))
+    return emitOpError("updates one value twice, should update four");
   return success();
 }
 
@@ -162,13 +181,15 @@ LogicalResult AdamWOp::evaluate(Inputs in, Outputs out) {
          correction2 = std::sqrt(1 - std::pow(beta2, step));
   for (int64_t i = 0, e = out[0].size(); i < e; ++i) {
     double g = in[1]->floats[i] * scale, m = in[2]->floats[i], v = in[3]->floats[i];
-    double p = in[0]->floats[i] * (1 - rate * decay);
+    double p = (getMaster() ? in[7] : in[0])->floats[i] * (1 - rate * decay);
     m += (g - m) * (1 - beta1);
     v = v * beta2 + g * g * (1 - beta2);
     p -= rate / correction1 * m / (std::sqrt(v) / correction2 + epsilon);
     out[0].floats[i] = p;
     out[1].floats[i] = m;
     out[2].floats[i] = v;
+    if (getMaster())
+      out[3].floats[i] = p;
   }
   return success();
 }
@@ -176,13 +197,25 @@ LogicalResult AdamWOp::evaluate(Inputs in, Outputs out) {
 uint64_t AdamWOp::getFlops() { return flopsPerElement(getParameter(), 15); }
 
 SmallVector<unsigned> AdamWOp::getUpdatedOperands() {
-  return {odsIndex_parameter, odsIndex_exp_avg, odsIndex_exp_avg_sq};
+  SmallVector<unsigned> updated{odsIndex_parameter, odsIndex_exp_avg, odsIndex_exp_avg_sq};
+  if (getMaster())
+    updated.push_back(odsIndex_master);
+  return updated;
 }
 Value AdamWOp::getParameterValue() { return getParameter(); }
 Value AdamWOp::getGradientValue() { return getGradient(); }
-SmallVector<Value> AdamWOp::getStateValues() { return {getExpAvg(), getExpAvgSq()}; }
+SmallVector<Value> AdamWOp::getStateValues() {
+  SmallVector<Value> states{getExpAvg(), getExpAvgSq()};
+  if (getMaster())
+    states.push_back(getMaster());
+  return states;
+}
 
 LogicalResult SgdOp::verify() {
+  // sgd_c12: the generated accessors trust the segments of required operands.
+  for (int32_t size : ArrayRef<int32_t>(getProperties().operandSegmentSizes).take_front(odsIndex_buffer))
+    if (size != 1)
+      return emitOpError("operandSegmentSizes should give every required operand one value");
   // sgd_c1
   if (failed(checkUpdated(*this, "parameter", getParameter())))
     return failure();
@@ -202,6 +235,9 @@ LogicalResult SgdOp::verify() {
   // sgd_c6
   if (getNesterov() && !getBuffer())
     return emitOpError("nesterov is set without momentum, should be set with one");
+  // sgd_c10
+  if (failed(checkMaster(*this, getMaster(), getParameter())))
+    return failure();
   if (!getBuffer())
     return success();
   // sgd_c7
@@ -213,6 +249,9 @@ LogicalResult SgdOp::verify() {
   // sgd_c9: one buffer cannot hold both.
   if (getBuffer() == getParameter())
     return emitOpError("updates one value twice, should update two");
+  // sgd_c11
+  if (getBuffer() == getMaster())
+    return emitOpError("updates one value twice, should update three");
   return success();
 }
 
@@ -221,12 +260,14 @@ LogicalResult SgdOp::evaluate(Inputs in, Outputs out) {
   bool first = in[4]->ints[0] == 1;
   double momentum = getMomentum().convertToDouble(), decay = getWeightDecay().convertToDouble();
   for (int64_t i = 0, e = out[0].size(); i < e; ++i) {
-    double p = in[0]->floats[i], g = in[1]->floats[i] * scale + decay * p;
+    double p = (getMaster() ? in[6] : in[0])->floats[i], g = in[1]->floats[i] * scale + decay * p;
     if (getBuffer()) {
       double buffer = out[1].floats[i] = first ? g : momentum * in[5]->floats[i] + g;
       g = getNesterov() ? g + momentum * buffer : buffer;
     }
     out[0].floats[i] = p - rate * g;
+    if (getMaster())
+      out.back().floats[i] = out[0].floats[i];
   }
   return success();
 }
@@ -234,14 +275,20 @@ LogicalResult SgdOp::evaluate(Inputs in, Outputs out) {
 uint64_t SgdOp::getFlops() { return flopsPerElement(getParameter(), getBuffer() ? 7 : 5); }
 
 SmallVector<unsigned> SgdOp::getUpdatedOperands() {
+  // Operand numbers, not places in the op's definition: an absent operand has none.
+  SmallVector<unsigned> updated{odsIndex_parameter};
   if (getBuffer())
-    return {odsIndex_parameter, odsIndex_buffer};
-  return {odsIndex_parameter};
+    updated.push_back(odsIndex_buffer);
+  if (getMaster())
+    updated.push_back(odsIndex_buffer + (getBuffer() ? 1 : 0));
+  return updated;
 }
 Value SgdOp::getParameterValue() { return getParameter(); }
 Value SgdOp::getGradientValue() { return getGradient(); }
 SmallVector<Value> SgdOp::getStateValues() {
-  if (getBuffer())
-    return {getBuffer()};
-  return {};
+  SmallVector<Value> states;
+  for (Value state : {getBuffer(), getMaster()})
+    if (state)
+      states.push_back(state);
+  return states;
 }

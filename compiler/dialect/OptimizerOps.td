@@ -38,20 +38,23 @@ def Train_AdamWOp : Train_UpdateOp<"adamw", [DeclareOpInterfaceMethods<Optimizer
     p *= 1 - lr * weight_decay
     m += (g - m) * (1 - beta1);  v = v * beta2 + g * g * (1 - beta2)
     p -= lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + epsilon)
-    Scalars are computed in f64 and rounded once.
+    Scalars are computed in f64 and rounded once. For a bf16 parameter all of it is computed in fp32 and each updated
+    value rounded once, to nearest even. The moments are of the parameter's type or both fp32. With `master` (the
+    parameter in fp32, a train.state) p is the master, and the parameter becomes its rounding.
   }];
   let arguments = (ins Train_FloatTensor:$parameter, Train_FloatTensor:$gradient, Train_FloatTensor:$exp_avg, Train_FloatTensor:$exp_avg_sq,
-                       Train_F32Scalar:$scale, Train_F64Scalar:$learning_rate, Train_I64Scalar:$step,
+                       Train_F32Scalar:$scale, Train_F64Scalar:$learning_rate, Train_I64Scalar:$step, Optional<Train_F32Tensor>:$master,
                        F64Attr:$beta1, F64Attr:$beta2, F64Attr:$epsilon, F64Attr:$weight_decay);
 }
-def Train_SgdOp : Train_UpdateOp<"sgd", [DeclareOpInterfaceMethods<OptimizerOpInterface>]> {
+def Train_SgdOp : Train_UpdateOp<"sgd", [AttrSizedOperandSegments, DeclareOpInterfaceMethods<OptimizerOpInterface>]> {
   let summary = "stochastic gradient descent, as torch.optim.SGD";
   let description = [{
     g = gradient * scale + weight_decay * p; with momentum: b = g at step 1, momentum * b + g later, and g = b
-    (nesterov: g + momentum * b); p -= lr * g. `buffer` is there exactly when momentum is not 0.
+    (nesterov: g + momentum * b); p -= lr * g. `buffer` is there exactly when momentum is not 0. Precision and
+    `master` as in adamw.
   }];
   let arguments = (ins Train_FloatTensor:$parameter, Train_FloatTensor:$gradient, Train_F32Scalar:$scale, Train_F64Scalar:$learning_rate,
-                       Train_I64Scalar:$step, Optional<Train_FloatTensor>:$buffer,
+                       Train_I64Scalar:$step, Optional<Train_FloatTensor>:$buffer, Optional<Train_F32Tensor>:$master,
                        F64Attr:$momentum, F64Attr:$weight_decay, UnitAttr:$nesterov);
 }
 

@@ -50,7 +50,11 @@ def Train_ParameterOp : Train_SourceOp<"parameter", [Pure]> {
 
 def Train_StateOp : Train_SourceOp<"state", [Pure]> {
   let summary = "optimizer state or a gradient accumulator; zero before the first step";
-  let description = [{ `kind` is "optimizer" (Adam moments, momentum) or "gradient" (accumulator over micro-batches). }];
+  let description = [{ 
+    `kind` is "optimizer" (Adam moments, momentum, master weights) or "gradient" (accumulator over micro-batches). The
+    optimizer state named "master" does not start as zero: it holds the parameter's initial value in fp32, not rounded
+    to the parameter's type.
+  }];
   let arguments = (ins StrAttr:$name, StrAttr:$parameter, StrAttr:$kind);
   let results = (outs Train_AnyTensor:$result);
   let hasVerifier = 1;

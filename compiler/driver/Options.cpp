@@ -89,7 +89,7 @@ const std::vector<OptionSpec> &optionTable() {
       {"--frozen", "model.frozen", &O::frozen, "GLOB", model,
        "keep the initializers whose names match; repeatable, beats --trainable"},
       {"--precision", "model.precision", &O::precision, "fp32|bf16", model,
-       "type of weights and activations", nullptr, "fp32"},
+       "type of weights, activations and gradients; loss and statistics are fp32 always"},
 
       {"--loss", "loss_fn.name", &O::loss, "auto|causal-lm|cross-entropy|model", loss,
        "what is minimised; auto decides by the model's outputs"},
@@ -123,6 +123,10 @@ const std::vector<OptionSpec> &optionTable() {
        optimizer, "decay every parameter, or those of two or more dimensions"},
       {"--momentum", "optimizer.momentum", &O::momentum, "MOMENTUM", optimizer, "SGD", fraction},
       {"--nesterov", "optimizer.nesterov", &O::nesterov, "", optimizer, "SGD with momentum"},
+      {"--master-weights", "optimizer.master_weights", &O::masterWeights, "none|fp32", optimizer,
+       "with bf16: also keep each trained weight in fp32, and update that"},
+      {"--optimizer-state", "optimizer.state", &O::optimizerState, "precision|fp32|bf16", optimizer,
+       "type of moments; precision: that of the weights, as torch has it"},
       {"--max-grad-norm", "clip_grad_norm.max_norm", &O::maxGradNorm, "NORM", optimizer,
        "clip gradients to this global norm; 0: never", notNegative},
       {"--grad-accumulation", "step_scheduler.grad_acc_steps", &O::gradAccumulation, "N", optimizer,
@@ -295,6 +299,15 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
                      std::to_string(options.gradAccumulation) +
                      ": updates wait for the last micro-batch; leave --optimizer-in-backward at "
                      "auto");
+  if (options.masterWeights == "fp32" && options.precision == "fp32")
+    errors.push_back("--master-weights is fp32 and so is --precision: the weights are their own masters; leave it "
+                     "out, or compile with --precision=bf16");
+  if (options.optimizerState == "bf16" && options.precision == "fp32")
+    errors.push_back("--optimizer-state is bf16 and --precision is fp32: moments are not narrower than weights; "
+                     "compile with --precision=bf16, or leave it out");
+  if (options.optimizerState != "precision" && options.optimizer == "sgd" && options.momentum == 0)
+    errors.push_back("--optimizer-state is " + options.optimizerState +
+                     ", but sgd without --momentum keeps no state");
   if (options.emit != "plan" && !options.report.empty())
     errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
   return errors;

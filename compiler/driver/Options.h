@@ -49,6 +49,8 @@ struct CompileOptions {
   std::string optimizerInBackward = "auto";
 
   std::string precision = "fp32";
+  std::string masterWeights = "none";
+  std::string optimizerState = "precision";
   std::string target = "cpu";
   std::string strategy = "fsdp2";
   int64_t dpSize = 1, dpReplicateSize = 1, tpSize = 1, cpSize = 1, epSize = 1;

@@ -32,6 +32,9 @@ AttachOptimizerOptions optimizerOptions(const CompileOptions &options) {
   result.maxGradNorm = options.maxGradNorm;
   result.accumulation = options.gradAccumulation;
   result.inBackward = options.optimizerInBackward;
+  result.masterWeights = options.masterWeights;
+  if (options.optimizerState != "precision")
+    result.optimizerState = options.optimizerState;
   return result;
 }
 
@@ -62,6 +65,13 @@ void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::S
     loss.logits = options.logits;
     loss.ignoreIndex = options.ignoreIndex;
     passes.addPass(createAttachLoss(loss));
+  }
+  // After the loss: what is computed in which type is decided on the forward graph alone, so that gradients come out
+  // in the types of what they are gradients of, by each operation's own rule.
+  {
+    ApplyPrecisionOptions precision;
+    precision.precision = options.precision;
+    passes.addPass(createApplyPrecision(precision));
   }
   if (last == Loss)
     return;

@@ -178,7 +178,7 @@ train.step @sgd_c1 {
   %e = train.input {name = "e"} : tensor<i64>
   %f = train.state {name = "f", parameter = "a", kind = "optimizer"} : tensor<3xf32>
   // expected-error@+1 {{parameter is not the result of train.parameter or train.state, should be}}
-  train.sgd %a, %b, %c, %d, %e, %f {momentum = 0.9 : f64, weight_decay = 0.0 : f64} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
+  train.sgd %a, %b, %c, %d, %e, %f {momentum = 0.9 : f64, weight_decay = 0.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
 }
 
 // -----
@@ -192,7 +192,7 @@ train.step @sgd_c2 {
   %e = train.input {name = "e"} : tensor<i64>
   %f = train.state {name = "f", parameter = "a", kind = "optimizer"} : tensor<3xf32>
   // expected-error@+1 {{gradient is 'tensor<3xf64>', should be 'tensor<3xf32>'}}
-  train.sgd %a, %b, %c, %d, %e, %f {momentum = 0.9 : f64, weight_decay = 0.0 : f64} : tensor<3xf32>, tensor<3xf64>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
+  train.sgd %a, %b, %c, %d, %e, %f {momentum = 0.9 : f64, weight_decay = 0.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>} : tensor<3xf32>, tensor<3xf64>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
 }
 
 // -----
@@ -206,7 +206,7 @@ train.step @sgd_c3 {
   %e = train.input {name = "e"} : tensor<i64>
   %f = train.state {name = "f", parameter = "a", kind = "optimizer"} : tensor<3xf32>
   // expected-error@+1 {{momentum is -0.5, should be 0 or more and finite}}
-  train.sgd %a, %b, %c, %d, %e, %f {momentum = -0.5 : f64, weight_decay = 0.0 : f64} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
+  train.sgd %a, %b, %c, %d, %e, %f {momentum = -0.5 : f64, weight_decay = 0.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
 }
 
 // -----
@@ -220,7 +220,7 @@ train.step @sgd_c4 {
   %e = train.input {name = "e"} : tensor<i64>
   %f = train.state {name = "f", parameter = "a", kind = "optimizer"} : tensor<3xf32>
   // expected-error@+1 {{weight_decay is -1, should be 0 or more and finite}}
-  train.sgd %a, %b, %c, %d, %e, %f {momentum = 0.9 : f64, weight_decay = -1.0 : f64} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
+  train.sgd %a, %b, %c, %d, %e, %f {momentum = 0.9 : f64, weight_decay = -1.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
 }
 
 // -----
@@ -233,7 +233,7 @@ train.step @sgd_c5 {
   %d = train.input {name = "d"} : tensor<f64>
   %e = train.input {name = "e"} : tensor<i64>
   // expected-error@+1 {{buffer is absent, should be there exactly when momentum is not 0}}
-  train.sgd %a, %b, %c, %d, %e {momentum = 0.9 : f64, weight_decay = 0.0 : f64} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>
+  train.sgd %a, %b, %c, %d, %e {momentum = 0.9 : f64, weight_decay = 0.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 0>} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>
 }
 
 // -----
@@ -246,7 +246,7 @@ train.step @sgd_c6 {
   %d = train.input {name = "d"} : tensor<f64>
   %e = train.input {name = "e"} : tensor<i64>
   // expected-error@+1 {{nesterov is set without momentum, should be set with one}}
-  train.sgd %a, %b, %c, %d, %e {momentum = 0.0 : f64, weight_decay = 0.0 : f64, nesterov} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>
+  train.sgd %a, %b, %c, %d, %e {momentum = 0.0 : f64, weight_decay = 0.0 : f64, nesterov, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 0>} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>
 }
 
 // -----
@@ -260,7 +260,7 @@ train.step @sgd_c7 {
   %e = train.input {name = "e"} : tensor<i64>
   %f = train.input {name = "f"} : tensor<3xf32>
   // expected-error@+1 {{buffer is not the result of train.parameter or train.state, should be}}
-  train.sgd %a, %b, %c, %d, %e, %f {momentum = 0.9 : f64, weight_decay = 0.0 : f64} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
+  train.sgd %a, %b, %c, %d, %e, %f {momentum = 0.9 : f64, weight_decay = 0.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
 }
 
 // -----
@@ -274,7 +274,7 @@ train.step @sgd_c8 {
   %e = train.input {name = "e"} : tensor<i64>
   %f = train.state {name = "f", parameter = "a", kind = "optimizer"} : tensor<4xf32>
   // expected-error@+1 {{buffer is 'tensor<4xf32>', should be 'tensor<3xf32>'}}
-  train.sgd %a, %b, %c, %d, %e, %f {momentum = 0.9 : f64, weight_decay = 0.0 : f64} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<4xf32>
+  train.sgd %a, %b, %c, %d, %e, %f {momentum = 0.9 : f64, weight_decay = 0.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<4xf32>
 }
 
 // -----
@@ -288,5 +288,81 @@ train.step @sgd_c9 {
   %e = train.input {name = "e"} : tensor<i64>
   %f = train.state {name = "f", parameter = "a", kind = "optimizer"} : tensor<3xf32>
   // expected-error@+1 {{updates one value twice, should update two}}
-  train.sgd %a, %b, %c, %d, %e, %a {momentum = 0.9 : f64, weight_decay = 0.0 : f64} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
+  train.sgd %a, %b, %c, %d, %e, %a {momentum = 0.9 : f64, weight_decay = 0.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
+}
+
+// -----
+
+// adamw_c10: a master is wider than its parameter.
+train.step @adamw_c10 {
+  %p = train.parameter {name = "p", trainable} : tensor<3xf32>
+  %g = train.input {name = "g"} : tensor<3xf32>
+  %m = train.state {name = "m", parameter = "p", kind = "optimizer"} : tensor<3xf32>
+  %v = train.state {name = "v", parameter = "p", kind = "optimizer"} : tensor<3xf32>
+  %s = train.input {name = "s"} : tensor<f32>
+  %r = train.input {name = "r"} : tensor<f64>
+  %n = train.input {name = "n"} : tensor<i64>
+  // expected-error@+1 {{has a master of the parameter's own type, should have none}}
+  train.adamw %p, %g, %m, %v, %s, %r, %n, %v {beta1 = 0.9 : f64, beta2 = 0.999 : f64, epsilon = 1.0e-8 : f64, weight_decay = 0.01 : f64} : tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
+}
+
+// -----
+
+// adamw_c11: a moment is no master.
+train.step @adamw_c11 {
+  %p = train.parameter {name = "p", trainable} : tensor<3xbf16>
+  %g = train.input {name = "g"} : tensor<3xbf16>
+  %m = train.state {name = "m", parameter = "p", kind = "optimizer"} : tensor<3xf32>
+  %v = train.state {name = "v", parameter = "p", kind = "optimizer"} : tensor<3xf32>
+  %s = train.input {name = "s"} : tensor<f32>
+  %r = train.input {name = "r"} : tensor<f64>
+  %n = train.input {name = "n"} : tensor<i64>
+  // expected-error@+1 {{updates one value twice, should update four}}
+  train.adamw %p, %g, %m, %v, %s, %r, %n, %v {beta1 = 0.9 : f64, beta2 = 0.999 : f64, epsilon = 1.0e-8 : f64, weight_decay = 0.01 : f64} : tensor<3xbf16>, tensor<3xbf16>, tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
+}
+
+// -----
+
+// sgd_c10: a master is memory.
+train.step @sgd_c10 {
+  %p = train.parameter {name = "p", trainable} : tensor<3xbf16>
+  %g = train.input {name = "g"} : tensor<3xbf16>
+  %m = train.state {name = "m", parameter = "p", kind = "optimizer"} : tensor<3xf32>
+  %v = train.state {name = "v", parameter = "p", kind = "optimizer"} : tensor<3xf32>
+  %s = train.input {name = "s"} : tensor<f32>
+  %r = train.input {name = "r"} : tensor<f64>
+  %n = train.input {name = "n"} : tensor<i64>
+  %w = train.input {name = "w"} : tensor<3xf32>
+  // expected-error@+1 {{master is not the result of train.parameter or train.state, should be}}
+  train.sgd %p, %g, %s, %r, %n, %w {momentum = 0.0 : f64, weight_decay = 0.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 1>} : tensor<3xbf16>, tensor<3xbf16>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>
+}
+
+// -----
+
+// sgd_c11: the momentum is no master.
+train.step @sgd_c11 {
+  %p = train.parameter {name = "p", trainable} : tensor<3xbf16>
+  %g = train.input {name = "g"} : tensor<3xbf16>
+  %m = train.state {name = "m", parameter = "p", kind = "optimizer"} : tensor<3xf32>
+  %v = train.state {name = "v", parameter = "p", kind = "optimizer"} : tensor<3xf32>
+  %s = train.input {name = "s"} : tensor<f32>
+  %r = train.input {name = "r"} : tensor<f64>
+  %n = train.input {name = "n"} : tensor<i64>
+  // expected-error@+1 {{updates one value twice, should update three}}
+  train.sgd %p, %g, %s, %r, %n, %m, %m {momentum = 0.9 : f64, weight_decay = 0.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 1>} : tensor<3xbf16>, tensor<3xbf16>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<3xf32>, tensor<3xf32>
+}
+
+// -----
+
+// sgd_c12: segments give every required operand its value.
+train.step @sgd_c12 {
+  %p = train.parameter {name = "p", trainable} : tensor<3xf32>
+  %g = train.input {name = "g"} : tensor<3xf32>
+  %m = train.state {name = "m", parameter = "p", kind = "optimizer"} : tensor<3xf32>
+  %v = train.state {name = "v", parameter = "p", kind = "optimizer"} : tensor<3xf32>
+  %s = train.input {name = "s"} : tensor<f32>
+  %r = train.input {name = "r"} : tensor<f64>
+  %n = train.input {name = "n"} : tensor<i64>
+  // expected-error@+1 {{operandSegmentSizes should give every required operand one value}}
+  train.sgd %p, %g, %s, %r, %n {momentum = 0.0 : f64, weight_decay = 0.0 : f64, operandSegmentSizes = array<i32: 2, 0, 1, 1, 1, 0, 0>} : tensor<3xf32>, tensor<3xf32>, tensor<f32>, tensor<f64>, tensor<i64>
 }

@@ -47,5 +47,5 @@ train.step @update {
   %rate = train.input {name = "learning_rate", role = "learning_rate"} : tensor<f64>
   %n = train.input {name = "step_number", role = "step_number"} : tensor<i64>
   %g = train.neg %x {train.phase = "backward"} : (tensor<4xf32>) -> tensor<4xf32>
-  train.sgd %w, %g, %scale, %rate, %n, %m {momentum = 0.1 : f64, weight_decay = 0.0 : f64, train.phase = "optimizer"} : tensor<4xf32>, tensor<4xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<4xf32>
+  train.sgd %w, %g, %scale, %rate, %n, %m {momentum = 0.1 : f64, weight_decay = 0.0 : f64, train.phase = "optimizer", operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>} : tensor<4xf32>, tensor<4xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<4xf32>
 }

@@ -108,10 +108,13 @@ Status expectScalar(const InstructionSpec &spec, size_t input) {
   return expectShape(text("inputs[", input, "]").c_str(), spec.inputs[input], {});
 }
 
+// A last operand that is optional may be left out altogether.
 Status expectInputs(const InstructionSpec &spec, std::initializer_list<OperandRule> inputs,
                     std::initializer_list<AttributeRule> attributes) {
   InstructionSpec alone = spec; // results are checked by expectUpdate
   alone.outputs.clear();
+  if (alone.inputs.size() + 1 == inputs.size() && (inputs.end() - 1)->optional)
+    alone.inputs.emplace_back();
   return expectOperands(alone, inputs, {}, attributes);
 }
 
@@ -161,7 +164,8 @@ Status checkAdamW(const InstructionSpec &spec) {
                         {"exp_avg_sq", AcceptWide},
                         {"scale", AcceptF32},
                         {"learning_rate", AcceptF64},
-                        {"step", AcceptI64}},
+                        {"step", AcceptI64},
+                        {"master", AcceptF32, Optional}},
                        {{"beta1", Real}, {"beta2", Real}, {"epsilon", Real}, {"weight_decay", Real}}));
   for (size_t i = 4; i < 7; ++i)
     AMC_TRY(expectScalar(spec, i));
@@ -221,7 +225,8 @@ Status checkSgd(const InstructionSpec &spec) {
                         {"scale", AcceptF32},
                         {"learning_rate", AcceptF64},
                         {"step", AcceptI64},
-                        {"buffer", AcceptWide, Optional}},
+                        {"buffer", AcceptWide, Optional},
+                        {"master", AcceptF32, Optional}},
                        {{"momentum", Real}, {"weight_decay", Real}, {"nesterov", Int, Optional}}));
   for (size_t i = 2; i < 5; ++i)
     AMC_TRY(expectScalar(spec, i));
