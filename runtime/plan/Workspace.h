@@ -38,18 +38,18 @@ constexpr uint64_t productTileColumns(uint64_t columns) {
   uint64_t tiles = detail::blocks(columns, productColumnTile);
   return tiles <= 1 ? columns : detail::blocks(detail::blocks(columns, tiles), 16) * 16;
 }
-// For each slot of a product of bf16: a panel of either operand, and the tile's sum.
-constexpr uint64_t productSlot(uint64_t rows, uint64_t columns, uint64_t inner) {
+// For each slot: a panel of either operand, and the tile's sum.
+constexpr uint64_t productSlot(uint64_t rows, uint64_t columns, uint64_t inner, uint64_t wide) {
   uint64_t m = detail::least(rows, productRowTile), n = productTileColumns(columns),
            k = detail::least(inner, productDepth);
-  return detail::pad(m * k * 4) + detail::pad(k * n * 4) + detail::pad(m * n * 4);
+  return detail::pad(m * k * wide) + detail::pad(k * n * wide) + detail::pad(m * n * wide);
 }
-// A product of all rows (of all matrices of a batch).
+// A product of all rows (of all matrices of a batch); only bf16 needs scratch.
 constexpr uint64_t product(uint64_t rows, uint64_t columns, uint64_t inner, uint64_t bytes) {
   if (bytes >= 4 || columns == 0)
     return 0;
   uint64_t tiles = detail::blocks(rows, productRowTile) * detail::blocks(columns, productTileColumns(columns));
-  return detail::least(tiles, productSlots) * productSlot(rows, columns, inner);
+  return detail::least(tiles, productSlots) * productSlot(rows, columns, inner, 4);
 }
 
 // Partial sums of dweight, one row of `columns` for each block of rows. `bytes` is that of the sums here: 4, or 8 for
@@ -62,17 +62,22 @@ constexpr uint64_t layerNormBackward(uint64_t rows, uint64_t columns, bool hasWe
   return 2 * rmsNormBackward(rows, columns, hasWeight, bytes);
 }
 
-// Rows in order of their group: offsets of the groups, order of the rows, and the rows of x and y gathered.
-constexpr uint64_t groupedMatmul(uint64_t rows, uint64_t inner, uint64_t columns, uint64_t groups,
-                                 uint64_t bytes) {
-  bytes = detail::wide(bytes);
-  return detail::pad((groups + 1) * 8) + detail::pad(rows * 8) + detail::pad(rows * inner * bytes) +
-         detail::pad(rows * columns * bytes);
+// Rows in order of their group: offsets of the groups, order of the rows, and for every slot a product's, whose panels
+// rows are gathered in.
+constexpr uint64_t groupedMatmul(uint64_t rows, uint64_t inner, uint64_t columns, uint64_t groups, uint64_t bytes) {
+  uint64_t tiles = (detail::blocks(rows, productRowTile) + groups) * detail::blocks(columns, productColumnTile);
+  return detail::pad((groups + 1) * 8) + detail::pad(rows * 8) +
+         detail::least(tiles, productSlots) * productSlot(rows, columns, inner, detail::wide(bytes));
 }
-// The same with the rows of x and dy.
-constexpr uint64_t groupedMatmulWeightGrad(uint64_t rows, uint64_t inner, uint64_t columns,
-                                           uint64_t groups, uint64_t bytes) {
-  return groupedMatmul(rows, inner, columns, groups, bytes);
+// The same for the gradient of the groups' matrices, stored either way.
+constexpr uint64_t groupedMatmulWeightGrad(uint64_t rows, uint64_t inner, uint64_t columns, uint64_t groups,
+                                           uint64_t bytes) {
+  auto slots = [&](uint64_t down, uint64_t across) {
+    uint64_t tiles = groups * detail::blocks(down, productRowTile) * detail::blocks(across, productColumnTile);
+    return detail::least(tiles, productSlots) * productSlot(down, across, rows, detail::wide(bytes));
+  };
+  uint64_t one = slots(inner, columns), other = slots(columns, inner);
+  return detail::pad((groups + 1) * 8) + detail::pad(rows * 8) + (one > other ? one : other);
 }
 
 // For every slot: one block of scores and the running maximum and sum of its rows; for bf16 also the blocks of q, k, v

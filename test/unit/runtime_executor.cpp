@@ -248,11 +248,11 @@ TEST(Hot, LevelsAgree) {
 
 // ---- the grid of products
 
-TEST(GemmGrid, TilesCoverTheProductOnce) {
+TEST(ProductGrid, TilesCoverTheProductOnce) {
   for (int64_t m : {1, 31, 192, 2048, 4097})
     for (int64_t n : {1, 64, 768, 32000})
       for (int64_t k : {1, 64, 768, 8192}) {
-        cpu::GemmGrid g = cpu::GemmGrid::create(m, n, k, 1);
+        cpu::ProductGrid g = cpu::ProductGrid::create(m, n, k);
         EXPECT_GE(g.down * g.tileM, m);
         EXPECT_LT((g.down - 1) * g.tileM, m);
         EXPECT_GE(g.across * g.tileN, n);

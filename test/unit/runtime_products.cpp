@@ -1,5 +1,5 @@
 // matmul, linear, grouped_matmul and attention against loops in double.
-#include "runtime/plan/Workspace.h"
+#include "runtime/device/cpu/Gemm.h"
 #include "runtime_support.h"
 
 namespace amc::rt::test {
@@ -20,6 +20,10 @@ std::vector<double> product(const double *a, bool ta, const double *b, bool tb, 
   return y;
 }
 
+uint64_t scratch(plan::DType dtype, uint64_t m, uint64_t n, uint64_t k) {
+  return isFloat(dtype) ? workspace::product(m, n, k, dtypeBytes(dtype)) : 0;
+}
+
 Attributes flags(std::initializer_list<std::pair<const char *, bool>> all) {
   Attributes attributes;
   for (auto [name, set] : all)
@@ -32,13 +36,13 @@ TEST(RuntimeProducts, Matmul) {
   struct Size {
     uint64_t m, n, k;
   };
-  for (plan::DType dtype : {plan::F32, plan::F64, plan::I32})
-    for (const Size &s : {Size{3, 5, 7}, Size{1, 1, 1}, Size{33, 450, 65}, Size{400, 390, 40}, Size{4, 4, 0}, Size{0, 3, 2}})
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16, plan::I32})
+    for (const Size &s : {Size{3, 5, 7}, Size{1, 1, 1}, Size{33, 450, 65}, Size{400, 390, 40}, Size{40, 530, 600}, Size{4, 4, 0}, Size{0, 3, 2}})
       for (bool ta : {false, true})
         for (bool tb : {false, true}) {
           Array a = random(dtype, ta ? Shape{s.k, s.m} : Shape{s.m, s.k}, 1, -3, 3);
           Array b = random(dtype, tb ? Shape{s.n, s.k} : Shape{s.k, s.n}, 2, -3, 3);
-          expectCall({"matmul", {a, b}, {{dtype, {s.m, s.n}}}, flags({{"transpose_a", ta}, {"transpose_b", tb}}), 0, {}},
+          expectCall({"matmul", {a, b}, {{dtype, {s.m, s.n}}}, flags({{"transpose_a", ta}, {"transpose_b", tb}}), scratch(dtype, s.m, s.n, s.k), {}},
                      {product(a.values.data(), ta, b.values.data(), tb, s.m, s.n, s.k)},
                      widened(dtype, 9 * static_cast<double>(s.k)));
         }
@@ -46,22 +50,87 @@ TEST(RuntimeProducts, Matmul) {
 
 // Leading dimensions broadcast: [2, 1, m, k] x [3, k, n] and [2, 3, m, k] x [k, n].
 TEST(RuntimeProducts, MatmulBatches) {
-  uint64_t m = 5, n = 4, k = 6;
-  Array a = random(plan::F32, {2, 1, m, k}, 1), b = random(plan::F32, {3, k, n}, 2);
-  std::vector<double> y;
-  for (uint64_t i = 0; i < 2; ++i)
-    for (uint64_t j = 0; j < 3; ++j) {
-      std::vector<double> one = product(&a.values[i * m * k], false, &b.values[j * k * n], false, m, n, k);
-      y.insert(y.end(), one.begin(), one.end());
+  for (plan::DType dtype : {plan::F32, plan::BF16})
+    for (uint64_t m : {5, 300}) {
+      uint64_t n = 4, k = 6;
+      Array a = random(dtype, {2, 1, m, k}, 1), b = random(dtype, {3, k, n}, 2);
+      std::vector<double> y;
+      for (uint64_t i = 0; i < 2; ++i)
+        for (uint64_t j = 0; j < 3; ++j) {
+          std::vector<double> one = product(&a.values[i * m * k], false, &b.values[j * k * n], false, m, n, k);
+          y.insert(y.end(), one.begin(), one.end());
+        }
+      expectCall({"matmul", {a, b}, {{dtype, {2, 3, m, n}}}, {}, scratch(dtype, 6 * m, n, k), {}}, {y}, 2e-6);
+      Array tall = random(dtype, {2, 3, m, k}, 3), plain = random(dtype, {k, n}, 4);
+      expectCall({"matmul", {tall, plain}, {{dtype, {2, 3, m, n}}}, {}, scratch(dtype, 6 * m, n, k), {}},
+                 {product(tall.values.data(), false, plain.values.data(), false, 6 * m, n, k)}, 2e-6);
     }
-  expectCall({"matmul", {a, b}, {{plan::F32, {2, 3, m, n}}}, {}, 0, {}}, {y}, 2e-6);
-  Array tall = random(plan::F32, {2, 3, m, k}, 3), plain = random(plan::F32, {k, n}, 4);
-  expectCall({"matmul", {tall, plain}, {{plan::F32, {2, 3, m, n}}}, {}, 0, {}},
-             {product(tall.values.data(), false, plain.values.data(), false, 6 * m, n, k)}, 2e-6);
+}
+
+// Rows [begin, end) of a matrix.
+Array rowsOf(const Array &x, uint64_t begin, uint64_t end) {
+  uint64_t width = x.shape[1];
+  return {x.dtype, {end - begin, width},
+          {x.values.begin() + static_cast<long>(begin * width), x.values.begin() + static_cast<long>(end * width)}};
+}
+
+// What a product tiled over tokens stands on: the rows of a slice that starts at a multiple of the row tile get the
+// bits they have in the whole, whatever OpenBLAS does with the number of rows.
+TEST(RuntimeProducts, SlicesOfRowsHaveTheBitsOfTheWhole) {
+  constexpr uint64_t tile = workspace::productRowTile;
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16})
+    for (bool transpose : {false, true})
+      for (uint64_t n : {7, 100, 700})
+        for (uint64_t k : {64, 333}) {
+          uint64_t rows = 3 * tile + 33;
+          Array x = random(dtype, {rows, k}, 1), w = random(dtype, transpose ? Shape{n, k} : Shape{k, n}, 2);
+          auto linear = [&](uint64_t begin, uint64_t end) {
+            Outcome o = run({"linear", {rowsOf(x, begin, end), w, {}}, {{dtype, {end - begin, n}}},
+                             flags({{"transpose_w", transpose}}), scratch(dtype, end - begin, n, k), {}});
+            EXPECT_TRUE(o.status.ok()) << o.status.message();
+            return o.bytes[0];
+          };
+          EXPECT_EQ(linear(0, rows), linear(0, tile) + linear(tile, 3 * tile) + linear(3 * tile, rows))
+              << dtypeName(dtype) << " " << n << " " << k;
+        }
+}
+
+// A gradient summed over slices of weightGradRowBlock rows has the bits of the whole, if it is added up in fp32.
+TEST(RuntimeProducts, SlicesOfRowsAddUpToTheWholeWeightGradient) {
+  constexpr int64_t block = workspace::weightGradRowBlock, rows = 2 * block + 100, down = 300, across = 530;
+  Expected<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(3);
+  ASSERT_TRUE(pool.ok());
+  std::vector<cpu::BFloat16> x(rows * down), dy(rows * across), whole(down * across), sliced(down * across);
+  std::vector<float> wideX(rows * down), wideDy(rows * across), wideWhole(down * across), sums(down * across);
+  auto fill = [](std::vector<cpu::BFloat16> &narrow, std::vector<float> &wide, uint64_t seed) {
+    Array values = random(plan::BF16, {narrow.size()}, seed);
+    for (size_t i = 0; i < narrow.size(); ++i) {
+      encode(plan::BF16, values.values[i], &narrow[i]);
+      wide[i] = static_cast<float>(values.values[i]);
+    }
+  };
+  fill(x, wideX, 1);
+  fill(dy, wideDy, 2);
+  std::vector<std::byte> scratch(workspace::product(down, across, rows, 2));
+  auto add = [&](const auto *left, const auto *right, auto *result, bool narrow) {
+    using S = std::remove_const_t<std::remove_pointer_t<decltype(left)>>;
+    cpu::multiply<S>(**pool, cpu::ProductGrid::create(down, across, rows, block), {left, down, true}, {right, across},
+                     nullptr, result, scratch.data());
+    for (int64_t row = 0; row < rows; row += block)
+      cpu::multiplySums<S>(**pool, cpu::ProductGrid::create(down, across, std::min(block, rows - row), block),
+                           {left + row * down, down, true}, {right + row * across, across}, row > 0, sums.data(),
+                           scratch.data());
+    if (narrow)
+      cpu::narrowRow(sums.data(), sliced.data(), down * across);
+  };
+  add(x.data(), dy.data(), whole.data(), true);
+  EXPECT_EQ(std::memcmp(whole.data(), sliced.data(), whole.size() * 2), 0);
+  add(wideX.data(), wideDy.data(), wideWhole.data(), false);
+  EXPECT_EQ(std::memcmp(wideWhole.data(), sums.data(), sums.size() * 4), 0);
 }
 
 TEST(RuntimeProducts, LinearAndItsWeightGradient) {
-  for (plan::DType dtype : {plan::F32, plan::F64})
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16})
     for (bool transpose : {false, true})
       for (bool biased : {false, true}) {
         uint64_t rows = 2 * 150, k = 70, n = 410;
@@ -70,19 +139,20 @@ TEST(RuntimeProducts, LinearAndItsWeightGradient) {
         std::vector<double> y = product(x.values.data(), false, w.values.data(), transpose, rows, n, k);
         for (uint64_t i = 0; biased && i < y.size(); ++i)
           y[i] += bias.values[i % n];
-        expectCall({"linear", {x, w, bias}, {{dtype, {2, 150, n}}}, flags({{"transpose_w", transpose}}), 0, {}}, {y},
+        expectCall({"linear", {x, w, bias}, {{dtype, {2, 150, n}}}, flags({{"transpose_w", transpose}}), scratch(dtype, rows, n, k), {}}, {y},
                    widened(dtype, k));
         const Array &left = transpose ? dy : x, &right = transpose ? x : dy;
         uint64_t down = transpose ? n : k, across = transpose ? k : n;
-        expectCall({"linear_weight_grad", {x, dy}, {{dtype, {down, across}}}, flags({{"transpose_w", transpose}}), 0, {}},
+        expectCall({"linear_weight_grad", {x, dy}, {{dtype, {down, across}}}, flags({{"transpose_w", transpose}}),
+                    scratch(dtype, down, across, rows), {}},
                    {product(left.values.data(), true, right.values.data(), false, down, across, rows)},
                    widened(dtype, rows));
       }
 }
 
 TEST(RuntimeProducts, Grouped) {
-  uint64_t rows = 37, k = 12, n = 300, groups = 5;
-  for (plan::DType dtype : {plan::F32, plan::F64})
+  uint64_t rows = 700, k = 12, n = 600, groups = 5;
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16})
     for (bool transpose : {false, true}) {
       Array x = random(dtype, {rows, k}, 1), dy = random(dtype, {rows, n}, 2);
       Array w = random(dtype, transpose ? Shape{groups, n, k} : Shape{groups, k, n}, 3);
@@ -97,11 +167,12 @@ TEST(RuntimeProducts, Grouped) {
             dw[e * k * n + (transpose ? b * k + a : a * n + b)] += x.values[i * k + a] * dy.values[i * n + b];
       }
       uint64_t bytes = workspace::groupedMatmul(rows, k, n, groups, dtypeBytes(dtype));
+      uint64_t gradientBytes = workspace::groupedMatmulWeightGrad(rows, k, n, groups, dtypeBytes(dtype));
       expectCall({"grouped_matmul", {x, w, ids}, {{dtype, {rows, n}}}, flags({{"transpose_w", transpose}}), bytes, {}},
                  {y}, widened(dtype, k));
       Attributes attributes = flags({{"transpose_w", transpose}});
       attributes.push_back(attribute("groups", int64_t(groups)));
-      expectCall({"grouped_matmul_weight_grad", {x, dy, ids}, {{dtype, w.shape}}, attributes, bytes, {}}, {dw},
+      expectCall({"grouped_matmul_weight_grad", {x, dy, ids}, {{dtype, w.shape}}, attributes, gradientBytes, {}}, {dw},
                  widened(dtype, rows));
       ids.values[7] = 9;
       Outcome bad = run({"grouped_matmul", {x, w, ids}, {{dtype, {rows, n}}}, flags({{"transpose_w", transpose}}), bytes, {}});

@@ -254,22 +254,23 @@ Outcome run(const Call &call, unsigned threads) {
 double tolerance(plan::DType dtype) {
   switch (dtype) {
   case plan::F64: return 1e-12;
-  case plan::F32: return 2e-6;
-  case plan::F16: return 1e-3;
-  case plan::BF16: return 8e-3;
+  case plan::F32: case plan::F16: case plan::BF16: return 2e-6;
   default: return 0;
   }
 }
 
-testing::AssertionResult close(const std::vector<double> &actual, const std::vector<double> &expected, double tolerance) {
+double storageRounding(plan::DType dtype) { return dtype == plan::BF16 ? 0x1p-8 : dtype == plan::F16 ? 0x1p-11 : 0; }
+
+testing::AssertionResult close(const std::vector<double> &actual, const std::vector<double> &expected, double tolerance,
+                               double rounding) {
   if (actual.size() != expected.size())
     return testing::AssertionFailure() << actual.size() << " elements instead of " << expected.size();
   for (size_t i = 0; i < actual.size(); ++i) {
     double a = actual[i], e = expected[i];
-    if (std::isnan(e) ? std::isnan(a) : std::isinf(e) ? a == e : std::fabs(a - e) <= tolerance * std::max(1.0, std::fabs(e)))
+    if (std::isnan(e) ? std::isnan(a) : std::isinf(e) ? a == e : std::fabs(a - e) <= tolerance * std::max(1.0, std::fabs(e)) + rounding * std::fabs(e))
       continue;
     return testing::AssertionFailure() << "element " << i << " is " << a << " instead of " << e << ", off by "
-                                       << std::fabs(a - e) << ", tolerance " << tolerance;
+                                       << std::fabs(a - e) << ", tolerance " << tolerance << " and " << rounding << " of it";
   }
   return testing::AssertionSuccess();
 }
@@ -279,7 +280,8 @@ void expectCall(const Call &call, const std::vector<std::vector<double>> &expect
   ASSERT_TRUE(one.status.ok()) << call.kernel << ": " << one.status.message();
   ASSERT_EQ(one.outputs.size(), expected.size()) << call.kernel;
   for (size_t i = 0; i < expected.size(); ++i)
-    EXPECT_TRUE(close(one.outputs[i].values, expected[i], tolerance)) << call.kernel << ", output " << i;
+    EXPECT_TRUE(close(one.outputs[i].values, expected[i], tolerance, storageRounding(one.outputs[i].dtype)))
+        << call.kernel << ", output " << i << " of " << dtypeName(one.outputs[i].dtype);
   for (unsigned threads : {2u, 3u, 8u}) {
     Outcome more = run(call, threads);
     ASSERT_TRUE(more.status.ok()) << more.status.message();

@@ -95,12 +95,19 @@ Outcome run(const Call &call, unsigned threads = 1);
 
 // ---- comparison
 
-// Tolerance relative to the larger of 1 and the expected magnitude.
+// Tolerance of arithmetic in a dtype (bf16 and f16: in fp32), relative to the larger of 1 and the expected magnitude.
 double tolerance(plan::DType dtype);
-// Are they equal as far as the tolerance says? NaN equals NaN, an infinity itself only. Says where not.
-testing::AssertionResult close(const std::vector<double> &actual, const std::vector<double> &expected, double tolerance);
+// What rounding a value to bf16 or f16 may move it by, relative to its magnitude; 0 for the others.
+double storageRounding(plan::DType dtype);
+// Are they equal as far as the tolerance (and a rounding, see above) says? NaN equals NaN, an infinity itself only. Says
+// where not.
+testing::AssertionResult close(const std::vector<double> &actual, const std::vector<double> &expected, double tolerance,
+                               double rounding = 0);
+// Lossy data has statistics in fp32, f64 in f64.
+inline plan::DType statisticType(plan::DType dtype) { return dtype == plan::F64 ? plan::F64 : plan::F32; }
 
-// Runs with 1, 2, 3 and 8 threads, expects the same bytes from all, and the values given.
+// Runs with 1, 2, 3 and 8 threads, expects the same bytes from all, and the values given. `tolerance` is that of the
+// arithmetic: results in bf16 or f16 may be off by their rounding, too.
 void expectCall(const Call &call, const std::vector<std::vector<double>> &expected, double tolerance);
 
 } // namespace amc::rt::test

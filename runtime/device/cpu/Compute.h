@@ -56,6 +56,38 @@ template <class F> auto withStorage(plan::DType dtype, F &&f) {
   }
 }
 
+// What products, norms and attention store (float, double or BFloat16) and what they compute in.
+template <class S> struct WideOf { using type = S; };
+template <> struct WideOf<BFloat16> { using type = float; };
+template <class S> using Wide = typename WideOf<S>::type;
+template <class S> inline constexpr bool isWide = std::is_same_v<S, Wide<S>>;
+
+// Calls f(S{}) with the storage type of f32, f64 or bf16.
+template <class F> auto withFloats(plan::DType dtype, F &&f) {
+  switch (dtype) {
+  case plan::F64: return f(double{});
+  case plan::BF16: return f(BFloat16{});
+  default: return f(float{});
+  }
+}
+
+// y = x, widened, and its reverse, rounded to nearest even.
+inline void widenRow(const BFloat16 *x, float *y, int64_t n) { hot().bf16ToF32(&x->bits, y, n); }
+inline void narrowRow(const float *x, BFloat16 *y, int64_t n) { hot().f32ToBf16(x, &y->bits, n); }
+template <class T> void widenRow(const T *x, T *y, int64_t n) {
+  std::memcpy(y, x, static_cast<size_t>(n) * sizeof(T));
+}
+template <class T> void narrowRow(const T *x, T *y, int64_t n) {
+  std::memcpy(y, x, static_cast<size_t>(n) * sizeof(T));
+}
+
+// y += x
+inline void addToRow(float *y, const float *x, int64_t n) { hot().addTo(y, x, n); }
+inline void addToRow(double *y, const double *x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    y[i] += x[i];
+}
+
 // A conversion that is defined for every value: floats are truncated and saturate, NaN becomes 0.
 template <class To, class From> To convertElement(From x) {
   if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {

@@ -1,5 +1,4 @@
 #include "runtime/device/cpu/Gemm.h"
-#include <algorithm>
 #include <cblas.h>
 #include <cerrno>
 #include <cstring>
@@ -51,24 +50,11 @@ Expected<uint64_t> prepareGemm(ThreadPool &pool) {
   return bytes;
 }
 
-GemmGrid GemmGrid::create(int64_t m, int64_t n, int64_t k, int64_t batch) {
-  GemmGrid g{m, n, k, std::max<int64_t>(m, 1), std::max<int64_t>(n, 1), 1, 1};
-  // Halve the longer side until there are 8 tiles in all or a tile is down to 192 or to 4 million multiply-adds.
-  auto count = [&] { return ceilDiv(m, g.tileM) * ceilDiv(n, g.tileN); };
-  constexpr int64_t enough = 8, smallest = 192, leastWork = int64_t(4) << 20, longest = 1024;
-  while (m > 0 && n > 0) {
-    bool tall = g.tileM >= g.tileN;
-    int64_t &side = tall ? g.tileM : g.tileN;
-    bool tooLong = side > longest * 2;
-    if (!tooLong && count() * batch >= enough)
-      break;
-    if (side < 2 * smallest || (!tooLong && g.tileM * g.tileN / 2 * std::max<int64_t>(k, 1) < leastWork))
-      break;
-    int64_t pieces = ceilDiv(tall ? m : n, side) * 2;
-    side = ceilDiv(ceilDiv(tall ? m : n, pieces), 16) * 16;
-  }
+ProductGrid ProductGrid::create(int64_t m, int64_t n, int64_t k, int64_t block) {
+  ProductGrid g{m, n, k, block, static_cast<int64_t>(workspace::productRowTile),
+                static_cast<int64_t>(workspace::productTileColumns(static_cast<uint64_t>(n))), 0, 0};
   g.down = ceilDiv(m, g.tileM);
-  g.across = ceilDiv(n, g.tileN);
+  g.across = n ? ceilDiv(n, g.tileN) : 0;
   return g;
 }
 

@@ -1,8 +1,15 @@
 // Matrix products of one tile, by OpenBLAS on the calling thread, and the grid that cuts a product into tiles.
+//
+// The grid (runtime/plan/Workspace.h) is counted from the first row and column, so whole tiles of a slice of rows get
+// the bits they have in the product of all rows. OpenBLAS itself does not promise that: a row's last bits depend on how
+// many rows are multiplied at once. bf16 is widened to panels of fp32 in scratch, summed there, and rounded once.
 #ifndef AMC_RUNTIME_DEVICE_CPU_GEMM_H
 #define AMC_RUNTIME_DEVICE_CPU_GEMM_H
 
+#include "runtime/device/cpu/Compute.h"
 #include "runtime/device/cpu/Registry.h"
+#include "runtime/plan/Workspace.h"
+#include <algorithm>
 
 namespace amc::rt::cpu {
 
@@ -16,24 +23,131 @@ void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, dou
 // allocates. Returns the bytes of address space OpenBLAS holds for that; a limit error if there are none.
 Expected<uint64_t> prepareGemm(ThreadPool &pool);
 
-// Tiles of one product, from its shape alone: large enough for the packing of operands to be cheap, small enough to
-// keep several threads busy.
-struct GemmGrid {
-  int64_t m, n, k;
-  int64_t tileM, tileN;
-  int64_t down, across;
-  static GemmGrid create(int64_t m, int64_t n, int64_t k, int64_t batch);
-  int64_t tiles() const { return down * across; }
+// An operand as it is stored: rows `stride` elements apart, taken in the order given if there is one.
+template <class S> struct StoredMatrix {
+  const S *data;
+  int64_t stride;
+  bool transposed = false;
+  const int64_t *order = nullptr;
+  const S *at(int64_t row, int64_t column) const { return data + (order ? order[row] : row) * stride + column; }
 };
 
-// One tile of the product.
-template <class T>
-void gemmTile(const GemmGrid &g, int64_t tile, bool transposeA, bool transposeB, const T *a, const T *b, T *c) {
-  int64_t i = tile / g.across * g.tileM, j = tile % g.across * g.tileN;
-  int64_t m = g.tileM < g.m - i ? g.tileM : g.m - i, n = g.tileN < g.n - j ? g.tileN : g.n - j;
-  int64_t lda = transposeA ? g.m : g.k, ldb = transposeB ? g.k : g.n;
-  gemm(transposeA, transposeB, m, n, g.k, T(1), transposeA ? a + i : a + i * lda, lda,
-       transposeB ? b + j * ldb : b + j, ldb, T(0), c + i * g.n + j, g.n);
+// op(a)[m, k] * op(b)[k, n] on the grid. `block`, a multiple of productDepth: the inner dimension is cut there, the
+// blocks' products are added in ascending order in the arithmetic type; 0: not cut.
+struct ProductGrid {
+  int64_t m, n, k, block;
+  int64_t tileM, tileN, down, across;
+  static ProductGrid create(int64_t m, int64_t n, int64_t k, int64_t block = 0);
+  int64_t tiles() const { return down * across; }
+  int64_t row(int64_t tile) const { return tile / across * tileM; }
+  int64_t column(int64_t tile) const { return tile % across * tileN; }
+  int64_t rows(int64_t tile) const { return std::min(tileM, m - row(tile)); }
+  int64_t columns(int64_t tile) const { return std::min(tileN, n - column(tile)); }
+};
+
+// The parts of a slot of product scratch for a product of this shape: a panel of either operand, and a tile's sum.
+template <class T> struct ProductScratch {
+  T *a = nullptr, *b = nullptr, *sum = nullptr;
+  ProductScratch() = default;
+  ProductScratch(std::byte *base, unsigned slot, int64_t rows, int64_t columns, int64_t inner) {
+    auto m = static_cast<uint64_t>(rows), n = static_cast<uint64_t>(columns), k = static_cast<uint64_t>(inner);
+    std::byte *at = base + slot * workspace::productSlot(m, n, k, sizeof(T));
+    m = std::min(m, workspace::productRowTile);
+    n = workspace::productTileColumns(n);
+    k = std::min(k, workspace::productDepth);
+    a = reinterpret_cast<T *>(at);
+    b = reinterpret_cast<T *>(at += workspace::detail::pad(m * k * sizeof(T)));
+    sum = reinterpret_cast<T *>(at + workspace::detail::pad(k * n * sizeof(T)));
+  }
+};
+
+// Rows [row, row + rows) and columns [column, column + columns) of a stored matrix as they are, or in `panel`.
+template <class S>
+const Wide<S> *loadPanel(const StoredMatrix<S> &x, int64_t row, int64_t column, int64_t rows, int64_t columns,
+                         Wide<S> *panel, int64_t &stride) {
+  if constexpr (isWide<S>) {
+    if (!x.order) {
+      stride = x.stride;
+      return x.at(row, column);
+    }
+  }
+  for (int64_t r = 0; r < rows; ++r)
+    widenRow(x.at(row + r, column), panel + r * columns, columns);
+  stride = columns;
+  return panel;
+}
+
+// One tile of the product into, or with `add` onto, `sum`, whose rows are `stride` apart. Narrow or reordered operands go
+// through panels of productDepth.
+template <class S>
+void sumTile(const ProductGrid &g, int64_t tile, const StoredMatrix<S> &a, const StoredMatrix<S> &b, bool add,
+             Wide<S> *sum, int64_t stride, const ProductScratch<Wide<S>> &s) {
+  using T = Wide<S>;
+  int64_t i = g.row(tile), j = g.column(tile), m = g.rows(tile), n = g.columns(tile), k = 0;
+  bool whole = isWide<S> && !a.order && !b.order;
+  int64_t depth = whole ? (g.block ? g.block : g.k) : static_cast<int64_t>(workspace::productDepth);
+  for (; k < g.k; k += depth, add = true) {
+    int64_t d = std::min(depth, g.k - k), lda, ldb;
+    const T *left = a.transposed ? loadPanel(a, k, i, d, m, s.a, lda) : loadPanel(a, i, k, m, d, s.a, lda);
+    const T *right = b.transposed ? loadPanel(b, j, k, n, d, s.b, ldb) : loadPanel(b, k, j, d, n, s.b, ldb);
+    gemm(a.transposed, b.transposed, m, n, d, T(1), left, lda, right, ldb, T(add ? 1 : 0), sum, stride);
+  }
+  for (int64_t r = 0; g.k == 0 && !add && r < m; ++r)
+    std::fill_n(sum + r * stride, n, T(0));
+}
+
+// sum += bias in every row; a tile has at most blockElements columns.
+template <class S> void addBias(const S *bias, int64_t m, int64_t n, Wide<S> *sum, int64_t stride) {
+  static_assert(workspace::productColumnTile <= blockElements);
+  Block<Wide<S>> block;
+  widenRow(bias, block.data, n);
+  for (int64_t r = 0; r < m; ++r)
+    addToRow(sum + r * stride, block.data, n);
+}
+
+// One tile of the product into y, [m, n]. Narrow elements are summed in scratch and rounded once. Of an empty inner
+// dimension the product is zero. `bias` may be null.
+template <class S>
+void productTile(const ProductGrid &g, int64_t tile, const StoredMatrix<S> &a, const StoredMatrix<S> &b,
+                 const S *bias, S *y, const ProductScratch<Wide<S>> &s) {
+  int64_t i = g.row(tile), j = g.column(tile), m = g.rows(tile), n = g.columns(tile);
+  auto form = [&](Wide<S> *sum, int64_t stride) {
+    sumTile(g, tile, a, b, false, sum, stride, s);
+    if (bias)
+      addBias(bias + j, m, n, sum, stride);
+  };
+  if constexpr (isWide<S>) {
+    form(y + i * g.n + j, g.n);
+  } else {
+    form(s.sum, n);
+    for (int64_t r = 0; r < m; ++r)
+      narrowRow(s.sum + r * n, y + (i + r) * g.n + j, n);
+  }
+}
+
+// Calls body(tile, scratch) for all tiles on the pool. `scratch` has workspace::product's bytes.
+template <class S, class Body>
+void forTiles(ThreadPool &pool, const ProductGrid &g, std::byte *scratch, Body &&body) {
+  if constexpr (isWide<S>)
+    pool.parallelFor(g.tiles(), [&](int64_t tile, unsigned) { body(tile, ProductScratch<S>()); });
+  else
+    pool.parallelFor(g.tiles(), [&](int64_t tile, unsigned slot) {
+      body(tile, ProductScratch<Wide<S>>(scratch, slot, g.m, g.n, g.k));
+    }, static_cast<unsigned>(workspace::productSlots));
+}
+// A whole product into y.
+template <class S>
+void multiply(ThreadPool &pool, const ProductGrid &g, const StoredMatrix<S> &a, const StoredMatrix<S> &b,
+              const S *bias, S *y, std::byte *scratch) {
+  forTiles<S>(pool, g, scratch, [&](int64_t tile, const auto &s) { productTile(g, tile, a, b, bias, y, s); });
+}
+// The same into, or with `add` onto, sums of the arithmetic type that are rounded later.
+template <class S>
+void multiplySums(ThreadPool &pool, const ProductGrid &g, const StoredMatrix<S> &a, const StoredMatrix<S> &b,
+                  bool add, Wide<S> *sums, std::byte *scratch) {
+  forTiles<S>(pool, g, scratch, [&](int64_t tile, const auto &s) {
+    sumTile(g, tile, a, b, add, sums + g.row(tile) * g.n + g.column(tile), g.n, s);
+  });
 }
 
 } // namespace amc::rt::cpu

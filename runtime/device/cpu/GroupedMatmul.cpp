@@ -1,16 +1,14 @@
 // grouped_matmul and grouped_matmul_weight_grad: mixture of experts.
 //
-// f32 and f64. Rows are sorted by group, stably, by counting (workspace: group offsets, row order, gathered rows); a
-// group is one product, cut along its columns only, so a row's result does not depend on which rows share its group
-// beyond the library's tiling of that many rows. A weight gradient sums over a group's rows in ascending order of the
-// library; a group without rows gets zeros. No result overlaps an operand. Reference: y[i] = x[i] w[ids[i]].
-#include "runtime/device/cpu/Compute.h"
+// f32, f64 and bf16 (summed in fp32, rounded once). Rows are sorted by group, stably, by counting (workspace: group
+// offsets, row order, product scratch), and gathered panel by panel. A group is one product on the grid of Gemm.h, so a
+// row's result does not depend on which rows share its group beyond the library's tiling of that many rows. A weight
+// gradient adds a group's rows in panels of 256, ascending; a group without rows gets zeros. No result overlaps an
+// operand. Reference: y[i] = x[i] w[ids[i]].
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/Indices.h"
-#include "runtime/plan/Workspace.h"
 #include <algorithm>
 #include <climits>
-#include <cstring>
 
 namespace amc::rt::cpu {
 namespace {
@@ -18,28 +16,27 @@ namespace {
 struct Grouping {
   int64_t rows, inner, columns, groups;
   plan::DType idType;
-  static constexpr int64_t columnTile = 256;
 };
 
-// The parts of the workspace; sizes as in workspace::groupedMatmul.
-template <class T> struct Scratch {
+// Group e's rows are order[starts[e]] to order[starts[e + 1]]; the parts of the workspace in front of the slots.
+struct SortedRows {
   int64_t *starts, *order;
-  T *left, *right; // rows of `inner` and of `columns` elements
-  Scratch(const Grouping &g, std::byte *at) {
-    auto take = [&](int64_t bytes) {
+  std::byte *slots;
+  SortedRows(const Grouping &g, std::byte *at) {
+    auto take = [&](int64_t count) {
       std::byte *here = at;
-      at += workspace::detail::pad(static_cast<uint64_t>(bytes));
-      return here;
+      at += workspace::detail::pad(static_cast<uint64_t>(count) * 8);
+      return reinterpret_cast<int64_t *>(here);
     };
-    starts = reinterpret_cast<int64_t *>(take((g.groups + 1) * 8));
-    order = reinterpret_cast<int64_t *>(take(g.rows * 8));
-    left = reinterpret_cast<T *>(take(g.rows * g.inner * static_cast<int64_t>(sizeof(T))));
-    right = reinterpret_cast<T *>(take(g.rows * g.columns * static_cast<int64_t>(sizeof(T))));
+    starts = take(g.groups + 1);
+    order = take(g.rows);
+    slots = at;
   }
+  int64_t count(int64_t group) const { return starts[group + 1] - starts[group]; }
 };
 
 // Fills starts and order; false if an id is out of range.
-template <class T> bool sortRows(const Grouping &g, const Operands &o, Scratch<T> &s, RunContext &c) {
+bool sortRows(const Grouping &g, const Operands &o, SortedRows &s, RunContext &c) {
   Indices ids = Indices::of(o, 2, g.idType);
   std::fill_n(s.starts, g.groups + 1, 0);
   bool valid = true;
@@ -65,19 +62,6 @@ template <class T> bool sortRows(const Grouping &g, const Operands &o, Scratch<T
   return true;
 }
 
-template <class T> void gatherRows(ThreadPool &pool, const Grouping &g, const int64_t *order, const T *x, T *y, int64_t width) {
-  parallelRange(pool, g.rows, rowGrain(width), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      std::memcpy(y + i * width, x + order[i] * width, static_cast<size_t>(width) * sizeof(T));
-  });
-}
-template <class T> void scatterRows(ThreadPool &pool, const Grouping &g, const int64_t *order, const T *x, T *y, int64_t width) {
-  parallelRange(pool, g.rows, rowGrain(width), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      std::memcpy(y + order[i] * width, x + i * width, static_cast<size_t>(width) * sizeof(T));
-  });
-}
-
 Status expectBlas(const Grouping &g) {
   AMC_EXPECT(g.rows <= INT_MAX && g.inner <= INT_MAX && g.columns <= INT_MAX, "dimensions should be at most ",
              INT_MAX);
@@ -85,7 +69,7 @@ Status expectBlas(const Grouping &g) {
 }
 
 Status checkGrouped(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"x", AcceptWide}, {"w", AcceptWide}, {"ids", AcceptIndex}}, {{"y", AcceptWide}},
+  AMC_TRY(expectOperands(spec, {{"x", AcceptData}, {"w", AcceptData}, {"ids", AcceptIndex}}, {{"y", AcceptData}},
                          {{"transpose_w", Int, Optional}}));
   const TensorSpec &x = spec.inputs[0], &w = spec.inputs[1], &ids = spec.inputs[2];
   AMC_TRY(expectDType("inputs[1]", w, x.dtype));
@@ -104,39 +88,44 @@ Status checkGrouped(const InstructionSpec &spec) {
                                                         dtypeBytes(x.dtype)));
 }
 
+// Rows [first, first + rows) of a group's product: a tile for each range of columns.
+template <class S>
+void groupTile(const Grouping &g, const StoredMatrix<S> &x, const StoredMatrix<S> &w, int64_t rows, int64_t tile, S *y,
+               const ProductScratch<Wide<S>> &s) {
+  ProductGrid grid = ProductGrid::create(rows, g.columns, g.inner);
+  int64_t i = grid.row(tile), j = grid.column(tile), n = grid.columns(tile);
+  sumTile(grid, tile, x, w, false, s.sum, n, s);
+  for (int64_t r = 0; r < grid.rows(tile); ++r)
+    narrowRow(s.sum + r * n, y + x.order[i + r] * g.columns + j, n);
+}
+
 std::unique_ptr<Kernel> createGrouped(const InstructionSpec &spec) {
   bool transpose = spec.flag("transpose_w");
   const std::vector<int64_t> &x = spec.inputs[0].shape;
   Grouping g{x[0], x[1], spec.outputs[0].shape[1], spec.inputs[1].shape[0], spec.inputs[2].dtype};
-  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using S = decltype(type);
     return makeKernel([=](const Operands &o, RunContext &c) {
-      Scratch<T> s(g, o.workspaces[0]);
-      if (g.rows == 0 || g.columns == 0 || !sortRows(g, o, s, c))
+      SortedRows s(g, o.workspaces[0]);
+      if (!sortRows(g, o, s, c))
         return;
-      if (g.inner == 0) {
-        std::fill_n(o.out<T>(0), g.rows * g.columns, T{});
-        return;
-      }
-      gatherRows(c.pool, g, s.order, o.in<T>(0), s.left, g.inner);
-      int64_t tiles = ceilDiv(g.columns, Grouping::columnTile);
-      c.pool.parallelFor(g.groups * tiles, [&](int64_t piece, unsigned) {
-        int64_t e = piece / tiles, j = piece % tiles * Grouping::columnTile;
-        int64_t m = s.starts[e + 1] - s.starts[e], n = std::min(Grouping::columnTile, g.columns - j);
-        if (m == 0)
-          return;
-        const T *w = o.in<T>(1) + e * g.inner * g.columns + (transpose ? j * g.inner : j);
-        gemm(false, transpose, m, n, g.inner, T(1), s.left + s.starts[e] * g.inner, g.inner, w,
-             transpose ? g.inner : g.columns, T(0), s.right + s.starts[e] * g.columns + j, g.columns);
-      });
-      scatterRows(c.pool, g, s.order, s.right, o.out<T>(0), g.columns);
+      int64_t tiles = 0;
+      for (int64_t e = 0; e < g.groups; ++e)
+        tiles += ProductGrid::create(s.count(e), g.columns, g.inner).tiles();
+      c.pool.parallelFor(tiles, [&](int64_t tile, unsigned slot) {
+        int64_t e = 0;
+        for (int64_t here; tile >= (here = ProductGrid::create(s.count(e), g.columns, g.inner).tiles()); ++e)
+          tile -= here;
+        groupTile<S>(g, {o.in<S>(0), g.inner, false, s.order + s.starts[e]},
+                     {o.in<S>(1) + e * g.inner * g.columns, transpose ? g.inner : g.columns, transpose}, s.count(e),
+                     tile, o.out<S>(0), {s.slots, slot, g.rows, g.columns, g.inner});
+      }, workspace::productSlots);
     });
-  };
-  return spec.inputs[0].dtype == plan::F64 ? make(double{}) : make(float{});
+  });
 }
 
 Status checkWeightGrad(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"x", AcceptWide}, {"dy", AcceptWide}, {"ids", AcceptIndex}}, {{"dw", AcceptWide}},
+  AMC_TRY(expectOperands(spec, {{"x", AcceptData}, {"dy", AcceptData}, {"ids", AcceptIndex}}, {{"dw", AcceptData}},
                          {{"groups", Int}, {"transpose_w", Int, Optional}}));
   const TensorSpec &x = spec.inputs[0], &dy = spec.inputs[1], &ids = spec.inputs[2];
   AMC_TRY(expectDType("inputs[1]", dy, x.dtype));
@@ -159,32 +148,23 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
   bool transpose = spec.flag("transpose_w");
   Grouping g{spec.inputs[0].shape[0], spec.inputs[0].shape[1], spec.inputs[1].shape[1], spec.integer("groups"),
              spec.inputs[2].dtype};
-  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  int64_t down = transpose ? g.columns : g.inner, across = transpose ? g.inner : g.columns;
+  return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using S = decltype(type);
     return makeKernel([=](const Operands &o, RunContext &c) {
-      Scratch<T> s(g, o.workspaces[0]);
+      SortedRows s(g, o.workspaces[0]);
       if (!sortRows(g, o, s, c))
         return;
-      gatherRows(c.pool, g, s.order, o.in<T>(0), s.left, g.inner);
-      gatherRows(c.pool, g, s.order, o.in<T>(1), s.right, g.columns);
-      int64_t down = transpose ? g.columns : g.inner, across = transpose ? g.inner : g.columns;
-      int64_t tiles = ceilDiv(across, Grouping::columnTile);
-      c.pool.parallelFor(down ? g.groups * tiles : 0, [&](int64_t piece, unsigned) {
-        int64_t e = piece / tiles, j = piece % tiles * Grouping::columnTile;
-        int64_t rows = s.starts[e + 1] - s.starts[e], n = std::min(Grouping::columnTile, across - j);
-        T *dw = o.out<T>(0) + e * down * across + j;
-        if (rows == 0) {
-          for (int64_t i = 0; i < down; ++i)
-            std::fill_n(dw + i * across, n, T{});
-          return;
-        }
-        const T *left = (transpose ? s.right : s.left) + s.starts[e] * down;
-        const T *right = (transpose ? s.left : s.right) + s.starts[e] * across + j;
-        gemm(true, false, down, n, rows, T(1), left, down, right, across, T(0), dw, across);
-      });
+      int64_t tiles = ProductGrid::create(down, across, 0).tiles();
+      c.pool.parallelFor(g.groups * tiles, [&](int64_t piece, unsigned slot) {
+        int64_t e = piece / tiles;
+        const int64_t *order = s.order + s.starts[e];
+        productTile<S>(ProductGrid::create(down, across, s.count(e)), piece % tiles,
+                       {o.in<S>(transpose ? 1 : 0), down, true, order}, {o.in<S>(transpose ? 0 : 1), across, false, order},
+                       nullptr, o.out<S>(0) + e * down * across, {s.slots, slot, down, across, g.rows});
+      }, workspace::productSlots);
     });
-  };
-  return spec.inputs[0].dtype == plan::F64 ? make(double{}) : make(float{});
+  });
 }
 
 } // namespace

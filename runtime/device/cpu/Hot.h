@@ -11,6 +11,17 @@
 
 namespace amc::rt::cpu {
 
+// An element in storage: the upper half of the fp32 value.
+struct BFloat16 {
+  uint16_t bits;
+  operator float() const {
+    uint32_t wide = static_cast<uint32_t>(bits) << 16;
+    float value;
+    __builtin_memcpy(&value, &wide, 4);
+    return value;
+  }
+};
+
 enum class HotUnary {
   Abs, Neg, Exp, Sqrt, Rsqrt, Reciprocal, Tanh, Sigmoid, Erf, Relu, Silu, Gelu, GeluTanh, Ceil, Floor, Round
 };
@@ -23,6 +34,23 @@ struct AdamWScalars {
 struct SgdScalars {
   float gradientScale, weightDecay, momentum, learningRate;
   bool hasMomentum, firstStep, nesterov;
+};
+
+// Rows of bf16: the functions of Hot with the same names, each result rounded once, statistics and sums fp32. The order
+// of sums is that of fp32 rows.
+struct HotBf16Rows {
+  float (*dot)(const BFloat16 *a, const BFloat16 *b, int64_t n);
+  void (*softmax)(const BFloat16 *x, BFloat16 *y, int64_t n);
+  void (*softmaxBackward)(const BFloat16 *dy, const BFloat16 *y, BFloat16 *dx, int64_t n);
+  void (*logSoftmax)(const BFloat16 *x, BFloat16 *y, int64_t n);
+  void (*logSoftmaxBackward)(const BFloat16 *dy, const BFloat16 *y, BFloat16 *dx, int64_t n);
+  float (*rmsNorm)(const BFloat16 *x, const BFloat16 *weight, BFloat16 *y, int64_t n, float epsilon);
+  void (*rmsNormBackward)(const BFloat16 *dy, const BFloat16 *x, float rstd, const BFloat16 *weight, BFloat16 *dx,
+                          float *dweight, int64_t n);
+  void (*layerNorm)(const BFloat16 *x, const BFloat16 *weight, const BFloat16 *bias, BFloat16 *y, float *mean,
+                    float *rstd, int64_t n, float epsilon);
+  void (*layerNormBackward)(const BFloat16 *dy, const BFloat16 *x, float mean, float rstd, const BFloat16 *weight,
+                            BFloat16 *dx, float *dweight, float *dbias, int64_t n);
 };
 
 struct Hot {
@@ -81,6 +109,8 @@ struct Hot {
 
   // ---- movement: y[c * ldy + r] = x[r * ldx + c], 4-byte elements; no overlap
   void (*transpose32)(const uint32_t *x, int64_t ldx, uint32_t *y, int64_t ldy, int64_t rows, int64_t columns);
+
+  HotBf16Rows bf16;
 };
 
 namespace v3 { extern const Hot hot; }

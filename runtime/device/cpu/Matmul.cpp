@@ -1,10 +1,10 @@
 // matmul, linear, linear_weight_grad.
 //
-// f32 and f64 by OpenBLAS, a tile at a time on a grid fixed by the shape (Gemm.h); the inner dimension is never cut, so
-// an element's sum runs in the library's order for its tile. Integers (matmul only) by three loops, modulo 2^64, in
-// their own width. linear adds its bias to each tile after the product. No result overlaps an operand. Reference:
-// y[i, j] = sum over k of a[i, k] * b[k, j].
-#include "runtime/device/cpu/Compute.h"
+// f32, f64 and bf16 (summed in fp32, rounded once) by OpenBLAS, a tile at a time on a grid that starts at the first row
+// (Gemm.h). The inner dimension of f32 and f64 is not cut, so an element's sum runs in the library's order for its tile,
+// but in linear_weight_grad: blocks of 1024 rows, ascending. Integers (matmul only) by three loops, modulo 2^64, in
+// their own width. linear adds its bias to each tile after the product. No result overlaps an operand. Workspace: bf16
+// only, workspace::product. Reference: y[i, j] = sum over k of a[i, k] * b[k, j].
 #include "runtime/device/cpu/Gemm.h"
 #include <algorithm>
 #include <climits>
@@ -19,9 +19,12 @@ Status expectBlasSizes(std::initializer_list<int64_t> sizes) {
   return Status();
 }
 
-template <class T> void zero(ThreadPool &pool, T *y, int64_t n) {
-  parallelRange(pool, n, elementGrain, [&](int64_t begin, int64_t end) { std::fill(y + begin, y + end, T{}); });
+uint64_t bytesOf(int64_t rows, int64_t columns, int64_t inner, plan::DType dtype) {
+  auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
+  return isFloat(dtype) ? workspace::product(u(rows), u(columns), u(inner), dtypeBytes(dtype)) : 0;
 }
+
+std::byte *scratchOf(const Operands &o, bool scratch) { return scratch ? o.workspaces[0] : nullptr; }
 
 // ---- matmul
 
@@ -42,8 +45,8 @@ struct BatchedShape {
 };
 
 Status checkMatmul(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"a", AcceptWide | AcceptInteger}, {"b", AcceptWide | AcceptInteger}},
-                         {{"y", AcceptWide | AcceptInteger}},
+  AMC_TRY(expectOperands(spec, {{"a", AcceptData | AcceptInteger}, {"b", AcceptData | AcceptInteger}},
+                         {{"y", AcceptData | AcceptInteger}},
                          {{"transpose_a", Int, Optional}, {"transpose_b", Int, Optional}}));
   const TensorSpec &a = spec.inputs[0], &b = spec.inputs[1], &y = spec.outputs[0];
   AMC_TRY(expectDType("inputs[1]", b, a.dtype));
@@ -63,7 +66,8 @@ Status checkMatmul(const InstructionSpec &spec) {
   shape[shape.size() - 2] = last(a, ta ? 0 : 1);
   shape[shape.size() - 1] = last(b, tb ? 1 : 0);
   AMC_TRY(expectShape("outputs[0]", y, shape));
-  return expectBlasSizes({shape[shape.size() - 2], shape[shape.size() - 1], last(a, ta ? 1 : 0)});
+  AMC_TRY(expectBlasSizes({shape[shape.size() - 2], shape[shape.size() - 1], last(a, ta ? 1 : 0)}));
+  return expectWorkspace(spec, bytesOf(rowsOf(shape).rows, shape.back(), last(a, ta ? 1 : 0), y.dtype));
 }
 
 template <class T>
@@ -110,38 +114,56 @@ BatchedShape batchedShape(const InstructionSpec &spec) {
   return s;
 }
 
+template <class S> std::unique_ptr<Kernel> floatMatmul(const InstructionSpec &spec, const BatchedShape &s) {
+  ProductGrid grid = ProductGrid::create(s.m, s.n, s.k);
+  // The workspace is that of one tall product; a matrix of the batch may need less for a slot.
+  uint64_t bytes = bytesOf(s.batches * s.m, s.n, s.k, spec.inputs[0].dtype);
+  auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
+  unsigned slots = ThreadPool::maxThreads;
+  if (bytes)
+    slots = static_cast<unsigned>(std::min(workspace::productSlots, bytes / workspace::productSlot(u(s.m), u(s.n), u(s.k), 4)));
+  return makeKernel([=](const Operands &o, RunContext &c) {
+    c.pool.parallelFor(s.batches * grid.tiles(), [&](int64_t piece, unsigned slot) {
+      int64_t batch = piece / grid.tiles(), atA, atB;
+      s.offsets(batch, atA, atB);
+      StoredMatrix<S> a{o.in<S>(0) + atA, s.transposeA ? s.m : s.k, s.transposeA};
+      StoredMatrix<S> b{o.in<S>(1) + atB, s.transposeB ? s.k : s.n, s.transposeB};
+      ProductScratch<Wide<S>> scratch;
+      if constexpr (!isWide<S>)
+        scratch = {o.workspaces[0], slot, s.m, s.n, s.k};
+      productTile<S>(grid, piece % grid.tiles(), a, b, nullptr, o.out<S>(0) + batch * s.m * s.n, scratch);
+    }, slots);
+  });
+}
+
+template <class T> std::unique_ptr<Kernel> integerMatmul(const BatchedShape &s) {
+  return makeKernel([=](const Operands &o, RunContext &c) {
+    c.pool.parallelFor(s.batches * s.m, [&](int64_t piece, unsigned) {
+      int64_t batch = piece / s.m, atA, atB;
+      s.offsets(batch, atA, atB);
+      integerProduct(s, piece % s.m, o.in<T>(0) + atA, o.in<T>(1) + atB, o.out<T>(0) + batch * s.m * s.n);
+    });
+  });
+}
+
 std::unique_ptr<Kernel> createMatmul(const InstructionSpec &spec) {
   BatchedShape s = batchedShape(spec);
-  GemmGrid grid = GemmGrid::create(s.m, s.n, s.k, s.batches);
-  return withStorage(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
-    return makeKernel([=](const Operands &o, RunContext &c) {
-      const T *a = o.in<T>(0), *b = o.in<T>(1);
-      T *y = o.out<T>(0);
-      if (s.k == 0)
-        return zero(c.pool, y, s.batches * s.m * s.n);
-      if constexpr (std::is_floating_point_v<T>) {
-        c.pool.parallelFor(s.batches * grid.tiles(), [&](int64_t piece, unsigned) {
-          int64_t batch = piece / grid.tiles(), atA, atB;
-          s.offsets(batch, atA, atB);
-          gemmTile(grid, piece % grid.tiles(), s.transposeA, s.transposeB, a + atA, b + atB, y + batch * s.m * s.n);
-        });
-      } else {
-        c.pool.parallelFor(s.batches * s.m, [&](int64_t piece, unsigned) {
-          int64_t batch = piece / s.m, atA, atB;
-          s.offsets(batch, atA, atB);
-          integerProduct(s, piece % s.m, a + atA, b + atB, y + batch * s.m * s.n);
-        });
-      }
-    });
+  plan::DType dtype = spec.inputs[0].dtype;
+  if (isFloat(dtype))
+    return withFloats(dtype, [&](auto type) { return floatMatmul<decltype(type)>(spec, s); });
+  return withStorage(dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    if constexpr (std::is_integral_v<decltype(type)>)
+      return integerMatmul<decltype(type)>(s);
+    else
+      return nullptr; // floats went the other way
   });
 }
 
 // ---- linear
 
 Status checkLinear(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"x", AcceptWide}, {"w", AcceptWide}, {"bias", AcceptWide, Optional}},
-                         {{"y", AcceptWide}}, {{"transpose_w", Int, Optional}}));
+  AMC_TRY(expectOperands(spec, {{"x", AcceptData}, {"w", AcceptData}, {"bias", AcceptData, Optional}},
+                         {{"y", AcceptData}}, {{"transpose_w", Int, Optional}}));
   const TensorSpec &x = spec.inputs[0], &w = spec.inputs[1], &bias = spec.inputs[2];
   AMC_TRY(expectDType("inputs[1]", w, x.dtype));
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], x.dtype));
@@ -158,44 +180,27 @@ Status checkLinear(const InstructionSpec &spec) {
   std::vector<int64_t> shape = x.shape;
   shape.back() = n;
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], shape));
-  return expectBlasSizes({rowsOf(x.shape).rows, n, k});
-}
-
-void addBias(const float *bias, float *row, int64_t n) { hot().addTo(row, bias, n); }
-void addBias(const double *bias, double *row, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    row[i] += bias[i];
+  AMC_TRY(expectBlasSizes({rowsOf(x.shape).rows, n, k}));
+  return expectWorkspace(spec, bytesOf(rowsOf(x.shape).rows, n, k, x.dtype));
 }
 
 std::unique_ptr<Kernel> createLinear(const InstructionSpec &spec) {
   int64_t rows = rowsOf(spec.inputs[0].shape).rows, k = spec.inputs[0].shape.back(), n = spec.outputs[0].shape.back();
-  bool transpose = spec.flag("transpose_w"), biased = spec.inputs[2].present();
-  GemmGrid grid = GemmGrid::create(rows, n, k, 1);
-  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  bool transpose = spec.flag("transpose_w"), scratch = !spec.workspaces.empty();
+  ProductGrid grid = ProductGrid::create(rows, n, k);
+  return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using S = decltype(type);
     return makeKernel([=](const Operands &o, RunContext &c) {
-      T *y = o.out<T>(0);
-      if (k == 0)
-        zero(c.pool, y, rows * n);
-      c.pool.parallelFor(rows && n ? grid.tiles() : 0, [&](int64_t tile, unsigned) {
-        if (k)
-          gemmTile(grid, tile, false, transpose, o.in<T>(0), o.in<T>(1), y);
-        if (!biased)
-          return;
-        int64_t i = tile / grid.across * grid.tileM, j = tile % grid.across * grid.tileN;
-        int64_t end = std::min(i + grid.tileM, rows), width = std::min(grid.tileN, n - j);
-        for (; i < end; ++i)
-          addBias(o.in<T>(2) + j, y + i * n + j, width);
-      });
+      multiply<S>(c.pool, grid, {o.in<S>(0), k}, {o.in<S>(1), transpose ? k : n, transpose}, o.in<S>(2), o.out<S>(0),
+                  scratchOf(o, scratch));
     });
-  };
-  return spec.inputs[0].dtype == plan::F64 ? make(double{}) : make(float{});
+  });
 }
 
 // ---- linear_weight_grad
 
 Status checkWeightGrad(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"x", AcceptWide}, {"dy", AcceptWide}}, {{"dw", AcceptWide}},
+  AMC_TRY(expectOperands(spec, {{"x", AcceptData}, {"dy", AcceptData}}, {{"dw", AcceptData}},
                          {{"transpose_w", Int, Optional}}));
   const TensorSpec &x = spec.inputs[0], &dy = spec.inputs[1];
   AMC_TRY(expectDType("inputs[1]", dy, x.dtype));
@@ -206,34 +211,32 @@ Status checkWeightGrad(const InstructionSpec &spec) {
   int64_t k = x.shape.back(), n = dy.shape.back();
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0],
                       spec.flag("transpose_w") ? std::vector<int64_t>{n, k} : std::vector<int64_t>{k, n}));
-  return expectBlasSizes({rowsOf(x.shape).rows, k, n});
+  AMC_TRY(expectBlasSizes({rowsOf(x.shape).rows, k, n}));
+  const std::vector<int64_t> &dw = spec.outputs[0].shape;
+  return expectWorkspace(spec, bytesOf(dw[0], dw[1], rowsOf(x.shape).rows, x.dtype));
 }
 
 std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
   int64_t rows = rowsOf(spec.inputs[0].shape).rows, k = spec.inputs[0].shape.back(), n = spec.inputs[1].shape.back();
-  bool transpose = spec.flag("transpose_w");
+  bool transpose = spec.flag("transpose_w"), scratch = !spec.workspaces.empty();
   int64_t down = transpose ? n : k, across = transpose ? k : n;
   size_t left = transpose ? 1 : 0, right = transpose ? 0 : 1;
-  GemmGrid grid = GemmGrid::create(down, across, rows, 1);
-  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  ProductGrid grid = ProductGrid::create(down, across, rows, workspace::weightGradRowBlock);
+  return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using S = decltype(type);
     return makeKernel([=](const Operands &o, RunContext &c) {
-      if (rows == 0)
-        return zero(c.pool, o.out<T>(0), down * across);
-      c.pool.parallelFor(down && across ? grid.tiles() : 0, [&](int64_t tile, unsigned) {
-        gemmTile(grid, tile, true, false, o.in<T>(left), o.in<T>(right), o.out<T>(0));
-      });
+      multiply<S>(c.pool, grid, {o.in<S>(left), down, true}, {o.in<S>(right), across}, nullptr, o.out<S>(0),
+                  scratchOf(o, scratch));
     });
-  };
-  return spec.inputs[0].dtype == plan::F64 ? make(double{}) : make(float{});
+  });
 }
 
 } // namespace
 
 void registerMatmul(KernelRegistry &registry) {
-  registry.add("matmul", {checkMatmul, createMatmul});
-  registry.add("linear", {checkLinear, createLinear});
-  registry.add("linear_weight_grad", {checkWeightGrad, createWeightGrad});
+  registry.add("matmul", {checkMatmul, createMatmul, nullptr, false, true});
+  registry.add("linear", {checkLinear, createLinear, nullptr, false, true});
+  registry.add("linear_weight_grad", {checkWeightGrad, createWeightGrad, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

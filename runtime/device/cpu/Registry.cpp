@@ -163,6 +163,10 @@ Status expectDType(const char *what, const TensorSpec &tensor, plan::DType dtype
   return Status();
 }
 
+Status expectStatisticType(const char *what, const TensorSpec &tensor, const TensorSpec &data) {
+  return expectDType(what, tensor, data.dtype == plan::F64 ? plan::F64 : plan::F32);
+}
+
 Status expectOneOf(const InstructionSpec &spec, const char *attribute,
                    std::initializer_list<std::string_view> values) {
   std::string all;

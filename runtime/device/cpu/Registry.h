@@ -56,6 +56,7 @@ void registerRotary(KernelRegistry &);
 void registerAttention(KernelRegistry &);
 void registerAttentionBackward(KernelRegistry &);
 void registerLoss(KernelRegistry &);
+void registerLinearCrossEntropy(KernelRegistry &);
 void registerOptimizer(KernelRegistry &);
 
 // A kernel from a callable of (const Operands &, RunContext &); what it needs is captured by value.
@@ -73,8 +74,9 @@ template <class Body> std::unique_ptr<Kernel> makeKernel(Body body) {
 enum Accepts : uint32_t {
   AcceptF32 = 1u << plan::F32,
   AcceptF64 = 1u << plan::F64,
-  AcceptWide = AcceptF32 | AcceptF64, // what products, norms and attention compute in
-  AcceptFloat = AcceptWide | 1u << plan::BF16 | 1u << plan::F16,
+  AcceptWide = AcceptF32 | AcceptF64,          // what products, norms and attention compute in
+  AcceptData = AcceptWide | 1u << plan::BF16, // and what they store
+  AcceptFloat = AcceptData | 1u << plan::F16,
   AcceptI64 = 1u << plan::I64,
   AcceptIndex = AcceptI64 | 1u << plan::I32,
   AcceptInteger = AcceptIndex | 1u << plan::I16 | 1u << plan::I8 | 1u << plan::U8 | 1u << plan::U16 |
@@ -108,6 +110,8 @@ Status expectAttributes(const InstructionSpec &spec, std::initializer_list<Attri
 Status expectWorkspace(const InstructionSpec &spec, uint64_t bytes);
 Status expectShape(const char *what, const TensorSpec &tensor, const std::vector<int64_t> &shape);
 Status expectDType(const char *what, const TensorSpec &tensor, plan::DType dtype);
+// The dtype of sums and statistics of `data`: f64 for f64, else f32.
+Status expectStatisticType(const char *what, const TensorSpec &tensor, const TensorSpec &data);
 Status expectOneOf(const InstructionSpec &spec, const char *attribute,
                    std::initializer_list<std::string_view> values);
 // `axis` in [0, rank).

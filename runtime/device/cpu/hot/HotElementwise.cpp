@@ -132,21 +132,21 @@ void scale(float *x, float factor, int64_t n) {
 }
 
 void bf16ToF32(const uint16_t *x, float *y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    uint32_t bits = (uint32_t)x[i] << 16;
-    __builtin_memcpy(y + i, &bits, 4);
-  }
+  const BFloat16 *from = (const BFloat16 *)x;
+  int64_t i = 0;
+  for (; i + W <= n; i += W)
+    store(y + i, load(from + i));
+  if (i < n)
+    storePart(y + i, loadPart(from + i, n - i), n - i);
 }
 
-// To nearest, halves to even; NaN stays NaN.
 void f32ToBf16(const float *x, uint16_t *y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, x + i, 4);
-    uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    uint32_t quiet = bits >> 16 | 0x40;
-    y[i] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
-  }
+  BFloat16 *to = (BFloat16 *)y;
+  int64_t i = 0;
+  for (; i + W <= n; i += W)
+    store(to + i, load(x + i));
+  if (i < n)
+    storePart(to + i, loadPart(x + i, n - i), n - i);
 }
 
 void f16ToF32(const uint16_t *x, float *y, int64_t n) {

@@ -26,16 +26,8 @@ float max(const float *, int64_t);
 float dot(const float *, const float *, int64_t);
 double sumOfSquares(const float *, int64_t);
 void softmax(const float *, float *, int64_t);
-void softmaxBackward(const float *, const float *, float *, int64_t);
-void logSoftmax(const float *, float *, int64_t);
-void logSoftmaxBackward(const float *, const float *, float *, int64_t);
 float logSumExp(const float *, int64_t);
 void crossEntropyBackward(const float *, float, float, float *, int64_t);
-float rmsNorm(const float *, const float *, float *, int64_t, float);
-void rmsNormBackward(const float *, const float *, float, const float *, float *, float *, int64_t);
-void layerNorm(const float *, const float *, const float *, float *, float *, float *, int64_t, float);
-void layerNormBackward(const float *, const float *, float, float, const float *, float *, float *, float *,
-                       int64_t);
 void rotary(const float *, const float *, const float *, float *, int64_t);
 void rotaryBackward(const float *, const float *, const float *, float *, int64_t);
 float attentionRow(float *, int64_t, int64_t, int64_t, float *, float *);

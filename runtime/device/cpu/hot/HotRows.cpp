@@ -6,11 +6,12 @@ namespace {
 constexpr float infinity = __builtin_inff();
 }
 
-float sum(const float *x, int64_t n) {
+template <class E> static float sumRow(const E *x, int64_t n) {
   return reduceSum(n, [&](int64_t i, int64_t count) { return loadUpTo(x + i, count); });
 }
+float sum(const float *x, int64_t n) { return sumRow(x, n); }
 
-float dot(const float *a, const float *b, int64_t n) {
+template <class E> static float dotRow(const E *a, const E *b, int64_t n) {
   V s0{}, s1{}, s2{}, s3{};
   int64_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W) {
@@ -26,7 +27,7 @@ float dot(const float *a, const float *b, int64_t n) {
   return sumLanes((s0 + s1) + (s2 + s3));
 }
 
-float max(const float *x, int64_t n) {
+template <class E> static float maxRow(const E *x, int64_t n) {
   V best = splat(-infinity), b1 = best, b2 = best, b3 = best;
   int64_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W) {
@@ -38,10 +39,16 @@ float max(const float *x, int64_t n) {
   for (; i + W <= n; i += W)
     best = maxV(load(x + i), best);
   float result = maxLanes(maxV(maxV(best, b1), maxV(b2, b3)));
-  for (; i < n; ++i)
-    result = x[i] > result ? x[i] : result;
+  float tail[W];
+  if (i < n)
+    store(tail, loadPart(x + i, n - i));
+  for (int64_t j = 0; i + j < n; ++j)
+    result = tail[j] > result ? tail[j] : result;
   return result;
 }
+
+float dot(const float *a, const float *b, int64_t n) { return dotRow(a, b, n); }
+float max(const float *x, int64_t n) { return maxRow(x, n); }
 
 double sumOfSquares(const float *x, int64_t n) {
   double lane[8] = {};
@@ -74,7 +81,7 @@ static inline float expRow(const float *x, float shift, float *y, int64_t n) {
   return sumLanes(s0 + s1);
 }
 
-static inline float sumExp(const float *x, float shift, int64_t n) {
+template <class E> static inline float sumExp(const E *x, float shift, int64_t n) {
   V s0{}, s1{};
   int64_t i = 0;
   for (; i + 2 * W <= n; i += 2 * W) {
@@ -96,8 +103,15 @@ void softmax(const float *x, float *y, int64_t n) {
   scale(y, 1.0f / total, n);
 }
 
-void softmaxBackward(const float *dy, const float *y, float *dx, int64_t n) {
-  float inner = dot(dy, y, n);
+// Numerators are not kept, they would be rounded before they are divided.
+static void softmaxBf16(const BFloat16 *x, BFloat16 *y, int64_t n) {
+  float top = maxRow(x, n), share = 1.0f / sumExp(x, top, n);
+  map1(x, y, n, [=](V v) { return expV(v - top) * share; });
+}
+
+template <class E>
+static void softmaxBackwardRow(const E *dy, const E *y, E *dx, int64_t n) {
+  float inner = dotRow(dy, y, n);
   map2(dy, y, dx, n, [&](V d, V p) { return p * (d - inner); });
 }
 
@@ -108,13 +122,15 @@ float logSumExp(const float *x, int64_t n) {
   return top + __builtin_logf(sumExp(x, top, n));
 }
 
-void logSoftmax(const float *x, float *y, int64_t n) {
-  float top = max(x, n), rest = __builtin_logf(sumExp(x, top, n));
+template <class E>
+static void logSoftmaxRow(const E *x, E *y, int64_t n) {
+  float top = maxRow(x, n), rest = __builtin_logf(sumExp(x, top, n));
   map1(x, y, n, [&](V v) { return v - top - rest; });
 }
 
-void logSoftmaxBackward(const float *dy, const float *y, float *dx, int64_t n) {
-  float total = sum(dy, n);
+template <class E>
+static void logSoftmaxBackwardRow(const E *dy, const E *y, E *dx, int64_t n) {
+  float total = sumRow(dy, n);
   map2(dy, y, dx, n, [&](V d, V l) { return d - expV(l) * total; });
 }
 
@@ -122,8 +138,9 @@ void crossEntropyBackward(const float *logits, float lse, float factor, float *d
   map1(logits, dlogits, n, [&](V v) { return factor * expV(v - lse); });
 }
 
-float rmsNorm(const float *x, const float *weight, float *y, int64_t n, float epsilon) {
-  float rstd = 1.0f / __builtin_sqrtf(dot(x, x, n) / (float)n + epsilon);
+template <class E>
+static float rmsNormRow(const E *x, const E *weight, E *y, int64_t n, float epsilon) {
+  float rstd = 1.0f / __builtin_sqrtf(dotRow(x, x, n) / (float)n + epsilon);
   if (weight)
     map2(x, weight, y, n, [&](V v, V w) { return v * rstd * w; });
   else
@@ -131,7 +148,8 @@ float rmsNorm(const float *x, const float *weight, float *y, int64_t n, float ep
   return rstd;
 }
 
-void rmsNormBackward(const float *dy, const float *x, float rstd, const float *weight, float *dx, float *dweight,
+template <class E>
+static void rmsNormBackwardRow(const E *dy, const E *x, float rstd, const E *weight, E *dx, float *dweight,
                      int64_t n) {
   auto gradient = [&](int64_t i, int64_t count) {
     V d = loadUpTo(dy + i, count);
@@ -151,9 +169,10 @@ void rmsNormBackward(const float *dy, const float *x, float rstd, const float *w
   }
 }
 
-void layerNorm(const float *x, const float *weight, const float *bias, float *y, float *mean, float *rstd, int64_t n,
+template <class E>
+static void layerNormRow(const E *x, const E *weight, const E *bias, E *y, float *mean, float *rstd, int64_t n,
                float epsilon) {
-  float m = sum(x, n) / (float)n;
+  float m = sumRow(x, n) / (float)n;
   float tail[W];
   float variance = reduceSum(n, [&](int64_t i, int64_t count) {
                      V d = loadUpTo(x + i, count) - m;
@@ -178,7 +197,8 @@ void layerNorm(const float *x, const float *weight, const float *bias, float *y,
   *rstd = r;
 }
 
-void layerNormBackward(const float *dy, const float *x, float mean, float rstd, const float *weight, float *dx,
+template <class E>
+static void layerNormBackwardRow(const E *dy, const E *x, float mean, float rstd, const E *weight, E *dx,
                        float *dweight, float *dbias, int64_t n) {
   auto gradient = [&](int64_t i, int64_t count) {
     V d = loadUpTo(dy + i, count);
@@ -305,8 +325,12 @@ extern const Hot hot = {
     "x86-64-v3",
 #endif
     unary, binary, gated, gatedBackward, activationBackward, addTo, bf16ToF32, f32ToBf16, f16ToF32, f32ToF16, sum,
-    max, sumOfSquares, softmax, softmaxBackward, logSoftmax, logSoftmaxBackward, logSumExp, crossEntropyBackward,
-    rmsNorm, rmsNormBackward, layerNorm, layerNormBackward, rotary, rotaryBackward, attentionRow, scale,
-    attentionBackwardRow, dot, adamw, sgd, transpose32};
+    max, sumOfSquares, softmax, softmaxBackwardRow<float>, logSoftmaxRow<float>, logSoftmaxBackwardRow<float>,
+    logSumExp, crossEntropyBackward, rmsNormRow<float>, rmsNormBackwardRow<float>, layerNormRow<float>,
+    layerNormBackwardRow<float>, rotary, rotaryBackward, attentionRow, scale, attentionBackwardRow, dot, adamw, sgd,
+    transpose32,
+    {dotRow<BFloat16>, softmaxBf16, softmaxBackwardRow<BFloat16>, logSoftmaxRow<BFloat16>,
+     logSoftmaxBackwardRow<BFloat16>, rmsNormRow<BFloat16>, rmsNormBackwardRow<BFloat16>, layerNormRow<BFloat16>,
+     layerNormBackwardRow<BFloat16>}};
 
 } // namespace amc::rt::cpu::AMC_ISA

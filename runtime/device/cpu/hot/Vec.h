@@ -1,4 +1,4 @@
-// Vectors of fp32 for the files in hot/, 8 or 16 lanes wide, and the functions on them. AMC_ISA is the namespace (v3,
+// Vectors of fp32 (in memory also bf16) for the files in hot/, 8 or 16 lanes wide, and the functions on them. AMC_ISA is the namespace (v3,
 // v4) that this is compiled for. Fused multiply-adds are written out (`fma`), the compiler adds none, so that an
 // element's result is the same in the middle of a row and at its end.
 //
@@ -6,7 +6,7 @@
 #ifndef AMC_RUNTIME_DEVICE_CPU_HOT_VEC_H
 #define AMC_RUNTIME_DEVICE_CPU_HOT_VEC_H
 
-#include <cstdint>
+#include "runtime/device/cpu/Hot.h"
 #include <immintrin.h>
 
 #ifndef AMC_ISA
@@ -22,6 +22,7 @@ inline constexpr int64_t W = 8;
 #endif
 typedef float V __attribute__((vector_size(W * 4)));
 typedef int32_t VI __attribute__((vector_size(W * 4)));
+typedef uint32_t VU __attribute__((vector_size(W * 4)));
 
 static inline V splat(float x) { return V{} + x; }
 static inline V load(const float *p) {
@@ -61,6 +62,47 @@ static inline V powerOfTwo(V y, V n) {
   VI first = whole >> 1, second = whole - first;
   V a = (V)((first + 127) << 23), b = (V)((second + 127) << 23);
   return y * a * b;
+}
+#endif
+
+// bf16 in memory: widened when it is read, rounded to nearest even when it is written; NaN stays NaN. What lies beyond
+// a part reads as zero.
+#ifdef __AVX512F__
+static inline V widen(__m256i x) { return (V)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16); }
+static inline __m256i narrow(V v) {
+  VU bits = (VU)v;
+  VU rounded = bits + 0x7fff + (bits >> 16 & 1), quiet = bits | 0x400000;
+  VU kept = (bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded;
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32((__m512i)kept, 16));
+}
+static inline V load(const BFloat16 *p) { return widen(_mm256_loadu_si256((const __m256i *)p)); }
+static inline void store(BFloat16 *p, V v) { _mm256_storeu_si256((__m256i *)p, narrow(v)); }
+static inline V loadPart(const BFloat16 *p, int64_t n) {
+  return widen(_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p));
+}
+static inline void storePart(BFloat16 *p, V v, int64_t n) {
+  _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), narrow(v));
+}
+#else
+static inline V widen(__m128i x) { return (V)_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16); }
+static inline __m128i narrow(V v) {
+  VU bits = (VU)v;
+  VU rounded = bits + 0x7fff + (bits >> 16 & 1), quiet = bits | 0x400000;
+  VU kept = (bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded;
+  __m256i high = _mm256_srli_epi32((__m256i)kept, 16);
+  return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+}
+static inline V load(const BFloat16 *p) { return widen(_mm_loadu_si128((const __m128i *)p)); }
+static inline void store(BFloat16 *p, V v) { _mm_storeu_si128((__m128i *)p, narrow(v)); }
+static inline V loadPart(const BFloat16 *p, int64_t n) {
+  BFloat16 part[8] = {};
+  __builtin_memcpy(part, p, (unsigned long)n * sizeof *p);
+  return load(part);
+}
+static inline void storePart(BFloat16 *p, V v, int64_t n) {
+  BFloat16 part[8];
+  store(part, v);
+  __builtin_memcpy(p, part, (unsigned long)n * sizeof *p);
 }
 #endif
 
@@ -140,15 +182,15 @@ static inline float maxLanes(V v) {
   return lane[0];
 }
 
-// f on every element of rows.
-template <class F> static inline void map1(const float *x, float *y, int64_t n, F f) {
+// f on every element of rows of float or BFloat16.
+template <class E, class F> static inline void map1(const E *x, E *y, int64_t n, F f) {
   int64_t i = 0;
   for (; i + W <= n; i += W)
     store(y + i, f(load(x + i)));
   if (i < n)
     storePart(y + i, f(loadPart(x + i, n - i)), n - i);
 }
-template <class F> static inline void map2(const float *a, const float *b, float *y, int64_t n, F f) {
+template <class E, class F> static inline void map2(const E *a, const E *b, E *y, int64_t n, F f) {
   int64_t i = 0;
   for (; i + W <= n; i += W)
     store(y + i, f(load(a + i), load(b + i)));
@@ -173,7 +215,9 @@ template <class F> static inline float reduceSum(int64_t n, F f) {
     s1 += f(i, n - i);
   return sumLanes((s0 + s1) + (s2 + s3));
 }
-static inline V loadUpTo(const float *p, int64_t count) { return count == W ? load(p) : loadPart(p, count); }
+template <class E> static inline V loadUpTo(const E *p, int64_t count) {
+  return count == W ? load(p) : loadPart(p, count);
+}
 
 } // namespace amc::rt::cpu::AMC_ISA
 
