@@ -1,0 +1,367 @@
+// The planner; see BudgetPlanner.h.
+//
+// The sweep is exact: costs are whole quanta (CostModel.h), so a table with one entry for each cost
+// holds the fewest bytes kept at that cost. A larger model budget admits every label of a smaller
+// one, so its cheapest is never dearer; the budgets of the grid are tried from above and the first
+// whose arena fits is taken, so that what a request gets is no dearer than what a smaller one got.
+#include "compiler/analysis/BudgetPlanner.h"
+#include "compiler/analysis/ListSchedule.h"
+#include "compiler/analysis/LowerBound.h"
+#include "compiler/analysis/Packing.h"
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <utility>
+
+namespace amc {
+
+double BudgetPlan::gapOfStep() const {
+  return stepCost == 0 ? 0
+                       : static_cast<double>(result.cost - costBound) /
+                             static_cast<double>(stepCost);
+}
+
+double BudgetPlan::gap() const {
+  return result.cost == 0 ? 0
+                          : static_cast<double>(result.cost - costBound) /
+                                static_cast<double>(result.cost);
+}
+
+namespace {
+
+std::vector<PackingItem> packingItems(const Liveness &live) {
+  std::vector<PackingItem> items;
+  for (const LiveBuffer &buffer : live.buffers)
+    items.push_back({buffer.bytes, buffer.first, std::max(buffer.last, buffer.first + 1)});
+  return items;
+}
+
+} // namespace
+
+class BudgetPlanner::Impl {
+public:
+  Impl(const StepGraph &graph, const BlockAnalysis &blocks, PlannerSettings given)
+      : graph(graph), settings(std::move(given)), costs(graph, settings.device),
+        segments(findSegments(graph, blocks)), tail(tailBytes(graph, segments)),
+        problems(makeSegmentProblems(graph, segments)) {
+    std::map<std::vector<uint64_t>, uint32_t> kinds;
+    for (const SegmentProblem &problem : problems) {
+      auto [at, fresh] = kinds.try_emplace(problem.key, static_cast<uint32_t>(options.size()));
+      if (fresh)
+        options.push_back(findOptions(problem, costs));
+      kindOf.push_back(at->second);
+    }
+    keepAll = peakOf(std::vector<uint32_t>(problems.size(), 0));
+    smallest = smallestModelBudget();
+  }
+
+  BudgetPlan plan(uint64_t budget) {
+    BudgetPlan result;
+    result.stepCost = costs.stepCost;
+    const CarriedOut *found = nullptr;
+    // The model knows neither the alignment nor what scheduling gains: start a little above.
+    for (uint32_t k = firstOnGrid(budget); k <= gridPoints && !found; ++k)
+      if (const CarriedOut &candidate = carryOut(k); candidate.arenaBytes <= budget)
+        found = &candidate;
+    result.feasible = found != nullptr;
+    if (!found)
+      found = &smallestArena();
+    result.result = *found;
+    if (result.feasible)
+      result.costBound = costBound(*found, budget);
+    else
+      result.peakBound = peakBound(graph);
+    result.alive = aliveAtPeak(*found);
+    return result;
+  }
+
+  ParetoCurve curve(unsigned points) {
+    ParetoCurve result;
+    points = std::max(points, 2u);
+    for (unsigned i = 0; i < points; ++i) {
+      const CarriedOut &plan =
+          carryOut(static_cast<uint32_t>(uint64_t(gridPoints) * i / (points - 1)));
+      CurvePoint point{plan.arenaBytes, plan.cost, plan.flops};
+      // Rising cost, falling bytes: what saves nothing is left out.
+      if (result.empty() || point.arenaBytes < result.back().arenaBytes)
+        result.push_back(point);
+    }
+    std::reverse(result.begin(), result.end());
+    return result;
+  }
+
+private:
+  static constexpr uint32_t gridPoints = 2048; // model budgets k = 0 (keep everything) … 2048
+
+  const std::vector<BlockOption> &optionsOf(uint32_t segment) const {
+    return options[kindOf[segment]].options;
+  }
+
+  uint64_t peakOf(const std::vector<uint32_t> &choice) const {
+    uint64_t kept = 0, peak = tail;
+    for (uint32_t s = 0; s < problems.size(); ++s) {
+      const BlockOption &option = optionsOf(s)[choice[s]];
+      peak = std::max({peak, kept + option.forward + problems[s].forwardBase,
+                       kept + option.backward + problems[s].backwardBase});
+      kept += option.saved;
+    }
+    return peak;
+  }
+
+  bool fits(uint32_t segment, const BlockOption &option, uint64_t kept, uint64_t budget) const {
+    return kept + option.forward + problems[segment].forwardBase <= budget &&
+           kept + option.backward + problems[segment].backwardBase <= budget;
+  }
+
+  // Whether any choice fits: keeping least is best for all that follows.
+  bool feasible(uint64_t budget) const {
+    if (tail > budget)
+      return false;
+    uint64_t kept = 0;
+    for (uint32_t s = 0; s < problems.size(); ++s) {
+      uint64_t least = ~uint64_t(0);
+      for (const BlockOption &option : optionsOf(s))
+        if (fits(s, option, kept, budget))
+          least = std::min(least, option.saved);
+      if (least == ~uint64_t(0))
+        return false;
+      kept += least;
+    }
+    return true;
+  }
+
+  uint64_t smallestModelBudget() const {
+    uint64_t low = 0, high = keepAll; // high fits
+    while (low < high) {
+      uint64_t middle = low + (high - low) / 2;
+      if (feasible(middle))
+        high = middle;
+      else
+        low = middle + 1;
+    }
+    return high;
+  }
+
+  uint64_t gridBudget(uint32_t k) const {
+    // 128-bit arithmetic is not needed: differences are below 2^53.
+    return keepAll - static_cast<uint64_t>(static_cast<double>(keepAll - smallest) * k / gridPoints);
+  }
+
+  uint32_t firstOnGrid(uint64_t budget) const {
+    uint64_t start = budget + (keepAll - smallest) / 32;
+    uint32_t k = 0;
+    while (k < gridPoints && gridBudget(k) > start)
+      ++k;
+    return k;
+  }
+
+  // The cheapest choice within a model budget, which is feasible.
+  std::vector<uint32_t> choose(uint64_t budget) const {
+    constexpr uint64_t none = ~uint64_t(0);
+    std::vector<uint64_t> kept{0}; // by cost in quanta: the fewest bytes
+    std::vector<std::vector<uint16_t>> taken;
+    for (uint32_t s = 0; s < problems.size(); ++s) {
+      uint64_t most = 0;
+      for (const BlockOption &option : optionsOf(s))
+        most = std::max(most, option.cost / costs.quantum);
+      std::vector<uint64_t> next(kept.size() + most, none);
+      std::vector<uint16_t> by(next.size(), 0);
+      for (uint16_t o = 0; o < optionsOf(s).size(); ++o) {
+        const BlockOption &option = optionsOf(s)[o];
+        uint64_t cost = option.cost / costs.quantum;
+        uint64_t used = std::max(option.forward + problems[s].forwardBase,
+                                 option.backward + problems[s].backwardBase);
+        if (used > budget)
+          continue;
+        const uint64_t room = budget - used;
+        for (size_t c = 0; c < kept.size(); ++c)
+          if (kept[c] <= room && kept[c] + option.saved < next[c + cost]) {
+            next[c + cost] = kept[c] + option.saved;
+            by[c + cost] = o;
+          }
+      }
+      // What costs more and keeps no less is no use.
+      uint64_t least = none;
+      size_t end = 0;
+      for (size_t c = 0; c < next.size(); ++c)
+        if (next[c] < least) {
+          least = next[c];
+          end = c + 1;
+        } else {
+          next[c] = none;
+        }
+      next.resize(end);
+      kept = std::move(next);
+      taken.push_back(std::move(by));
+    }
+    size_t cost = 0;
+    while (kept[cost] == none)
+      ++cost;
+    std::vector<uint32_t> choice(problems.size());
+    for (uint32_t s = static_cast<uint32_t>(problems.size()); s-- > 0;) {
+      choice[s] = taken[s][cost];
+      cost -= optionsOf(s)[choice[s]].cost / costs.quantum;
+    }
+    return choice;
+  }
+
+  // What costs less than a quantum is free to the sweep: of equal sums take the least real cost.
+  std::vector<uint32_t> dropNoMoreThanNeeded(std::vector<uint32_t> choice, uint64_t budget) const {
+    for (uint32_t s = 0; s < problems.size(); ++s) {
+      const std::vector<BlockOption> &list = optionsOf(s);
+      for (uint32_t o = 0; o < list.size(); ++o) {
+        const BlockOption &now = list[choice[s]];
+        if (list[o].cost != now.cost || list[o].exact >= now.exact)
+          continue;
+        uint32_t before = std::exchange(choice[s], o);
+        if (peakOf(choice) > budget)
+          choice[s] = before;
+      }
+    }
+    return choice;
+  }
+
+  const CarriedOut &carryOut(uint32_t k) {
+    auto [at, fresh] = choiceAt.try_emplace(k);
+    if (fresh && k == 0)
+      at->second.assign(problems.size(), 0);
+    else if (fresh)
+      at->second = dropNoMoreThanNeeded(choose(gridBudget(k)), gridBudget(k));
+    auto [plan, isNew] = carried.try_emplace(at->second);
+    if (isNew)
+      plan->second = carryOut(at->second);
+    return plan->second;
+  }
+
+  CarriedOut carryOut(const std::vector<uint32_t> &choice) const {
+    CarriedOut result;
+    RematDecision &decision = result.decision;
+    decision.keep.assign(graph.ops.size(), Keep::Saved);
+    decision.region = segments.regionOfOp;
+    decision.part.assign(graph.ops.size(), noIndex);
+    for (uint32_t s = 0; s < problems.size(); ++s) {
+      const BlockOption &option = optionsOf(s)[choice[s]];
+      uint32_t part = 0;
+      for (uint32_t i = 0; i < problems[s].opOf.size(); ++i) {
+        uint32_t op = problems[s].opOf[i];
+        part += std::find(option.split.begin(), option.split.end(), i) != option.split.end();
+        if (op == noIndex)
+          continue;
+        if (graph.ops[op].phase == OpPhase::Forward)
+          decision.keep[op] = option.keep[i];
+        else
+          decision.part[op] = part;
+      }
+    }
+    std::optional<AppliedStep> applied = applyDecision(graph, decision);
+    if (!applied) { // an update between the readers of what would run again: keep everything
+      std::fill(decision.keep.begin(), decision.keep.end(), Keep::Saved);
+      applied = applyDecision(graph, decision);
+    }
+    result.applied = std::move(*applied);
+    const StepGraph &plan = result.applied.graph;
+    for (const GraphOp &op : plan.ops)
+      if (op.phase == OpPhase::Recompute) {
+        result.cost += costs.of(op);
+        result.flops += op.flops;
+      }
+    result.order = scheduleStep(plan).order;
+    Liveness live = computeLiveness(plan, result.order);
+    result.maxLiveBytes = live.maxLiveBytes;
+    result.arenaBytes = pack(packingItems(live), settings.alignment, settings.packingWork).height;
+    return result;
+  }
+
+  const CarriedOut &smallestArena() {
+    const CarriedOut *best = nullptr;
+    for (uint32_t k = gridPoints - 32; k <= gridPoints; ++k)
+      if (const CarriedOut &candidate = carryOut(k);
+          !best || candidate.arenaBytes < best->arenaBytes)
+        best = &candidate;
+    return *best;
+  }
+
+  // The bound for the order that the plan's gradient operations have.
+  uint64_t costBound(const CarriedOut &plan, uint64_t budget) const {
+    std::vector<uint32_t> order;
+    for (uint32_t op : plan.order)
+      if (plan.applied.graph.ops[op].phase != OpPhase::Recompute)
+        order.push_back(plan.applied.originOf[op]);
+    AppliedStep given = reorderStep(graph, order);
+    std::vector<uint32_t> place(graph.ops.size());
+    for (uint32_t i = 0; i < order.size(); ++i)
+      place[order[i]] = i;
+    std::vector<uint32_t> instants = bindingInstants(plan);
+    for (uint32_t &op : instants)
+      op = place[op];
+    std::sort(instants.begin(), instants.end());
+    return LowerBound(given.graph, costs).cost(budget, instants, plan.cost);
+  }
+
+  // The operation of each region at which most is alive; of those the fullest.
+  std::vector<uint32_t> bindingInstants(const CarriedOut &plan) const {
+    constexpr size_t most = 6;
+    Liveness live = computeLiveness(plan.applied.graph, plan.order);
+    std::vector<int64_t> change(live.instructions.size() + 1, 0);
+    for (const LiveBuffer &buffer : live.buffers)
+      if (buffer.first < buffer.last) {
+        change[buffer.first] += static_cast<int64_t>(buffer.bytes);
+        change[buffer.last] -= static_cast<int64_t>(buffer.bytes);
+      }
+    std::vector<std::pair<int64_t, uint32_t>> fullest(segments.count + 1, {-1, noIndex});
+    int64_t sum = 0;
+    for (size_t i = 0; i < live.instructions.size(); ++i) {
+      sum += change[i];
+      uint32_t op = plan.applied.originOf[live.instructions[i]];
+      uint32_t region = segments.regionOfOp[op];
+      if (region < segments.count && sum > fullest[region].first)
+        fullest[region] = {sum, op};
+    }
+    std::stable_sort(fullest.begin(), fullest.end(),
+                     [](const auto &a, const auto &b) { return a.first > b.first; });
+    std::vector<uint32_t> instants;
+    for (const auto &[bytes, op] : fullest)
+      if (op != noIndex && instants.size() < most)
+        instants.push_back(op);
+    return instants;
+  }
+
+  std::vector<uint32_t> aliveAtPeak(const CarriedOut &plan) const {
+    Liveness live = computeLiveness(plan.applied.graph, plan.order);
+    std::vector<uint32_t> values;
+    for (const LiveBuffer &buffer : live.buffers)
+      if (buffer.value != noIndex && buffer.first <= live.peakInstruction &&
+          live.peakInstruction < buffer.last)
+        values.push_back(buffer.value);
+    std::stable_sort(values.begin(), values.end(), [&](uint32_t a, uint32_t b) {
+      return plan.applied.graph.values[a].bytes > plan.applied.graph.values[b].bytes;
+    });
+    return values;
+  }
+
+  const StepGraph &graph;
+  PlannerSettings settings;
+  CostModel costs;
+  Segmentation segments;
+  uint64_t tail;
+  std::vector<SegmentProblem> problems;
+  std::vector<BlockOptions> options; // by kind
+  std::vector<uint32_t> kindOf;      // of every segment
+  uint64_t keepAll = 0, smallest = 0; // model peaks
+  std::map<uint32_t, std::vector<uint32_t>> choiceAt;
+  std::map<std::vector<uint32_t>, CarriedOut> carried;
+};
+
+BudgetPlanner::BudgetPlanner(const StepGraph &graph, const BlockAnalysis &blocks,
+                             PlannerSettings settings)
+    : impl(std::make_unique<Impl>(graph, blocks, std::move(settings))) {}
+BudgetPlanner::~BudgetPlanner() = default;
+BudgetPlan BudgetPlanner::plan(uint64_t budget) { return impl->plan(budget); }
+ParetoCurve BudgetPlanner::curve(unsigned points) { return impl->curve(points); }
+
+ParetoCurve planCurve(const StepGraph &graph, const BlockAnalysis &blocks,
+                      const PlannerSettings &settings, unsigned points) {
+  return BudgetPlanner(graph, blocks, settings).curve(points);
+}
+
+} // namespace amc

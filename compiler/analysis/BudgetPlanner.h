@@ -1,0 +1,77 @@
+// Plans a step within a memory budget: the least modelled recompute time whose arena fits. Plain
+// C++, no solver.
+//
+// Phases: segments (Segments.h), each with its options (BlockOptions.h; equal segments share them);
+// one sweep over the segments in forward order with labels (bytes kept so far, cost), in which
+// option o of segment s needs
+//   kept before s + forward_o  + base of the forward pass    <= model budget
+//   kept before s + backward_o + base of the region of s     <= model budget;
+// the cheapest label that is left is carried out (ApplyDecision.h), scheduled, and placed. Model
+// budgets form a fixed grid that does not depend on the request, and the largest whose plan's arena
+// fits the request is taken: so the arena never exceeds the budget and a larger budget never costs
+// more. Beside the result stands a proven lower bound (LowerBound.h). Labels are thinned beyond a
+// limit; what that may cost is bounded and part of the printed gap.
+#ifndef AMC_COMPILER_ANALYSIS_BUDGETPLANNER_H
+#define AMC_COMPILER_ANALYSIS_BUDGETPLANNER_H
+
+#include "compiler/analysis/BlockOptions.h"
+#include <memory>
+
+namespace amc {
+
+struct PlannerSettings {
+  DeviceModel device;
+  uint64_t alignment = 256;             // as AssignOffsets will be asked
+  uint64_t packingWork = 6'000'000'000; // the same
+};
+
+// A decision and what it comes to after scheduling and placing.
+struct CarriedOut {
+  RematDecision decision;
+  AppliedStep applied;
+  std::vector<uint32_t> order; // of the applied graph's operations, as Schedule will choose it
+  uint64_t arenaBytes = 0, maxLiveBytes = 0;
+  uint64_t cost = 0;  // picoseconds of what runs again
+  uint64_t flops = 0; // of what runs again
+};
+
+struct BudgetPlan {
+  bool feasible = false;
+  CarriedOut result;           // if feasible, else the plan with the smallest arena that was found
+  uint64_t stepCost = 0;       // picoseconds of a step without recomputation
+  uint64_t costBound = 0; // no plan with this order of gradient operations costs less
+  uint64_t peakBound = 0; // if infeasible: no plan at all needs less memory
+  std::vector<uint32_t> alive; // values of the result's graph at its peak, largest first
+  /// (cost - bound) as a share of a step's whole modelled time.
+  double gapOfStep() const;
+  /// (cost - bound) / cost; 0 if nothing is recomputed.
+  double gap() const;
+};
+
+struct CurvePoint {
+  uint64_t arenaBytes = 0, cost = 0, flops = 0;
+};
+// Rising bytes, falling cost; the first is the smallest arena found, the last keeps everything.
+using ParetoCurve = std::vector<CurvePoint>;
+
+class BudgetPlanner {
+public:
+  BudgetPlanner(const StepGraph &graph, const BlockAnalysis &blocks, PlannerSettings settings);
+  ~BudgetPlanner();
+
+  BudgetPlan plan(uint64_t budget);
+  /// At most `points` points.
+  ParetoCurve curve(unsigned points);
+
+private:
+  class Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+/// The curve alone, for reports and tables.
+ParetoCurve planCurve(const StepGraph &graph, const BlockAnalysis &blocks,
+                      const PlannerSettings &settings, unsigned points);
+
+} // namespace amc
+
+#endif

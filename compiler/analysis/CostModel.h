@@ -1,0 +1,49 @@
+// What an operation is modelled to cost on a device: a roofline. Plain C++.
+//
+// seconds = launch + max(FLOPs / peak rate, bytes moved / bandwidth). The rates are constants of the
+// named target, not of the machine that compiles, so that the same input gives the same plan. They
+// are round numbers for what library kernels reach, good for comparing plans with each other and for
+// shares of a step; a step's wall time is not promised. Costs are whole picoseconds: sums of them
+// are exact and do not depend on the order.
+#ifndef AMC_COMPILER_ANALYSIS_COSTMODEL_H
+#define AMC_COMPILER_ANALYSIS_COSTMODEL_H
+
+#include "compiler/analysis/StepGraph.h"
+#include <optional>
+#include <string_view>
+
+namespace amc {
+
+struct DeviceModel {
+  std::string name;
+  double flopsPerSecond = 0;
+  double bytesPerSecond = 0;
+  double launchSeconds = 0;
+};
+
+/// `target` is "cpu" or "cuda:sm_NN"; nothing if no such device is known. `precision` is "fp32" or
+/// "bf16".
+std::optional<DeviceModel> deviceModel(std::string_view target, std::string_view precision);
+
+/// Modelled picoseconds of one execution; 0 for what is no instruction.
+uint64_t opCost(const GraphOp &op, const DeviceModel &device);
+
+// Costs of one step, rounded to whole quanta of at least 1 / 65,536 of it: what is below that is no
+// reason to choose one plan over another, and with so few distinct sums planning is exact.
+struct CostModel {
+  DeviceModel device;
+  uint64_t quantum = 1;  // picoseconds
+  uint64_t stepCost = 0; // picoseconds of all operations of the step, once each
+
+  CostModel(const StepGraph &graph, DeviceModel device);
+  /// Picoseconds, a multiple of the quantum.
+  uint64_t of(const GraphOp &op) const {
+    return (opCost(op, device) + quantum / 2) / quantum * quantum;
+  }
+};
+
+inline double seconds(uint64_t picoseconds) { return static_cast<double>(picoseconds) * 1e-12; }
+
+} // namespace amc
+
+#endif

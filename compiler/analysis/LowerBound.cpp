@@ -1,0 +1,304 @@
+// Lagrangian bounds by minimum cuts; see LowerBound.h.
+#include "compiler/analysis/LowerBound.h"
+#include "compiler/analysis/MaxFlow.h"
+#include <algorithm>
+#include <cmath>
+
+namespace amc {
+
+LowerBound::LowerBound(const StepGraph &graph, const CostModel &costModel)
+    : graph(graph), costModel(costModel), roots(operandRoots(graph)) {
+  const uint32_t n = static_cast<uint32_t>(graph.ops.size());
+  auto activation = [&](uint32_t root) {
+    return !graph.values[root].source &&
+           graph.ops[graph.values[root].producer].phase == OpPhase::Forward;
+  };
+  // Sources that are not persistent may die; they count where an operation reads them only.
+  uint64_t persistent = 0;
+  for (const GraphValue &value : graph.values)
+    persistent += value.source && value.persistent ? value.bytes : 0;
+  boundaryBase = persistent;
+
+  lastRead.assign(graph.values.size(), 0);
+  std::vector<uint32_t> lastUse(graph.values.size(), 0), born(graph.values.size(), 0);
+  std::vector<bool> toTheEnd(graph.values.size(), false);
+  candidate.assign(graph.values.size(), false);
+  for (uint32_t i = 0; i < n; ++i)
+    for (uint32_t root : roots[i]) {
+      const GraphOp &op = graph.ops[i];
+      if (op.kind == OpKind::Compute)
+        lastUse[root] = i;
+      if (op.kind == OpKind::Output && op.phase != OpPhase::Forward)
+        toTheEnd[root] = true;
+      if (op.phase != OpPhase::Forward && op.kind == OpKind::Compute && activation(root))
+        lastRead[root] = i;
+    }
+  // From the end, so that operands of what may run again are seen behind their readers.
+  std::vector<bool> again(n, false);
+  for (uint32_t i = n; i-- > 0;) {
+    const GraphOp &op = graph.ops[i];
+    if (op.kind != OpKind::Compute)
+      continue;
+    bool reads = op.phase != OpPhase::Forward;
+    if (!reads)
+      for (uint32_t value : op.results)
+        reads = reads || candidate[value];
+    if (reads)
+      for (uint32_t root : roots[i])
+        candidate[root] = candidate[root] || activation(root);
+  }
+
+  // Values of other phases that are alive at each of their operations.
+  const uint32_t end = graph.microBatchEnd();
+  std::vector<int64_t> change(n + 1, 0);
+  for (uint32_t root = 0; root < graph.values.size(); ++root) {
+    const GraphValue &value = graph.values[root];
+    if (graph.rootOf(root) != root || value.source || activation(root) ||
+        graph.ops[value.producer].kind != OpKind::Compute)
+      continue;
+    uint32_t last = std::max(lastUse[root], value.producer);
+    if (toTheEnd[root])
+      last = std::max(last, value.producer < end ? end - 1 : n - 1);
+    // Born behind its operation: whether it takes over an operand's buffer there is asked below.
+    change[value.producer + 1] += static_cast<int64_t>(value.bytes);
+    change[last + 1] -= static_cast<int64_t>(value.bytes);
+  }
+  baseBytes.assign(n, 0);
+  int64_t alive = 0;
+  for (uint32_t i = 0; i < n; ++i) {
+    alive += change[i];
+    const GraphOp &op = graph.ops[i];
+    if (op.kind != OpKind::Compute)
+      continue;
+    uint64_t bytes = persistent + static_cast<uint64_t>(alive) + op.workspaceBytes;
+    for (uint32_t root : roots[i])
+      if (activation(root) || (graph.values[root].source && !graph.values[root].persistent))
+        bytes += graph.values[root].bytes;
+    for (uint32_t value : op.results) {
+      bool takesOver = false;
+      for (uint32_t at : op.reusable)
+        takesOver = takesOver || graph.values[graph.rootOf(op.operands[at])].bytes ==
+                                     graph.values[value].bytes;
+      bytes += takesOver ? 0 : graph.values[value].bytes;
+    }
+    baseBytes[i] = bytes;
+  }
+}
+
+LowerBound::Evaluation LowerBound::evaluate(const std::vector<uint32_t> &instants,
+                                            const std::vector<double> &room,
+                                            const std::vector<double> &prices) const {
+  const uint32_t values = static_cast<uint32_t>(graph.values.size());
+  const uint32_t ops = static_cast<uint32_t>(graph.ops.size());
+  const uint32_t layer = values + ops;
+  const uint32_t count = static_cast<uint32_t>(prices.size());
+  // Values: read after the instant; operations: run again after it. The end of forward is layer 0.
+  MaxFlow flow(layer * count);
+  double constant = 0;
+  for (uint32_t k = 0; k < count; ++k) {
+    constant -= prices[k] * room[k];
+    const uint32_t first = k * layer;
+    const uint32_t instant = k == 0 ? 0 : instants[k - 1];
+    for (uint32_t i = 0; i < ops; ++i) {
+      const GraphOp &op = graph.ops[i];
+      if (op.phase != OpPhase::Forward || op.kind != OpKind::Compute)
+        continue;
+      bool any = false;
+      for (uint32_t value : op.results)
+        any = any || candidate[value];
+      if (!any)
+        continue;
+      const uint32_t run = first + values + i;
+      if (k == 0)
+        flow.costIfTrue(run, costModel.of(op));
+      else
+        flow.imply(run, run - layer);
+      for (uint32_t root : roots[i])
+        if (candidate[root])
+          flow.imply(run, first + root);
+      for (uint32_t value : op.results) {
+        if (!candidate[value])
+          continue;
+        if (lastRead[value] > instant)
+          flow.makeTrue(first + value);
+        bool resident = false; // what the operation at the instant reads is counted there
+        if (k > 0)
+          for (uint32_t root : roots[instant])
+            resident = resident || root == value;
+        if (!resident)
+          flow.addArc(first + value, run,
+                      static_cast<uint64_t>(
+                          std::floor(prices[k] * static_cast<double>(graph.values[value].bytes))));
+      }
+    }
+  }
+  Evaluation result;
+  result.bound = static_cast<double>(flow.solve()) + constant;
+  for (uint32_t k = 0; k < count; ++k) {
+    double resident = 0;
+    const uint32_t first = k * layer;
+    const uint32_t instant = k == 0 ? 0 : instants[k - 1];
+    for (uint32_t value = 0; value < values; ++value) {
+      if (!candidate[value] || !flow.isTrue(first + value) ||
+          flow.isTrue(first + values + graph.values[value].producer))
+        continue;
+      bool counted = false;
+      if (k > 0)
+        for (uint32_t root : roots[instant])
+          counted = counted || root == value;
+      resident += counted ? 0 : static_cast<double>(graph.values[value].bytes);
+    }
+    result.excess.push_back(resident - room[k]);
+  }
+  return result;
+}
+
+uint64_t LowerBound::cost(uint64_t budget, const std::vector<uint32_t> &instants,
+                          uint64_t known) const {
+  if (known == 0)
+    return 0;
+  std::vector<double> room{static_cast<double>(budget) - static_cast<double>(boundaryBase)};
+  for (uint32_t op : instants)
+    room.push_back(static_cast<double>(budget) - static_cast<double>(baseBytes[op]));
+  std::vector<double> best(room.size(), 0);
+  double bound = 0;
+  auto consider = [&](const std::vector<double> &prices) {
+    Evaluation e = evaluate(instants, room, prices);
+    if (e.bound > bound) {
+      bound = e.bound;
+      best = prices;
+    }
+    return e;
+  };
+  // One instant at a time: the bound is concave in the price, its slope is the excess.
+  for (uint32_t k = 0; k < room.size(); ++k) {
+    double low = 0, high = 0;
+    std::vector<uint32_t> one;
+    std::vector<double> oneRoom{room[0]}, prices{0};
+    if (k > 0) {
+      one.push_back(instants[k - 1]);
+      oneRoom.push_back(room[k]);
+      prices.push_back(0);
+    }
+    auto at = [&](double price) {
+      prices.back() = price;
+      Evaluation e = evaluate(one, oneRoom, prices);
+      if (e.bound > bound) {
+        bound = e.bound;
+        std::fill(best.begin(), best.end(), 0);
+        best[k] = price;
+      }
+      return e.excess.back();
+    };
+    if (at(0) <= 0)
+      continue; // nothing has to be given up here
+    high = static_cast<double>(known) / std::max(1.0, std::fabs(room[k]));
+    for (int i = 0; i < 60 && at(high) > 0; ++i)
+      high *= 4;
+    for (int i = 0; i < 40; ++i) {
+      double middle = low == 0 ? high / 16 : std::sqrt(low * high);
+      (at(middle) > 0 ? low : high) = middle;
+      if (low > 0 && high / low < 1.0001)
+        break;
+      if (low == 0 && high * room[k] < 1)
+        break;
+    }
+  }
+  // All together: Polyak's steps towards the known cost, halved when they stop helping.
+  if (!instants.empty()) {
+    std::vector<double> prices = best;
+    double scale = 1;
+    unsigned since = 0;
+    for (int i = 0; i < 60; ++i) {
+      double before = bound;
+      Evaluation e = consider(prices);
+      double norm = 0;
+      for (size_t k = 0; k < prices.size(); ++k)
+        norm += prices[k] > 0 || e.excess[k] > 0 ? e.excess[k] * e.excess[k] : 0;
+      double target = static_cast<double>(known) - e.bound;
+      if (norm == 0 || target <= 0)
+        break;
+      since = bound > before ? 0 : since + 1;
+      if (since == 5) {
+        scale /= 2;
+        since = 0;
+        prices = best;
+        continue;
+      }
+      for (size_t k = 0; k < prices.size(); ++k)
+        prices[k] = std::max(0.0, prices[k] + scale * target / norm * e.excess[k]);
+    }
+  }
+  // Costs are whole quanta, so the bound may be rounded up to one; a little less for rounding.
+  double quanta = bound * (1 - 1e-9) / static_cast<double>(costModel.quantum);
+  return static_cast<uint64_t>(std::ceil(quanta - 1e-6)) * costModel.quantum;
+}
+
+uint64_t peakBound(const StepGraph &graph) {
+  const uint32_t n = static_cast<uint32_t>(graph.ops.size());
+  const uint32_t words = (n + 63) / 64;
+  const uint32_t end = graph.microBatchEnd();
+  IndexLists roots = operandRoots(graph), readers = readersOfRoots(graph);
+  // ancestors[i]: bits of the operations that have to run before operation i.
+  std::vector<uint64_t> ancestors(static_cast<size_t>(n) * words, 0);
+  auto isAncestor = [&](uint32_t a, uint32_t of) {
+    return ancestors[static_cast<size_t>(of) * words + a / 64] >> (a % 64) & 1;
+  };
+  for (uint32_t i = 0; i < n; ++i) {
+    uint64_t *mine = ancestors.data() + static_cast<size_t>(i) * words;
+    auto inherit = [&](uint32_t from) {
+      const uint64_t *theirs = ancestors.data() + static_cast<size_t>(from) * words;
+      for (uint32_t w = 0; w <= from / 64; ++w)
+        mine[w] |= theirs[w];
+      mine[from / 64] |= uint64_t(1) << (from % 64);
+    };
+    for (uint32_t operand : graph.ops[i].operands)
+      inherit(graph.values[operand].producer);
+    if (i == end) // all that stands before runs before
+      for (uint32_t from = 0; from < i; ++from)
+        mine[from / 64] |= uint64_t(1) << (from % 64);
+    else if (i > end)
+      inherit(end);
+  }
+  std::vector<uint32_t> made; // values that are made once: not those that could be made again
+  uint64_t persistent = 0, peak = 0;
+  for (uint32_t root = 0; root < graph.values.size(); ++root) {
+    const GraphValue &value = graph.values[root];
+    if (value.source && value.persistent)
+      persistent += value.bytes;
+    if (graph.rootOf(root) == root && !value.source &&
+        graph.ops[value.producer].phase != OpPhase::Forward)
+      made.push_back(root);
+  }
+  for (uint32_t i = 0; i < n; ++i) {
+    const GraphOp &op = graph.ops[i];
+    if (op.kind != OpKind::Compute)
+      continue;
+    uint64_t bytes = persistent + op.workspaceBytes;
+    for (uint32_t root : roots[i])
+      if (!graph.values[root].persistent)
+        bytes += graph.values[root].bytes;
+    for (uint32_t value : op.results) {
+      bool takesOver = false;
+      for (uint32_t at : op.reusable)
+        takesOver = takesOver || graph.values[graph.rootOf(op.operands[at])].bytes ==
+                                     graph.values[value].bytes;
+      bytes += takesOver ? 0 : graph.values[value].bytes;
+    }
+    for (uint32_t root : made) {
+      if (!isAncestor(graph.values[root].producer, i))
+        continue;
+      bool later = false, here = false;
+      for (uint32_t reader : readers[root]) {
+        here = here || reader == i;
+        later = later || isAncestor(i, reader);
+      }
+      if (later && !here)
+        bytes += graph.values[root].bytes;
+    }
+    peak = std::max(peak, bytes);
+  }
+  return peak;
+}
+
+} // namespace amc
