@@ -69,11 +69,19 @@ static std::vector<Case> attentionCases() {
 }
 
 static std::vector<Case> lossCases() {
+  constexpr const char *weights = "dense<[0.5, 2.0, 1.0, 0.25]> : tensor<4xf64>";
   return {
-      {"cross_entropy", {"3x5", "dense<[4, 0, 2]> : tensor<3xi64>"}},
-      {"cross_entropy", {"2x2x4", "dense<[[1, -100], [3, 3]]> : tensor<2x2xi64>"}},
-      {"cross_entropy", {"3x5", "dense<[4, 0, 2]> : tensor<3xi64>"}, "{ignore_index = 0 : i64}"},
-      {"cross_entropy", {"3", "dense<1> : tensor<i64>"}, "{}", 700, 720}, // e^x alone would overflow
+      {"cross_entropy", {"3x5", "dense<[4, 0, 2]> : tensor<3xi64>", "-"}},
+      {"cross_entropy", {"2x2x4", "dense<[[1, -100], [3, 3]]> : tensor<2x2xi64>", "-"}},
+      {"cross_entropy", {"3x5", "dense<[4, 0, 2]> : tensor<3xi64>", "-"}, "{ignore_index = 0 : i64}"},
+      {"cross_entropy", {"3", "dense<1> : tensor<i64>", "-"}, "{}", 700, 720}, // e^x alone would overflow
+      {"cross_entropy", {"2x2x4", "dense<[[1, -100], [3, 3]]> : tensor<2x2xi64>", weights},
+       "{label_smoothing = 0.1 : f64, z_loss = 0.05 : f64}"},
+      {"linear_cross_entropy", {"3x2", "2x5", "-", "dense<[4, 0, 2]> : tensor<3xi64>", "-"}},
+      {"linear_cross_entropy", {"2x2x3", "4x3", "4", "dense<[[1, -100], [3, 3]]> : tensor<2x2xi64>", "-"}, "{transpose_w}"},
+      {"linear_cross_entropy", {"2x2x3", "4x3", "4", "dense<[[1, -100], [3, 3]]> : tensor<2x2xi64>", weights},
+       "{transpose_w, label_smoothing = 0.1 : f64, z_loss = 0.05 : f64, softcap = 1.5 : f64}"},
+      {"linear_cross_entropy", {"2", "2x4", "-", "dense<1> : tensor<i64>", weights}},
   };
 }
 

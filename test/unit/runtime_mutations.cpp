@@ -100,8 +100,15 @@ std::map<std::string, Call> samples() {
       {{F, {1, 4, 6, 8}}, {F, {1, 2, 7, 8}}, {F, {1, 2, 7, 5}}}, attention, workspace::attentionBackward(1, 4, 2, 6, 7, 8, 5, 4));
 
   add("shift_labels", {ids({2, 5}, 9)}, {{plan::I64, {2, 5}}}, {attribute("ignore_index", -100)});
-  add("cross_entropy", {f({2, 5, 9}), ids({2, 5}, 9)}, {{F, {}}, {F, {2, 5}}}, {attribute("ignore_index", -100)});
-  add("cross_entropy_backward", {scalar(F, 1), f({2, 5, 9}), ids({2, 5}, 9), f({2, 5})}, {{F, {2, 5, 9}}}, {attribute("ignore_index", -100)});
+  Attributes loss = {attribute("ignore_index", -100), attribute("label_smoothing", 0.1), attribute("z_loss", 0.01)};
+  add("cross_entropy", {f({2, 5, 9}), ids({2, 5}, 9), f({9})}, {{F, {}}, {F, {2, 5}}}, loss);
+  add("cross_entropy_backward", {scalar(F, 1), f({2, 5, 9}), ids({2, 5}, 9), f({2, 5}), f({9})}, {{F, {2, 5, 9}}}, loss);
+  loss.insert(loss.end(), {attribute("softcap", 2.0), attribute("tokens_in_flight", 2), attribute("transpose_w", 1)});
+  workspace::LceShape lce{10, 4, 9, 4, false, true, 2};
+  add("linear_cross_entropy", {f({2, 5, 4}), f({9, 4}), f({9}), ids({2, 5}, 9), f({9})}, {{F, {}}, {F, {2, 5}}}, loss,
+      workspace::linearCrossEntropy(lce));
+  add("linear_cross_entropy_backward", {scalar(F, 1), f({2, 5, 4}), f({9, 4}), f({9}), ids({2, 5}, 9), f({9}), f({2, 5})},
+      {{F, {2, 5, 4}}, {F, {9, 4}}, {F, {9}}}, loss, workspace::linearCrossEntropyBackward(lce, true, true, true));
   add("squared_norm", {f({70})}, {{plan::F64, {}}});
   add("clip_scale", {scalar(plan::F64, 1), scalar(plan::F64, 2)}, {{F, {}}, {F, {}}}, {attribute("max_norm", 1.0)});
   add("accumulate", {f({9}), f({9}), scalar(plan::I64, 1)}, {{F, {9}}}, {}, 0, {0});

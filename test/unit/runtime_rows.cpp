@@ -198,8 +198,8 @@ TEST(RuntimeRows, CrossEntropy) {
     }
     Attributes a = {attribute("ignore_index", -100)};
     double allowed = dtype == plan::F32 ? 3e-6 : 1e-12;
-    expectCall({"cross_entropy", {logits, labels}, {{dtype, {}}, {dtype, {2, 70}}}, a, 0, {}}, {{loss}, lse}, allowed);
-    Call backward{"cross_entropy_backward", {array(dtype, {}, {dloss}), logits, labels, array(dtype, {2, 70}, lse)},
+    expectCall({"cross_entropy", {logits, labels, {}}, {{dtype, {}}, {dtype, {2, 70}}}, a, 0, {}}, {{loss}, lse}, allowed);
+    Call backward{"cross_entropy_backward", {array(dtype, {}, {dloss}), logits, labels, array(dtype, {2, 70}, lse), {}},
                   {{dtype, {2, 70, n}}}, a, 0, {}};
     expectCall(backward, {dlogits}, allowed);
     Outcome apart = run(backward);
@@ -208,7 +208,7 @@ TEST(RuntimeRows, CrossEntropy) {
     labels.values[90] = 333;
     labels.values[50] = -7;
     for (unsigned threads : {1u, 8u}) { // always the first of them
-      Outcome bad = run({"cross_entropy", {logits, labels}, {{dtype, {}}, {dtype, {2, 70}}}, a, 0, {}}, threads);
+      Outcome bad = run({"cross_entropy", {logits, labels, {}}, {{dtype, {}}, {dtype, {2, 70}}}, a, 0, {}}, threads);
       ASSERT_FALSE(bad.status.ok());
       EXPECT_EQ(bad.status.message(),
                 "instructions[0] (cross_entropy, node): label -7 at element 50 should be in [0, 333)");

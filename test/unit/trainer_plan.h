@@ -136,11 +136,11 @@ inline void BigramPlan::build() {
   instruction("embedding", plan::FORWARD, {table, ids}, {logits});
   attribute(instruction("shift_labels", plan::FORWARD, {labels}, {shifted}), "ignore_index",
             int64_t(-100));
-  attribute(instruction("cross_entropy", plan::FORWARD, {logits, shifted}, {sum, lse}),
+  attribute(instruction("cross_entropy", plan::FORWARD, {logits, shifted, {}}, {sum, lse}),
             "ignore_index", int64_t(-100));
   instruction("div", plan::FORWARD, {sum, normalizer}, {loss});
   instruction("div", plan::BACKWARD, {one, normalizer}, {dsum});
-  attribute(instruction("cross_entropy_backward", plan::BACKWARD, {dsum, logits, shifted, lse},
+  attribute(instruction("cross_entropy_backward", plan::BACKWARD, {dsum, logits, shifted, lse, {}},
                         {dlogits}),
             "ignore_index", int64_t(-100));
   attribute(instruction("embedding_backward", plan::BACKWARD, {dlogits, ids}, {dtable}), "rows",

@@ -19,6 +19,7 @@ KernelRegistry::KernelRegistry() {
   registerAttention(*this);
   registerAttentionBackward(*this);
   registerLoss(*this);
+  registerLinearCrossEntropy(*this);
   registerOptimizer(*this);
 }
 
