@@ -9,7 +9,7 @@ namespace {
 using Values = std::vector<double>;
 
 TEST(RuntimeRows, RmsNorm) {
-  for (plan::DType dtype : {plan::F32, plan::F64})
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16})
     for (bool weighted : {true, false})
       for (uint64_t n : {uint64_t(7), uint64_t(64), uint64_t(515)}) {
         uint64_t rows = 3 * 50;
@@ -32,12 +32,12 @@ TEST(RuntimeRows, RmsNorm) {
             dw[i] += dy.values[r * n + i] * v * s;
           }
         }
-        double allowed = dtype == plan::F32 ? 5e-6 : 1e-11;
-        expectCall({"rms_norm", {x, w}, {{dtype, shape}, {dtype, lines}}, {attribute("epsilon", 1e-5)}, 0, {}}, {y, rstd},
+        double allowed = dtype == plan::F64 ? 1e-11 : 5e-6;
+        expectCall({"rms_norm", {x, w}, {{dtype, shape}, {statisticType(dtype), lines}}, {attribute("epsilon", 1e-5)}, 0, {}}, {y, rstd},
                    allowed);
         Result dweight = weighted ? Result{dtype, {n}} : Result{};
-        Call backward{"rms_norm_backward", {dy, x, array(dtype, lines, rstd), w}, {{dtype, shape}, dweight}, {},
-                      workspace::rmsNormBackward(rows, n, weighted, dtypeBytes(dtype)), {}};
+        Call backward{"rms_norm_backward", {dy, x, array(statisticType(dtype), lines, rstd), w}, {{dtype, shape}, dweight}, {},
+                      workspace::rmsNormBackward(rows, n, weighted, dtypeBytes(statisticType(dtype))), {}};
         expectCall(backward, {dx, weighted ? dw : Values{}}, allowed);
         Outcome apart = run(backward);
         for (int replaced : {0, 1}) {
@@ -48,10 +48,11 @@ TEST(RuntimeRows, RmsNorm) {
 }
 
 TEST(RuntimeRows, LayerNorm) {
-  for (plan::DType dtype : {plan::F32, plan::F64})
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16})
     for (bool weighted : {true, false})
       for (uint64_t n : {uint64_t(7), uint64_t(64), uint64_t(515)}) {
         uint64_t rows = 150;
+        plan::DType statistic = statisticType(dtype);
         Shape shape = {rows, n}, lines = {rows};
         Array x = random(dtype, shape, 1, 1, 4), dy = random(dtype, shape, 2);
         Array w = weighted ? random(dtype, {n}, 3) : Array{}, bias = weighted ? random(dtype, {n}, 4) : Array{};
@@ -80,19 +81,19 @@ TEST(RuntimeRows, LayerNorm) {
           means.push_back(mean);
           rstd.push_back(s);
         }
-        double allowed = dtype == plan::F32 ? 1e-5 : 1e-11;
-        expectCall({"layer_norm", {x, w, bias}, {{dtype, shape}, {dtype, lines}, {dtype, lines}},
+        double allowed = dtype == plan::F64 ? 1e-11 : 1e-5;
+        expectCall({"layer_norm", {x, w, bias}, {{dtype, shape}, {statistic, lines}, {statistic, lines}},
                     {attribute("epsilon", 1e-5)}, 0, {}}, {y, means, rstd}, allowed);
         Result column = weighted ? Result{dtype, {n}} : Result{};
-        expectCall({"layer_norm_backward", {dy, x, array(dtype, lines, means), array(dtype, lines, rstd), w},
+        expectCall({"layer_norm_backward", {dy, x, array(statistic, lines, means), array(statistic, lines, rstd), w},
                     {{dtype, shape}, column, column}, {},
-                    workspace::layerNormBackward(rows, n, weighted, dtypeBytes(dtype)), {}},
+                    workspace::layerNormBackward(rows, n, weighted, dtypeBytes(statistic)), {}},
                    {dx, weighted ? dw : Values{}, weighted ? db : Values{}}, allowed);
       }
 }
 
 TEST(RuntimeRows, Softmax) {
-  for (plan::DType dtype : {plan::F32, plan::F64})
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16})
     for (int axis : {0, 1, 2}) {
       Shape shape = {3, 19, 40};
       Array x = random(dtype, shape, 1, -9, 9), dy = random(dtype, shape, 2);
@@ -107,16 +108,16 @@ TEST(RuntimeRows, Softmax) {
         for (uint64_t i = 0; i < n; ++i) {
           soft[at(i)] = std::exp(x.values[at(i)]) / sum;
           logSoft[at(i)] = x.values[at(i)] - std::log(sum);
-          dot += dy.values[at(i)] * soft[at(i)];
+          dot += dy.values[at(i)] * rounded(dtype, soft[at(i)]);
           dSum += dy.values[at(i)];
         }
         for (uint64_t i = 0; i < n; ++i) {
-          dSoft[at(i)] = soft[at(i)] * (dy.values[at(i)] - dot);
-          dLog[at(i)] = dy.values[at(i)] - soft[at(i)] * dSum;
+          dSoft[at(i)] = rounded(dtype, soft[at(i)]) * (dy.values[at(i)] - dot);
+          dLog[at(i)] = dy.values[at(i)] - std::exp(rounded(dtype, logSoft[at(i)])) * dSum;
         }
       }
       Attributes a = {attribute("axis", axis)};
-      double allowed = dtype == plan::F32 ? 3e-6 : 1e-12;
+      double allowed = dtype == plan::F64 ? 1e-12 : 3e-6;
       expectCall({"softmax", {x}, {{dtype, shape}}, a, 0, {}}, {soft}, allowed);
       expectCall({"log_softmax", {x}, {{dtype, shape}}, a, 0, {}}, {logSoft}, allowed);
       expectCall({"softmax_backward", {dy, array(dtype, shape, soft)}, {{dtype, shape}}, a, 0, {}}, {dSoft}, allowed);
@@ -178,7 +179,8 @@ TEST(RuntimeRows, Reductions) {
 }
 
 TEST(RuntimeRows, CrossEntropy) {
-  for (plan::DType dtype : {plan::F32, plan::F64}) {
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16}) {
+    plan::DType statistic = statisticType(dtype);
     uint64_t rows = 2 * 70, n = 333;
     Array logits = random(dtype, {2, 70, n}, 1, -9, 9), labels = randomIndices(plan::I64, {2, 70}, 2, 0, 333);
     labels.values[3] = labels.values[77] = -100;
@@ -197,9 +199,9 @@ TEST(RuntimeRows, CrossEntropy) {
                                                  (static_cast<double>(i) == labels.values[r])));
     }
     Attributes a = {attribute("ignore_index", -100)};
-    double allowed = dtype == plan::F32 ? 3e-6 : 1e-12;
-    expectCall({"cross_entropy", {logits, labels, {}}, {{dtype, {}}, {dtype, {2, 70}}}, a, 0, {}}, {{loss}, lse}, allowed);
-    Call backward{"cross_entropy_backward", {array(dtype, {}, {dloss}), logits, labels, array(dtype, {2, 70}, lse), {}},
+    double allowed = dtype == plan::F64 ? 1e-12 : 3e-6;
+    expectCall({"cross_entropy", {logits, labels, {}}, {{statistic, {}}, {statistic, {2, 70}}}, a, 0, {}}, {{loss}, lse}, allowed);
+    Call backward{"cross_entropy_backward", {array(statistic, {}, {dloss}), logits, labels, array(statistic, {2, 70}, lse), {}},
                   {{dtype, {2, 70, n}}}, a, 0, {}};
     expectCall(backward, {dlogits}, allowed);
     Outcome apart = run(backward);
@@ -208,7 +210,7 @@ TEST(RuntimeRows, CrossEntropy) {
     labels.values[90] = 333;
     labels.values[50] = -7;
     for (unsigned threads : {1u, 8u}) { // always the first of them
-      Outcome bad = run({"cross_entropy", {logits, labels, {}}, {{dtype, {}}, {dtype, {2, 70}}}, a, 0, {}}, threads);
+      Outcome bad = run({"cross_entropy", {logits, labels, {}}, {{statistic, {}}, {statistic, {2, 70}}}, a, 0, {}}, threads);
       ASSERT_FALSE(bad.status.ok());
       EXPECT_EQ(bad.status.message(),
                 "instructions[0] (cross_entropy, node): label -7 at element 50 should be in [0, 333)");
@@ -220,7 +222,7 @@ TEST(RuntimeRows, CrossEntropy) {
 }
 
 TEST(RuntimeRows, Rotary) {
-  for (plan::DType dtype : {plan::F32, plan::F64})
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16})
     for (bool interleaved : {false, true})
       for (const Shape &table : {Shape{1, 1, 9, 24}, Shape{2, 1, 9, 24}, Shape{9, 1}}) {
         Shape shape = {2, 3, 9, 24};
@@ -246,6 +248,13 @@ TEST(RuntimeRows, Rotary) {
         call.replaces = {0};
         EXPECT_EQ(apart.bytes, run(call).bytes);
         expectCall({"rotary_backward", {x, cos, sin}, {{dtype, shape}}, a, 0, {}}, {dx}, tolerance(dtype));
+        if (dtype != plan::BF16)
+          continue;
+        // Tables in fp32 beside data in bf16: the same values, the same bits.
+        Array wideCos = cos, wideSin = sin;
+        wideCos.dtype = wideSin.dtype = plan::F32;
+        for (const auto &[c, s] : {std::pair{wideCos, sin}, {cos, wideSin}, {wideCos, wideSin}})
+          EXPECT_EQ(apart.bytes, run({"rotary", {x, c, s}, {{dtype, shape}}, a, 0, {}}).bytes);
       }
 }
 
@@ -255,6 +264,11 @@ TEST(RuntimeRows, NormsOfGradientsAndClipping) {
   for (double v : x.values)
     squares += v * v;
   expectCall({"squared_norm", {x}, {{plan::F64, {}}}, {}, 0, {}}, {{squares}}, 1e-13);
+  Array narrow = random(plan::BF16, {3, 7001}, 1, -2, 2);
+  squares = 0;
+  for (double v : narrow.values)
+    squares += v * v;
+  expectCall({"squared_norm", {narrow}, {{plan::F64, {}}}, {}, 0, {}}, {{squares}}, 1e-13);
   Array a = array(plan::F64, {}, {9}), b = array(plan::F64, {}, {16});
   auto clip = [&](double limit, double scale) {
     expectCall({"clip_scale", {a, b}, {{plan::F32, {}}, {plan::F32, {}}}, {attribute("max_norm", limit)}, 0, {}},
@@ -266,7 +280,7 @@ TEST(RuntimeRows, NormsOfGradientsAndClipping) {
 }
 
 TEST(RuntimeRows, Updates) {
-  for (plan::DType dtype : {plan::F32, plan::F64}) {
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16}) {
     uint64_t n = 20011;
     Array p = random(dtype, {n}, 1), g = random(dtype, {n}, 2), m = random(dtype, {n}, 3), v = random(dtype, {n}, 4, 0, 1);
     Array scale = array(plan::F32, {}, {0.5}), lr = array(plan::F64, {}, {0.01}), step = array(plan::I64, {}, {3});
@@ -281,7 +295,7 @@ TEST(RuntimeRows, Updates) {
       momentum.push_back(0.9 * m.values[i] + decayed);
       p3.push_back(p.values[i] - 0.01 * (decayed + 0.9 * momentum[i]));
     }
-    double allowed = dtype == plan::F32 ? 1e-6 : 1e-12;
+    double allowed = dtype == plan::F64 ? 1e-12 : 1e-6;
     expectCall({"adamw", {p, g, m, v, scale, lr, step}, {{dtype, {n}}, {dtype, {n}}, {dtype, {n}}},
                 {attribute("beta1", 0.9), attribute("beta2", 0.99), attribute("epsilon", 1e-8), attribute("weight_decay", 0.1)},
                 0, {0, 2, 3}}, {p2, m2, v2}, allowed);
@@ -298,6 +312,63 @@ TEST(RuntimeRows, Updates) {
     expectCall({"accumulate", {p, g, array(plan::I64, {}, {0})}, {{dtype, {n}}}, {}, 0, {0}}, {g.values}, 0);
     expectCall({"accumulate", {p, g, array(plan::I64, {}, {2})}, {{dtype, {n}}}, {}, 0, {0}}, {sum}, allowed);
   }
+}
+
+// bf16 and fp32 in any mixture, and a master in fp32 that the bf16 parameter is the rounding of.
+TEST(RuntimeRows, UpdatesOfMixedPrecision) {
+  constexpr plan::DType narrow = plan::BF16, wide = plan::F32;
+  uint64_t n = 20011;
+  Array scale = array(wide, {}, {0.5}), lr = array(plan::F64, {}, {0.01}), step = array(plan::I64, {}, {3});
+  struct Types {
+    plan::DType p, g, m, v;
+    bool master;
+  };
+  for (Types t : {Types{narrow, narrow, narrow, narrow, false}, {narrow, narrow, wide, wide, true}, {narrow, wide, wide, narrow, false},
+                  {wide, narrow, narrow, wide, false}, {narrow, narrow, narrow, narrow, true}, {narrow, wide, wide, wide, true}}) {
+    Array g = random(t.g, {n}, 2), m = random(t.m, {n}, 3), v = random(t.v, {n}, 4, 0, 1), master = random(wide, {n}, 1);
+    Array p = array(t.p, {n}, t.master ? master.values : random(t.p, {n}, 1).values);
+    const Values &from = t.master ? master.values : p.values;
+    Values p2, m2, v2, p3, momentum, sum;
+    for (uint64_t i = 0; i < n; ++i) {
+      double gi = g.values[i] * 0.5, decayed = gi + 0.1 * from[i];
+      m2.push_back(m.values[i] + (gi - m.values[i]) * (1 - 0.9));
+      v2.push_back(v.values[i] * 0.99 + gi * gi * (1 - 0.99));
+      p2.push_back(from[i] * (1 - 0.01 * 0.1) -
+                   0.01 / (1 - std::pow(0.9, 3)) * m2[i] / (std::sqrt(v2[i]) / std::sqrt(1 - std::pow(0.99, 3)) + 1e-8));
+      momentum.push_back(0.9 * m.values[i] + decayed);
+      p3.push_back(from[i] - 0.01 * momentum[i]);
+      sum.push_back(v.values[i] + g.values[i]);
+    }
+    Call adamw{"adamw", {p, g, m, v, scale, lr, step, {}}, {{t.p, {n}}, {t.m, {n}}, {t.v, {n}}},
+               {attribute("beta1", 0.9), attribute("beta2", 0.99), attribute("epsilon", 1e-8), attribute("weight_decay", 0.1)},
+               0, {0, 2, 3}};
+    Call sgd{"sgd", {p, g, scale, lr, step, m, {}}, {{t.p, {n}}, {t.m, {n}}},
+             {attribute("momentum", 0.9), attribute("weight_decay", 0.1)}, 0, {0, 5}};
+    std::vector<Values> afterAdamw{p2, m2, v2}, afterSgd{p3, momentum};
+    if (t.master) {
+      adamw.inputs[7] = sgd.inputs[6] = master;
+      adamw.outputs.push_back({wide, {n}});
+      sgd.outputs.push_back({wide, {n}});
+      adamw.replaces.push_back(7);
+      sgd.replaces.push_back(6);
+      afterAdamw.push_back(p2);
+      afterSgd.push_back(p3);
+    }
+    expectCall(adamw, afterAdamw, 1e-6);
+    expectCall(sgd, afterSgd, 1e-6);
+    for (const Call *call : {&adamw, &sgd}) { // exactly the rounding of the master
+      Outcome o = run(*call);
+      for (uint64_t i = 0; t.master && i < n; ++i)
+        ASSERT_EQ(o.outputs[0].values[i], rounded(narrow, o.outputs.back().values[i])) << i;
+    }
+    if (t.v == t.g || t.v == wide)
+      expectCall({"accumulate", {v, g, array(plan::I64, {}, {2})}, {{t.v, {n}}}, {}, 0, {0}}, {sum}, 1e-6);
+  }
+  // A master of an fp32 parameter, and f64 beside fp32, are refused.
+  Array p = random(wide, {9}, 1), other = random(plan::F64, {9}, 1);
+  Attributes a = {attribute("momentum", 0.0), attribute("weight_decay", 0.0)};
+  EXPECT_FALSE(run({"sgd", {p, p, scale, lr, step, {}, p}, {{wide, {9}}, {wide, {9}}}, a, 0, {0, 6}}).status.ok());
+  EXPECT_FALSE(run({"sgd", {p, other, scale, lr, step, {}, {}}, {{wide, {9}}}, a, 0, {0}}).status.ok());
 }
 
 } // namespace

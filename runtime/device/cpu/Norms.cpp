@@ -1,4 +1,5 @@
-// rms_norm, layer_norm and their gradients over the last dimension; f32 and f64, statistics in the same type.
+// rms_norm, layer_norm and their gradients over the last dimension; f32 and f64, statistics in the same type, and bf16,
+// computed in fp32, with statistics in fp32.
 //
 // Rows are independent. dweight and dbias are summed over blocks of 64 rows (workspace: one row of partial sums for
 // each block), then over the blocks in ascending order. dx may replace dy or x, y may replace x. Reference: the
@@ -17,6 +18,9 @@ namespace {
 void rmsRow(const float *x, const float *w, float *y, float *rstd, int64_t n, double epsilon) {
   *rstd = hot().rmsNorm(x, w, y, n, static_cast<float>(epsilon));
 }
+void rmsRow(const BFloat16 *x, const BFloat16 *w, BFloat16 *y, float *rstd, int64_t n, double epsilon) {
+  *rstd = hot().bf16.rmsNorm(x, w, y, n, static_cast<float>(epsilon));
+}
 void rmsRow(const double *x, const double *w, double *y, double *rstd, int64_t n, double epsilon) {
   double squares = 0;
   for (int64_t i = 0; i < n; ++i)
@@ -28,6 +32,9 @@ void rmsRow(const double *x, const double *w, double *y, double *rstd, int64_t n
 
 void rmsBackwardRow(const float *dy, const float *x, float rstd, const float *w, float *dx, float *dw, int64_t n) {
   hot().rmsNormBackward(dy, x, rstd, w, dx, dw, n);
+}
+void rmsBackwardRow(const BFloat16 *dy, const BFloat16 *x, float rstd, const BFloat16 *w, BFloat16 *dx, float *dw, int64_t n) {
+  hot().bf16.rmsNormBackward(dy, x, rstd, w, dx, dw, n);
 }
 void rmsBackwardRow(const double *dy, const double *x, double rstd, const double *w, double *dx, double *dw,
                     int64_t n) {
@@ -47,6 +54,10 @@ void layerRow(const float *x, const float *w, const float *b, float *y, float *m
               double epsilon) {
   hot().layerNorm(x, w, b, y, mean, rstd, n, static_cast<float>(epsilon));
 }
+void layerRow(const BFloat16 *x, const BFloat16 *w, const BFloat16 *b, BFloat16 *y, float *mean, float *rstd, int64_t n,
+              double epsilon) {
+  hot().bf16.layerNorm(x, w, b, y, mean, rstd, n, static_cast<float>(epsilon));
+}
 void layerRow(const double *x, const double *w, const double *b, double *y, double *mean, double *rstd, int64_t n,
               double epsilon) {
   double m = 0, variance = 0;
@@ -65,6 +76,10 @@ void layerRow(const double *x, const double *w, const double *b, double *y, doub
 void layerBackwardRow(const float *dy, const float *x, float mean, float rstd, const float *w, float *dx, float *dw,
                       float *db, int64_t n) {
   hot().layerNormBackward(dy, x, mean, rstd, w, dx, dw, db, n);
+}
+void layerBackwardRow(const BFloat16 *dy, const BFloat16 *x, float mean, float rstd, const BFloat16 *w, BFloat16 *dx, float *dw,
+                      float *db, int64_t n) {
+  hot().bf16.layerNormBackward(dy, x, mean, rstd, w, dx, dw, db, n);
 }
 void layerBackwardRow(const double *dy, const double *x, double mean, double rstd, const double *w, double *dx,
                       double *dw, double *db, int64_t n) {
@@ -86,20 +101,15 @@ void layerBackwardRow(const double *dy, const double *x, double mean, double rst
   }
 }
 
-void addRow(float *y, const float *x, int64_t n) { hot().addTo(y, x, n); }
-void addRow(double *y, const double *x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    y[i] += x[i];
-}
-
 // out = sum of `blocks` rows of partial sums, `pitch` elements apart, ascending.
-template <class T>
-void sumBlocks(ThreadPool &pool, const T *partial, int64_t blocks, int64_t pitch, int64_t columns, T *out) {
+template <class S, class T>
+void sumBlocks(ThreadPool &pool, const T *partial, int64_t blocks, int64_t pitch, int64_t columns, S *out) {
   constexpr int64_t columnBlock = 128;
   parallelRange(pool, columns, columnBlock, [&](int64_t begin, int64_t end) {
-    std::fill(out + begin, out + end, T{});
+    T sum[columnBlock] = {};
     for (int64_t b = 0; b < blocks; ++b)
-      addRow(out + begin, partial + b * pitch + begin, end - begin);
+      addToRow(sum, partial + b * pitch + begin, end - begin);
+    narrowRow(sum, out + begin, end - begin);
   });
 }
 
@@ -123,15 +133,17 @@ Status expectLike(const char *what, const TensorSpec &tensor, const TensorSpec &
   return expectShape(what, tensor, x.shape);
 }
 Status expectStatistic(const char *what, const TensorSpec &tensor, const TensorSpec &x) {
-  AMC_TRY(expectDType(what, tensor, x.dtype));
+  AMC_TRY(expectStatisticType(what, tensor, x));
   return expectShape(what, tensor, {x.shape.begin(), x.shape.end() - 1});
 }
+// Bytes of a statistic or a partial sum.
+uint64_t wideBytes(const TensorSpec &x) { return workspace::detail::wide(dtypeBytes(x.dtype)); }
 
 // ---- rms_norm
 
 Status checkRms(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"x", AcceptWide}, {"weight", AcceptWide, Optional}},
-                         {{"y", AcceptWide}, {"rstd", AcceptWide}}, {{"epsilon", Real}}));
+  AMC_TRY(expectOperands(spec, {{"x", AcceptData}, {"weight", AcceptData, Optional}},
+                         {{"y", AcceptData}, {"rstd", AcceptWide}}, {{"epsilon", Real}}));
   const TensorSpec &x = spec.inputs[0];
   AMC_TRY(expectRows(x));
   if (spec.inputs[1].present())
@@ -140,19 +152,16 @@ Status checkRms(const InstructionSpec &spec) {
   return expectStatistic("outputs[1]", spec.outputs[1], x);
 }
 
-template <class Make> std::unique_ptr<Kernel> byType(plan::DType dtype, Make &&make) {
-  return dtype == plan::F64 ? make(double{}) : make(float{});
-}
-
 std::unique_ptr<Kernel> createRms(const InstructionSpec &spec) {
   Rows rows = rowsOf(spec.inputs[0].shape);
   double epsilon = spec.real("epsilon");
-  return byType(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using S = decltype(type);
+    using T = Wide<S>;
     return makeKernel([=](const Operands &o, RunContext &c) {
       parallelRange(c.pool, rows.rows, rowGrain(rows.columns), [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r)
-          rmsRow(o.in<T>(0) + r * rows.columns, o.in<T>(1), o.out<T>(0) + r * rows.columns, o.out<T>(1) + r,
+          rmsRow(o.in<S>(0) + r * rows.columns, o.in<S>(1), o.out<S>(0) + r * rows.columns, o.out<T>(1) + r,
                  rows.columns, epsilon);
       });
     });
@@ -165,8 +174,8 @@ bool aliasFirstResult(const InstructionSpec &spec, size_t output, size_t input) 
 
 Status checkRmsBackward(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(
-      spec, {{"dy", AcceptWide}, {"x", AcceptWide}, {"rstd", AcceptWide}, {"weight", AcceptWide, Optional}},
-      {{"dx", AcceptWide}, {"dweight", AcceptWide, Optional}}));
+      spec, {{"dy", AcceptData}, {"x", AcceptData}, {"rstd", AcceptWide}, {"weight", AcceptData, Optional}},
+      {{"dx", AcceptData}, {"dweight", AcceptData, Optional}}));
   const TensorSpec &x = spec.inputs[1];
   AMC_TRY(expectRows(x));
   AMC_TRY(expectLike("inputs[0]", spec.inputs[0], x));
@@ -179,7 +188,7 @@ Status checkRmsBackward(const InstructionSpec &spec) {
     AMC_TRY(expectColumn("outputs[1]", spec.outputs[1], x));
   }
   Rows rows = rowsOf(x.shape);
-  return expectWorkspace(spec, workspace::rmsNormBackward(rows.rows, rows.columns, weighted, dtypeBytes(x.dtype)));
+  return expectWorkspace(spec, workspace::rmsNormBackward(rows.rows, rows.columns, weighted, wideBytes(x)));
 }
 
 // dx may replace dy or x: both are read before.
@@ -190,8 +199,9 @@ bool aliasDx(const InstructionSpec &spec, size_t output, size_t input) {
 std::unique_ptr<Kernel> createRmsBackward(const InstructionSpec &spec) {
   Rows rows = rowsOf(spec.inputs[1].shape);
   bool weighted = spec.inputs[3].present();
-  return byType(spec.inputs[1].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  return withFloats(spec.inputs[1].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using S = decltype(type);
+    using T = Wide<S>;
     return makeKernel([=](const Operands &o, RunContext &c) {
       constexpr int64_t block = workspace::normRowBlock;
       int64_t blocks = ceilDiv(rows.rows, block), n = rows.columns, pitch = partialPitch<T>(n);
@@ -201,11 +211,11 @@ std::unique_ptr<Kernel> createRmsBackward(const InstructionSpec &spec) {
         if (dw)
           std::fill_n(dw, n, T{});
         for (int64_t r = begin; r < end; ++r)
-          rmsBackwardRow(o.in<T>(0) + r * n, o.in<T>(1) + r * n, o.in<T>(2)[r], o.in<T>(3), o.out<T>(0) + r * n, dw,
+          rmsBackwardRow(o.in<S>(0) + r * n, o.in<S>(1) + r * n, o.in<T>(2)[r], o.in<S>(3), o.out<S>(0) + r * n, dw,
                          n);
       });
       if (weighted)
-        sumBlocks(c.pool, partial, blocks, pitch, n, o.out<T>(1));
+        sumBlocks(c.pool, partial, blocks, pitch, n, o.out<S>(1));
     });
   });
 }
@@ -214,8 +224,8 @@ std::unique_ptr<Kernel> createRmsBackward(const InstructionSpec &spec) {
 
 Status checkLayer(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec,
-                         {{"x", AcceptWide}, {"weight", AcceptWide, Optional}, {"bias", AcceptWide, Optional}},
-                         {{"y", AcceptWide}, {"mean", AcceptWide}, {"rstd", AcceptWide}}, {{"epsilon", Real}}));
+                         {{"x", AcceptData}, {"weight", AcceptData, Optional}, {"bias", AcceptData, Optional}},
+                         {{"y", AcceptData}, {"mean", AcceptWide}, {"rstd", AcceptWide}}, {{"epsilon", Real}}));
   const TensorSpec &x = spec.inputs[0];
   AMC_TRY(expectRows(x));
   for (size_t i = 1; i < 3; ++i)
@@ -229,12 +239,13 @@ Status checkLayer(const InstructionSpec &spec) {
 std::unique_ptr<Kernel> createLayer(const InstructionSpec &spec) {
   Rows rows = rowsOf(spec.inputs[0].shape);
   double epsilon = spec.real("epsilon");
-  return byType(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using S = decltype(type);
+    using T = Wide<S>;
     return makeKernel([=](const Operands &o, RunContext &c) {
       parallelRange(c.pool, rows.rows, rowGrain(rows.columns), [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r)
-          layerRow(o.in<T>(0) + r * rows.columns, o.in<T>(1), o.in<T>(2), o.out<T>(0) + r * rows.columns,
+          layerRow(o.in<S>(0) + r * rows.columns, o.in<S>(1), o.in<S>(2), o.out<S>(0) + r * rows.columns,
                    o.out<T>(1) + r, o.out<T>(2) + r, rows.columns, epsilon);
       });
     });
@@ -243,12 +254,12 @@ std::unique_ptr<Kernel> createLayer(const InstructionSpec &spec) {
 
 Status checkLayerBackward(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec,
-                         {{"dy", AcceptWide},
-                          {"x", AcceptWide},
+                         {{"dy", AcceptData},
+                          {"x", AcceptData},
                           {"mean", AcceptWide},
                           {"rstd", AcceptWide},
-                          {"weight", AcceptWide, Optional}},
-                         {{"dx", AcceptWide}, {"dweight", AcceptWide, Optional}, {"dbias", AcceptWide, Optional}}));
+                          {"weight", AcceptData, Optional}},
+                         {{"dx", AcceptData}, {"dweight", AcceptData, Optional}, {"dbias", AcceptData, Optional}}));
   const TensorSpec &x = spec.inputs[1];
   AMC_TRY(expectRows(x));
   AMC_TRY(expectLike("inputs[0]", spec.inputs[0], x));
@@ -264,14 +275,15 @@ Status checkLayerBackward(const InstructionSpec &spec) {
     AMC_TRY(expectColumn("outputs[2]", spec.outputs[2], x));
   }
   Rows rows = rowsOf(x.shape);
-  return expectWorkspace(spec, workspace::layerNormBackward(rows.rows, rows.columns, weighted, dtypeBytes(x.dtype)));
+  return expectWorkspace(spec, workspace::layerNormBackward(rows.rows, rows.columns, weighted, wideBytes(x)));
 }
 
 std::unique_ptr<Kernel> createLayerBackward(const InstructionSpec &spec) {
   Rows rows = rowsOf(spec.inputs[1].shape);
   bool weighted = spec.inputs[4].present();
-  return byType(spec.inputs[1].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  return withFloats(spec.inputs[1].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using S = decltype(type);
+    using T = Wide<S>;
     return makeKernel([=](const Operands &o, RunContext &c) {
       constexpr int64_t block = workspace::normRowBlock;
       int64_t blocks = ceilDiv(rows.rows, block), n = rows.columns, pitch = partialPitch<T>(n);
@@ -284,12 +296,12 @@ std::unique_ptr<Kernel> createLayerBackward(const InstructionSpec &spec) {
           std::fill_n(db, n, T{});
         }
         for (int64_t r = begin; r < end; ++r)
-          layerBackwardRow(o.in<T>(0) + r * n, o.in<T>(1) + r * n, o.in<T>(2)[r], o.in<T>(3)[r], o.in<T>(4),
-                           o.out<T>(0) + r * n, dw, db, n);
+          layerBackwardRow(o.in<S>(0) + r * n, o.in<S>(1) + r * n, o.in<T>(2)[r], o.in<T>(3)[r], o.in<S>(4),
+                           o.out<S>(0) + r * n, dw, db, n);
       });
       if (weighted) {
-        sumBlocks(c.pool, partial, blocks, pitch, n, o.out<T>(1));
-        sumBlocks(c.pool, partial ? partial + blocks * pitch : nullptr, blocks, pitch, n, o.out<T>(2));
+        sumBlocks(c.pool, partial, blocks, pitch, n, o.out<S>(1));
+        sumBlocks(c.pool, partial ? partial + blocks * pitch : nullptr, blocks, pitch, n, o.out<S>(2));
       }
     });
   });

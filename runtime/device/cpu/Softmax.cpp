@@ -1,4 +1,5 @@
-// softmax, log_softmax and their gradients along any axis; f32 and f64, sums in the same type.
+// softmax, log_softmax and their gradients along any axis; f32 and f64, sums in the same type, and bf16, in fp32 and
+// rounded once.
 //
 // A row is one piece of work; its sum runs in a fixed order. An axis that is not innermost is walked with its stride,
 // sums ascending. The result may replace an operand of its size. Reference: y = e^(x - max) / sum, dx as in
@@ -13,57 +14,62 @@ namespace {
 
 enum class Kind { Softmax, LogSoftmax, SoftmaxBackward, LogSoftmaxBackward };
 
-// One row of n elements, `stride` apart. For the forward kinds `a` is x; for backward a is dy and b is y.
-template <class T> void row(Kind kind, const T *a, const T *b, T *out, int64_t n, int64_t stride) {
+// One row of n elements, `stride` apart, S as stored. For the forward kinds `a` is x; for backward a is dy and b is y.
+template <class S> void row(Kind kind, const S *a, const S *b, S *out, int64_t n, int64_t stride) {
+  using T = Wide<S>;
+  auto get = [&](const S *x, int64_t i) { return static_cast<T>(x[i * stride]); };
+  auto set = [&](int64_t i, T value) { narrowRow(&value, out + i * stride, 1); };
   switch (kind) {
   case Kind::Softmax:
   case Kind::LogSoftmax: {
     T top = -std::numeric_limits<T>::infinity(), sum = 0;
     for (int64_t i = 0; i < n; ++i)
-      top = std::max(top, a[i * stride]);
+      top = std::max(top, get(a, i));
     for (int64_t i = 0; i < n; ++i)
-      sum += std::exp(a[i * stride] - top);
+      sum += std::exp(get(a, i) - top);
     T rest = std::log(sum), scale = 1 / sum;
     for (int64_t i = 0; i < n; ++i) {
-      T x = a[i * stride] - top;
-      out[i * stride] = kind == Kind::Softmax ? std::exp(x) * scale : x - rest;
+      T x = get(a, i) - top;
+      set(i, kind == Kind::Softmax ? std::exp(x) * scale : x - rest);
     }
     break;
   }
   case Kind::SoftmaxBackward: {
     T inner = 0;
     for (int64_t i = 0; i < n; ++i)
-      inner += a[i * stride] * b[i * stride];
+      inner += get(a, i) * get(b, i);
     for (int64_t i = 0; i < n; ++i)
-      out[i * stride] = b[i * stride] * (a[i * stride] - inner);
+      set(i, get(b, i) * (get(a, i) - inner));
     break;
   }
   case Kind::LogSoftmaxBackward: {
     T total = 0;
     for (int64_t i = 0; i < n; ++i)
-      total += a[i * stride];
+      total += get(a, i);
     for (int64_t i = 0; i < n; ++i)
-      out[i * stride] = a[i * stride] - std::exp(b[i * stride]) * total;
+      set(i, get(a, i) - std::exp(get(b, i)) * total);
     break;
   }
   }
 }
 
-void fastRow(Kind kind, const float *a, const float *b, float *out, int64_t n) {
+// Contiguous rows: `table` is hot() or its functions of bf16.
+template <class S, class Table>
+void fastRow(const Table &table, Kind kind, const S *a, const S *b, S *out, int64_t n) {
   switch (kind) {
-  case Kind::Softmax: return hot().softmax(a, out, n);
-  case Kind::LogSoftmax: return hot().logSoftmax(a, out, n);
-  case Kind::SoftmaxBackward: return hot().softmaxBackward(a, b, out, n);
-  case Kind::LogSoftmaxBackward: return hot().logSoftmaxBackward(a, b, out, n);
+  case Kind::Softmax: return table.softmax(a, out, n);
+  case Kind::LogSoftmax: return table.logSoftmax(a, out, n);
+  case Kind::SoftmaxBackward: return table.softmaxBackward(a, b, out, n);
+  case Kind::LogSoftmaxBackward: return table.logSoftmaxBackward(a, b, out, n);
   }
 }
 
 template <Kind kind> Status check(const InstructionSpec &spec) {
   constexpr bool backward = kind == Kind::SoftmaxBackward || kind == Kind::LogSoftmaxBackward;
   if (backward)
-    AMC_TRY(expectOperands(spec, {{"dy", AcceptWide}, {"y", AcceptWide}}, {{"dx", AcceptWide}}, {{"axis", Int}}));
+    AMC_TRY(expectOperands(spec, {{"dy", AcceptData}, {"y", AcceptData}}, {{"dx", AcceptData}}, {{"axis", Int}}));
   else
-    AMC_TRY(expectOperands(spec, {{"x", AcceptWide}}, {{"y", AcceptWide}}, {{"axis", Int}}));
+    AMC_TRY(expectOperands(spec, {{"x", AcceptData}}, {{"y", AcceptData}}, {{"axis", Int}}));
   const TensorSpec &first = spec.inputs[0];
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], first.dtype));
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], first.shape));
@@ -77,19 +83,22 @@ template <Kind kind> Status check(const InstructionSpec &spec) {
 template <Kind kind> std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
   Split split = splitAt(spec.inputs[0].shape, static_cast<size_t>(spec.integer("axis")));
   size_t second = spec.inputs.size() - 1;
-  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using S = decltype(type);
     return makeKernel([=](const Operands &o, RunContext &c) {
       if (split.axis == 0)
         return;
-      const T *a = o.in<T>(0), *b = o.in<T>(second);
-      T *out = o.out<T>(0);
+      const S *a = o.in<S>(0), *b = o.in<S>(second);
+      S *out = o.out<S>(0);
       parallelRange(c.pool, split.outer * split.inner, rowGrain(split.axis), [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) {
           int64_t at = r / split.inner * split.axis * split.inner + r % split.inner;
-          if constexpr (std::is_same_v<T, float>) {
+          if constexpr (!std::is_same_v<S, double>) {
             if (split.inner == 1) {
-              fastRow(kind, a + at, b + at, out + at, split.axis);
+              if constexpr (isWide<S>)
+                fastRow(hot(), kind, a + at, b + at, out + at, split.axis);
+              else
+                fastRow(hot().bf16, kind, a + at, b + at, out + at, split.axis);
               continue;
             }
           }
@@ -97,8 +106,7 @@ template <Kind kind> std::unique_ptr<Kernel> create(const InstructionSpec &spec)
         }
       });
     });
-  };
-  return spec.inputs[0].dtype == plan::F64 ? make(double{}) : make(float{});
+  });
 }
 
 } // namespace
