@@ -173,11 +173,14 @@ def Rematerialize : Pass<"rematerialize", "::mlir::ModuleOp"> {
   let summary = "decide which forward values live until backward and compute the others again";
   let description = [{
     Works on the joint graph of forward and backward, block by block (compiler/analysis/Blocks.h). `none`: everything
-    that backward reads is saved. `full`: only what flows into a block is. `selective`: SAVE operations are, and
-    every other ALTERNATE operation of a block; with `matmuls=all` the cheapest set with which no SAVE or ALTERNATE
-    operation runs twice. Values outside blocks are saved as in `none`. Needs: derive-backward. Leaves: copies with
-    train.phase = "recompute" before their first reader, train.saved, train.block; on the step train.ac_policy,
-    train.saved_bytes, train.recompute_flops, train.blocks.
+    that backward reads is saved. `full`: only what flows into a block is, and what routed tokens to experts.
+    `selective`: SAVE operations are (compiler/dialect/SaveClasses.cpp, or `classes`), and every other ALTERNATE
+    operation of a block; with `matmuls=all` the cheapest set with which no SAVE or ALTERNATE operation runs twice.
+    Values outside blocks are saved as in `none`. Where blocks read keys and values of earlier ones,
+    `kv-sharing=submodule` makes full and selective keep attention and recompute the rest, with a warning. Needs:
+    derive-backward. Leaves: copies with train.phase = "recompute" before their first reader, train.saved,
+    train.block; on the step train.ac_policy, train.saved_bytes, train.recompute_flops, train.blocks,
+    train.block_runs, train.save_classes.
 
     ```mlir
     %y = train.exp %x : ...
@@ -240,6 +243,8 @@ def AssignOffsets : Pass<"assign-offsets", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [
+    ListOption<"classes", "classes", "std::string", "with selective: OP=save, OP=recompute or OP=alternate">,
+    Option<"kvSharing", "kv-sharing", "std::string", "\"submodule\"", "where layers share keys and values: submodule or block">,
     Option<"alignment", "alignment", "int64_t", "256", "bytes, a power of two">,
     Option<"workLimit", "work-limit", "int64_t", "6000000000", "pairs of buffers that all packing rules together may look at">,
   ];

@@ -1,14 +1,17 @@
 // Activation checkpointing: decides which forward values live until backward
-// (compiler/analysis/Blocks and AcPolicy, which know no MLIR) and writes the decision: copies of
-// the forward operations to run again, each just before its first reader, and attributes. Copies
-// are exact clones and no gradient is added in another order, so that every policy gives the same
-// bits. Schedule may move the copies; it never has to.
+// (compiler/analysis/Blocks, BlockFacts and AcPolicy, which know no MLIR) and writes the decision:
+// copies of the forward operations to run again, each just before its first reader, and attributes.
+// Copies are exact clones and no gradient is added in another order, so that every policy gives the
+// same bits. Schedule may move the copies; it never has to.
 #include "compiler/analysis/AcPolicy.h"
 #include "compiler/analysis/GatherStep.h"
+#include "compiler/dialect/SaveClasses.h"
 #include "compiler/dialect/StepSupport.h"
 #include "mlir/IR/IRMapping.h"
+#include "passes/BlockReport.h"
 #include "passes/Passes.h"
 #include "llvm/ADT/StringSwitch.h"
+#include <map>
 
 namespace amc {
 #define GEN_PASS_DEF_REMATERIALIZE
@@ -24,6 +27,8 @@ namespace {
 struct Request {
   AcPolicy policy;
   AcMatmuls matmuls;
+  bool subModules;                           // for models that share keys and values
+  std::map<std::string, KeepClass> classOf; // by operation; what is not in it is as its table says
 };
 
 void remarkOnBlocks(StepOp step, const BlockAnalysis &blocks) {
@@ -49,14 +54,31 @@ void remarkOnBlocks(StepOp step, const BlockAnalysis &blocks) {
   }
 }
 
-void printTrace(const StepGraph &graph, ArrayRef<AcDecision::TraceLine> lines) {
-  for (const AcDecision::TraceLine &line : lines) {
+void warnOfSharing(StepOp step, const BlockAnalysis &blocks, const BlockFacts &facts,
+                   uint64_t subModules, uint64_t whole) {
+  InFlightDiagnostic warning = step.emitWarning("checkpointing: ");
+  warning << facts.sharingBlocks << " of " << blocks.count
+          << " blocks read keys and values of earlier ones, so submodules are checkpointed instead of "
+             "blocks: MLPs and norms are recomputed, attention and the shared keys and values are kept";
+  warning.attachNote() << "--ac-kv-sharing=block checkpoints whole blocks, with the same results; it "
+                       << (whole <= subModules ? "saves " : "takes ")
+                       << (whole <= subModules ? subModules - whole : whole - subModules)
+                       << " bytes: " << whole << " are kept for backward instead of " << subModules;
+}
+
+void printTrace(const GatheredStep &gathered, const AcDecision &decision) {
+  const StepGraph &graph = gathered.graph;
+  for (const AcDecision::TraceLine &line : decision.trace) {
     StringRef what = line.keep == KeepClass::Save ? "SAVE"
                      : line.keep == KeepClass::Recompute
                          ? "RECOMPUTE"
                          : "ALTERNATE (save/recompute every other call)";
     llvm::errs() << "[selective-ac] " << graph.names[line.name] << " -> " << what << "\n";
   }
+  for (auto [op, count] : decision.recomputedExperts)
+    llvm::errs() << "[selective-ac] " << graph.names[graph.ops[op].name] << " '"
+                 << locationName(gathered.ops[op]->getLoc()) << "' -> RECOMPUTE (expert matmul, in "
+                 << count << (count == 1 ? " block)\n" : " blocks)\n");
 }
 
 /// For each operation to run again, the operation before which its copy goes: the first that reads
@@ -81,7 +103,7 @@ std::vector<uint32_t> firstReaders(const StepGraph &graph, const AcDecision &dec
 }
 
 void write(StepOp step, GatheredStep &gathered, const BlockAnalysis &blocks,
-           const AcDecision &decision, StringRef policy) {
+           const BlockFacts &facts, const AcDecision &decision, StringRef policy) {
   const StepGraph &graph = gathered.graph;
   OpBuilder b(step.getContext());
   for (uint32_t op = 0; op < graph.ops.size(); ++op) {
@@ -113,12 +135,18 @@ void write(StepOp step, GatheredStep &gathered, const BlockAnalysis &blocks,
   step->setAttr("train.recompute_flops",
                 b.getI64IntegerAttr(static_cast<int64_t>(decision.recomputeFlops)));
   step->setAttr("train.blocks", b.getI64IntegerAttr(blocks.count));
+  describeBlocks(step, graph, blocks, facts);
 }
 
 struct RematerializePass : amc::impl::RematerializeBase<RematerializePass> {
   using RematerializeBase::RematerializeBase;
 
   FailureOr<Request> parseOptions() {
+    bool bad = false;
+    auto error = [&](const Twine &message) {
+      bad = true;
+      return getOperation().emitError(message);
+    };
     auto known = llvm::StringSwitch<std::optional<AcPolicy>>(policy)
                      .Case("none", AcPolicy::None)
                      .Case("full", AcPolicy::Full)
@@ -128,40 +156,91 @@ struct RematerializePass : amc::impl::RematerializeBase<RematerializePass> {
                         .Case("alternate", AcMatmuls::Alternate)
                         .Case("all", AcMatmuls::All)
                         .Default(std::nullopt);
+    Request request{known.value_or(AcPolicy::None), products.value_or(AcMatmuls::Alternate),
+                    kvSharing == "submodule", {}};
     if (!known)
-      getOperation().emitError("checkpointing policy is \"" + policy +
-                               "\", should be none, full or selective");
+      error("checkpointing policy is \"" + policy + "\", should be none, full or selective");
     if (!products)
-      getOperation().emitError("matmuls is \"" + matmuls + "\", should be alternate or all");
+      error("matmuls is \"" + matmuls + "\", should be alternate or all");
     else if (*products == AcMatmuls::All && known && *known != AcPolicy::Selective)
-      getOperation().emitError("matmuls is \"all\" with checkpointing policy \"" + policy +
-                               "\", should be used with selective only");
-    else if (known)
-      return Request{*known, *products};
-    return failure();
+      error("matmuls is \"all\" with checkpointing policy \"" + policy +
+            "\", should be used with selective only");
+    if (kvSharing != "submodule" && kvSharing != "block")
+      error("kv-sharing is \"" + kvSharing + "\", should be submodule or block");
+    if (!classes.empty() && known && *known != AcPolicy::Selective)
+      error("operations are given classes with checkpointing policy \"" + policy +
+            "\", should be with selective only");
+    SmallVector<StringRef> operations = forwardOperations(&getContext());
+    for (StringRef entry : classes) {
+      auto [name, className] = entry.split('=');
+      std::string op = (name.starts_with("train.") ? name : "train." + name.str()).str();
+      std::optional<SaveClass> saveClass = saveClassNamed(className);
+      if (!llvm::is_contained(operations, op)) {
+        StringRef nearest = *llvm::min_element(operations, [&](StringRef a, StringRef b) {
+          return a.edit_distance(op) < b.edit_distance(op);
+        });
+        error("'" + op + "' is no operation of a forward pass; the nearest is '" + nearest + "'")
+                .attachNote()
+            << "amc inspect --ac-policy lists them all";
+      } else if (!saveClass) {
+        error("class of '" + op + "' is '" + className + "', should be save, recompute or alternate");
+      } else {
+        request.classOf[op] = keepClass(*saveClass);
+      }
+    }
+    if (bad)
+      return failure();
+    return request;
+  }
+
+  LogicalResult checkpoint(StepOp step, const Request &request) {
+    FailureOr<GatheredStep> gathered = gatherStep(step);
+    if (failed(gathered))
+      return failure();
+    StepGraph &graph = gathered->graph;
+    bool checkpoints = request.policy != AcPolicy::None;
+    if (checkpoints && llvm::none_of(graph.ops, [](const GraphOp &op) {
+          return op.phase == OpPhase::Backward;
+        })) {
+      step.emitError("checkpointing policy is \"" + policy + "\", but nothing is trained here: "
+                     "there is no backward pass to keep values for")
+              .attachNote()
+          << "checkpoint nothing (none), or train some weights";
+      return failure();
+    }
+    BlockAnalysis blocks = findBlocks(graph);
+    BlockFacts facts = findBlockFacts(graph, blocks);
+    for (GraphOp &op : graph.ops)
+      if (auto given = request.classOf.find(graph.names[op.name]); given != request.classOf.end())
+        op.keep = given->second;
+    AcDecision decision =
+        decideCheckpointing(graph, blocks, facts, request.policy, request.matmuls);
+    if (checkpoints) {
+      remarkOnBlocks(step, blocks);
+      if (request.policy == AcPolicy::Selective && !facts.experts.empty())
+        step.emitRemark("checkpointing: this is a mixture of experts; selective works, but full is "
+                        "preferred to it with expert parallelism");
+    }
+    if (checkpoints && request.subModules && !facts.sharedKeys.empty()) {
+      uint64_t whole = decision.savedBytes;
+      decision =
+          decideCheckpointing(graph, blocks, facts, AcPolicy::SubModules, request.matmuls);
+      warnOfSharing(step, blocks, facts, decision.savedBytes, whole);
+    }
+    if (trace)
+      printTrace(*gathered, decision);
+    write(step, *gathered, blocks, facts, decision, policy);
+    recomputedOps += decision.recompute.size();
+    blocksFound += blocks.count;
+    return success();
   }
 
   void runOnOperation() override {
     FailureOr<Request> request = parseOptions();
     bool bad = failed(request);
     if (!bad)
-      for (StepOp step : getOperation().getOps<StepOp>()) {
-        FailureOr<GatheredStep> gathered = gatherStep(step);
-        if (failed(gathered)) {
-          bad = true;
-          continue;
-        }
-        BlockAnalysis blocks = findBlocks(gathered->graph);
-        AcDecision decision =
-            decideCheckpointing(gathered->graph, blocks, request->policy, request->matmuls);
-        if (request->policy != AcPolicy::None)
-          remarkOnBlocks(step, blocks);
-        if (trace)
-          printTrace(gathered->graph, decision.trace);
-        write(step, *gathered, blocks, decision, policy);
-        recomputedOps += decision.recompute.size();
-        blocksFound += blocks.count;
-      }
+      for (StepOp step : getOperation().getOps<StepOp>())
+        bad = failed(checkpoint(step, *request)) || bad;
     if (bad)
       signalPassFailure();
   }

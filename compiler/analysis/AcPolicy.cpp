@@ -9,8 +9,8 @@ namespace {
 
 class Decider {
 public:
-  Decider(const StepGraph &graph, const BlockAnalysis &blocks)
-      : graph(graph), blocks(blocks), readers(readersOfRoots(graph)), roots(operandRoots(graph)) {
+  Decider(const StepGraph &graph, const BlockAnalysis &blocks, const BlockFacts &facts)
+      : graph(graph), blocks(blocks), facts(facts), readers(readersOfRoots(graph)), roots(operandRoots(graph)) {
     const size_t values = graph.values.size();
     direct.assign(values, false);
     boundary.assign(values, false);
@@ -35,7 +35,9 @@ public:
       for (const std::vector<uint32_t> &ops : opsOfBlock) {
         for (uint32_t op : ops)
           for (uint32_t result : graph.ops[op].results)
-            keep[result] = boundary[result];
+            keep[result] = boundary[result] ||
+                           (policy != AcPolicy::Selective && facts.routing[result]) ||
+                           (policy == AcPolicy::SubModules && facts.inAttention[op]);
         if (policy != AcPolicy::Selective)
           continue;
         if (matmuls == AcMatmuls::All)
@@ -45,6 +47,8 @@ public:
         trace(ops, decision);
       }
     close(decision);
+    if (policy == AcPolicy::Selective)
+      nameExperts(decision);
     return decision;
   }
 
@@ -123,6 +127,23 @@ private:
     }
   }
 
+  void nameExperts(AcDecision &decision) const {
+    std::vector<uint32_t> before(blocks.count, 0); // experts' products of the block so far
+    std::vector<uint32_t> entry;                   // by place in the block
+    for (uint32_t op : facts.experts) {
+      uint32_t place = before[blocks.blockOfOp[op]]++;
+      if (!std::binary_search(decision.recompute.begin(), decision.recompute.end(), op))
+        continue;
+      if (place >= entry.size())
+        entry.resize(place + 1, noIndex);
+      if (entry[place] == noIndex) {
+        entry[place] = static_cast<uint32_t>(decision.recomputedExperts.size());
+        decision.recomputedExperts.emplace_back(op, 0);
+      }
+      ++decision.recomputedExperts[entry[place]].second;
+    }
+  }
+
   // What is read by backward but not kept is recomputed, and what that reads in turn.
   void close(AcDecision &decision) const {
     std::vector<bool> again(graph.ops.size(), false);
@@ -171,6 +192,7 @@ private:
 
   const StepGraph &graph;
   const BlockAnalysis &blocks;
+  const BlockFacts &facts;
   IndexLists readers, roots;
   std::vector<bool> direct;   // of roots: read by another phase
   std::vector<bool> boundary; // of roots: read by another block, outside blocks, or an output
@@ -181,9 +203,9 @@ private:
 
 } // namespace
 
-AcDecision decideCheckpointing(const StepGraph &graph, const BlockAnalysis &blocks, AcPolicy policy,
-                               AcMatmuls matmuls) {
-  return Decider(graph, blocks).decide(policy, matmuls);
+AcDecision decideCheckpointing(const StepGraph &graph, const BlockAnalysis &blocks,
+                               const BlockFacts &facts, AcPolicy policy, AcMatmuls matmuls) {
+  return Decider(graph, blocks, facts).decide(policy, matmuls);
 }
 
 } // namespace amc

@@ -3,7 +3,9 @@
 //
 // Works on the joint graph: `readers` below are operations of other phases than forward. Outside
 // blocks everything that is read is saved. Within a block:
-//   full       nothing is saved
+//   full       nothing is saved but routing decisions and what they were made from (BlockFacts.h)
+//   submodules what full saves, and attention with its projections is not run again: what models that
+//              share keys and values between layers get unless told otherwise
 //   selective  results of SAVE operations are saved; of ALTERNATE operations the first, third, … of
 //   the block in
 //              forward order; those whose result backward needs neither directly nor for
@@ -16,11 +18,11 @@
 #ifndef AMC_COMPILER_ANALYSIS_ACPOLICY_H
 #define AMC_COMPILER_ANALYSIS_ACPOLICY_H
 
-#include "compiler/analysis/Blocks.h"
+#include "compiler/analysis/BlockFacts.h"
 
 namespace amc {
 
-enum class AcPolicy : uint8_t { None, Full, Selective };
+enum class AcPolicy : uint8_t { None, Full, Selective, SubModules };
 enum class AcMatmuls : uint8_t { Alternate, All };
 
 struct AcDecision {
@@ -35,10 +37,13 @@ struct AcDecision {
     bool operator==(const TraceLine &) const = default;
   };
   std::vector<TraceLine> trace; // each distinct pair once, in forward order; selective only
+  // Experts' products that selective runs again: of those at the same place of several blocks the
+  // first, and how many there are.
+  std::vector<std::pair<uint32_t, uint32_t>> recomputedExperts;
 };
 
-AcDecision decideCheckpointing(const StepGraph &graph, const BlockAnalysis &blocks, AcPolicy policy,
-                               AcMatmuls matmuls);
+AcDecision decideCheckpointing(const StepGraph &graph, const BlockAnalysis &blocks,
+                               const BlockFacts &facts, AcPolicy policy, AcMatmuls matmuls);
 
 } // namespace amc
 

@@ -4,6 +4,7 @@
 #include "compiler/analysis/Blocks.h"
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 namespace amc {
 namespace {
@@ -116,7 +117,7 @@ Segments cutLine(const Line &line, const std::vector<bool> &ignored) {
   uint32_t begin = 0;
   for (uint32_t i = 0; i < n; ++i) {
     alive += change[i];
-    if (alive == 1 || i + 1 == n) {
+    if (alive <= 1 || i + 1 == n) { // 0: what was ignored alone goes on
       segments.emplace_back(begin, i + 1);
       begin = i + 1;
     }
@@ -124,34 +125,53 @@ Segments cutLine(const Line &line, const std::vector<bool> &ignored) {
   return segments;
 }
 
+// Equal for segments whose operations do the same and are connected alike, whatever their order: an
+// operation is known by its signature and by those that made its operands.
 uint64_t hashSegment(const StepGraph &graph, const Flow &flow, const Line &line,
                      std::pair<uint32_t, uint32_t> segment) {
-  uint64_t hash = segment.second - segment.first;
+  auto inside = [&](uint32_t root) {
+    uint32_t at = line.positionOfOp[graph.values[root].producer];
+    return at != noIndex && at >= segment.first && at < segment.second;
+  };
+  // An activation from outside is known by all that reads it here.
+  std::map<uint32_t, uint64_t> entering;
   for (uint32_t i = segment.first; i < segment.second; ++i) {
     const GraphOp &op = graph.ops[line.ops[i]];
-    hash = mix(hash, op.signature);
+    for (uint64_t at = 0; at < op.operands.size(); ++at)
+      if (uint32_t root = graph.rootOf(op.operands[at]); flow.isActivation(root) && !inside(root))
+        entering[root] += mix(mix(3, op.signature), at);
+  }
+  std::vector<uint64_t> hashes;
+  uint64_t sum = segment.second - segment.first;
+  for (uint32_t i = segment.first; i < segment.second; ++i) {
+    const GraphOp &op = graph.ops[line.ops[i]];
+    uint64_t hash = mix(0, op.signature);
     for (uint32_t operand : op.operands) {
       uint32_t root = graph.rootOf(operand);
       const GraphValue &value = graph.values[root];
-      uint32_t at = line.positionOfOp[value.producer];
-      if (at != noIndex && at >= segment.first && at < segment.second) {
+      if (inside(root)) {
         const std::vector<uint32_t> &results = graph.ops[value.producer].results;
         auto which = std::find(results.begin(), results.end(), root) - results.begin();
-        hash = mix(hash, 16 + (uint64_t(at - segment.first) << 8) + static_cast<uint64_t>(which));
+        hash = mix(mix(hash, hashes[line.positionOfOp[value.producer] - segment.first]),
+                   16 + static_cast<uint64_t>(which));
       } else {
-        hash = mix(hash, value.source ? 1 : flow.isActivation(root) ? 2 : 3);
+        hash = mix(hash, flow.isActivation(root) ? entering[root] : value.source ? 1 : 3);
       }
     }
+    hashes.push_back(hash);
+    sum += mix(1, hash); // commutes
   }
-  return hash;
+  return mix(2, sum);
 }
 
+// Blocks side by side: `repeats` times a period that is parted at `parts`.
 struct Run {
   uint32_t begin = 0, period = 0, repeats = 0; // in segments
-  uint32_t ops = 0;                            // operations covered
+  std::vector<uint32_t> parts;                 // where blocks of a period begin, from 0; never empty
+  uint32_t end() const { return begin + period * repeats; }
 };
 
-// Repeated runs in a list of hashed segments.
+// Repeated runs in a list of hashed segments. A period has to hold an expensive operation.
 class RunFinder {
 public:
   RunFinder(const StepGraph &graph, const Line &line, const Segments &segments,
@@ -166,63 +186,139 @@ public:
     }
   }
 
-  std::vector<Run> find() {
-    search(0, static_cast<uint32_t>(hashes.size()), 0);
-    std::sort(runs.begin(), runs.end(),
-              [](const Run &a, const Run &b) { return a.begin < b.begin; });
-    return runs;
+  uint32_t opsIn(uint32_t begin, uint32_t end) const { return opsBefore[end] - opsBefore[begin]; }
+
+  std::vector<Run> find() const {
+    const uint32_t n = static_cast<uint32_t>(hashes.size());
+    std::vector<Run> runs = cover(0, n, 0);
+    uint32_t largest = 0, perBlock = 0;
+    for (const Run &run : runs)
+      if (opsIn(run.begin, run.end()) > largest) {
+        largest = opsIn(run.begin, run.end());
+        perBlock = largest / run.repeats;
+      }
+    if (runs.empty())
+      return runs;
+    // Runs of another kind have to be of a like size: at least half the operations of a block.
+    const uint32_t minOps = (perBlock + 1) / 2;
+    runs = cover(0, n, minOps);
+    for (Run &run : runs)
+      run.parts = partPeriod(run.begin, run.begin + run.period, minOps);
+    return addSingles(runs, minOps);
   }
 
 private:
-  // The run covering most operations in [begin, end), the smallest period of those. A period has to
-  // hold an expensive operation and at least `minOps` operations.
-  Run longest(uint32_t begin, uint32_t end, uint32_t minOps) const {
-    Run best;
-    for (uint32_t period = 1; period <= std::min(maxPeriod, (end - begin) / 2); ++period) {
-      uint32_t matched = 0; // segments up to i that equal the one a period later
-      for (uint32_t i = begin; i + period <= end; ++i) {
-        if (i + period < end && hashes[i] == hashes[i + period]) {
-          ++matched;
+  bool heavy(uint32_t begin, uint32_t end) const { return heavyBefore[end] > heavyBefore[begin]; }
+
+  // The disjoint runs that cover most operations of [from, to); of equal covers the smallest periods
+  // and the latest ends, so that what fills no period is left in front.
+  std::vector<Run> cover(uint32_t from, uint32_t to, uint32_t minOps) const {
+    const uint32_t n = to - from, most = std::min(maxPeriod, n / 2);
+    struct Ending { // a run that ends here
+      uint32_t ops = 0, repeats = 0;
+    };
+    std::vector<std::vector<Ending>> ring(most + 1); // by period and end modulo period
+    std::vector<uint32_t> matched(most + 1, 0);      // segments up to here that equal those a period before
+    for (uint32_t period = 1; period <= most; ++period)
+      ring[period].resize(period);
+    std::vector<uint32_t> best(n + 1, 0);
+    std::vector<std::pair<uint32_t, uint32_t>> chosen(n + 1, {0, 0}); // period, repeats
+    for (uint32_t end = 1; end <= n; ++end) {
+      best[end] = best[end - 1];
+      for (uint32_t period = 1; period <= most && period < end; ++period) {
+        const uint32_t last = from + end - 1;
+        matched[period] = hashes[last] == hashes[last - period] ? matched[period] + 1 : 0;
+        Ending &ending = ring[period][end % period];
+        const uint32_t ops = opsIn(from + end - period, from + end);
+        if (matched[period] < period || ops < minOps || !heavy(from + end - period, from + end)) {
+          ending = {};
           continue;
         }
-        if (matched >= period) {
-          // The run ends before i + period; what does not fill a period is left at its front.
-          uint32_t repeats = (matched + period) / period;
-          uint32_t first = i + period - repeats * period;
-          uint32_t ops = opsBefore[i + period] - opsBefore[first];
-          bool heavy = heavyBefore[first + period] > heavyBefore[first];
-          if (heavy && ops > best.ops && opsBefore[first + period] - opsBefore[first] >= minOps)
-            best = {first, period, repeats, ops};
+        Ending fresh{best[end - 2 * period] + 2 * ops, 2};
+        ending = ending.repeats > 0 && ending.ops + ops >= fresh.ops
+                     ? Ending{ending.ops + ops, ending.repeats + 1}
+                     : fresh;
+        bool firstHere = chosen[end].first == 0;
+        if (ending.ops > best[end] || (firstHere && ending.ops == best[end])) {
+          best[end] = ending.ops;
+          chosen[end] = {period, ending.repeats};
         }
-        matched = 0;
       }
     }
-    return best;
+    std::vector<Run> runs;
+    for (uint32_t end = n; end > 0;) {
+      auto [period, repeats] = chosen[end];
+      if (period == 0) {
+        --end;
+        continue;
+      }
+      runs.push_back({from + end - period * repeats, period, repeats, {0}});
+      end -= period * repeats;
+    }
+    std::reverse(runs.begin(), runs.end());
+    return runs;
   }
 
-  void search(uint32_t begin, uint32_t end, uint32_t minOps) {
-    // An explicit list instead of recursion: models may alternate between kinds of layers many
-    // times.
-    std::vector<std::pair<uint32_t, uint32_t>> todo{{begin, end}};
-    while (!todo.empty()) {
-      auto [from, to] = todo.back();
-      todo.pop_back();
-      Run run = longest(from, to, minOps);
-      if (run.repeats < 2)
-        continue;
-      // Later runs have to be of a similar kind: at least half the operations a block of the first
-      // has.
-      if (runs.empty())
-        minOps = (run.ops / run.repeats + 1) / 2;
-      runs.push_back(run);
-      todo.emplace_back(run.begin + run.period * run.repeats, to);
-      todo.emplace_back(from, run.begin);
+  // A period of several layers (one of another kind among each few): where they begin. Layers repeat
+  // inside the period, or begin alike with something expensive. Two expensive segments make a layer,
+  // so that no layer is parted between attention and MLP.
+  std::vector<uint32_t> partPeriod(uint32_t begin, uint32_t end, uint32_t minOps) const {
+    const uint32_t least = (minOps + 7) / 8; // periods have a few layers
+    std::vector<uint32_t> starts{begin};
+    for (const Run &run : cover(begin, end, least))
+      for (uint32_t at = run.begin; at <= run.end(); at += run.period)
+        starts.push_back(at);
+    if (starts.size() == 1 && heavy(begin, begin + 1))
+      for (uint32_t at = begin + 1; at < end; ++at)
+        if (hashes[at] == hashes[begin])
+          starts.push_back(at);
+    // Pieces that are no layers join the one before, the first the one behind.
+    std::vector<uint32_t> parts{0};
+    for (uint32_t at : starts)
+      if (at > begin + parts.back() && at < end && isPart(begin + parts.back(), at, least) &&
+          isPart(at, end, least))
+        parts.push_back(at - begin);
+    return parts;
+  }
+  bool isPart(uint32_t begin, uint32_t end, uint32_t minOps) const {
+    uint32_t expensive = 0;
+    for (uint32_t at = begin; at < end; ++at)
+      expensive += heavy(at, at + 1);
+    return expensive >= 2 && opsIn(begin, end) >= minOps;
+  }
+  bool isLayer(uint32_t begin, uint32_t end, uint32_t minOps) const {
+    return heavy(begin, end) && opsIn(begin, end) >= minOps;
+  }
+
+  // A layer that nobody repeats beside those that are repeated (one dense layer before mixtures of
+  // experts, a last layer without what the next one needs): it begins as they do.
+  std::vector<Run> addSingles(const std::vector<Run> &runs, uint32_t minOps) const {
+    std::vector<Run> all;
+    auto fill = [&](uint32_t from, uint32_t to, uint64_t start) {
+      std::vector<uint32_t> starts;
+      for (uint32_t at = from; at < to; ++at)
+        if (hashes[at] == start)
+          starts.push_back(at);
+      starts.push_back(to);
+      for (size_t i = 0; i + 1 < starts.size(); ++i)
+        if (isLayer(starts[i], starts[i + 1], minOps))
+          all.push_back({starts[i], starts[i + 1] - starts[i], 1, {0}});
+    };
+    for (size_t i = 0; i < runs.size(); ++i) {
+      fill(i == 0 ? 0 : runs[i - 1].end(), runs[i].begin, hashes[runs[i].begin]);
+      all.push_back(runs[i]);
     }
+    // Behind the last run a layer also has to end as they do, or the head would be one.
+    const Run &last = runs.back();
+    uint32_t to = static_cast<uint32_t>(hashes.size());
+    while (to > last.end() && hashes[to - 1] != hashes[last.end() - 1])
+      --to;
+    fill(last.end(), to, hashes[last.begin]);
+    return all;
   }
 
   std::vector<uint64_t> hashes;
   std::vector<uint32_t> opsBefore, heavyBefore; // prefix sums over segments
-  std::vector<Run> runs;
 };
 
 struct Attempt {
@@ -238,10 +334,82 @@ Attempt attempt(const StepGraph &graph, const Flow &flow, const Line &line,
   std::vector<uint64_t> hashes;
   for (const auto &segment : result.segments)
     hashes.push_back(hashSegment(graph, flow, line, segment));
-  result.runs = RunFinder(graph, line, result.segments, std::move(hashes)).find();
+  RunFinder finder(graph, line, result.segments, std::move(hashes));
+  result.runs = finder.find();
   for (const Run &run : result.runs)
-    result.ops += run.ops;
+    result.ops += finder.opsIn(run.begin, run.end());
   return result;
+}
+
+// Numbers the blocks of the runs. A run grows first by what is the same as its period although cuts
+// fall differently there: the first layer of a decoder, while the encoder's result is still new.
+void layDown(const StepGraph &graph, const Flow &flow, const Line &line, const Attempt &attempt,
+             BlockAnalysis &blocks) {
+  struct Place { // in operations of the line
+    uint32_t begin, period, repeats;
+    std::vector<uint32_t> parts;
+    uint32_t end() const { return begin + period * repeats; }
+  };
+  std::vector<Place> repeated, singles;
+  for (const Run &run : attempt.runs) {
+    auto position = [&](uint32_t segment) {
+      return segment < attempt.segments.size() ? attempt.segments[segment].first
+                                               : static_cast<uint32_t>(line.ops.size());
+    };
+    Place place{position(run.begin), position(run.begin + run.period) - position(run.begin),
+                run.repeats, {}};
+    for (uint32_t part : run.parts)
+      place.parts.push_back(position(run.begin + part) - place.begin);
+    (run.repeats > 1 ? repeated : singles).push_back(std::move(place));
+  }
+  for (size_t i = 0; i < repeated.size(); ++i) {
+    Place &place = repeated[i];
+    const uint32_t from = i == 0 ? 0 : repeated[i - 1].end();
+    const uint32_t to = i + 1 < repeated.size() ? repeated[i + 1].begin
+                                                : static_cast<uint32_t>(line.ops.size());
+    auto hash = [&](uint32_t begin) {
+      return hashSegment(graph, flow, line, {begin, begin + place.period});
+    };
+    const uint64_t own = hash(place.begin);
+    while (place.begin - from >= place.period && hash(place.begin - place.period) == own) {
+      place.begin -= place.period;
+      ++place.repeats;
+    }
+    while (to - place.end() >= place.period && hash(place.end()) == own)
+      ++place.repeats;
+  }
+  for (Place &single : singles)
+    if (std::none_of(repeated.begin(), repeated.end(), [&](const Place &place) {
+          return single.begin < place.end() && place.begin < single.end();
+        }))
+      repeated.push_back(std::move(single));
+  std::sort(repeated.begin(), repeated.end(),
+            [](const Place &a, const Place &b) { return a.begin < b.begin; });
+  // Layers that only looked different: they are cut elsewhere.
+  std::vector<Place> places;
+  for (Place &place : repeated) {
+    auto hash = [&](uint32_t begin) {
+      return hashSegment(graph, flow, line, {begin, begin + place.period});
+    };
+    if (!places.empty() && places.back().end() == place.begin &&
+        places.back().period == place.period && places.back().parts == place.parts &&
+        hash(places.back().begin) == hash(place.begin))
+      places.back().repeats += place.repeats;
+    else
+      places.push_back(std::move(place));
+  }
+  for (const Place &place : places) {
+    const uint32_t first = blocks.count, kinds = static_cast<uint32_t>(place.parts.size());
+    for (uint32_t at = place.begin; at < place.end(); ++at) {
+      const uint32_t inPeriod = (at - place.begin) % place.period;
+      const uint32_t part = static_cast<uint32_t>(
+          std::upper_bound(place.parts.begin(), place.parts.end(), inPeriod) - place.parts.begin() - 1);
+      blocks.blockOfOp[line.ops[at]] = first + (at - place.begin) / place.period * kinds + part;
+    }
+    blocks.count += place.repeats * kinds;
+    blocks.runs.push_back({first, place.repeats * kinds, place.period / kinds, kinds});
+    blocks.coveredOps += place.end() - place.begin;
+  }
 }
 
 // About sqrt(expensive operations) pieces of like cost, parted where the fewest bytes are alive.
@@ -280,7 +448,7 @@ void splitEvenly(const StepGraph &graph, const Line &line, BlockAnalysis &blocks
       continue; // one operation costs more than a whole piece
     for (uint32_t i = begin; i <= best; ++i)
       blocks.blockOfOp[line.ops[i]] = blocks.count;
-    blocks.runs.push_back({blocks.count, 1, best + 1 - begin});
+    blocks.runs.push_back({blocks.count, 1, best + 1 - begin, 1});
     blocks.coveredOps += best + 1 - begin;
     ++blocks.count;
     begin = best + 1;
@@ -315,6 +483,14 @@ void adoptAuxiliaries(const StepGraph &graph, const Line &line, BlockAnalysis &b
 
 } // namespace
 
+std::vector<bool> findActivations(const StepGraph &graph) {
+  Flow flow = classify(graph);
+  std::vector<bool> activations(graph.values.size());
+  for (uint32_t value = 0; value < graph.values.size(); ++value)
+    activations[value] = flow.isActivation(value);
+  return activations;
+}
+
 BlockAnalysis findBlocks(const StepGraph &graph) {
   BlockAnalysis blocks;
   blocks.blockOfOp.assign(graph.ops.size(), noIndex);
@@ -326,8 +502,8 @@ BlockAnalysis findBlocks(const StepGraph &graph) {
 
   std::vector<bool> ignored(graph.values.size(), false);
   Attempt best = attempt(graph, flow, line, ignored);
-  // Half of the operations in blocks is enough: the rest is embedding, head and loss.
-  auto enough = [&](const Attempt &a) { return 2 * a.ops >= line.ops.size(); };
+  // Three quarters of the operations in blocks is enough: the rest is embedding, head and loss.
+  auto enough = [&](const Attempt &a) { return 4 * a.ops >= 3 * line.ops.size(); };
   if (!enough(best)) {
     std::vector<Line::Span> byLength = line.spans;
     std::stable_sort(byLength.begin(), byLength.end(),
@@ -341,23 +517,13 @@ BlockAnalysis findBlocks(const StepGraph &graph) {
       for (; done < count; ++done)
         ignored[byLength[done].root] = true;
       Attempt next = attempt(graph, flow, line, ignored);
-      if (next.ops > best.ops) {
+      if (10 * next.ops > 11 * best.ops) { // what is ignored is always saved: for a tenth more
         best = std::move(next);
         blocks.ignoredValues = count;
       }
     }
   }
-  for (const Run &run : best.runs) {
-    uint32_t perBlock = run.ops / run.repeats;
-    blocks.runs.push_back({blocks.count, run.repeats, perBlock});
-    for (uint32_t repeat = 0; repeat < run.repeats; ++repeat, ++blocks.count)
-      for (uint32_t s = 0; s < run.period; ++s) {
-        auto [begin, end] = best.segments[run.begin + repeat * run.period + s];
-        for (uint32_t i = begin; i < end; ++i)
-          blocks.blockOfOp[line.ops[i]] = blocks.count;
-      }
-    blocks.coveredOps += run.ops;
-  }
+  layDown(graph, flow, line, best, blocks);
   if (blocks.count > 0)
     blocks.found = blocks.ignoredValues > 0 ? BlockAnalysis::Found::IgnoringLongLived
                                             : BlockAnalysis::Found::Repeated;

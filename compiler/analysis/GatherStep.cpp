@@ -36,18 +36,6 @@ private:
   DenseMap<std::pair<const void *, std::pair<const void *, const void *>>, uint64_t> numbers;
 };
 
-KeepClass keepClass(SaveClass saveClass) {
-  switch (saveClass) {
-  case SaveClass::Save:
-    return KeepClass::Save;
-  case SaveClass::Alternate:
-    return KeepClass::Alternate;
-  case SaveClass::Recompute:
-    return KeepClass::Recompute;
-  }
-  llvm_unreachable("all classes are covered");
-}
-
 OpPhase graphPhase(Phase phase) {
   switch (phase) {
   case Phase::Forward:
@@ -100,6 +88,18 @@ void markGradients(GatheredStep &step) {
 }
 
 } // namespace
+
+KeepClass keepClass(SaveClass saveClass) {
+  switch (saveClass) {
+  case SaveClass::Save:
+    return KeepClass::Save;
+  case SaveClass::Alternate:
+    return KeepClass::Alternate;
+  case SaveClass::Recompute:
+    return KeepClass::Recompute;
+  }
+  llvm_unreachable("all classes are covered");
+}
 
 std::vector<uint32_t> GatheredStep::programOrder() const {
   std::vector<uint32_t> order(ops.size());
@@ -168,6 +168,9 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
     for (auto [result, value] :
          llvm::zip_equal(op.getResults(), gathered.graph.ops[index].results)) {
       gathered.indexOf[result] = value;
+      gathered.graph.values[value].integer =
+          isa<IntegerType>(cast<RankedTensorType>(result.getType()).getElementType()) &&
+          !cast<RankedTensorType>(result.getType()).getElementType().isInteger(1);
       gathered.values.push_back(result);
       if (gathered.graph.ops[index].kind == OpKind::Source)
         describeSource(&op, gathered.graph.values[value]);

@@ -18,6 +18,8 @@ struct GatheredStep {
   std::vector<uint32_t> programOrder() const;
 };
 
+KeepClass keepClass(train::SaveClass saveClass);
+
 /// Fails, with a diagnostic for each, if the step holds operations that are neither computations,
 /// views, updates, sources nor markers of the train dialect.
 mlir::FailureOr<GatheredStep> gatherStep(train::StepOp step);

@@ -55,6 +55,7 @@ struct GraphValue {
   uint32_t root = noIndex; // the value whose bytes these are: itself, unless made by a view
   BufferCategory category = BufferCategory::Activation; // of roots
   bool source = false;                                  // made by a source operation
+  bool integer = false;                                 // of integers: indices, decisions
   bool persistent = false; // parameters, states, constants: the buffer lives for ever
 };
 

@@ -52,6 +52,19 @@ std::string twoFractions(std::string_view text) {
     return "two numbers of at least 0 and below 1, as 0.9,0.999";
   return "";
 }
+std::string lower(std::string_view text) {
+  std::string result(text);
+  std::transform(result.begin(), result.end(), result.begin(),
+                 [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c; });
+  return result;
+}
+std::string classOfOperation(std::string_view text) {
+  size_t equals = text.find('=');
+  std::string given = equals == text.npos ? "" : lower(text.substr(equals + 1));
+  if (equals == 0 || (given != "save" && given != "recompute" && given != "alternate"))
+    return "an operation and save, recompute or alternate, as softmax=save";
+  return "";
+}
 std::string namedShape(std::string_view text) {
   size_t equals = text.find('=');
   if (equals == text.npos || equals == 0 || !parseShape(text.substr(equals + 1)))
@@ -109,6 +122,16 @@ const std::vector<OptionSpec> &optionTable() {
        "selective: keep every other matmul of a block, or all"},
       {"--memory-budget", "distributed.memory_budget", &O::memoryBudget, "BYTES", memory,
        "arena size that --ac=budget keeps within", nullptr, "none"},
+      {"--ac-policy", "distributed.ac_policy", &O::acPolicy, "OP=CLASS", memory,
+       "selective: save, recompute or alternate an operation, as softmax=save; repeatable; amc "
+       "inspect --ac-policy prints the table",
+       classOfOperation},
+      {"--ac-kv-sharing", "distributed.ac_kv_sharing", &O::acKvSharing, "submodule|block", memory,
+       "full and selective, where layers share keys and values: keep attention, or checkpoint whole "
+       "blocks"},
+      {"--tile-mlp", "distributed.tile_mlp", &O::tileMlp, "auto|on|off", memory,
+       "work through gated feed-forward networks a tile of tokens at a time and compute their "
+       "activations again in backward; auto: where a budget is cheaper to keep so"},
       {"--ac-trace", "", &O::acTrace, "", memory,
        "say per operation what selective checkpointing does with it"},
 
@@ -199,6 +222,20 @@ std::optional<std::vector<int64_t>> parseShape(std::string_view text) {
     dims.push_back(*dim);
   }
   return dims;
+}
+
+std::string checkpointingSpelling(std::string_view text) {
+  std::string word = lower(text);
+  for (const char *full : {"true", "on", "full", "enabled", "yes"})
+    if (word == full)
+      return "full";
+  for (const char *none : {"false", "off", "none", "disabled", "no", "null", "~"})
+    if (word == none)
+      return "none";
+  for (const char *same : {"selective", "budget", "auto"})
+    if (word == same)
+      return word;
+  return std::string(text);
 }
 
 std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec,
@@ -308,6 +345,9 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
   if (options.optimizerState != "precision" && options.optimizer == "sgd" && options.momentum == 0)
     errors.push_back("--optimizer-state is " + options.optimizerState +
                      ", but sgd without --momentum keeps no state");
+  if (!options.acPolicy.empty() && options.activationCheckpointing != "selective")
+    errors.push_back("--ac-policy is for --ac=selective, which is '" +
+                     options.activationCheckpointing + "'");
   if (options.emit != "plan" && !options.report.empty())
     errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
   return errors;

@@ -33,6 +33,8 @@ struct CompileOptions {
 
   std::string activationCheckpointing = "none";
   std::string acMatmuls = "alternate";
+  std::vector<std::string> acPolicy; // "train.softmax=save"
+  std::string acKvSharing = "submodule";
   std::string memoryBudget;
   bool acTrace = false;
 
@@ -78,6 +80,10 @@ struct OptionSpec {
 };
 
 const std::vector<OptionSpec> &optionTable();
+
+// A spelling of the guide that users come from ("True", "enabled", "off", any case) as the value of
+// --ac it stands for; other texts as they are.
+std::string checkpointingSpelling(std::string_view text);
 
 // Sets one option from text. Lists are replaced by the first call for an option and extended by
 // later ones when `append` is set. Returns an error message ("… is … should be …"), or nothing.

@@ -90,6 +90,8 @@ void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::S
     RematerializeOptions remat;
     remat.policy = options.activationCheckpointing;
     remat.matmuls = options.acMatmuls;
+    remat.classes.assign(options.acPolicy.begin(), options.acPolicy.end());
+    remat.kvSharing = options.acKvSharing;
     remat.trace = options.acTrace;
     passes.addPass(createRematerialize(remat));
   }

@@ -1,8 +1,9 @@
 // Reads a recipe. Every leaf of the document is looked up in the option table under its path
 // ("optimizer.lr"); a leaf that is not there is an error that names the nearest key. Three
 // spellings of the guide that users come from are understood beside the table's:
-// `activation_checkpointing: true|false`, `_target_: torch.optim.AdamW`, and a mapping of inputs to
-// dimensions under model.shape.
+// `activation_checkpointing: true` and its like, `_target_: torch.optim.AdamW`, and mappings where
+// the flag has NAME=VALUE: inputs to dimensions under model.shape, operations to classes under
+// distributed.ac_policy.
 #include "compiler/driver/Recipe.h"
 #include <algorithm>
 #include <ios>
@@ -21,8 +22,8 @@ public:
   }
 
   void visit(const YAML::Node &node, const std::string &key) {
-    if (key == "model.shape" && node.IsMap()) {
-      shapes(node);
+    if (isMapping(key) && node.IsMap()) {
+      mapping(node, key);
     } else if (node.IsMap()) {
       std::set<std::string> seen;
       for (const auto &entry : node) {
@@ -55,8 +56,11 @@ private:
                      (note.empty() ? "" : "\nnote: " + note));
   }
 
+  static bool isMapping(const std::string &key) {
+    return key == "model.shape" || key == "distributed.ac_policy";
+  }
   bool section(const std::string &key) const {
-    return key != "model.shape" &&
+    return !isMapping(key) &&
            std::any_of(keys.begin(), keys.end(),
                        [&](const std::string &known) { return known.rfind(key + ".", 0) == 0; });
   }
@@ -65,8 +69,8 @@ private:
            std::find(keys.begin(), keys.end(), key) != keys.end();
   }
 
-  void shapes(const YAML::Node &node) {
-    const OptionSpec &spec = find("model.shape");
+  void mapping(const YAML::Node &node, const std::string &key) {
+    const OptionSpec &spec = find(key);
     options.*std::get<std::vector<std::string> CompileOptions::*>(spec.member) = {};
     for (const auto &entry : node) {
       std::string text = entry.first.Scalar() + "=";
@@ -81,6 +85,16 @@ private:
   }
 
   void leaf(const YAML::Node &node, std::string key) {
+    if (key == "distributed.activation_checkpointing" && (node.IsScalar() || node.IsNull())) {
+      std::string text = checkpointingSpelling(node.IsNull() ? "null" : node.Scalar());
+      if (text != "none" && text != "full" && text != "selective" && text != "budget" && text != "auto")
+        error(node, "'" + key + "' is '" + text +
+                        "', should be one of true, on, full, enabled, yes; false, off, none, "
+                        "disabled, no, null; selective; budget; auto, in any case");
+      else
+        set(node, find(key), text, false);
+      return;
+    }
     if (key == "optimizer._target_") {
       std::string target = node.IsScalar() ? node.Scalar() : "";
       if (target != "torch.optim.AdamW" && target != "torch.optim.SGD") {
@@ -108,8 +122,6 @@ private:
         set(node, spec, joined, false);
     } else if (node.IsScalar()) {
       std::string text = node.Scalar();
-      if (key == "distributed.activation_checkpointing" && (text == "true" || text == "false"))
-        text = text == "true" ? "full" : "none";
       set(node, spec, text, false);
     } else {
       error(node, "'" + key + "' should be a single value" + (list || numbers ? " or a list" : ""));

@@ -364,12 +364,24 @@ private:
     };
     note("arena_bound_bytes", "train.arena_bound_bytes");
     note("blocks", "train.blocks");
+    if (auto runs = program->getAttrOfType<DenseI64ArrayAttr>("train.block_runs")) {
+      plan::Attribute &entry = *plan.add_notes();
+      entry.set_name("block_runs");
+      for (int64_t number : runs.asArrayRef())
+        entry.mutable_ints()->add_value(number);
+    }
     if (uint64_t live = plan.promise().max_live_bytes()) {
       plan::Attribute &entry = *plan.add_notes();
       entry.set_name("fragmentation");
       entry.set_f(static_cast<double>(plan.arena_bytes()) / static_cast<double>(live));
     }
     note("packing", "train.packing");
+    if (auto classes = program->getAttrOfType<DictionaryAttr>("train.save_classes"))
+      for (NamedAttribute entry : classes) {
+        plan::Attribute &added = *plan.add_notes();
+        added.set_name("save_class:" + entry.getName().str());
+        added.set_s(cast<StringAttr>(entry.getValue()).getValue().str());
+      }
     note("schedule", "train.schedule");
   }
 

@@ -89,6 +89,36 @@ std::string dump(const Json &json) {
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+// Runs of blocks as Rematerialize leaves them: five numbers each.
+struct BlockRun {
+  uint64_t first, count, kinds, operations, inputBytes;
+};
+std::vector<BlockRun> blockRuns(const plan::Plan &plan) {
+  std::vector<BlockRun> runs;
+  for (const plan::Attribute &note : plan.notes())
+    if (note.name() == "block_runs")
+      for (int i = 0; i + 5 <= note.ints().value_size(); i += 5) {
+        auto at = [&](int k) { return static_cast<uint64_t>(note.ints().value(i + k)); };
+        runs.push_back({at(0), at(1), at(2), at(3), at(4)});
+      }
+  return runs;
+}
+
+constexpr std::string_view classNote = "save_class:";
+// (operation, "12 ALTERNATE, 3 SAVE")
+std::vector<std::pair<std::string, std::string>> saveClasses(const plan::Plan &plan) {
+  std::vector<std::pair<std::string, std::string>> classes;
+  for (const plan::Attribute &note : plan.notes())
+    if (note.name().rfind(classNote, 0) == 0)
+      classes.emplace_back(note.name().substr(classNote.size()), note.s());
+  return classes;
+}
+// Notes that are printed as they are.
+bool isPlain(const plan::Attribute &note) {
+  return note.name() != "block_runs" && note.name() != "blocks" &&
+         note.name().rfind(classNote, 0) != 0;
+}
+
 std::string attributeText(const plan::Attribute &attribute) {
   switch (attribute.value_case()) {
   case plan::Attribute::kI:
@@ -219,8 +249,22 @@ std::string inspectText(const plan::Plan &plan) {
       "GFLOP a micro-batch  forward %.3f, backward %.3f, recompute %.3f; update %.3f a step\n",
       gigaflops(promise.flops_forward()), gigaflops(promise.flops_backward()),
       gigaflops(promise.flops_recompute()), gigaflops(promise.flops_optimizer()));
+  uint64_t blocks = 0;
+  std::string runs;
+  for (const BlockRun &run : blockRuns(plan)) {
+    blocks += run.count;
+    runs += format("%s%llu %s of %llu operations, %s in", runs.empty() ? ": " : "; ",
+                   static_cast<unsigned long long>(run.count),
+                   run.kinds > 1 ? format("(%llu kinds)", static_cast<unsigned long long>(run.kinds)).c_str()
+                                 : "alike",
+                   static_cast<unsigned long long>(run.operations),
+                   bytesText(run.inputBytes).c_str());
+  }
+  out += format("blocks               %llu%s\n", static_cast<unsigned long long>(blocks),
+                runs.c_str());
   for (const plan::Attribute &note : plan.notes())
-    out += format("%-20s %s\n", note.name().c_str(), attributeText(note).c_str());
+    if (isPlain(note))
+      out += format("%-20s %s\n", note.name().c_str(), attributeText(note).c_str());
 
   constexpr size_t shown = 20;
   out += "\nalive at the peak\n";
@@ -267,7 +311,20 @@ std::string inspectJson(const plan::Plan &plan) {
   }
   Json notes = Json::object();
   for (const plan::Attribute &note : plan.notes())
-    notes[note.name()] = attributeText(note);
+    if (isPlain(note))
+      notes[note.name()] = attributeText(note);
+  Json runs = Json::array(), classes = Json::object();
+  uint64_t blocks = 0;
+  for (const BlockRun &run : blockRuns(plan)) {
+    blocks += run.count;
+    runs.push_back({{"first", run.first},
+                    {"count", run.count},
+                    {"kinds", run.kinds},
+                    {"operations_per_block", run.operations},
+                    {"input_bytes", run.inputBytes}});
+  }
+  for (const auto &[operation, text] : saveClasses(plan))
+    classes[operation] = text;
   return dump({{"model", plan.model_path()},
                {"target", plan.target()},
                {"precision", plan.precision()},
@@ -290,38 +347,24 @@ std::string inspectJson(const plan::Plan &plan) {
                {"alive_at_peak", aliveJson(facts)},
                {"saved", groupsJson(facts.saved)},
                {"recomputed", groupsJson(facts.recomputed)},
+               {"blocks", {{"count", blocks}, {"runs", runs}}},
+               {"save_classes", classes},
                {"notes", notes},
                {"parameters", parameters}});
 }
 
-std::string tableText(const std::vector<TableRow> &rows) {
-  std::string out = format("%-12s %12s %12s %12s %12s %16s\n", "technique", "peak", "activations",
-                           "saved", "of peak none", "recompute GFLOP");
-  for (const TableRow &row : rows) {
-    const plan::Promise &promise = row.plan.promise();
-    out += format("%-12s %12s %12s %12s %11.1f%% %16.3f\n", row.technique.c_str(),
-                  bytesText(promise.arena_bytes()).c_str(),
-                  bytesText(promise.activation_bytes()).c_str(),
-                  bytesText(promise.saved_bytes()).c_str(),
-                  100.0 * static_cast<double>(promise.arena_bytes()) /
-                      static_cast<double>(std::max<uint64_t>(1, rows.front().plan.arena_bytes())),
-                  static_cast<double>(promise.flops_recompute()) * 1e-9);
-  }
+std::string acPolicyText(const plan::Plan &plan) {
+  std::string out = format("%-28s %s\n", "operation", "forward operations of each class");
+  for (const auto &[operation, text] : saveClasses(plan))
+    out += format("%-28s %s\n", operation.c_str(), text.c_str());
   return out;
 }
 
-std::string tableJson(const std::string &model, const std::vector<TableRow> &rows) {
-  Json list = Json::array();
-  for (const TableRow &row : rows) {
-    Facts facts = gather(row.plan);
-    list.push_back({{"technique", row.technique},
-                    {"peak_bytes", row.plan.promise().arena_bytes()},
-                    {"saved_bytes", row.plan.promise().saved_bytes()},
-                    {"categories", categoriesJson(facts)},
-                    {"recompute_flops", row.plan.promise().flops_recompute()},
-                    {"alive_at_peak", aliveJson(facts)}});
-  }
-  return dump({{"model", model}, {"rows", list}});
+std::string acPolicyJson(const plan::Plan &plan) {
+  Json rows = Json::array();
+  for (const auto &[operation, text] : saveClasses(plan))
+    rows.push_back({{"operation", operation}, {"classes", text}});
+  return dump({{"model", plan.model_path()}, {"operations", rows}});
 }
 
 } // namespace amc::report

@@ -32,17 +32,12 @@ struct Facts {
 };
 Facts gather(const plan::Plan &plan);
 
-// One technique of `amc table`.
-struct TableRow {
-  std::string technique;
-  plan::Plan plan;
-};
-
 std::string inspectText(const plan::Plan &plan);
 std::string inspectJson(const plan::Plan &plan);
-std::string tableText(const std::vector<TableRow> &rows);
-std::string tableJson(const std::string &model, const std::vector<TableRow> &rows);
 std::string html(const plan::Plan &plan);
+// How often the plan's forward pass has which operation in which class of selective checkpointing.
+std::string acPolicyText(const plan::Plan &plan);
+std::string acPolicyJson(const plan::Plan &plan);
 
 // "7.30 GiB".
 std::string bytesText(uint64_t bytes);

@@ -46,3 +46,19 @@ train.step @shared {
   %l = train.reduce_sum %x3 {axes = array<i64: 0, 1>, keepdims = false} : (tensor<4x8xf32>) -> tensor<f32>
   train.output %l {name = "loss"} : tensor<f32>
 }
+
+// -----
+
+// Tests that a model without repeated blocks is said to be one, and is left as it is when it is tiny.
+// CHECK-LABEL: train.step @tiny
+// CHECK-SAME: train.blocks = 0
+// CHECK-NOT: recompute"
+// expected-remark @+1 {{no block repeats in this model and it is too small to be split; everything that backward reads is saved}}
+train.step @tiny {
+  %x = train.input {name = "x"} : tensor<4x8xf32>
+  %w = train.parameter {name = "w", trainable} : tensor<8x8xf32>
+  %y = train.linear %x, %w : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
+  %z = train.exp %y : (tensor<4x8xf32>) -> tensor<4x8xf32>
+  %l = train.reduce_sum %z {axes = array<i64: 0, 1>, keepdims = false} : (tensor<4x8xf32>) -> tensor<f32>
+  train.output %l {name = "loss"} : tensor<f32>
+}

@@ -25,3 +25,29 @@ graph = helper.make_graph(nodes, "g", [tensor("x", [2, 3]), tensor("places", [2,
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
 model.ir_version = 8
 onnx.save(model, os.path.join(folder, "no-gradient.onnx"))
+
+# Two layers of attention, the second of which reads the keys and values of the first; its own keys are computed and
+# never read.
+nodes = [
+    helper.make_node("MatMul", ["x", "q1"], ["query1"]),
+    helper.make_node("MatMul", ["x", "k1"], ["keys"]),
+    helper.make_node("MatMul", ["x", "v1"], ["values"]),
+    helper.make_node("Transpose", ["keys"], ["columns"], perm=[0, 2, 1]),
+    helper.make_node("MatMul", ["query1", "columns"], ["scores1"]),
+    helper.make_node("Softmax", ["scores1"], ["shares1"], axis=-1),
+    helper.make_node("MatMul", ["shares1", "values"], ["mixed1"]),
+    helper.make_node("Add", ["x", "mixed1"], ["y"]),
+    helper.make_node("MatMul", ["y", "q2"], ["query2"]),
+    helper.make_node("MatMul", ["y", "k2"], ["unread"]),
+    helper.make_node("MatMul", ["query2", "columns"], ["scores2"]),
+    helper.make_node("Softmax", ["scores2"], ["shares2"], axis=-1),
+    helper.make_node("MatMul", ["shares2", "values"], ["mixed2"]),
+    helper.make_node("Add", ["y", "mixed2"], ["logits"]),
+]
+rng = np.random.default_rng(1)
+weights = [numpy_helper.from_array(rng.standard_normal((5, 5)).astype(np.float32), name)
+           for name in ("q1", "k1", "v1", "q2", "k2")]
+graph = helper.make_graph(nodes, "g", [tensor("x", [2, 4, 5])], [tensor("logits", [2, 4, 5])], weights)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+model.ir_version = 8
+onnx.save(model, os.path.join(folder, "unread-keys.onnx"))

@@ -11,11 +11,17 @@ using namespace amc::test;
 
 namespace {
 
+AcDecision decideOn(const StepGraph &graph, AcPolicy policy,
+                    AcMatmuls matmuls = AcMatmuls::Alternate) {
+  BlockAnalysis blocks = findBlocks(graph);
+  return decideCheckpointing(graph, blocks, findBlockFacts(graph, blocks), policy, matmuls);
+}
+
 struct Decided {
   Llama b;
   AcDecision decision;
   explicit Decided(AcPolicy policy, AcMatmuls matmuls = AcMatmuls::Alternate, unsigned layers = 3)
-      : b(layers), decision(decideCheckpointing(b.graph, findBlocks(b.graph), policy, matmuls)) {}
+      : b(layers), decision(decideOn(b.graph, policy, matmuls)) {}
   bool saved(uint32_t value) const { return decision.saved[value]; }
   bool again(uint32_t value) const {
     return std::find(decision.recompute.begin(), decision.recompute.end(),
@@ -120,7 +126,7 @@ TEST(AcPolicy, ProductsThatNobodyNeedsAreNotCounted) {
   for (auto k = blocks.rbegin(); k != blocks.rend(); ++k)
     g = b.op("backward", {g, k->second, k->first, k->kept, k->input});
   AcDecision decision =
-      decideCheckpointing(b.graph, findBlocks(b.graph), AcPolicy::Selective, AcMatmuls::Alternate);
+      decideOn(b.graph, AcPolicy::Selective);
   for (const Block &k : blocks) {
     EXPECT_FALSE(decision.saved[k.unneeded]);
     EXPECT_TRUE(decision.saved[k.kept]);
@@ -148,17 +154,71 @@ TEST(AcPolicy, ValuesThatOtherBlocksReadAreSaved) {
   for (size_t i = inputs.size(); i-- > 0;)
     g = b.op("backward", {g, inputs[i], keys});
   AcDecision decision =
-      decideCheckpointing(b.graph, findBlocks(b.graph), AcPolicy::Full, AcMatmuls::Alternate);
+      decideOn(b.graph, AcPolicy::Full);
   EXPECT_TRUE(decision.saved[keys]);
   EXPECT_EQ(std::count(decision.recompute.begin(), decision.recompute.end(),
                        b.graph.values[keys].producer),
             0);
 }
 
+TEST(AcPolicy, SubModulesKeepAttentionAndRunTheRestAgain) {
+  SharedKeyModel b;
+  AcDecision decision = decideOn(b.graph, AcPolicy::SubModules);
+  auto again = [&](uint32_t value) {
+    return std::count(decision.recompute.begin(), decision.recompute.end(),
+                      b.graph.values[value].producer) == 1;
+  };
+  for (const auto &l : b.layers) {
+    for (uint32_t value : {l.input, l.rotated, l.k, l.v, l.attention})
+      EXPECT_TRUE(decision.saved[value] && !again(value)) << value;
+    EXPECT_TRUE(decision.saved[l.o]) << "the sum after it is made again from it";
+    EXPECT_FALSE(decision.saved[l.q]) << "rotary's gradient does not read it";
+    for (uint32_t value : {l.norm, l.mid, l.up, l.act})
+      EXPECT_TRUE(again(value) && !decision.saved[value]) << value;
+  }
+  // A layer saves input, rotated q, attention, o; the first two also keys and values. And the last
+  // layer's output is read by the loss.
+  EXPECT_EQ(decision.savedBytes, 4u * 400 + 2 * 200 + 100);
+  // Whole blocks: the inputs, and what crosses between blocks.
+  EXPECT_EQ(decideOn(b.graph, AcPolicy::Full).savedBytes, 4u * 100 + 200 + 100);
+}
+
+TEST(AcPolicy, FullNeverRoutesTwice) {
+  MixtureModel b;
+  BlockAnalysis blocks = findBlocks(b.graph);
+  ASSERT_EQ(blocks.count, 3u);
+  BlockFacts facts = findBlockFacts(b.graph, blocks);
+  EXPECT_TRUE(facts.hasRouting);
+  EXPECT_EQ(facts.experts.size(), 6u);
+  AcDecision decision = decideOn(b.graph, AcPolicy::Full);
+  for (const auto &l : b.layers) {
+    for (uint32_t value : {l.router, l.choices, l.weights})
+      EXPECT_TRUE(decision.saved[value]) << value;
+    for (uint32_t value : {l.router, l.choices})
+      EXPECT_EQ(std::count(decision.recompute.begin(), decision.recompute.end(),
+                           b.graph.values[value].producer),
+                0);
+    EXPECT_FALSE(decision.saved[l.softmax]) << "cheap: made again from what the router gave";
+    EXPECT_FALSE(decision.saved[l.gate]);
+  }
+  EXPECT_TRUE(decision.recomputedExperts.empty()) << "selective's affair";
+}
+
+TEST(AcPolicy, SelectiveNamesExpertsThatRunAgain) {
+  // Alternating: q, router, gate, down. So the router and down run again, q and gate are saved.
+  MixtureModel b;
+  AcDecision decision = decideOn(b.graph, AcPolicy::Selective);
+  ASSERT_EQ(decision.recomputedExperts.size(), 1u);
+  EXPECT_EQ(decision.recomputedExperts[0].first, b.graph.values[b.layers[0].down].producer);
+  EXPECT_EQ(decision.recomputedExperts[0].second, 3u);
+  for (const auto &l : b.layers)
+    EXPECT_TRUE(decision.saved[l.gate] && decision.saved[l.choices] && !decision.saved[l.down]);
+}
+
 TEST(AcPolicy, InferenceSavesNothing) {
   Llama b(3, /*backward=*/false);
   AcDecision decision =
-      decideCheckpointing(b.graph, findBlocks(b.graph), AcPolicy::Full, AcMatmuls::Alternate);
+      decideOn(b.graph, AcPolicy::Full);
   EXPECT_EQ(decision.savedBytes, 0u);
   EXPECT_TRUE(decision.recompute.empty());
 }

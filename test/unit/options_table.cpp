@@ -105,6 +105,44 @@ TEST(Recipe, SetsWhatItNames) {
   EXPECT_EQ(options.betas, (std::vector<double>{0.8, 0.95}));
   EXPECT_EQ(options.activationCheckpointing, "full");
 }
+TEST(Recipe, TakesEverySpellingOfCheckpointing) {
+  for (auto [meaning, words] :
+       std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"full", {"true", "True", "on", "ON", "full", "Full", "enabled", "yes", "Yes", "'TRUE'"}},
+           {"none", {"false", "off", "Off", "none", "None", "disabled", "no", "NO", "null", "~", ""}},
+           {"selective", {"selective", "Selective", "SELECTIVE"}}})
+    for (const std::string &word : words) {
+      CompileOptions options;
+      options.activationCheckpointing = "unset";
+      EXPECT_TRUE(
+          recipe("distributed: {activation_checkpointing: " + word + "}\n", options).empty())
+          << word;
+      EXPECT_EQ(options.activationCheckpointing, meaning) << word;
+    }
+  CompileOptions options;
+  for (const char *word : {"maybe", "1", "full-ish", "[full]"}) {
+    std::vector<std::string> errors =
+        recipe(std::string("distributed: {activation_checkpointing: ") + word + "}\n", options);
+    ASSERT_EQ(errors.size(), 1u) << word;
+    EXPECT_NE(errors[0].find("'distributed.activation_checkpointing' "), std::string::npos);
+  }
+  EXPECT_EQ(recipe("distributed: {activation_checkpointing: maybe}\n", options)[0],
+            "1:41: error: 'distributed.activation_checkpointing' is 'maybe', should be one of true, on, "
+            "full, enabled, yes; false, off, none, disabled, no, null; selective; budget; auto, in any "
+            "case");
+}
+
+TEST(Recipe, TakesClassesOfOperations) {
+  CompileOptions options;
+  EXPECT_TRUE(recipe("distributed: {ac_policy: {train.softmax: save, linear: Recompute}}\n", options)
+                  .empty());
+  EXPECT_EQ(options.acPolicy,
+            (std::vector<std::string>{"train.softmax=save", "linear=Recompute"}));
+  EXPECT_EQ(recipe("distributed: {ac_policy: {softmax: keep}}\n", options),
+            std::vector<std::string>{"1:36: error: 'distributed.ac_policy' is 'softmax=keep', should be "
+                                     "an operation and save, recompute or alternate, as softmax=save"});
+}
+
 
 TEST(Recipe, HandsRunSettingsOn) {
   CompileOptions options;

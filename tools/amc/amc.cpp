@@ -1,12 +1,15 @@
 // amc: the compiler's command line. Thin: options come from the table in compiler/driver/Options.h,
 // work is done by amc::compile and amc::check, printing by compiler/report.
+#include "compiler/driver/AcTable.h"
 #include "compiler/driver/Compile.h"
 #include "compiler/driver/Recipe.h"
 #include "compiler/report/Report.h"
 #include "runtime/plan/PlanFile.h"
 #include "tools/amc/Export.h"
+#include "tools/amc/Table.h"
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -25,6 +28,33 @@ struct Given {
 // Which options of the table a subcommand has.
 enum class Takes { Everything, ModelOnly };
 
+void addOption(CLI::App &command, Given &given, const OptionSpec &spec) {
+  given.values.emplace_back(&spec, std::vector<std::string>());
+  std::vector<std::string> &texts = given.values.back().second;
+  std::string flag = spec.flag == "--output" ? "-o,--output" : std::string(spec.flag);
+  std::string help(spec.help);
+  if (std::string text = defaultText(spec); !text.empty())
+    help += " [" + text + "]";
+  if (!spec.available.empty())
+    help += " (this version: " + std::string(spec.available) + ")";
+  CLI::Option *option;
+  if (std::holds_alternative<bool CompileOptions::*>(spec.member))
+    option = command.add_flag_function(
+        flag, [&texts](int64_t) { texts.push_back("true"); }, help);
+  else
+    option = command.add_option(flag, texts, help)
+                 ->type_name(std::string(spec.value))
+                 ->allow_extra_args(false);
+  option->group(std::string(spec.group));
+}
+
+void addOption(CLI::App &command, Given &given, std::string_view flag) {
+  given.values.reserve(optionTable().size());
+  for (const OptionSpec &spec : optionTable())
+    if (spec.flag == flag)
+      addOption(command, given, spec);
+}
+
 void addTable(CLI::App &command, Given &given, Takes takes) {
   command.add_option("model", given.model, "ONNX file")->type_name("MODEL.onnx");
   command.add_option("--config", given.config, "recipe; flags beat it")->type_name("RECIPE.yaml");
@@ -34,23 +64,7 @@ void addTable(CLI::App &command, Given &given, Takes takes) {
       continue;
     if (takes == Takes::ModelOnly && (spec.group == "Result" || spec.flag == "--ac"))
       continue;
-    given.values.emplace_back(&spec, std::vector<std::string>());
-    std::vector<std::string> &texts = given.values.back().second;
-    std::string flag = spec.flag == "--output" ? "-o,--output" : std::string(spec.flag);
-    std::string help(spec.help);
-    if (std::string text = defaultText(spec); !text.empty())
-      help += " [" + text + "]";
-    if (!spec.available.empty())
-      help += " (this version: " + std::string(spec.available) + ")";
-    CLI::Option *option;
-    if (std::holds_alternative<bool CompileOptions::*>(spec.member))
-      option = command.add_flag_function(
-          flag, [&texts](int64_t) { texts.push_back("true"); }, help);
-    else
-      option = command.add_option(flag, texts, help)
-                   ->type_name(std::string(spec.value))
-                   ->allow_extra_args(false);
-    option->group(std::string(spec.group));
+    addOption(command, given, spec);
   }
   command.allow_extras();
 }
@@ -173,34 +187,66 @@ int runCheck(const Given &given) {
   return report.trains() ? Done : BadInput;
 }
 
-int runTable(const Given &given) {
+int runTable(const Given &given, TableOptions table) {
   CompileOptions options;
   if (int code = resolve(given, options))
     return code;
-  std::vector<report::TableRow> rows;
-  for (const char *technique : {"none", "selective", "full"}) {
-    options.activationCheckpointing = technique;
+  if (options.model.empty())
+    return usage("no model is given; name an ONNX file");
+  for (const auto &[spec, texts] : given.values)
+    if (!texts.empty())
+      table.given.emplace_back(spec->flag);
+  table.json = given.json;
+  return printTable(options, table);
+}
+
+int printAcTable(bool json) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  if (!json)
+    std::printf("%-28s %-22s %s\n", "operation", "use", "class");
+  for (const AcTableRow &row : acTable())
+    if (json)
+      rows.push_back({{"operation", row.operation}, {"use", row.form}, {"class", row.saveClass}});
+    else
+      std::printf("%-28s %-22s %s\n", row.operation.c_str(), row.form.c_str(),
+                  row.saveClass.c_str());
+  if (json)
+    std::cout << nlohmann::ordered_json({{"operations", rows}}).dump(1, ' ') << "\n";
+  return Done;
+}
+
+// A plan; with --ac-policy also a model, which is then compiled, or nothing.
+int runInspect(const Given &given, bool acPolicy) {
+  if (acPolicy && given.model.empty() && given.config.empty())
+    return printAcTable(given.json);
+  bool isModel = given.model.empty() || std::filesystem::path(given.model).extension() == ".onnx";
+  std::optional<plan::Plan> plan;
+  if (acPolicy && isModel) {
+    CompileOptions options;
+    if (int code = resolve(given, options))
+      return code;
     options.output = "-"; // compile() writes nothing
-    // Remarks are the same three times; errors end the table.
-    CompileResult result = compile(options, [&](const Message &message) {
+    CompileResult result = compile(options, [](const Message &message) {
       if (message.severity != Message::Remark)
         printMessage(message);
     });
     if (result.code != Done)
       return result.code;
-    rows.push_back({technique, std::move(*result.plan)});
+    plan = std::move(result.plan);
+  } else {
+    if (given.model.empty())
+      return usage("no plan is given; name a plan file");
+    rt::Expected<plan::Plan> read = rt::readPlanFile(given.model);
+    if (!read.ok()) {
+      printMessage({Message::Error, "", read.status().message(), {}});
+      return read.status().exitCode();
+    }
+    plan = std::move(read).value();
   }
-  std::cout << (given.json ? report::tableJson(options.model, rows) : report::tableText(rows));
-  return Done;
-}
-
-int runInspect(const std::string &path, bool json) {
-  rt::Expected<plan::Plan> plan = rt::readPlanFile(path);
-  if (!plan.ok()) {
-    printMessage({Message::Error, "", plan.status().message(), {}});
-    return plan.status().exitCode();
-  }
-  std::cout << (json ? report::inspectJson(*plan) : report::inspectText(*plan));
+  if (acPolicy)
+    std::cout << (given.json ? report::acPolicyJson(*plan) : report::acPolicyText(*plan));
+  else
+    std::cout << (given.json ? report::inspectJson(*plan) : report::inspectText(*plan));
   return Done;
 }
 
@@ -239,13 +285,31 @@ int main(int argc, char **argv) {
       app.add_subcommand("table", "planned peak memory and recomputation, technique by technique");
   addTable(*tableCommand, tabled, Takes::ModelOnly);
   tableCommand->add_flag("--json", tabled.json, "for programs");
+  TableOptions table;
+  tableCommand
+      ->add_option("--budget", table.budgets,
+                   "a row planned within this arena; several with commas or repeated")
+      ->type_name("BYTES")
+      ->delimiter(',');
+  tableCommand
+      ->add_option("--budget-points", table.budgetPoints,
+                   "without --budget: as many budgets between the smallest peak and keeping all")
+      ->type_name("N")
+      ->capture_default_str();
 
   std::string plan, checkpoint, output, model;
-  bool json = false, externalData = false;
+  bool acPolicy = false, externalData = false;
+  Given inspected;
   CLI::App *inspectCommand =
       app.add_subcommand("inspect", "what a plan promises: memory at the peak, saved, recomputed");
-  inspectCommand->add_option("plan", plan, "plan file")->required();
-  inspectCommand->add_flag("--json", json, "for programs");
+  inspectCommand->add_option("plan", inspected.model, "plan file; with --ac-policy also a model");
+  inspectCommand->add_flag("--json", inspected.json, "for programs");
+  inspectCommand->add_flag("--ac-policy", acPolicy,
+                           "what selective checkpointing does with each operation: of the plan, of a "
+                           "model, or of all there are");
+  inspectCommand->add_option("--config", inspected.config, "with a model: its recipe")
+      ->type_name("RECIPE.yaml");
+  addOption(*inspectCommand, inspected, "--shape");
   inspectCommand->allow_extras();
   CLI::App *exportCommand =
       app.add_subcommand("export", "write trained weights back into the ONNX model");
@@ -283,8 +347,8 @@ int main(int argc, char **argv) {
   if (*checkCommand)
     return afterPrinting(runCheck(checked));
   if (*tableCommand)
-    return afterPrinting(runTable(tabled));
+    return afterPrinting(runTable(tabled, table));
   if (*inspectCommand)
-    return afterPrinting(runInspect(plan, json));
+    return afterPrinting(runInspect(inspected, acPolicy));
   return exportModel({plan, checkpoint, output, model, externalData});
 }
