@@ -30,6 +30,7 @@ namespace detail {
 constexpr uint64_t pad(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 constexpr uint64_t blocks(uint64_t rows, uint64_t block) { return (rows + block - 1) / block; }
 constexpr uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+constexpr uint64_t most(uint64_t a, uint64_t b) { return a < b ? b : a; }
 constexpr uint64_t wide(uint64_t bytes) { return bytes < 4 ? 4 : bytes; }
 } // namespace detail
 
@@ -91,19 +92,21 @@ constexpr uint64_t attention(uint64_t width, uint64_t valueWidth, uint64_t bytes
             detail::pad(attentionKeyBlock * valueWidth * 4) + detail::pad(attentionQueryBlock * valueWidth * 4);
   return attentionSlots * slot;
 }
-// Row sums of dy * y, and for every slot two blocks (probabilities, gradient of the scores); for bf16 also the blocks of
-// q, dy, k, v and dq in fp32, and the sums dk and dv of one key head.
-constexpr uint64_t attentionBackward(uint64_t batch, uint64_t heads, uint64_t keyHeads, uint64_t queries, uint64_t keys,
-                                     uint64_t width, uint64_t valueWidth, uint64_t bytes) {
-  uint64_t wide = detail::wide(bytes);
-  uint64_t slot = 2 * detail::pad(attentionQueryBlock * attentionKeyBlock * wide);
+// For every slot two blocks (probabilities, gradient of the scores); for bf16 also the blocks of q, dy, k, v and dq in
+// fp32, and the sums dk and dv of one key head.
+constexpr uint64_t attentionBackwardSlot(uint64_t keys, uint64_t width, uint64_t valueWidth, uint64_t bytes) {
+  uint64_t slot = 2 * detail::pad(attentionQueryBlock * attentionKeyBlock * detail::wide(bytes));
   if (bytes < 4)
     slot += 2 * detail::pad(attentionQueryBlock * width * 4) + detail::pad(attentionQueryBlock * valueWidth * 4) +
             detail::pad(attentionKeyBlock * width * 4) + detail::pad(attentionKeyBlock * valueWidth * 4) +
             detail::pad(keys * width * 4) + detail::pad(keys * valueWidth * 4);
-  uint64_t pieces = batch * keyHeads; // the dk and dv of more slots than pieces would be for nothing
-  return detail::pad(batch * heads * queries * wide) +
-         (bytes < 4 ? detail::least(attentionSlots, pieces ? pieces : 1) : attentionSlots) * slot;
+  return slot;
+}
+// Row sums of dy * y, and the slots, of which there are no more than key heads.
+constexpr uint64_t attentionBackward(uint64_t batch, uint64_t heads, uint64_t keyHeads, uint64_t queries, uint64_t keys,
+                                     uint64_t width, uint64_t valueWidth, uint64_t bytes) {
+  return detail::pad(batch * heads * queries * detail::wide(bytes)) +
+         detail::least(attentionSlots, batch * keyHeads) * attentionBackwardSlot(keys, width, valueWidth, bytes);
 }
 
 // Where bf16 and f16 are added up by destination: the sources of every destination in ascending order (32 bits each).
@@ -123,16 +126,26 @@ namespace detail {
 constexpr uint64_t mlpRows(uint64_t rows) { return rows < mlpRowTile ? rows : mlpRowTile; }
 } // namespace detail
 
-// A tile of gate and of up, whose place the activation takes. `bytes` is the size of one element of the data.
-constexpr uint64_t gatedMlp(uint64_t rows, uint64_t, uint64_t inner, uint64_t, uint64_t bytes) {
-  return 2 * detail::pad(detail::mlpRows(rows) * inner * bytes);
+// A tile of gate and of up, whose place the activation takes, and the products' scratch. `bytes` is the size of one
+// element of the data.
+constexpr uint64_t gatedMlp(uint64_t rows, uint64_t input, uint64_t inner, uint64_t output, uint64_t bytes) {
+  uint64_t tile = detail::mlpRows(rows);
+  return 2 * detail::pad(tile * inner * bytes) +
+         detail::most(product(tile, inner, input, bytes), product(tile, output, inner, bytes));
 }
-// Tiles of gate, up and the activation's gradient and of one summand of dx; with `weights` and elements narrower than
-// fp32, the sums of the weights' gradients.
+// Tiles of gate, up and the activation or its gradient, and of one summand of dx; with `weights` and elements narrower
+// than fp32, the sums of the weights' gradients; the products' scratch, weights stored either way round.
 constexpr uint64_t gatedMlpBackward(uint64_t rows, uint64_t input, uint64_t inner, uint64_t output, bool weights,
                                     uint64_t bytes) {
-  return 3 * detail::pad(detail::mlpRows(rows) * inner * bytes) + detail::pad(detail::mlpRows(rows) * input * bytes) +
-         (weights && bytes < 4 ? 2 * detail::pad(input * inner * 4) + detail::pad(inner * output * 4) : 0);
+  uint64_t tile = detail::mlpRows(rows);
+  uint64_t scratch = detail::most(detail::most(product(tile, inner, input, bytes), product(tile, inner, output, bytes)),
+                                  product(tile, input, inner, bytes));
+  if (weights)
+    scratch = detail::most(
+        scratch, detail::most(detail::most(product(input, inner, tile, bytes), product(inner, input, tile, bytes)),
+                              detail::most(product(inner, output, tile, bytes), product(output, inner, tile, bytes))));
+  return 3 * detail::pad(tile * inner * bytes) + detail::pad(tile * input * bytes) +
+         (weights && bytes < 4 ? 2 * detail::pad(input * inner * 4) + detail::pad(inner * output * 4) : 0) + scratch;
 }
 
 // ---- linear cross-entropy

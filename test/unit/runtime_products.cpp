@@ -271,7 +271,7 @@ AttentionData attend(const AttentionCase &c, plan::DType dtype) {
             d.y[row * c.valueWidth + w] += p[j] * d.v.values[(kv * c.keys + j) * c.valueWidth + w];
         }
         for (uint64_t w = 0; w < c.valueWidth; ++w)
-          delta += d.dy.values[row * c.valueWidth + w] * d.y[row * c.valueWidth + w];
+          delta += d.dy.values[row * c.valueWidth + w] * rounded(dtype, d.y[row * c.valueWidth + w]);
         for (uint64_t j = 0; j < c.keys; ++j) {
           double slope = -delta;
           for (uint64_t w = 0; w < c.valueWidth; ++w) {
@@ -291,7 +291,7 @@ AttentionData attend(const AttentionCase &c, plan::DType dtype) {
 
 TEST(RuntimeAttention, ForwardAndBackward) {
   for (const AttentionCase &c : attentions)
-    for (plan::DType dtype : {plan::F32, plan::F64}) {
+    for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16}) {
       SCOPED_TRACE(c.what);
       AttentionData d = attend(c, dtype);
       Attributes attributes = {attribute("masked_rows", c.average ? "average" : "zero"), attribute("scale", 0.3),
@@ -302,17 +302,39 @@ TEST(RuntimeAttention, ForwardAndBackward) {
         attributes.push_back(attribute("right", c.right));
       uint64_t width = dtypeBytes(dtype);
       Shape rows = {c.batch, c.heads, c.queries}, values = d.dy.shape;
-      double allowed = dtype == plan::F32 ? 2e-5 : 1e-10;
-      expectCall({"attention", {d.q, d.k, d.v, d.padding, d.bias}, {{dtype, values}, {dtype, rows}}, attributes,
+      double allowed = dtype == plan::F64 ? 1e-10 : 2e-5;
+      plan::DType statistic = statisticType(dtype);
+      expectCall({"attention", {d.q, d.k, d.v, d.padding, d.bias}, {{dtype, values}, {statistic, rows}}, attributes,
                   workspace::attention(c.width, c.valueWidth, width), {}},
                  {d.y, d.lse}, allowed);
       expectCall({"attention_backward",
-                  {d.dy, d.q, d.k, d.v, array(dtype, values, d.y), array(dtype, rows, d.lse), d.padding, d.bias},
+                  {d.dy, d.q, d.k, d.v, array(dtype, values, d.y), array(statistic, rows, d.lse), d.padding, d.bias},
                   {{dtype, d.q.shape}, {dtype, d.k.shape}, {dtype, d.v.shape}}, attributes,
                   workspace::attentionBackward(c.batch, c.heads, c.keyHeads, c.queries, c.keys, c.width,
                                                c.valueWidth, width), {}},
                  {d.dq, d.dk, d.dv}, allowed);
     }
+}
+
+// A bias in fp32 beside data in bf16: the same values, the same bits.
+TEST(RuntimeAttention, WideBiasOfNarrowData) {
+  const AttentionCase &c = attentions[9];
+  ASSERT_TRUE(c.biased);
+  AttentionData d = attend(c, plan::BF16);
+  Shape rows = {c.batch, c.heads, c.queries};
+  Attributes attributes = {attribute("masked_rows", "zero"), attribute("scale", 0.3), attribute("softcap", c.softcap)};
+  Call forward{"attention", {d.q, d.k, d.v, {}, d.bias}, {{plan::BF16, d.dy.shape}, {plan::F32, rows}}, attributes,
+               workspace::attention(c.width, c.valueWidth, 2), {}};
+  Call backward{"attention_backward",
+                {d.dy, d.q, d.k, d.v, array(plan::BF16, d.dy.shape, d.y), array(plan::F32, rows, d.lse), {}, d.bias},
+                {{plan::BF16, d.q.shape}, {plan::BF16, d.k.shape}, {plan::BF16, d.v.shape}}, attributes,
+                workspace::attentionBackward(c.batch, c.heads, c.keyHeads, c.queries, c.keys, c.width, c.valueWidth, 2), {}};
+  std::vector<std::string> narrow = run(forward).bytes, narrowBackward = run(backward).bytes;
+  ASSERT_EQ(narrow.size(), 2u);
+  ASSERT_EQ(narrowBackward.size(), 3u);
+  forward.inputs[4].dtype = backward.inputs[7].dtype = plan::F32;
+  EXPECT_EQ(run(forward).bytes, narrow);
+  EXPECT_EQ(run(backward).bytes, narrowBackward);
 }
 
 // A NaN in a query must not pass for a row with nothing to attend to.

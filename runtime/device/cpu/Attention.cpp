@@ -1,4 +1,5 @@
-// attention: tiled, with online softmax (Dao et al., 2022); f32 and f64, arithmetic in that type.
+// attention: tiled, with online softmax (Dao et al., 2022); f32 and f64, arithmetic in that type, and bf16, with blocks
+// of q, k, v and y in fp32, y rounded once, lse fp32.
 //
 // A piece of work is one block of 64 queries of one head. It walks the key blocks of 128 in ascending order, leaving
 // out those that the band (causal, window) hides altogether, and keeps maximum, sum and the unnormalised result of each
@@ -24,7 +25,8 @@ Status AttentionProblem::check(const InstructionSpec &spec, size_t first, size_t
   if (padding.present())
     AMC_TRY(expectShape("padding", padding, {q.shape[0], k.shape[2]}));
   if (bias.present()) {
-    AMC_TRY(expectDType("bias", bias, q.dtype));
+    if (q.dtype != plan::BF16 || bias.dtype != plan::F32)
+      AMC_TRY(expectDType("bias", bias, q.dtype));
     AMC_EXPECT(bias.rank() == 4, "bias: rank is ", bias.rank(), " and should be 4");
     AMC_TRY(expectBroadcast("bias", bias, {q.shape[0], q.shape[1], q.shape[2], k.shape[2]}));
   }
@@ -91,42 +93,53 @@ void scaleRow(double *y, double factor, int64_t n) {
     y[i] *= factor;
 }
 
-template <class T> struct Slot {
+// The parts of a slot of the workspace; the last four for bf16 only.
+template <class S> struct Slot {
+  using T = Wide<S>;
   T *scores, *maximum, *sum;
-  Slot(std::byte *base, unsigned slot) {
-    using namespace workspace;
-    uint64_t scoreBytes = workspace::detail::pad(attentionQueryBlock * attentionKeyBlock * sizeof(T));
-    uint64_t rowBytes = workspace::detail::pad(attentionQueryBlock * sizeof(T));
-    std::byte *at = base + slot * (scoreBytes + 2 * rowBytes);
-    scores = reinterpret_cast<T *>(at);
-    maximum = reinterpret_cast<T *>(at + scoreBytes);
-    sum = reinterpret_cast<T *>(at + scoreBytes + rowBytes);
+  T *q = nullptr, *k = nullptr, *v = nullptr, *y = nullptr;
+  Slot(const AttentionProblem &p, std::byte *base, unsigned slot) {
+    uint64_t bytes = workspace::attention(static_cast<uint64_t>(p.width), static_cast<uint64_t>(p.valueWidth), sizeof(S));
+    ScratchCursor part{base + slot * (bytes / workspace::attentionSlots)};
+    scores = part.take<T>(p.queryBlock * p.keyBlock);
+    maximum = part.take<T>(p.queryBlock);
+    sum = part.take<T>(p.queryBlock);
+    if constexpr (!isWide<S>) {
+      q = part.take<T>(p.queryBlock * p.width);
+      k = part.take<T>(p.keyBlock * p.width);
+      v = part.take<T>(p.keyBlock * p.valueWidth);
+      y = part.take<T>(p.queryBlock * p.valueWidth);
+    }
   }
 };
 
 // The mean of all values, for a row with nothing to attend to.
-template <class T> void averageRow(const AttentionProblem &p, const T *v, T *y) {
+template <class S> void averageRow(const AttentionProblem &p, const S *v, Wide<S> *y) {
+  using T = Wide<S>;
   std::fill_n(y, p.valueWidth, T{});
   for (int64_t j = 0; j < p.keys; ++j)
     for (int64_t d = 0; d < p.valueWidth; ++d)
-      y[d] += v[j * p.valueWidth + d];
+      y[d] += static_cast<T>(v[j * p.valueWidth + d]);
   for (int64_t d = 0; d < p.valueWidth; ++d)
     y[d] /= static_cast<T>(p.keys);
 }
 
-template <class T>
-void queryBlockForward(const AttentionProblem &p, const Operands &o, int64_t piece, Slot<T> s) {
+template <class S, class B>
+void queryBlockForward(const AttentionProblem &p, const Operands &o, int64_t piece, Slot<S> s) {
+  using T = Wide<S>;
   constexpr T infinity = std::numeric_limits<T>::infinity();
   int64_t blocks = ceilDiv(p.queries, p.queryBlock);
   int64_t begin = piece % blocks * p.queryBlock, end = std::min(begin + p.queryBlock, p.queries);
   int64_t bh = piece / blocks, b = bh / p.heads, h = bh % p.heads, rows = end - begin;
   int64_t kv = b * p.keyHeads + h / p.group();
-  const T *q = o.in<T>(0) + (bh * p.queries + begin) * p.width;
-  const T *k = o.in<T>(1) + kv * p.keys * p.width, *v = o.in<T>(2) + kv * p.keys * p.valueWidth;
+  const T *q = wideRows(o.in<S>(0) + (bh * p.queries + begin) * p.width, rows * p.width, s.q);
+  const S *k = o.in<S>(1) + kv * p.keys * p.width, *v = o.in<S>(2) + kv * p.keys * p.valueWidth;
   const uint8_t *padding = o.in<uint8_t>(3);
-  const T *bias = o.in<T>(4);
-  T *y = o.out<T>(0) + (bh * p.queries + begin) * p.valueWidth;
-  T *lse = o.out<T>(1) + bh * p.queries + begin;
+  const B *bias = o.in<B>(4);
+  S *result = o.out<S>(0) + (bh * p.queries + begin) * p.valueWidth;
+  T *lse = o.out<T>(1) + bh * p.queries + begin, *y = s.y;
+  if constexpr (isWide<S>)
+    y = result;
   std::fill_n(s.maximum, rows, -infinity);
   std::fill_n(s.sum, rows, T{});
   std::fill_n(y, rows * p.valueWidth, T{});
@@ -134,8 +147,8 @@ void queryBlockForward(const AttentionProblem &p, const Operands &o, int64_t pie
   for (int64_t block = p.firstBlock(begin); block < p.lastBlock(end); ++block) {
     int64_t j = block * p.keyBlock, columns = std::min(p.keyBlock, p.keys - j);
     if (p.width)
-      gemm(false, true, rows, columns, p.width, static_cast<T>(p.scale), q, p.width, k + j * p.width, p.width, T(0),
-           s.scores, p.keyBlock);
+      gemm(false, true, rows, columns, p.width, static_cast<T>(p.scale), q, p.width,
+           wideRows(k + j * p.width, columns * p.width, s.k), p.width, T(0), s.scores, p.keyBlock);
     else
       std::fill_n(s.scores, rows * p.keyBlock, T{});
     for (int64_t r = 0; r < rows; ++r) {
@@ -148,8 +161,8 @@ void queryBlockForward(const AttentionProblem &p, const Operands &o, int64_t pie
         scaleRow(y + r * p.valueWidth, correction, p.valueWidth);
     }
     if (p.valueWidth)
-      gemm(false, false, rows, p.valueWidth, columns, T(1), s.scores, p.keyBlock, v + j * p.valueWidth, p.valueWidth,
-           T(1), y, p.valueWidth);
+      gemm(false, false, rows, p.valueWidth, columns, T(1), s.scores, p.keyBlock,
+           wideRows(v + j * p.valueWidth, columns * p.valueWidth, s.v), p.valueWidth, T(1), y, p.valueWidth);
   }
 
   for (int64_t r = 0; r < rows; ++r) {
@@ -164,16 +177,18 @@ void queryBlockForward(const AttentionProblem &p, const Operands &o, int64_t pie
       lse[r] = -infinity;
     }
   }
+  if constexpr (!isWide<S>)
+    narrowRow(y, result, rows * p.valueWidth);
 }
 
 Status check(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec,
-                         {{"q", AcceptWide},
-                          {"k", AcceptWide},
-                          {"v", AcceptWide},
+                         {{"q", AcceptData},
+                          {"k", AcceptData},
+                          {"v", AcceptData},
                           {"padding", AcceptBool, Optional},
-                          {"bias", AcceptWide, Optional}},
-                         {{"y", AcceptWide}, {"lse", AcceptWide}},
+                          {"bias", AcceptData, Optional}},
+                         {{"y", AcceptData}, {"lse", AcceptWide}},
                          {{"scale", Real},
                           {"left", Int, Optional},
                           {"right", Int, Optional},
@@ -183,7 +198,7 @@ Status check(const InstructionSpec &spec) {
   const TensorSpec &q = spec.inputs[0];
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], q.dtype));
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], {q.shape[0], q.shape[1], q.shape[2], spec.inputs[2].shape[3]}));
-  AMC_TRY(expectDType("outputs[1]", spec.outputs[1], q.dtype));
+  AMC_TRY(expectStatisticType("outputs[1]", spec.outputs[1], q));
   AMC_TRY(expectShape("outputs[1]", spec.outputs[1], {q.shape[0], q.shape[1], q.shape[2]}));
   return expectWorkspace(spec, workspace::attention(static_cast<uint64_t>(q.shape[3]),
                                                     static_cast<uint64_t>(spec.inputs[2].shape[3]), dtypeBytes(q.dtype)));
@@ -191,17 +206,17 @@ Status check(const InstructionSpec &spec) {
 
 std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
   AttentionProblem p = AttentionProblem::create(spec, 0, 3);
-  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  return withAttentionTypes(spec.inputs[0].dtype, spec.inputs[4].dtype, [&](auto data, auto bias) -> std::unique_ptr<Kernel> {
+    using S = decltype(data);
+    using B = decltype(bias);
     return makeKernel([=](const Operands &o, RunContext &c) {
       int64_t pieces = p.batch * p.heads * ceilDiv(p.queries, p.queryBlock);
       c.pool.parallelFor(pieces, [&](int64_t piece, unsigned slot) {
         // The last query blocks see most keys: they come first, the short ones fill up the end.
-        queryBlockForward<T>(p, o, pieces - 1 - piece, Slot<T>(o.workspaces[0], slot));
+        queryBlockForward<S, B>(p, o, pieces - 1 - piece, Slot<S>(p, o.workspaces[0], slot));
       }, workspace::attentionSlots);
     });
-  };
-  return spec.inputs[0].dtype == plan::F64 ? make(double{}) : make(float{});
+  });
 }
 
 } // namespace

@@ -1,16 +1,17 @@
-// attention_backward: dq, dk, dv; f32 and f64, arithmetic in that type.
+// attention_backward: dq, dk, dv; f32 and f64, arithmetic in that type, and bf16, in fp32, each gradient rounded once.
 //
 // A piece of work is one key head of one batch entry: it alone writes that head's dk and dv and the dq of the query
-// heads that share it. Query heads ascending, key blocks ascending, query blocks ascending; blocks that the band hides
+// heads that share it. Query heads ascending, query blocks ascending, key blocks ascending; blocks that the band hides
 // are left out. Probabilities come from the scores, computed again, and lse. Workspace: row sums of dy * y, and two
-// blocks (probabilities, gradient of the scores) per slot. No result overlaps an operand. Reference:
-// AttentionBackwardOp::evaluate, three loops.
+// blocks (probabilities, gradient of the scores) per slot; for bf16 also its operands' blocks, a block of dq and the
+// head's dk and dv. No result overlaps an operand. Reference: AttentionBackwardOp::evaluate, three loops.
 #include "runtime/device/cpu/AttentionProblem.h"
 
 namespace amc::rt::cpu {
 namespace {
 
 float dotRow(const float *a, const float *b, int64_t n) { return hot().dot(a, b, n); }
+float dotRow(const BFloat16 *a, const BFloat16 *b, int64_t n) { return hot().bf16.dot(a, b, n); }
 double dotRow(const double *a, const double *b, int64_t n) {
   double sum = 0;
   for (int64_t i = 0; i < n; ++i)
@@ -31,77 +32,111 @@ void probabilityRow(double *scores, double *dscores, int64_t columns, int64_t fr
   }
 }
 
-template <class T> struct HeadBackward {
+template <class S, class B> struct HeadBackward {
+  using T = Wide<S>;
   const AttentionProblem &p;
   const Operands &o;
   T *delta, *scores, *dscores;
+  T *wideQ = nullptr, *wideDy = nullptr, *wideK = nullptr, *wideV = nullptr, *wideDq = nullptr, *dk = nullptr,
+    *dv = nullptr; // in the workspace for bf16
   int64_t b, h, kv;
-  const T *dy, *q, *k, *v, *y, *lse;
+  const S *dy, *q, *k, *v, *y;
+  const T *lse;
+  S *dq;
   const uint8_t *padding;
-  const T *bias;
-  T *dq, *dk, *dv;
+  const B *bias;
 
   HeadBackward(const AttentionProblem &p, const Operands &o, unsigned slot) : p(p), o(o) {
-    using namespace workspace;
-    std::byte *base = o.workspaces[0];
-    delta = reinterpret_cast<T *>(base);
-    uint64_t deltaBytes = workspace::detail::pad(static_cast<uint64_t>(p.batch * p.heads * p.queries) * sizeof(T));
-    uint64_t blockBytes = workspace::detail::pad(attentionQueryBlock * attentionKeyBlock * sizeof(T));
-    std::byte *at = base + deltaBytes + slot * 2 * blockBytes;
-    scores = reinterpret_cast<T *>(at);
-    dscores = reinterpret_cast<T *>(at + blockBytes);
+    ScratchCursor part{o.workspaces[0]};
+    delta = part.take<T>(p.batch * p.heads * p.queries);
+    part.at += slot * slotBytes();
+    scores = part.take<T>(p.queryBlock * p.keyBlock);
+    dscores = part.take<T>(p.queryBlock * p.keyBlock);
+    if constexpr (!isWide<S>) {
+      wideQ = part.take<T>(p.queryBlock * p.width);
+      wideDy = part.take<T>(p.queryBlock * p.valueWidth);
+      wideDq = part.take<T>(p.queryBlock * p.width);
+      wideK = part.take<T>(p.keyBlock * p.width);
+      wideV = part.take<T>(p.keyBlock * p.valueWidth);
+      dk = part.take<T>(p.keys * p.width);
+      dv = part.take<T>(p.keys * p.valueWidth);
+    }
     padding = o.in<uint8_t>(6);
-    bias = o.in<T>(7);
+    bias = o.in<B>(7);
+  }
+
+  uint64_t slotBytes() const {
+    auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
+    return workspace::attentionBackwardSlot(u(p.keys), u(p.width), u(p.valueWidth), sizeof(S));
   }
 
   void run(int64_t piece) {
     b = piece / p.keyHeads;
     kv = piece;
-    k = o.in<T>(2) + kv * p.keys * p.width;
-    v = o.in<T>(3) + kv * p.keys * p.valueWidth;
-    dk = o.out<T>(1) + kv * p.keys * p.width;
-    dv = o.out<T>(2) + kv * p.keys * p.valueWidth;
+    k = o.in<S>(2) + kv * p.keys * p.width;
+    v = o.in<S>(3) + kv * p.keys * p.valueWidth;
+    S *dkResult = o.out<S>(1) + kv * p.keys * p.width, *dvResult = o.out<S>(2) + kv * p.keys * p.valueWidth;
+    if constexpr (isWide<S>) {
+      dk = dkResult;
+      dv = dvResult;
+    }
     std::fill_n(dk, p.keys * p.width, T{});
     std::fill_n(dv, p.keys * p.valueWidth, T{});
     for (int64_t g = 0; g < p.group(); ++g) {
       h = piece % p.keyHeads * p.group() + g;
       head();
     }
+    if constexpr (!isWide<S>) {
+      narrowRow(dk, dkResult, p.keys * p.width);
+      narrowRow(dv, dvResult, p.keys * p.valueWidth);
+    }
   }
 
   void head() {
     int64_t row0 = (b * p.heads + h) * p.queries;
-    dy = o.in<T>(0) + row0 * p.valueWidth;
-    q = o.in<T>(1) + row0 * p.width;
-    y = o.in<T>(4) + row0 * p.valueWidth;
+    dy = o.in<S>(0) + row0 * p.valueWidth;
+    q = o.in<S>(1) + row0 * p.width;
+    y = o.in<S>(4) + row0 * p.valueWidth;
     lse = o.in<T>(5) + row0;
-    dq = o.out<T>(0) + row0 * p.width;
+    dq = o.out<S>(0) + row0 * p.width;
     T *sums = delta + row0;
     for (int64_t i = 0; i < p.queries; ++i)
       sums[i] = dotRow(dy + i * p.valueWidth, y + i * p.valueWidth, p.valueWidth);
-    std::fill_n(dq, p.queries * p.width, T{});
-    for (int64_t j = 0; j < p.keys; j += p.keyBlock)
-      for (int64_t i = 0; i < p.queries; i += p.queryBlock) {
-        int64_t end = std::min(i + p.queryBlock, p.queries);
-        if (j / p.keyBlock >= p.firstBlock(i) && j / p.keyBlock < p.lastBlock(end))
-          block(i, end, j, sums);
-      }
+    for (int64_t i = 0; i < p.queries; i += p.queryBlock)
+      queryBlock(i, std::min(i + p.queryBlock, p.queries), sums);
     if (p.average)
       averagedRows();
   }
 
-  // Contributions of queries [begin, end) and the key block at j.
-  void block(int64_t begin, int64_t end, int64_t j, const T *sums) {
-    int64_t rows = end - begin, columns = std::min(p.keyBlock, p.keys - j), ld = p.keyBlock;
+  // Queries [begin, end): their dq, and what they add to dk and dv.
+  void queryBlock(int64_t begin, int64_t end, const T *sums) {
+    int64_t rows = end - begin;
+    const T *queries = wideRows(q + begin * p.width, rows * p.width, wideQ);
+    const T *gradients = wideRows(dy + begin * p.valueWidth, rows * p.valueWidth, wideDy);
+    T *target = wideDq;
+    if constexpr (isWide<S>)
+      target = dq + begin * p.width;
+    std::fill_n(target, rows * p.width, T{});
+    for (int64_t block = p.firstBlock(begin); block < p.lastBlock(end); ++block)
+      keyBlock(begin, rows, block * p.keyBlock, queries, gradients, target, sums);
+    if constexpr (!isWide<S>)
+      narrowRow(target, dq + begin * p.width, rows * p.width);
+  }
+
+  // Contributions of `rows` queries from `begin` on and the key block at j.
+  void keyBlock(int64_t begin, int64_t rows, int64_t j, const T *queries, const T *gradients, T *dqBlock,
+                const T *sums) {
+    int64_t columns = std::min(p.keyBlock, p.keys - j), ld = p.keyBlock;
     T scale = static_cast<T>(p.scale);
+    const T *keys = wideRows(k + j * p.width, columns * p.width, wideK);
+    const T *values = wideRows(v + j * p.valueWidth, columns * p.valueWidth, wideV);
     if (p.width)
-      gemm(false, true, rows, columns, p.width, scale, q + begin * p.width, p.width, k + j * p.width, p.width, T(0),
-           scores, ld);
+      gemm(false, true, rows, columns, p.width, scale, queries, p.width, keys, p.width, T(0), scores, ld);
     else
       std::fill_n(scores, rows * ld, T{});
     if (p.valueWidth)
-      gemm(false, true, rows, columns, p.valueWidth, T(1), dy + begin * p.valueWidth, p.valueWidth,
-           v + j * p.valueWidth, p.valueWidth, T(0), dscores, ld);
+      gemm(false, true, rows, columns, p.valueWidth, T(1), gradients, p.valueWidth, values, p.valueWidth, T(0),
+           dscores, ld);
     else
       std::fill_n(dscores, rows * ld, T{});
     for (int64_t r = 0; r < rows; ++r) {
@@ -118,13 +153,11 @@ template <class T> struct HeadBackward {
       }
     }
     if (p.valueWidth)
-      gemm(true, false, columns, p.valueWidth, rows, T(1), scores, ld, dy + begin * p.valueWidth, p.valueWidth, T(1),
+      gemm(true, false, columns, p.valueWidth, rows, T(1), scores, ld, gradients, p.valueWidth, T(1),
            dv + j * p.valueWidth, p.valueWidth);
     if (p.width) {
-      gemm(false, false, rows, p.width, columns, T(1), dscores, ld, k + j * p.width, p.width, T(1),
-           dq + begin * p.width, p.width);
-      gemm(true, false, columns, p.width, rows, T(1), dscores, ld, q + begin * p.width, p.width, T(1),
-           dk + j * p.width, p.width);
+      gemm(false, false, rows, p.width, columns, T(1), dscores, ld, keys, p.width, T(1), dqBlock, p.width);
+      gemm(true, false, columns, p.width, rows, T(1), dscores, ld, queries, p.width, T(1), dk + j * p.width, p.width);
     }
   }
 
@@ -146,22 +179,22 @@ template <class T> struct HeadBackward {
       T share = T(1) / static_cast<T>(p.keys);
       for (int64_t j = 0; j < p.keys; ++j)
         for (int64_t d = 0; d < p.valueWidth; ++d)
-          dv[j * p.valueWidth + d] += share * dy[i * p.valueWidth + d];
+          dv[j * p.valueWidth + d] += share * static_cast<T>(dy[i * p.valueWidth + d]);
     }
   }
 };
 
 Status check(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec,
-                         {{"dy", AcceptWide},
-                          {"q", AcceptWide},
-                          {"k", AcceptWide},
-                          {"v", AcceptWide},
-                          {"y", AcceptWide},
+                         {{"dy", AcceptData},
+                          {"q", AcceptData},
+                          {"k", AcceptData},
+                          {"v", AcceptData},
+                          {"y", AcceptData},
                           {"lse", AcceptWide},
                           {"padding", AcceptBool, Optional},
-                          {"bias", AcceptWide, Optional}},
-                         {{"dq", AcceptWide}, {"dk", AcceptWide}, {"dv", AcceptWide}},
+                          {"bias", AcceptData, Optional}},
+                         {{"dq", AcceptData}, {"dk", AcceptData}, {"dv", AcceptData}},
                          {{"scale", Real},
                           {"left", Int, Optional},
                           {"right", Int, Optional},
@@ -174,7 +207,8 @@ Status check(const InstructionSpec &spec) {
   AMC_TRY(expectShape("inputs[0]", spec.inputs[0], values));
   AMC_TRY(expectShape("inputs[4]", spec.inputs[4], values));
   AMC_TRY(expectShape("inputs[5]", spec.inputs[5], rows));
-  for (size_t i : {0, 4, 5})
+  AMC_TRY(expectStatisticType("inputs[5]", spec.inputs[5], q));
+  for (size_t i : {0, 4})
     AMC_TRY(expectDType(text("inputs[", i, "]").c_str(), spec.inputs[i], q.dtype));
   for (size_t i = 0; i < 3; ++i) {
     std::string name = text("outputs[", i, "]");
@@ -189,15 +223,16 @@ Status check(const InstructionSpec &spec) {
 
 std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
   AttentionProblem p = AttentionProblem::create(spec, 1, 6);
-  auto make = [&](auto type) -> std::unique_ptr<Kernel> {
-    using T = decltype(type);
+  return withAttentionTypes(spec.inputs[1].dtype, spec.inputs[7].dtype, [&](auto data, auto bias) -> std::unique_ptr<Kernel> {
+    using S = decltype(data);
+    using B = decltype(bias);
     return makeKernel([=](const Operands &o, RunContext &c) {
-      c.pool.parallelFor(p.batch * p.keyHeads, [&](int64_t piece, unsigned slot) {
-        HeadBackward<T>(p, o, slot).run(piece);
-      }, workspace::attentionSlots);
+      int64_t pieces = p.batch * p.keyHeads;
+      c.pool.parallelFor(pieces, [&](int64_t piece, unsigned slot) {
+        HeadBackward<S, B>(p, o, slot).run(piece);
+      }, static_cast<unsigned>(std::clamp<int64_t>(pieces, 1, workspace::attentionSlots)));
     });
-  };
-  return spec.inputs[1].dtype == plan::F64 ? make(double{}) : make(float{});
+  });
 }
 
 } // namespace

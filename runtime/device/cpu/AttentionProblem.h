@@ -1,10 +1,9 @@
-// What attention and its backward share: dimensions, masks, blocks of scores.
+// What attention and its backward share: dimensions, masks, blocks of scores. Data is S as stored (f32, f64, bf16), T is
+// what it is computed in, B is what the bias is stored as: T or S.
 #ifndef AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
 #define AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
 
-#include "runtime/device/cpu/Compute.h"
 #include "runtime/device/cpu/Gemm.h"
-#include "runtime/plan/Workspace.h"
 #include <algorithm>
 #include <cmath>
 
@@ -33,16 +32,17 @@ struct AttentionProblem {
   int64_t firstBlock(int64_t begin) const { return low(begin) / keyBlock; }
   int64_t lastBlock(int64_t end) const { return ceilDiv(high(end - 1), keyBlock); }
 
-  template <class T> const T *biasRow(const T *bias, int64_t b, int64_t h, int64_t i) const {
+  template <class B> const B *biasRow(const B *bias, int64_t b, int64_t h, int64_t i) const {
     return bias + b * biasStrides[0] + h * biasStrides[1] + i * biasStrides[2];
   }
 
   // Is there a key that query i may attend to? A key with a bias of minus infinity is none.
-  template <class T>
-  bool attends(int64_t b, int64_t h, int64_t i, const uint8_t *padding, const T *bias) const {
-    const T *row = biased ? biasRow(bias, b, h, i) : nullptr;
+  template <class B>
+  bool attends(int64_t b, int64_t h, int64_t i, const uint8_t *padding, const B *bias) const {
+    using T = Wide<B>;
+    const B *row = biased ? biasRow(bias, b, h, i) : nullptr;
     for (int64_t j = low(i), end = high(i); j < end; ++j)
-      if ((!padded || padding[b * keys + j]) && (!row || row[j * biasStrides[3]] != -std::numeric_limits<T>::infinity()))
+      if ((!padded || padding[b * keys + j]) && (!row || static_cast<T>(row[j * biasStrides[3]]) != -std::numeric_limits<T>::infinity()))
         return true;
     return false;
   }
@@ -54,18 +54,18 @@ struct AttentionProblem {
   }
 
   // Softcap, bias and padding on columns [from, to) of one row of scaled scores.
-  template <class T>
+  template <class T, class B>
   void adjust(T *scores, int64_t from, int64_t to, int64_t b, int64_t h, int64_t i, int64_t block,
-              const uint8_t *padding, const T *bias) const {
+              const uint8_t *padding, const B *bias) const {
     if (softcap > 0) {
       T cap = static_cast<T>(softcap);
       for (int64_t j = from; j < to; ++j)
         scores[j] = cap * std::tanh(scores[j] / cap);
     }
     if (biased) {
-      const T *row = biasRow(bias, b, h, i) + block * biasStrides[3];
+      const B *row = biasRow(bias, b, h, i) + block * biasStrides[3];
       for (int64_t j = from; j < to; ++j)
-        scores[j] += row[j * biasStrides[3]];
+        scores[j] += static_cast<T>(row[j * biasStrides[3]]);
     }
     if (padded) {
       const uint8_t *row = padding + b * keys + block;
@@ -75,6 +75,35 @@ struct AttentionProblem {
     }
   }
 };
+
+// Calls f(S{}, B{}) with the storage types of data and bias.
+template <class F> auto withAttentionTypes(plan::DType data, plan::DType bias, F &&f) {
+  switch (data) {
+  case plan::F64: return f(double{}, double{});
+  case plan::BF16: return bias == plan::F32 ? f(BFloat16{}, float{}) : f(BFloat16{}, BFloat16{});
+  default: return f(float{}, float{});
+  }
+}
+
+// Takes parts of a workspace, each padded as the formulas in Workspace.h pad it.
+struct ScratchCursor {
+  std::byte *at;
+  template <class T> T *take(int64_t elements) {
+    std::byte *here = at;
+    at += workspace::detail::pad(static_cast<uint64_t>(elements) * sizeof(T));
+    return reinterpret_cast<T *>(here);
+  }
+};
+
+// Rows in the arithmetic type: as they stand, or widened into `block`.
+template <class S> const Wide<S> *wideRows(const S *x, int64_t elements, Wide<S> *block) {
+  if constexpr (isWide<S>) {
+    return x;
+  } else {
+    widenRow(x, block, elements);
+    return block;
+  }
+}
 
 } // namespace amc::rt::cpu
 
