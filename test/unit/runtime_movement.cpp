@@ -1,4 +1,5 @@
 // Kernels that move elements or are driven by indices, against index formulas; dtypes of every width.
+#include "runtime/plan/Workspace.h"
 #include "runtime_support.h"
 #include <algorithm>
 #include <numeric>
@@ -127,11 +128,17 @@ TEST(RuntimeMovement, PadFullIotaTriangle) {
   }
 }
 
+bool isNarrow(plan::DType dtype) { return dtype == plan::BF16 || dtype == plan::F16; }
+uint64_t sortedSources(plan::DType dtype, uint64_t destinations, uint64_t sources) {
+  return isNarrow(dtype) ? workspace::sortedSources(destinations, sources) : 0;
+}
+
 TEST(RuntimeIndices, GatherAndItsGradient) {
-  for (plan::DType idType : {plan::I64, plan::I32})
+  for (auto [dtype, idType] : {std::pair{plan::F32, plan::I64}, {plan::F32, plan::I32}, {plan::F64, plan::I64},
+                               {plan::BF16, plan::I64}, {plan::F16, plan::I32}})
     for (int axis : {0, 1, 2}) {
       Shape shape = {6, 7, 130}, out = shape;
-      Array x = random(plan::F32, shape, 1), ids = randomIndices(idType, {2, 3}, 2, -6, 6);
+      Array x = random(dtype, shape, 1), ids = randomIndices(idType, {2, 3}, 2, -6, 6);
       out.erase(out.begin() + axis);
       out.insert(out.begin() + axis, {2, 3});
       auto source = [&](const Index &i) {
@@ -142,20 +149,22 @@ TEST(RuntimeIndices, GatherAndItsGradient) {
         return flatOf(from, shape);
       };
       Values y = generate(out, [&](Index i) { return x.values[source(i)]; });
-      expectCall({"gather", {x, ids}, {{plan::F32, out}}, {attribute("axis", axis)}, 0, {}}, {y}, 0);
-      Array dy = random(plan::F32, out, 3);
+      expectCall({"gather", {x, ids}, {{dtype, out}}, {attribute("axis", axis)}, 0, {}}, {y}, 0);
+      Array dy = random(dtype, out, 3);
       Values dx(elements(shape));
       for (uint64_t i = 0; i < elements(out); ++i)
         dx[source(indexOf(i, out))] += dy.values[i];
-      expectCall({"gather_backward", {dy, ids}, {{plan::F32, shape}},
-                  {attribute("axis", axis), attribute("shape", std::vector<int64_t>{6, 7, 130})}, 0, {}}, {dx}, 1e-6);
+      expectCall({"gather_backward", {dy, ids}, {{dtype, shape}},
+                  {attribute("axis", axis), attribute("shape", std::vector<int64_t>{6, 7, 130})},
+                  sortedSources(dtype, shape[static_cast<size_t>(axis)], 6), {}}, {dx}, 1e-6);
     }
 }
 
 TEST(RuntimeIndices, Embedding) {
-  for (uint64_t width : {uint64_t(3), uint64_t(600)}) {
-    Array table = random(plan::F32, {40, width}, 1), ids = randomIndices(plan::I64, {4, 25}, 2, 0, 40);
-    Array dy = random(plan::F32, {4, 25, width}, 3);
+  for (auto [dtype, width] : {std::pair{plan::F32, uint64_t(3)}, {plan::F32, 600}, {plan::F64, 3}, {plan::BF16, 3},
+                              {plan::BF16, 600}, {plan::F16, 600}}) {
+    Array table = random(dtype, {40, width}, 1), ids = randomIndices(plan::I64, {4, 25}, 2, 0, 40);
+    Array dy = random(dtype, {4, 25, width}, 3);
     Values y, dtable(40 * width);
     for (uint64_t i = 0; i < 100; ++i)
       for (uint64_t d = 0; d < width; ++d) {
@@ -163,11 +172,12 @@ TEST(RuntimeIndices, Embedding) {
         y.push_back(table.values[at]);
         dtable[at] += dy.values[i * width + d];
       }
-    expectCall({"embedding", {table, ids}, {{plan::F32, {4, 25, width}}}, {}, 0, {}}, {y}, 0);
-    expectCall({"embedding_backward", {dy, ids}, {{plan::F32, {40, width}}}, {attribute("rows", 40)}, 0, {}}, {dtable}, 1e-5);
+    expectCall({"embedding", {table, ids}, {{dtype, {4, 25, width}}}, {}, 0, {}}, {y}, 0);
+    expectCall({"embedding_backward", {dy, ids}, {{dtype, {40, width}}}, {attribute("rows", 40)}, sortedSources(dtype, 40, 100), {}},
+               {dtable}, 1e-5);
     ids.values[60] = 40;
     ids.values[61] = 41;
-    Outcome bad = run({"embedding", {table, ids}, {{plan::F32, {4, 25, width}}}, {}, 0, {}}, 8);
+    Outcome bad = run({"embedding", {table, ids}, {{dtype, {4, 25, width}}}, {}, 0, {}}, 8);
     ASSERT_FALSE(bad.status.ok());
     EXPECT_NE(bad.status.message().find("index 40 at element 60 should be in [-40, 40)"), std::string::npos)
         << bad.status.message();
@@ -175,51 +185,97 @@ TEST(RuntimeIndices, Embedding) {
 }
 
 TEST(RuntimeIndices, ElementsAndTuples) {
-  Array x = random(plan::F32, {4, 5, 6}, 1), ids = randomIndices(plan::I64, {3, 5, 2}, 2, -6, 6);
-  auto at = [&](uint64_t i) {
-    Index index = indexOf(i, ids.shape);
-    int64_t id = static_cast<int64_t>(ids.values[i]);
-    index[2] = static_cast<uint64_t>(id < 0 ? id + 6 : id);
-    return flatOf(index, x.shape);
-  };
-  Values gathered;
-  for (uint64_t i = 0; i < 30; ++i)
-    gathered.push_back(x.values[at(i)]);
-  expectCall({"gather_elements", {x, ids}, {{plan::F32, ids.shape}}, {attribute("axis", 2)}, 0, {}}, {gathered}, 0);
-  Array updates = random(plan::F32, ids.shape, 3);
-  for (const char *reduction : {"none", "add", "mul", "max", "min"}) {
-    Values y = x.values;
-    for (uint64_t i = 0; i < 30; ++i) {
-      double &old = y[at(i)], u = updates.values[i];
-      std::string r = reduction;
-      old = r == "none" ? u : r == "add" ? old + u : r == "mul" ? old * u : r == "max" ? std::max(old, u) : std::min(old, u);
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16, plan::F16}) {
+    Array x = random(dtype, {4, 5, 6}, 1), ids = randomIndices(plan::I64, {3, 5, 2}, 2, -6, 6);
+    auto at = [&](uint64_t i) {
+      Index index = indexOf(i, ids.shape);
+      int64_t id = static_cast<int64_t>(ids.values[i]);
+      index[2] = static_cast<uint64_t>(id < 0 ? id + 6 : id);
+      return flatOf(index, x.shape);
+    };
+    Values gathered;
+    for (uint64_t i = 0; i < 30; ++i)
+      gathered.push_back(x.values[at(i)]);
+    expectCall({"gather_elements", {x, ids}, {{dtype, ids.shape}}, {attribute("axis", 2)}, 0, {}}, {gathered}, 0);
+    Array updates = random(dtype, ids.shape, 3);
+    for (const char *reduction : {"none", "add", "mul", "max", "min"}) {
+      Values y = x.values;
+      for (uint64_t i = 0; i < 30; ++i) {
+        double &old = y[at(i)], u = updates.values[i];
+        std::string r = reduction;
+        old = r == "none" ? u : r == "add" ? old + u : r == "mul" ? old * u : r == "max" ? std::max(old, u) : std::min(old, u);
+      }
+      Attributes a = {attribute("axis", 2), attribute("reduction", reduction)};
+      Call call{"scatter_elements", {x, ids, updates}, {{dtype, x.shape}}, a, 0, {}};
+      if (isNarrow(dtype) && (!std::strcmp(reduction, "add") || !std::strcmp(reduction, "mul")))
+        call.workspace = workspace::scatterLines(15, 6);
+      expectCall(call, {y}, 1e-6);
+      Outcome apart = run(call);
+      call.replaces = {0};
+      EXPECT_EQ(apart.bytes, run(call).bytes);
     }
-    Attributes a = {attribute("axis", 2), attribute("reduction", reduction)};
-    Call call{"scatter_elements", {x, ids, updates}, {{plan::F32, x.shape}}, a, 0, {}};
-    expectCall(call, {y}, 1e-6);
-    Outcome apart = run(call);
-    call.replaces = {0};
-    EXPECT_EQ(apart.bytes, run(call).bytes);
+    Array tuples = array(plan::I64, {3, 2}, {0, 1, 3, -1, 0, 1}), rows = random(dtype, {3, 6}, 4);
+    uint64_t places[] = {1, 19, 1};
+    Values slices, scattered = x.values, added(120);
+    for (uint64_t t = 0; t < 3; ++t)
+      for (uint64_t d = 0; d < 6; ++d) {
+        slices.push_back(x.values[places[t] * 6 + d]);
+        scattered[places[t] * 6 + d] = rows.values[t * 6 + d];
+        added[places[t] * 6 + d] += rows.values[t * 6 + d];
+      }
+    expectCall({"gather_nd", {x, tuples}, {{dtype, {3, 6}}}, {attribute("batch_dims", 0)}, 0, {}}, {slices}, 0);
+    expectCall({"scatter_nd", {x, tuples, rows}, {{dtype, x.shape}}, {attribute("reduction", "none")}, 0, {}}, {scattered}, 0);
+    expectCall({"gather_nd_backward", {rows, tuples}, {{dtype, x.shape}},
+                {attribute("batch_dims", 0), attribute("shape", std::vector<int64_t>{4, 5, 6})}, sortedSources(dtype, 20, 3), {}}, {added}, 1e-6);
+    for (const char *reduction : {"add", "mul"}) {
+      Values y = x.values;
+      for (uint64_t i = 0; i < 18; ++i) {
+        double &old = y[places[i / 6] * 6 + i % 6];
+        old = reduction[0] == 'a' ? old + rows.values[i] : old * rows.values[i];
+      }
+      Call call{"scatter_nd", {x, tuples, rows}, {{dtype, x.shape}}, {attribute("reduction", reduction)},
+                sortedSources(dtype, 20, 3), {}};
+      expectCall(call, {y}, 1e-6);
+      Outcome apart = run(call);
+      call.replaces = {0};
+      EXPECT_EQ(apart.bytes, run(call).bytes);
+    }
+    Array perBatch = array(plan::I32, {4, 1, 1}, {1, 0, 4, -1}); // one of five rows of each of four batches
+    Values picked;
+    for (uint64_t b = 0; b < 4; ++b)
+      for (uint64_t d = 0; d < 6; ++d)
+        picked.push_back(x.values[(b * 5 + std::vector<uint64_t>{1, 0, 4, 4}[b]) * 6 + d]);
+    expectCall({"gather_nd", {x, perBatch}, {{dtype, {4, 1, 6}}}, {attribute("batch_dims", 1)}, 0, {}}, {picked}, 0);
+    Array back = random(dtype, {4, 1, 6}, 5);
+    Values spread(120);
+    for (uint64_t b = 0; b < 4; ++b)
+      for (uint64_t d = 0; d < 6; ++d)
+        spread[(b * 5 + std::vector<uint64_t>{1, 0, 4, 4}[b]) * 6 + d] = back.values[b * 6 + d];
+    expectCall({"gather_nd_backward", {back, perBatch}, {{dtype, x.shape}},
+                {attribute("batch_dims", 1), attribute("shape", std::vector<int64_t>{4, 5, 6})},
+                sortedSources(dtype, 20, 4), {}}, {spread}, 0);
   }
-  Array tuples = array(plan::I64, {3, 2}, {0, 1, 3, -1, 0, 1}), rows = random(plan::F32, {3, 6}, 4);
-  uint64_t places[] = {1, 19, 1};
-  Values slices, scattered = x.values, added(120);
-  for (uint64_t t = 0; t < 3; ++t)
-    for (uint64_t d = 0; d < 6; ++d) {
-      slices.push_back(x.values[places[t] * 6 + d]);
-      scattered[places[t] * 6 + d] = rows.values[t * 6 + d];
-      added[places[t] * 6 + d] += rows.values[t * 6 + d];
-    }
-  expectCall({"gather_nd", {x, tuples}, {{plan::F32, {3, 6}}}, {attribute("batch_dims", 0)}, 0, {}}, {slices}, 0);
-  expectCall({"scatter_nd", {x, tuples, rows}, {{plan::F32, x.shape}}, {attribute("reduction", "none")}, 0, {}}, {scattered}, 0);
-  expectCall({"gather_nd_backward", {rows, tuples}, {{plan::F32, x.shape}},
-              {attribute("batch_dims", 0), attribute("shape", std::vector<int64_t>{4, 5, 6})}, 0, {}}, {added}, 1e-6);
-  Array perBatch = array(plan::I32, {4, 1, 1}, {1, 0, 4, -1}); // one of five rows of each of four batches
-  Values picked;
-  for (uint64_t b = 0; b < 4; ++b)
-    for (uint64_t d = 0; d < 6; ++d)
-      picked.push_back(x.values[(b * 5 + std::vector<uint64_t>{1, 0, 4, 4}[b]) * 6 + d]);
-  expectCall({"gather_nd", {x, perBatch}, {{plan::F32, {4, 1, 6}}}, {attribute("batch_dims", 1)}, 0, {}}, {picked}, 0);
+}
+
+// Many rows into one: a sum kept in bf16 would stop at 256 (256 + 1 rounds to 256), one in fp32 does not.
+TEST(RuntimeIndices, ManyNarrowRowsIntoOne) {
+  constexpr uint64_t count = 3000, width = 520;
+  Array ones = array(plan::BF16, {count, width}, Values(count * width, 1.0));
+  Array ids = array(plan::I64, {count}, Values(count, 2.0)), tuples = array(plan::I64, {count, 1}, Values(count, 2.0));
+  Array zeros = array(plan::BF16, {4, width}, Values(4 * width));
+  Values sum(4 * width);
+  std::fill_n(sum.begin() + 2 * width, width, double(count));
+  Result out{plan::BF16, {4, width}};
+  uint64_t sorted = sortedSources(plan::BF16, 4, count);
+  std::vector<int64_t> shape = {4, width};
+  expectCall({"embedding_backward", {ones, ids}, {out}, {attribute("rows", 4)}, sorted, {}}, {sum}, 0);
+  expectCall({"gather_backward", {ones, ids}, {out}, {attribute("axis", 0), attribute("shape", shape)}, sorted, {}}, {sum}, 0);
+  expectCall({"gather_nd_backward", {ones, tuples}, {out}, {attribute("batch_dims", 0), attribute("shape", shape)}, sorted, {}},
+             {sum}, 0);
+  expectCall({"scatter_nd", {zeros, tuples, ones}, {out}, {attribute("reduction", "add")}, sorted, {}}, {sum}, 0);
+  Array columns = array(plan::I64, {count, width}, Values(count * width, 2.0));
+  expectCall({"scatter_elements", {zeros, columns, ones}, {out}, {attribute("axis", 0), attribute("reduction", "add")},
+              workspace::scatterLines(width, 4), {}}, {sum}, 0);
 }
 
 TEST(RuntimeIndices, OneHotTopKArgMaxCumsum) {

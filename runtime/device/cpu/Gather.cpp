@@ -2,11 +2,13 @@
 // embedding_backward, gather_elements, gather_nd, gather_nd_backward.
 //
 // Data of any dtype, indices i64 or i32, negative ones count from the end. An index out of range is
-// reported and its slice left untouched. Backward: f32 and f64; contributions to one element are added in ascending
-// order of the index tensor by whoever owns the element, so any number of threads gives the same bits. No result
-// overlaps an operand. Reference: ONNX Gather, GatherElements, GatherND, element by element.
+// reported and its slice left untouched. Backward: floats; contributions to one element are added in ascending order of
+// the index tensor by whoever owns the element, so any number of threads gives the same bits; those of bf16 and f16 in
+// fp32 (SortedSources.h, whose workspace this is). No result overlaps an operand. Reference: ONNX Gather,
+// GatherElements, GatherND, element by element.
 #include "runtime/device/cpu/Compute.h"
 #include "runtime/device/cpu/Indices.h"
+#include "runtime/device/cpu/SortedSources.h"
 #include <algorithm>
 #include <cstring>
 
@@ -36,12 +38,6 @@ std::unique_ptr<Kernel> gatherKernel(GatherShape g, uint64_t width, size_t dataI
   });
 }
 
-void addRow(float *y, const float *x, int64_t n) { hot().addTo(y, x, n); }
-void addRow(double *y, const double *x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    y[i] += x[i];
-}
-
 // dx[o, ids[i], :] += dy[o, i, :]. A piece owns a range of rows or a block of columns: whoever adds to an element
 // is one thread, in ascending order.
 template <class T>
@@ -65,13 +61,37 @@ std::unique_ptr<Kernel> scatterAddKernel(GatherShape g, size_t dyInput, size_t i
       for (int64_t i = 0; i < g.count; ++i) {
         int64_t index = ids.get(i, g.axis, c);
         if (index >= low && index < high)
-          addRow(target + index * g.inner, dy + (o0 * g.count + i) * g.inner + block, width);
+          addToRow(target + index * g.inner, dy + (o0 * g.count + i) * g.inner + block, width);
       }
     });
   });
 }
 
+// The same for bf16 and f16. A piece is some rows of one dx[o].
+std::unique_ptr<Kernel> narrowScatterAddKernel(plan::DType dtype, GatherShape g, plan::DType idType) {
+  int64_t grain = std::min(rowGrain(g.inner), std::max<int64_t>(1, g.axis)), ranges = ceilDiv(g.axis, grain);
+  return makeKernel([=](const Operands &o, RunContext &c) {
+    Indices ids = Indices::of(o, 1, idType);
+    SortedSources sources(o.workspaces[0], g.axis, g.count, [&](int64_t i) { return ids.get(i, g.axis, c); });
+    c.pool.parallelFor(g.inner ? g.outer * ranges : 0, [&](int64_t piece, unsigned) {
+      int64_t begin = piece % ranges * grain, outer = piece / ranges;
+      combineSources(sources, dtype, begin, std::min(begin + grain, g.axis), g.inner, nullptr, o.outputs[0],
+                     outer * g.axis, o.inputs[0], outer * g.count, addRows);
+    });
+  });
+}
+
+// Scratch of the adjoints.
+Status expectSortedSources(const InstructionSpec &spec, int64_t destinations, int64_t sources) {
+  if (!isNarrowFloat(spec.outputs[0].dtype))
+    return expectWorkspace(spec, 0);
+  AMC_TRY(SortedSources::expectSizes(destinations, sources));
+  return expectWorkspace(spec, workspace::sortedSources(static_cast<uint64_t>(destinations), static_cast<uint64_t>(sources)));
+}
+
 std::unique_ptr<Kernel> scatterAdd(const InstructionSpec &spec, GatherShape g) {
+  if (isNarrowFloat(spec.outputs[0].dtype))
+    return narrowScatterAddKernel(spec.outputs[0].dtype, g, spec.inputs[1].dtype);
   if (spec.outputs[0].dtype == plan::F64)
     return scatterAddKernel<double>(g, 0, 1, spec.inputs[1].dtype);
   return scatterAddKernel<float>(g, 0, 1, spec.inputs[1].dtype);
@@ -107,14 +127,15 @@ std::unique_ptr<Kernel> createGather(const InstructionSpec &spec) {
 }
 
 Status checkGatherBackward(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"dy", AcceptWide}, {"indices", AcceptIndex}}, {{"dx", AcceptWide}},
+  AMC_TRY(expectOperands(spec, {{"dy", AcceptFloat}, {"indices", AcceptIndex}}, {{"dx", AcceptFloat}},
                          {{"axis", Int}, {"shape", Ints}}));
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], spec.ints("shape")));
   AMC_TRY(expectAxis(spec, "axis", spec.outputs[0].rank()));
-  return expectShape("inputs[0]", spec.inputs[0],
-                     gatheredShape(spec.outputs[0].shape, spec.inputs[1].shape,
-                                   static_cast<size_t>(spec.integer("axis"))));
+  size_t axis = static_cast<size_t>(spec.integer("axis"));
+  AMC_TRY(expectShape("inputs[0]", spec.inputs[0],
+                      gatheredShape(spec.outputs[0].shape, spec.inputs[1].shape, axis)));
+  return expectSortedSources(spec, spec.outputs[0].shape[axis], spec.inputs[1].elements);
 }
 
 std::unique_ptr<Kernel> createGatherBackward(const InstructionSpec &spec) {
@@ -139,14 +160,15 @@ std::unique_ptr<Kernel> createEmbedding(const InstructionSpec &spec) {
 }
 
 Status checkEmbeddingBackward(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"dy", AcceptWide}, {"ids", AcceptIndex}}, {{"dtable", AcceptWide}},
+  AMC_TRY(expectOperands(spec, {{"dy", AcceptFloat}, {"ids", AcceptIndex}}, {{"dtable", AcceptFloat}},
                          {{"rows", Int}}));
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
   AMC_EXPECT(spec.outputs[0].rank() == 2, "outputs[0]: rank is ", spec.outputs[0].rank(), " and should be 2");
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], {spec.integer("rows"), spec.outputs[0].shape[1]}));
   std::vector<int64_t> shape = spec.inputs[1].shape;
   shape.push_back(spec.outputs[0].shape[1]);
-  return expectShape("inputs[0]", spec.inputs[0], shape);
+  AMC_TRY(expectShape("inputs[0]", spec.inputs[0], shape));
+  return expectSortedSources(spec, spec.outputs[0].shape[0], spec.inputs[1].elements);
 }
 
 std::unique_ptr<Kernel> createEmbeddingBackward(const InstructionSpec &spec) {
@@ -207,6 +229,10 @@ struct TupleShape {
   size_t length = 0;
   int64_t limits[maxRank];
   int64_t batchElements = 1; // of x
+  // That a tuple can name, in a batch.
+  int64_t slices() const {
+    return boundedProduct(limits, limits + length);
+  }
 };
 
 Status checkNd(const InstructionSpec &spec, const TensorSpec &x, const TensorSpec &ids, const TensorSpec &slices,
@@ -242,8 +268,8 @@ TupleShape tupleShape(const std::vector<int64_t> &x, const std::vector<int64_t> 
   return t;
 }
 
-// Offset of a slice in its batch, in elements, or -1.
-int64_t tupleOffset(const TupleShape &t, const Indices &ids, int64_t tuple, RunContext &c) {
+// Which slice of its batch a tuple names, or -1.
+int64_t tupleSlice(const TupleShape &t, const Indices &ids, int64_t tuple, RunContext &c) {
   int64_t at = 0;
   for (size_t i = 0; i < t.length; ++i) {
     int64_t index = ids.get(tuple * static_cast<int64_t>(t.length) + static_cast<int64_t>(i), t.limits[i], c);
@@ -251,7 +277,7 @@ int64_t tupleOffset(const TupleShape &t, const Indices &ids, int64_t tuple, RunC
       return -1;
     at = at * t.limits[i] + index;
   }
-  return at * t.inner;
+  return at;
 }
 
 Status checkGatherNd(const InstructionSpec &spec) {
@@ -270,27 +296,48 @@ std::unique_ptr<Kernel> createGatherNd(const InstructionSpec &spec) {
     uint64_t bytes = static_cast<uint64_t>(t.inner) * width;
     parallelRange(c.pool, t.batches * t.tuples, rowGrain(t.inner), [&](int64_t begin, int64_t end) {
       for (int64_t tuple = begin; tuple < end; ++tuple) {
-        int64_t at = tupleOffset(t, ids, tuple, c);
+        int64_t at = tupleSlice(t, ids, tuple, c);
         if (at >= 0)
           std::memcpy(o.outputs[0] + static_cast<uint64_t>(tuple) * bytes,
-                      o.inputs[0] + static_cast<uint64_t>(tuple / t.tuples * t.batchElements + at) * width, bytes);
+                      o.inputs[0] + static_cast<uint64_t>(tuple / t.tuples * t.batchElements + at * t.inner) * width,
+                      bytes);
       }
     });
   });
 }
 
 Status checkGatherNdBackward(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"dy", AcceptWide}, {"indices", AcceptIndex}}, {{"dx", AcceptWide}},
+  AMC_TRY(expectOperands(spec, {{"dy", AcceptFloat}, {"indices", AcceptIndex}}, {{"dx", AcceptFloat}},
                          {{"batch_dims", Int}, {"shape", Ints}}));
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], spec.ints("shape")));
-  return checkNd(spec, spec.outputs[0], spec.inputs[1], spec.inputs[0], "inputs[0]");
+  AMC_TRY(checkNd(spec, spec.outputs[0], spec.inputs[1], spec.inputs[0], "inputs[0]"));
+  TupleShape t = tupleShape(spec.outputs[0].shape, spec.inputs[1].shape, static_cast<size_t>(spec.integer("batch_dims")));
+  int64_t destinations[] = {t.batches, t.slices()}, sources[] = {t.batches, t.tuples};
+  return expectSortedSources(spec, boundedProduct(destinations, destinations + 2), boundedProduct(sources, sources + 2));
+}
+
+// Of bf16 and f16. A piece is some slices of all batches.
+std::unique_ptr<Kernel> narrowGatherNdBackward(const TupleShape &t, plan::DType dtype, plan::DType idType) {
+  return makeKernel([=](const Operands &o, RunContext &c) {
+    Indices ids = Indices::of(o, 1, idType);
+    int64_t slices = t.slices();
+    SortedSources sources(o.workspaces[0], t.batches * slices, t.batches * t.tuples, [&](int64_t tuple) {
+      int64_t slice = tupleSlice(t, ids, tuple, c);
+      return slice < 0 ? slice : tuple / t.tuples * slices + slice;
+    });
+    parallelRange(c.pool, t.inner ? t.batches * slices : 0, rowGrain(t.inner), [&](int64_t begin, int64_t end) {
+      combineSources(sources, dtype, begin, end, t.inner, nullptr, o.outputs[0], 0, o.inputs[0], 0, addRows);
+    });
+  });
 }
 
 // A piece is a batch: slices of different batches never meet.
 std::unique_ptr<Kernel> createGatherNdBackward(const InstructionSpec &spec) {
   TupleShape t = tupleShape(spec.outputs[0].shape, spec.inputs[1].shape, static_cast<size_t>(spec.integer("batch_dims")));
   plan::DType idType = spec.inputs[1].dtype;
+  if (isNarrowFloat(spec.outputs[0].dtype))
+    return narrowGatherNdBackward(t, spec.outputs[0].dtype, idType);
   auto make = [&](auto type) -> std::unique_ptr<Kernel> {
     using T = decltype(type);
     return makeKernel([=](const Operands &o, RunContext &c) {
@@ -299,9 +346,9 @@ std::unique_ptr<Kernel> createGatherNdBackward(const InstructionSpec &spec) {
         T *dx = o.out<T>(0) + batch * t.batchElements;
         std::fill_n(dx, t.batchElements, T{});
         for (int64_t i = 0; i < t.tuples; ++i) {
-          int64_t tuple = batch * t.tuples + i, at = tupleOffset(t, ids, tuple, c);
+          int64_t tuple = batch * t.tuples + i, at = tupleSlice(t, ids, tuple, c);
           if (at >= 0)
-            addRow(dx + at, o.in<T>(0) + tuple * t.inner, t.inner);
+            addToRow(dx + at * t.inner, o.in<T>(0) + tuple * t.inner, t.inner);
         }
       });
     });
@@ -313,12 +360,12 @@ std::unique_ptr<Kernel> createGatherNdBackward(const InstructionSpec &spec) {
 
 void registerGather(KernelRegistry &registry) {
   registry.add("gather", {checkGather, createGather});
-  registry.add("gather_backward", {checkGatherBackward, createGatherBackward});
+  registry.add("gather_backward", {checkGatherBackward, createGatherBackward, nullptr, false, true});
   registry.add("embedding", {checkEmbedding, createEmbedding});
-  registry.add("embedding_backward", {checkEmbeddingBackward, createEmbeddingBackward});
+  registry.add("embedding_backward", {checkEmbeddingBackward, createEmbeddingBackward, nullptr, false, true});
   registry.add("gather_elements", {checkGatherElements, createGatherElements});
   registry.add("gather_nd", {checkGatherNd, createGatherNd});
-  registry.add("gather_nd_backward", {checkGatherNdBackward, createGatherNdBackward});
+  registry.add("gather_nd_backward", {checkGatherNdBackward, createGatherNdBackward, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

@@ -2,10 +2,13 @@
 //
 // Data of any dtype (reductions: numbers), indices i64 or i32, negative ones count from the end. An index out of range
 // is a failure at run time and its update left out; in one_hot it gives zeros. Updates to one element are applied in
-// ascending order of the index tensor ("none": the last one stays). scatter_elements is cut along the dimensions that
-// indices do not choose, scatter_nd runs on one thread. y may replace x. Reference: ONNX ScatterElements, ScatterND.
+// ascending order of the index tensor ("none": the last one stays). Sums and products of bf16 and f16 are formed in fp32
+// and rounded once, in a line or sources sorted by destination (SortedSources.h) in the workspace. scatter_elements is
+// cut along the dimensions that indices do not choose; scatter_nd runs on one thread but for those. y may replace x.
+// Reference: ONNX ScatterElements, ScatterND.
 #include "runtime/device/cpu/Compute.h"
 #include "runtime/device/cpu/Indices.h"
+#include "runtime/device/cpu/SortedSources.h"
 #include <algorithm>
 #include <cstring>
 
@@ -43,6 +46,20 @@ void apply(Kind kind, plan::DType dtype, void *y, int64_t at, const void *x, int
   storeBlock(dtype, y, at, 1, out);
 }
 
+// y = combine(y, x) in rows.
+auto combineRows(Kind kind) {
+  return [kind](float *y, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; ++i)
+      y[i] = combine(kind, y[i], x[i]);
+  };
+}
+
+// Whether several narrow elements are combined into one.
+bool combinesNarrow(const InstructionSpec &spec) {
+  Kind kind = kindOf(spec.string("reduction"));
+  return isNarrowFloat(spec.outputs[0].dtype) && (kind == Kind::Add || kind == Kind::Mul);
+}
+
 void copyThere(ThreadPool &pool, const std::byte *x, std::byte *y, uint64_t bytes) {
   if (x == y)
     return;
@@ -73,7 +90,12 @@ Status checkElements(const InstructionSpec &spec) {
   for (size_t i = 0; i < x.rank(); ++i)
     AMC_EXPECT(static_cast<int64_t>(i) == spec.integer("axis") || ids.shape[i] <= x.shape[i], "inputs[1]: shape ",
                shapeText(ids.shape), " reaches beyond ", shapeText(x.shape));
-  return Status();
+  size_t axis = static_cast<size_t>(spec.integer("axis"));
+  Split split = splitAt(ids.shape, axis);
+  return expectWorkspace(spec, combinesNarrow(spec)
+                                   ? workspace::scatterLines(static_cast<uint64_t>(split.outer * split.inner),
+                                                             static_cast<uint64_t>(x.shape[axis]))
+                                   : 0);
 }
 
 // A line runs along the axis; lines never meet.
@@ -104,11 +126,54 @@ Lines linesOf(const std::vector<int64_t> &ids, const std::vector<int64_t> &x, si
   return lines;
 }
 
+// Where a line starts among the indices and in x.
+struct LineStart {
+  int64_t id = 0, x = 0;
+  LineStart(const Lines &lines, int64_t line) {
+    for (size_t d = 0; d < lines.rank; line /= lines.dims[d++]) {
+      id += line % lines.dims[d] * lines.idStrides[d];
+      x += line % lines.dims[d] * lines.xStrides[d];
+    }
+  }
+};
+
+// Lines of bf16 and f16 are combined in fp32, in the slot's part of the workspace.
+std::unique_ptr<Kernel> narrowElements(const Lines &lines, Kind kind, plan::DType dtype, plan::DType idType,
+                                       uint64_t bytes) {
+  return makeKernel([=](const Operands &o, RunContext &c) {
+    copyThere(c.pool, o.inputs[0], o.outputs[0], bytes);
+    Indices ids = Indices::of(o, 1, idType);
+    auto element = [&](const std::byte *x, int64_t at) {
+      Block<float> block;
+      return *loadBlock(dtype, x, at, 1, block);
+    };
+    c.pool.parallelFor(lines.length ? lines.count : 0, [&](int64_t line, unsigned slot) {
+      float *sum = reinterpret_cast<float *>(o.workspaces[0] +
+                                             slot * workspace::detail::pad(static_cast<uint64_t>(lines.limit) * 4));
+      LineStart start(lines, line);
+      for (int64_t i = 0; i < lines.limit; ++i)
+        sum[i] = element(o.outputs[0], start.x + i * lines.xStep);
+      for (int64_t i = 0; i < lines.length; ++i) {
+        int64_t id = start.id + i * lines.idStep, index = ids.get(id, lines.limit, c);
+        if (index >= 0)
+          sum[index] = combine(kind, sum[index], element(o.inputs[2], id));
+      }
+      Block<float> block;
+      for (int64_t i = 0; i < lines.limit; ++i) {
+        block.data[0] = sum[i];
+        storeBlock(dtype, o.outputs[0], start.x + i * lines.xStep, 1, block);
+      }
+    }, static_cast<unsigned>(std::clamp<int64_t>(lines.count, 1, workspace::scatterSlots)));
+  });
+}
+
 std::unique_ptr<Kernel> createElements(const InstructionSpec &spec) {
   Lines lines = linesOf(spec.inputs[1].shape, spec.inputs[0].shape, static_cast<size_t>(spec.integer("axis")));
   Kind kind = kindOf(spec.string("reduction"));
   plan::DType dtype = spec.inputs[0].dtype, idType = spec.inputs[1].dtype;
   uint64_t bytes = spec.inputs[0].bytes;
+  if (combinesNarrow(spec))
+    return narrowElements(lines, kind, dtype, idType, bytes);
   return withCompute(dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using T = decltype(type);
     return makeKernel([=](const Operands &o, RunContext &c) {
@@ -116,15 +181,11 @@ std::unique_ptr<Kernel> createElements(const InstructionSpec &spec) {
       Indices ids = Indices::of(o, 1, idType);
       parallelRange(c.pool, lines.length ? lines.count : 0, rowGrain(lines.length), [&](int64_t begin, int64_t end) {
         for (int64_t line = begin; line < end; ++line) {
-          int64_t rest = line, id = 0, at = 0;
-          for (size_t d = 0; d < lines.rank; rest /= lines.dims[d++]) {
-            id += rest % lines.dims[d] * lines.idStrides[d];
-            at += rest % lines.dims[d] * lines.xStrides[d];
-          }
+          LineStart start(lines, line);
           for (int64_t i = 0; i < lines.length; ++i) {
-            int64_t index = ids.get(id + i * lines.idStep, lines.limit, c);
+            int64_t id = start.id + i * lines.idStep, index = ids.get(id, lines.limit, c);
             if (index >= 0)
-              apply<T>(kind, dtype, o.outputs[0], at + index * lines.xStep, o.inputs[2], id + i * lines.idStep);
+              apply<T>(kind, dtype, o.outputs[0], start.x + index * lines.xStep, o.inputs[2], id);
           }
         }
       });
@@ -133,6 +194,33 @@ std::unique_ptr<Kernel> createElements(const InstructionSpec &spec) {
 }
 
 // ---- scatter_nd
+
+// Index tuples and the slices of x, `inner` elements long, that they name.
+struct Tuples {
+  size_t length;
+  int64_t limits[maxRank], count = 1, inner = 1;
+  Tuples(const std::vector<int64_t> &x, const std::vector<int64_t> &ids) : length(static_cast<size_t>(ids.back())) {
+    for (size_t i = 0; i + 1 < ids.size(); ++i)
+      count *= ids[i];
+    for (size_t i = 0; i < x.size(); ++i)
+      if (i < length)
+        limits[i] = x[i];
+      else
+        inner *= x[i];
+  }
+  int64_t slices() const {
+    return boundedProduct(limits, limits + length);
+  }
+  // The slice that a tuple names, or -1.
+  int64_t slice(const Indices &indices, int64_t tuple, RunContext &c) const {
+    int64_t at = 0;
+    for (size_t i = 0; i < length && at >= 0; ++i) {
+      int64_t index = indices.get(tuple * static_cast<int64_t>(length) + static_cast<int64_t>(i), limits[i], c);
+      at = index < 0 ? -1 : at * limits[i] + index;
+    }
+    return at;
+  }
+};
 
 Status checkNd(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"x", AcceptAny}, {"indices", AcceptIndex}, {"updates", AcceptAny}},
@@ -145,37 +233,35 @@ Status checkNd(const InstructionSpec &spec) {
              " entries and should have at most ", x.rank());
   std::vector<int64_t> shape(ids.shape.begin(), ids.shape.end() - 1);
   shape.insert(shape.end(), x.shape.begin() + length, x.shape.end());
-  return expectShape("inputs[2]", spec.inputs[2], shape);
+  AMC_TRY(expectShape("inputs[2]", spec.inputs[2], shape));
+  if (!combinesNarrow(spec))
+    return expectWorkspace(spec, 0);
+  Tuples t(x.shape, ids.shape);
+  AMC_TRY(SortedSources::expectSizes(t.slices(), t.count));
+  return expectWorkspace(spec, workspace::sortedSources(static_cast<uint64_t>(t.slices()), static_cast<uint64_t>(t.count)));
 }
 
 std::unique_ptr<Kernel> createNd(const InstructionSpec &spec) {
-  struct {
-    size_t length;
-    int64_t limits[maxRank], tuples = 1, inner = 1;
-  } t;
-  const std::vector<int64_t> &x = spec.inputs[0].shape, &ids = spec.inputs[1].shape;
-  t.length = static_cast<size_t>(ids.back());
-  for (size_t i = 0; i + 1 < ids.size(); ++i)
-    t.tuples *= ids[i];
-  for (size_t i = 0; i < x.size(); ++i)
-    if (i < t.length)
-      t.limits[i] = x[i];
-    else
-      t.inner *= x[i];
+  Tuples t(spec.inputs[0].shape, spec.inputs[1].shape);
   Kind kind = kindOf(spec.string("reduction"));
   plan::DType dtype = spec.inputs[0].dtype, idType = spec.inputs[1].dtype;
   uint64_t bytes = spec.inputs[0].bytes;
+  if (combinesNarrow(spec))
+    return makeKernel([=](const Operands &o, RunContext &c) {
+      Indices indices = Indices::of(o, 1, idType);
+      SortedSources sources(o.workspaces[0], t.slices(), t.count, [&](int64_t i) { return t.slice(indices, i, c); });
+      parallelRange(c.pool, t.inner ? t.slices() : 0, rowGrain(t.inner), [&](int64_t begin, int64_t end) {
+        combineSources(sources, dtype, begin, end, t.inner, o.inputs[0], o.outputs[0], 0, o.inputs[2], 0,
+                       combineRows(kind));
+      });
+    });
   return withCompute(dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using T = decltype(type);
     return makeKernel([=](const Operands &o, RunContext &c) {
       copyThere(c.pool, o.inputs[0], o.outputs[0], bytes);
       Indices indices = Indices::of(o, 1, idType);
-      for (int64_t tuple = 0; tuple < t.tuples; ++tuple) {
-        int64_t at = 0;
-        for (size_t i = 0; i < t.length && at >= 0; ++i) {
-          int64_t index = indices.get(tuple * static_cast<int64_t>(t.length) + static_cast<int64_t>(i), t.limits[i], c);
-          at = index < 0 ? -1 : at * t.limits[i] + index;
-        }
+      for (int64_t tuple = 0; tuple < t.count; ++tuple) {
+        int64_t at = t.slice(indices, tuple, c);
         for (int64_t i = 0; at >= 0 && i < t.inner; ++i)
           apply<T>(kind, dtype, o.outputs[0], at * t.inner + i, o.inputs[2], tuple * t.inner + i);
       }
@@ -227,8 +313,8 @@ std::unique_ptr<Kernel> createOneHot(const InstructionSpec &spec) {
 } // namespace
 
 void registerScatter(KernelRegistry &registry) {
-  registry.add("scatter_elements", {checkElements, createElements, aliasX});
-  registry.add("scatter_nd", {checkNd, createNd, aliasX});
+  registry.add("scatter_elements", {checkElements, createElements, aliasX, false, true});
+  registry.add("scatter_nd", {checkNd, createNd, aliasX, false, true});
   registry.add("one_hot", {checkOneHot, createOneHot});
 }
 
