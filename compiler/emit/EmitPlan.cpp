@@ -5,7 +5,9 @@
 #include "compiler/dialect/StepSupport.h"
 #include "runtime/plan/PlanFile.h"
 #include "llvm/ADT/StringSwitch.h"
+#include <filesystem>
 #include <fstream>
+#include <set>
 
 using namespace mlir;
 
@@ -144,6 +146,7 @@ public:
     }
     if (bad)
       return failure();
+    emitWeightFiles();
     if (plan.precision().empty())
       plan.set_precision("fp32"); // nothing to train
     *plan.mutable_promise() = computePromise(plan);
@@ -240,6 +243,10 @@ private:
       plan.set_precision(dtype == plan::BF16 ? "bf16" : "fp32");
   }
 
+  std::string resolve(const std::string &path) const {
+    return path.starts_with('/') || modelDirectory.empty() ? path : modelDirectory + "/" + path;
+  }
+
   void emitSource(plan::ParameterOp op, train::FileSourceAttr from, plan::Source &source) {
     if (!options.embedWeights) {
       plan::Source::File &file = *source.mutable_file();
@@ -248,9 +255,7 @@ private:
       file.set_length(from.getLength());
       return;
     }
-    std::string path = from.getPath().starts_with("/") || modelDirectory.empty()
-                           ? from.getPath().str()
-                           : modelDirectory + "/" + from.getPath().str();
+    std::string path = resolve(from.getPath().str());
     std::ifstream file(path, std::ios::binary);
     if (!file || !file.seekg(static_cast<std::streamoff>(from.getOffset()))) {
       error(op, "weight " + op.getName() + " cannot be embedded: " + path + " cannot be read");
@@ -262,6 +267,21 @@ private:
       error(op, "weight " + op.getName() + " cannot be embedded: " + path + " has fewer than the " +
                     Twine(from.getLength()) + " bytes at offset " + Twine(from.getOffset()) +
                     " that it should have");
+  }
+
+  // The model's own file, which small models keep their weights in, has its hash already.
+  void emitWeightFiles() {
+    const std::string model = std::filesystem::path(plan.model_path()).filename();
+    std::set<std::string> paths;
+    for (const plan::Parameter &parameter : plan.parameters())
+      if (parameter.source().has_file() && parameter.source().file().path() != model)
+        paths.insert(parameter.source().file().path());
+    for (const std::string &path : paths)
+      if (rt::Expected<std::string> hash = rt::hashFile(resolve(path)); hash.ok()) {
+        plan::WeightFile &file = *plan.add_weight_files();
+        file.set_path(path);
+        file.set_hash(*hash);
+      }
   }
 
   void emitConstant(plan::ConstantOp op) {

@@ -9,7 +9,7 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
-#include <map>
+#include <set>
 #include <utility>
 
 namespace amc::rt {
@@ -99,18 +99,21 @@ private:
   Status checkModel() {
     if (std::exchange(checked, true) || compiled.model_hash().empty())
       return {};
-    std::filesystem::path file =
+    std::filesystem::path path =
         std::filesystem::path(directory) / std::filesystem::path(compiled.model_path()).filename();
     std::error_code ignored; // weights in files of their own can be read without the model's
-    if (!std::filesystem::is_regular_file(file, ignored))
+    if (!std::filesystem::is_regular_file(path, ignored))
       return {};
-    Expected<std::string> hash = hashFile(file.string());
-    if (!hash.ok())
-      return hash.status();
-    if (*hash != compiled.model_hash())
-      return inputError(file.string(),
-                        ": is not the model that the plan was compiled from; compile the plan again");
-    return {};
+    return checkHash(path.string(), compiled.model_hash(), "is not the model that");
+  }
+
+  Status checkHash(const std::string &path, const std::string &hash, std::string_view fault) {
+    Expected<std::string> found = hashFile(path);
+    if (!found.ok())
+      return found.status();
+    return *found == hash ? Status()
+                          : inputError(path, ": ", fault,
+                                       " the plan was compiled from; compile the plan again");
   }
 
   static Status convert(DType stored, const std::byte *source, const Tensor &tensor, uint64_t first,
@@ -131,6 +134,11 @@ private:
     Expected<InputFile> opened = InputFile::open(full);
     if (!opened.ok())
       return opened.status();
+    for (const plan::WeightFile &known : compiled.weight_files())
+      if (known.path() == path && verified.insert(path).second)
+        if (Status failure = checkHash(full, known.hash(), "does not hold the weights that");
+            !failure.ok())
+          return failure;
     file.emplace(std::move(opened.value()));
     return {};
   }
@@ -138,6 +146,7 @@ private:
   const plan::Plan &compiled;
   std::string directory;
   bool checked = false;
+  std::set<std::string> verified; // weight files whose hash was right
   std::optional<InputFile> file;
 };
 
