@@ -303,10 +303,17 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
     return names;
   }
 
-  /// The parameters that any of `globs` names. A glob that names none is an error.
-  FailureOr<llvm::DenseSet<Operation *>> match(ArrayRef<std::string> globs, StringRef option,
-                                               ArrayRef<ParameterOp> parameters) {
-    llvm::DenseSet<Operation *> matched;
+  /// How exactly a glob names what it matches: its characters that stand for themselves, roughly.
+  static size_t exactness(StringRef glob) {
+    return llvm::count_if(glob, [](char c) { return c != '*' && c != '?'; });
+  }
+
+  /// The parameters that any of `globs` names, with the exactness of the most exact one, from 1. A
+  /// glob that names none is an error.
+  FailureOr<llvm::DenseMap<Operation *, size_t>> match(ArrayRef<std::string> globs,
+                                                       StringRef option,
+                                                       ArrayRef<ParameterOp> parameters) {
+    llvm::DenseMap<Operation *, size_t> matched;
     bool sound = true;
     for (StringRef glob : globs) {
       llvm::Expected<llvm::GlobPattern> pattern =
@@ -324,7 +331,8 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
       for (ParameterOp parameter : parameters)
         for (StringRef name : namesOf(parameter)) {
           if (pattern->match(name)) {
-            matched.insert(parameter);
+            size_t &most = matched[parameter];
+            most = std::max(most, exactness(glob) + 1);
             ++hits;
           }
           if (unsigned distance = glob.edit_distance(name); distance < best) {
@@ -358,7 +366,9 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
     int64_t trained = 0, elements = 0;
     for (ParameterOp parameter : parameters) {
       Role role = roles.decide(parameter);
-      if (wanted->contains(parameter)) {
+      // The more exact of two globs decides: --frozen '*' --trainable 'lm_head.*' trains the head.
+      size_t wish = wanted->lookup(parameter), veto = unwanted->lookup(parameter);
+      if (wish > veto) {
         if (!roles.isDifferentiable(parameter.getResult()) || !isFloat(parameter.getResult())) {
           auto diagnostic = emitError(parameter.getLoc())
                             << "is asked to be trained, but is " << role.name;
@@ -369,7 +379,7 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
       }
       // Frozen by request, but a weight in all else: precision is decided by that.
       parameter->removeAttr("train.frozen");
-      if (unwanted->contains(parameter)) {
+      if (veto && veto >= wish) {
         if (role.trained)
           parameter->setAttr("train.frozen", UnitAttr::get(&getContext()));
         role.trained = false;

@@ -39,7 +39,7 @@ public:
     Value value = loss.getValue();
     if (!varied.contains(value)) {
       auto error = step.emitError("the loss depends on no trainable parameter");
-      error.attachNote() << "--frozen beats --trainable; a parameter that neither names is trained if its role is";
+      error.attachNote() << "--frozen beats a --trainable that is no more exact; a parameter that neither names is trained if its role is";
       return error;
     }
     gradients[value] = full(builder, loss.getLoc(), 1, tensorType(value));

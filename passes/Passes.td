@@ -55,7 +55,7 @@ def AssignRoles : Pass<"assign-roles", "::mlir::ModuleOp"> {
   }];
   let options = [
     ListOption<"trainable", "trainable", "std::string", "globs over initializer names: trained whatever their role">,
-    ListOption<"frozen", "frozen", "std::string", "globs over initializer names: not trained; beats trainable">,
+    ListOption<"frozen", "frozen", "std::string", "globs over initializer names: not trained; beats a trainable glob that is no more exact">,
   ];
   let statistics = [Statistic<"trainedParameters", "trained-parameters", "parameters that are trained">];
   let dependentDialects = ["::amc::train::TrainDialect"];

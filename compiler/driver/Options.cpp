@@ -100,7 +100,8 @@ const std::vector<OptionSpec> &optionTable() {
       {"--trainable", "model.trainable", &O::trainable, "GLOB", model,
        "train the initializers whose names match, whatever their role; repeatable"},
       {"--frozen", "model.frozen", &O::frozen, "GLOB", model,
-       "keep the initializers whose names match; repeatable, beats --trainable"},
+       "keep the initializers whose names match; repeatable. Where --trainable matches too, the "
+       "more exact pattern decides (more characters besides * and ?), --frozen if they are alike"},
       {"--precision", "model.precision", &O::precision, "fp32|bf16", model,
        "type of weights, activations and gradients; loss and statistics are fp32 always"},
 

@@ -1,6 +1,8 @@
 // RUN: amc-opt %s --assign-roles="frozen=em* trainable=mask" 2>/dev/null | FileCheck %s
 // RUN: not amc-opt %s --assign-roles="frozen=*,-none* trainable=mask" 2>&1 | FileCheck %s --check-prefix=NONE
 // RUN: amc-opt %s --assign-roles="frozen=head" 2>/dev/null | FileCheck %s --check-prefix=TIED
+// RUN: amc-opt %s --assign-roles="frozen=* trainable=hea?" 2>/dev/null | FileCheck %s --check-prefix=ONLY
+// RUN: amc-opt %s --assign-roles="frozen=em*,ma* trainable=e*,*sk" 2>/dev/null | FileCheck %s --check-prefix=ALIKE
 
 // Tests that globs overrule roles, and that a weight goes by the names of what is tied to it, too.
 // CHECK: name = "embed", tied = [#train.tied<"head", [1, 0]>]} :
@@ -9,6 +11,11 @@
 // NONE: note: the nearest name is '{{.*}}'
 // TIED: name = "embed", tied = [#train.tied<"head", [1, 0]>]} :
 // TIED: name = "mask"} :
+// Of two globs the one with more letters decides ("hea?" over "*"; "em*" over "e*"), of two alike the frozen one.
+// ONLY: name = "embed", tied = [#train.tied<"head", [1, 0]>], trainable} :
+// ONLY: name = "mask"} :
+// ALIKE: name = "embed", tied = [#train.tied<"head", [1, 0]>]} :
+// ALIKE: name = "mask"} :
 train.step @step {
   %ids = train.input {name = "ids"} : tensor<2xi64>
   %embed = train.parameter {name = "embed", tied = [#train.tied<"head", [1, 0]>]} : tensor<4x4xf32>

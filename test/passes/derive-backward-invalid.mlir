@@ -30,7 +30,7 @@ train.step @no_loss {
 
 // Tests a loss that nothing trainable reaches.
 // expected-error @+2 {{the loss depends on no trainable parameter}}
-// expected-note @+1 {{--frozen beats --trainable; a parameter that neither names is trained if its role is}}
+// expected-note @+1 {{--frozen beats a --trainable that is no more exact; a parameter that neither names is trained if its role is}}
 train.step @all_frozen {
   %w = train.parameter {name = "w"} : tensor<f32>
   train.output %w {name = "loss"} : tensor<f32>
