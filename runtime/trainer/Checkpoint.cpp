@@ -122,6 +122,7 @@ std::string stateToJson(const RunState &state) {
   json["epoch"] = state.epoch;
   json["position"] = state.position;
   json["entries_per_epoch"] = state.entriesPerEpoch;
+  json["data_use"] = state.dataUse;
   json["seed"] = state.seed;
   json["schedule"] = {{"kind", scheduleName(state.schedule.kind)},
                       {"lr", state.schedule.rate},
@@ -161,6 +162,8 @@ Expected<RunState> stateFromJson(const std::string &text) {
   state.epoch = number(json, "epoch");
   state.position = number(json, "position");
   state.entriesPerEpoch = number(json, "entries_per_epoch");
+  if (json.is_object() && json.contains("data_use") && json["data_use"].is_string())
+    state.dataUse = json["data_use"].get<std::string>(); // empty in older checkpoints
   state.seed = number(json, "seed");
   Json schedule = value(json, "schedule");
   state.schedule.rate = real(schedule, "lr");

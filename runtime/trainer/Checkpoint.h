@@ -27,6 +27,7 @@ struct RunState {
   Schedule schedule;
   uint64_t entriesPerEpoch =
       0; // of the data; a resumed run's has to be the same for `position` to mean the same
+  std::string dataUse; // how the run takes its data, in words; the same holds for it
 
   bool operator==(const RunState &) const = default;
 };

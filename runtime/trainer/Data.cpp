@@ -156,6 +156,20 @@ private:
 
 } // namespace
 
+std::string describeUse(const DataRequest &request, uint64_t accumulation) {
+  std::string words =
+      text(accumulation, accumulation == 1 ? " micro-batch a step" : " micro-batches a step");
+  for (const DataInput &input : request.inputs)
+    words += text(", ", input.name, " ", shapeText(input.shape));
+  if (request.separator)
+    words += text(", document separator ", *request.separator);
+  if (request.tokenDType == plan::U32)
+    words += ", u32 tokens";
+  if (request.heldOut > 0)
+    words += text(", held out ", request.heldOut);
+  return words;
+}
+
 Expected<std::unique_ptr<DataSource>> openData(const DataRequest &request) {
   if (request.inputs.empty())
     return inputError("the plan takes no input from data");

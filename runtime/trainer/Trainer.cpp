@@ -125,6 +125,14 @@ Status Run::prepare() {
       return failure;
     request.seed = state.seed;
   }
+  std::string use = describeUse(request, executor->plan().accumulation());
+  if (options.resume && !options.eval && !state.dataUse.empty() && use != state.dataUse)
+    return inputError("--resume: the checkpoint's run took its data as ", state.dataUse,
+                      ", this one would as ", use,
+                      "; resume with the same plan and settings, or start anew from the "
+                      "checkpoint's weights (--init ",
+                      options.checkpointDir, "/LATEST/model.safetensors)");
+  state.dataUse = std::move(use);
   Expected<std::unique_ptr<DataSource>> opened = openData(request);
   if (!opened.ok())
     return opened.status();
