@@ -54,8 +54,9 @@ public:
     context.loadDialect<train::TrainDialect>();
   }
 
-  LogicalResult import(ImportReport &report) {
+  LogicalResult import(ImportReport &report, bool standIns = false) {
     ImportOptions importOptions;
+    importOptions.standIns = standIns;
     for (const std::string &binding : options.shape) {
       size_t equals = binding.find('=');
       importOptions.shapes[binding.substr(0, equals)] =
@@ -68,6 +69,7 @@ public:
     if (failed(imported))
       return failure();
     module = std::move(*imported);
+    remarkPrecision();
     return success();
   }
 
@@ -232,17 +234,31 @@ CheckReport check(const CompileOptions &given) {
   };
   Compilation compilation(options, sink);
   ImportReport imported;
-  bool ok = succeeded(compilation.import(imported));
+  bool ok = succeeded(compilation.import(imported, /*standIns=*/true));
   report.opset = imported.opset;
   report.nodes = imported.nodes;
   for (const auto &[name, count] : imported.opCounts)
     report.operations.emplace_back(name, count);
   for (const UnsupportedOp &op : imported.unsupported)
     report.missingOperations.push_back({op.op, op.reason, op.firstNode, op.count});
+  const size_t own = report.otherErrors.size(); // what comes now may be the stand-ins' doing
   if (ok && failed(compilation.run("backward")) && report.trains())
     report.otherErrors.push_back(errorMessage("the model cannot be differentiated"));
   if (!ok && report.trains())
     report.otherErrors.push_back(errorMessage("the model cannot be read"));
+  if (imported.unsupported.empty())
+    return report;
+  if (imported.unreached)
+    report.notJudged.push_back(
+        std::to_string(imported.unreached) +
+        (imported.unreached == 1 ? " node" : " nodes") + " behind missing operations, first at " +
+        imported.firstUnreached +
+        ": the model does not say the shapes of what these make (onnx.shape_inference may add them)");
+  if (!ok && report.otherErrors.empty())
+    report.notJudged.push_back("gradients: no output of the model can be reached");
+  for (size_t i = own; i < report.otherErrors.size(); ++i)
+    report.notJudged.push_back("gradients: " + report.otherErrors[i].text);
+  report.otherErrors.resize(own);
   return report;
 }
 

@@ -41,6 +41,9 @@ struct CheckReport {
   std::vector<std::pair<std::string, int64_t>> operations; // by name
   std::vector<Missing> missingOperations, missingGradients;
   std::vector<Message> otherErrors;
+  // What missing operations keep from being looked at. Behind those whose outputs the model declares, operations and
+  // gradients are judged all the same, the missing ones taken as differentiable.
+  std::vector<std::string> notJudged;
   bool trains() const {
     return missingOperations.empty() && missingGradients.empty() && otherErrors.empty();
   }

@@ -44,6 +44,8 @@ bool Importer::emitOutputs(Scope &scope) {
   if (dropped)
     remark(std::to_string(dropped) +
            " key-value cache outputs (present…) are not made: training has no use for them");
+  if (options.standIns && body->getOps<train::OutputOp>().empty())
+    return false;
   return !failed;
 }
 
@@ -97,6 +99,7 @@ void Importer::reportUnsupported() {
     diagnostic << "\n  " << entry.op << ": " << entry.reason << " (" << entry.count
                << (entry.count == 1 ? " node, '" : " nodes, the first is '") << entry.firstNode
                << "')";
+  diagnostic.attachNote() << "amc check lists the gradients that are missing, too";
 }
 
 } // namespace amc::importer

@@ -24,6 +24,9 @@ struct ImportOptions {
   int64_t maxNodes = 1000000;
   int64_t maxRank = 16;
   int maxNesting = 64;
+  /// Go on past what is unsupported where the file says what its outputs are, so that what lies
+  /// behind can be judged: the module that comes out is for `amc check` alone.
+  bool standIns = false;
 };
 
 /// Something that the importer has no translation for.
@@ -42,6 +45,10 @@ struct ImportReport {
   std::vector<UnsupportedOp> unsupported;  ///< in order of the first node
   std::vector<std::string>
       remarks; ///< what a person should know: weights absent, weights re-tied, …
+  /// With standIns: nodes behind unsupported ones of whose outputs the file does not say the type
+  /// and shape, and the first of them.
+  int64_t unreached = 0;
+  std::string firstUnreached;
 };
 
 /// Imports the model at `path`. Diagnostics go to the context's engine, at locations that

@@ -80,7 +80,7 @@ InFlightDiagnostic Importer::error(Location location) {
 
 void Importer::unsupported(const std::string &op, const std::string &reason,
                            const std::string &node) {
-  failed = true;
+  failed |= !options.standIns;
   auto [found, fresh] =
       unsupportedIndex.try_emplace(op + '\0' + reason, static_cast<int>(report.unsupported.size()));
   if (fresh)
@@ -343,6 +343,8 @@ void Importer::runNode(const onnx::NodeProto &proto, Scope &scope, int index) {
   Node node(*this, scope, proto, nodeName(proto, scope, index), opset);
 
   llvm::scope_exit publish([&] {
+    if (node.failed && node.lacked && options.standIns && standIn(node))
+      node.failed = false;
     for (int i = 0; i < proto.output_size(); ++i) {
       Datum &result = node.results[i];
       if (node.failed) {
@@ -379,6 +381,8 @@ void Importer::runNode(const onnx::NodeProto &proto, Scope &scope, int index) {
     }
     if (datum->kind == Datum::Failed) {
       node.failed = true;
+      if (report.unreached++ == 0)
+        report.firstUnreached = node.name;
       return;
     }
   }

@@ -101,11 +101,16 @@ private:
   bool emitOutputs(Scope &scope);
   bool cleanUp();
   void reportUnsupported();
+  // StandIns.cpp
+  bool standIn(Node &node);
+  mlir::RankedTensorType declaredType(const std::string &value);
 
   llvm::StringMap<const onnx::FunctionProto *> functions; ///< by domain, name and overload
   llvm::DenseMap<const onnx::FunctionProto *, llvm::StringMap<onnx::AttributeProto>> defaults;
   llvm::StringMap<int> unsupportedIndex; ///< into report.unsupported
   mlir::Block *body = nullptr;
+  llvm::StringMap<const onnx::ValueInfoProto *> declared; ///< what the file says of values
+  std::map<std::string, int64_t> dimensions; ///< values of the inputs' symbolic dimensions
   int64_t steps = 0; ///< nodes and calls seen, against options.maxNodes
   bool failed = false;
 };

@@ -167,6 +167,9 @@ bool Importer::bindInputs(Scope &scope) {
     sound = false;
   }
 
+  for (const auto &[name, binding] : symbols)
+    dimensions[name] = binding.value;
+
   std::string leftovers;
   for (Input &input : inputs) {
     bool complete = true;

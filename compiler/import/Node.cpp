@@ -220,6 +220,7 @@ void Node::fail(const Twine &message) {
 void Node::unsupported(const Twine &reason) {
   if (!failed)
     importer.unsupported(op, reason.str(), name);
+  lacked |= !failed;
   failed = true;
 }
 

@@ -83,6 +83,7 @@ public:
   /// The importer is.
   void unsupported(const mlir::Twine &reason);
   bool failed = false;
+  bool lacked = false; ///< failed because it is unsupported
   /// Inputs and attributes that nobody asked for; called once the translation is done.
   void checkAllUsed();
 

@@ -51,3 +51,20 @@ graph = helper.make_graph(nodes, "g", [tensor("x", [2, 4, 5])], [tensor("logits"
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
 model.ir_version = 8
 onnx.save(model, os.path.join(folder, "unread-keys.onnx"))
+# Missing operations with missing gradients before and behind them: "strange" declares its output (2 x columns), so what
+# follows is judged; "mystery" does not.
+nodes = [
+    helper.make_node("MatMul", ["x", "w"], ["h"], "project"),
+    helper.make_node("ScatterElements", ["h", "places", "h"], ["a"], "before", axis=1, reduction="mul"),
+    helper.make_node("Frobnicate", ["a"], ["b"], "strange"),
+    helper.make_node("ScatterElements", ["b", "places", "h"], ["c"], "behind", axis=1, reduction="mul"),
+    helper.make_node("Frobnicate", ["c"], ["logits"], "strange again"),
+    helper.make_node("Frobnicate", ["c"], ["d"], "mystery"),
+    helper.make_node("Relu", ["d"], ["other"], "unreachable"),
+]
+graph = helper.make_graph(nodes, "g", [tensor("x", ["rows", 3]), tensor("places", [2, 4], TensorProto.INT64)],
+                          [tensor("logits", ["rows", 4]), tensor("other", ["rows", 4])], [weight],
+                          value_info=[tensor("b", ["rows", 4])])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+model.ir_version = 8
+onnx.save(model, os.path.join(folder, "missing-both.onnx"))

@@ -162,6 +162,7 @@ int runCheck(const Given &given) {
                                    {"operations", operations},
                                    {"missing_operations", missing(report.missingOperations)},
                                    {"missing_gradients", missing(report.missingGradients)},
+                                   {"not_judged", report.notJudged},
                                    {"errors", errors},
                                    {"trains", report.trains()}};
     std::cout << json.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
@@ -179,7 +180,14 @@ int runCheck(const Given &given) {
                   entry.firstNode.c_str());
   };
   print("missing operations", report.missingOperations);
-  print("missing gradients", report.missingGradients);
+  print(report.missingOperations.empty()
+            ? "missing gradients"
+            : "missing gradients, the missing operations taken as differentiable",
+        report.missingGradients);
+  if (!report.notJudged.empty())
+    std::printf("not judged\n");
+  for (const std::string &line : report.notJudged)
+    std::printf("  %s\n", line.c_str());
   for (const Message &message : report.otherErrors)
     std::printf("%s\n", message.describe().c_str());
   std::printf(report.trains() ? "this model can be trained\n"
