@@ -12,6 +12,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/raw_ostream.h"
 #include <cstdlib>
+#include <map>
 
 using namespace mlir;
 
@@ -71,6 +72,24 @@ public:
     module = std::move(*imported);
     remarkPrecision();
     return success();
+  }
+
+  // Once for the model: what is computed is not what the file stores.
+  void remarkPrecision() {
+    if (options.precision != "fp32")
+      return;
+    std::map<std::string, int64_t> stored;
+    module->walk([&](train::ParameterOp parameter) {
+      if (auto dtype = parameter.getSourceDtype())
+        ++stored[dtype->str()];
+    });
+    for (const auto &[dtype, count] : stored)
+      sink({Message::Remark,
+            options.model,
+            "the model stores " + std::to_string(count) + (count == 1 ? " weight" : " weights") +
+                " as " + dtype + "; training holds and computes in fp32, which takes twice the memory; " +
+                "--precision=bf16 is the 16-bit precision that AMC has",
+            {}});
   }
 
   // Runs the pipeline up to a stage. A failing pass leaves the IR it was given and its options in a
