@@ -186,7 +186,11 @@ CompileResult compile(const CompileOptions &given, const MessageSink &sink) {
   if (failed(compilation.import(report)) || failed(compilation.run(options.emit)))
     return result;
   if (options.emit != "plan") {
-    llvm::raw_string_ostream(result.text) << compilation.getModule() << "\n";
+    // With locations: read back, the text is the module again. VerifyPlan tells recomputed operations by them, and
+    // diagnostics name the model's nodes.
+    llvm::raw_string_ostream text(result.text);
+    compilation.getModule().print(text, OpPrintingFlags().enableDebugInfo());
+    text << "\n";
     result.code = Done;
     return result;
   }
