@@ -228,12 +228,33 @@ ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {
     return result.code;
   if (!result.plan)
     return writeFile(options.output.empty() ? "-" : options.output, result.text, sink);
-  if (rt::Status status = rt::writePlanFile(*result.plan, options.output); !status.ok()) {
+  auto fail = [&](const rt::Status &status) {
     sink(errorMessage(status.message()));
     return static_cast<ExitCode>(status.exitCode());
+  };
+  // The report is whole before the plan appears, so that neither is there without the other.
+  std::optional<rt::PendingFile> report;
+  if (!options.report.empty() && options.report != "-") {
+    rt::Expected<rt::PendingFile> written =
+        rt::PendingFile::write(report::html(*result.plan), options.report);
+    if (!written.ok())
+      return fail(written.status());
+    report.emplace(std::move(*written));
   }
-  if (!options.report.empty())
-    return writeFile(options.report, report::html(*result.plan), sink);
+  if (options.output == "-") {
+    rt::Expected<std::string> bytes = rt::serializePlan(*result.plan);
+    if (!bytes.ok())
+      return fail(bytes.status());
+    if (ExitCode code = writeFile("-", *bytes, sink); code != Done)
+      return code;
+  } else if (rt::Status status = rt::writePlanFile(*result.plan, options.output); !status.ok()) {
+    return fail(status);
+  }
+  if (options.report == "-")
+    return writeFile("-", report::html(*result.plan), sink);
+  if (report)
+    if (rt::Status status = report->commit(); !status.ok())
+      return fail(status);
   return Done;
 }
 

@@ -12,6 +12,10 @@ std::string Message::describe() const {
   return out;
 }
 
-void printMessage(const Message &message) { llvm::errs() << message.describe() << "\n"; }
+void printMessage(const Message &message) {
+  llvm::errs() << message.describe() << "\n";
+  // A message that nobody can read (a full device, a closed pipe) changes no result; LLVM would end the process for it.
+  llvm::errs().clear_error();
+}
 
 } // namespace amc

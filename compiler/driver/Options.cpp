@@ -318,6 +318,8 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
     errors.push_back("no model is given; name an ONNX file, or set model.path in the recipe");
   if (options.emit == "plan" && options.output.empty())
     errors.push_back("no output is given; name a plan file with -o");
+  if (options.output == "-" && options.report == "-")
+    errors.push_back("the plan and the report cannot both go to standard output");
   if (options.optimizer != "sgd" && (options.momentum != 0 || options.nesterov))
     errors.push_back("--momentum and --nesterov are for sgd, the optimizer is " +
                      options.optimizer);

@@ -9,6 +9,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <memory>
 #include <new>
+#include <poll.h>
 #include <stdexcept>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -115,15 +116,19 @@ Expected<plan::Plan> parse(std::string_view bytes) {
   return plan;
 }
 
-Expected<std::string> readAll(const std::string &path) {
-  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+Expected<std::string> readAll(const std::string &path, const char *expected) {
+  // Without O_NONBLOCK, opening a named pipe would wait for a writer that may never come.
+  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0)
     return fileError(path, "cannot be opened");
   struct stat info;
   if (::fstat(file.fd, &info) != 0)
     return fileError(path, "cannot be examined");
   if (S_ISDIR(info.st_mode))
-    return inputError(path, ": is a directory; a plan file was expected");
+    return inputError(path, ": is a directory; ", expected, " was expected");
+  const bool pipe = S_ISFIFO(info.st_mode); // `<(command)` of a shell
+  if (!S_ISREG(info.st_mode) && !pipe)
+    return inputError(path, ": is a device; ", expected, " was expected");
   std::string bytes;
   bytes.resize(static_cast<uint64_t>(info.st_size));
   uint64_t done = 0;
@@ -133,12 +138,19 @@ Expected<std::string> readAll(const std::string &path) {
     ssize_t got = ::read(file.fd, bytes.data() + done, bytes.size() - done);
     if (got < 0 && errno == EINTR)
       continue;
+    if (got < 0 && errno == EAGAIN) {
+      pollfd writer = {file.fd, POLLIN, 0};
+      ::poll(&writer, 1, -1);
+      continue;
+    }
     if (got < 0)
       return fileError(path, "cannot be read");
     if (got == 0)
       break;
     done += static_cast<uint64_t>(got);
   }
+  if (pipe && done == 0)
+    return inputError(path, ": is a pipe that nobody writes to; ", expected, " was expected");
   bytes.resize(done);
   return bytes;
 }
@@ -187,24 +199,50 @@ Expected<OutputTarget> resolveOutput(const std::string &path) {
   return target;
 }
 
-Status writeFileWhole(std::string_view bytes, const std::string &path) {
+Expected<PendingFile> PendingFile::write(std::string_view bytes, const std::string &path) {
   Expected<OutputTarget> target = resolveOutput(path);
   if (!target.ok())
     return std::move(target).status();
+  PendingFile pending;
   if (target->special) {
     Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
-    return file.fd >= 0 && writeAndClose(file, bytes) ? Status()
-                                                      : fileError(path, "cannot be written");
+    if (file.fd < 0 || !writeAndClose(file, bytes))
+      return fileError(path, "cannot be written");
+    return pending;
   }
   std::string temporary = text(target->path, ".tmp.", ::getpid());
   Descriptor file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
   if (file.fd < 0)
     return fileError(path, "cannot be written");
-  if (writeAndClose(file, bytes) && ::rename(temporary.c_str(), target->path.c_str()) == 0)
+  pending.name = path;
+  pending.target = std::move(target->path);
+  pending.temporary = std::move(temporary);
+  if (!writeAndClose(file, bytes))
+    return fileError(path, "cannot be written");
+  return pending;
+}
+
+Status PendingFile::commit() {
+  if (temporary.empty())
     return Status();
-  Status status = fileError(path, "cannot be written");
-  ::unlink(temporary.c_str());
-  return status;
+  if (::rename(temporary.c_str(), target.c_str()) != 0)
+    return fileError(name, "cannot be written");
+  temporary.clear();
+  return Status();
+}
+
+PendingFile::PendingFile(PendingFile &&other) noexcept
+    : name(std::move(other.name)), target(std::move(other.target)),
+      temporary(std::exchange(other.temporary, {})) {}
+
+PendingFile::~PendingFile() {
+  if (!temporary.empty())
+    ::unlink(temporary.c_str());
+}
+
+Status writeFileWhole(std::string_view bytes, const std::string &path) {
+  Expected<PendingFile> pending = PendingFile::write(bytes, path);
+  return pending.ok() ? pending->commit() : std::move(pending).status();
 }
 
 Expected<std::string> serializePlan(const plan::Plan &plan) {
@@ -224,9 +262,13 @@ Status writePlanFile(const plan::Plan &plan, const std::string &path) {
   });
 }
 
+Expected<std::string> readTextFile(const std::string &path, const char *expected) {
+  return guarded([&] { return readAll(path, expected); });
+}
+
 Expected<plan::Plan> readPlanFile(const std::string &path) {
   return guarded([&]() -> Expected<plan::Plan> {
-    Expected<std::string> bytes = readAll(path);
+    Expected<std::string> bytes = readAll(path, "a plan file");
     if (!bytes.ok())
       return bytes.status();
     Expected<plan::Plan> plan = parse(*bytes);

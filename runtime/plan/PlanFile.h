@@ -33,11 +33,29 @@ struct OutputTarget {
   bool special;
 };
 Expected<OutputTarget> resolveOutput(const std::string &path);
+// Bytes beside the file that they are to become, so that several files can appear together or not at all. A device or
+// pipe is written to at once, in place. Destroyed without commit(), it leaves nothing behind.
+class PendingFile {
+public:
+  static Expected<PendingFile> write(std::string_view bytes, const std::string &path);
+  PendingFile(PendingFile &&other) noexcept;
+  PendingFile &operator=(PendingFile &&) = delete;
+  ~PendingFile();
+  Status commit();
+
+private:
+  PendingFile() = default;
+  std::string name, target, temporary; // temporary: empty when there is nothing (more) to rename
+};
+
 // A regular file gets all of `bytes` or stays as it was; a device or pipe is written to in place.
 Status writeFileWhole(std::string_view bytes, const std::string &path);
 
 Status writePlanFile(const plan::Plan &plan, const std::string &path);
 Expected<plan::Plan> readPlanFile(const std::string &path);
+// A file or a pipe that somebody writes to, to its end; `expected` ("a recipe") is for the messages that refuse anything
+// else, never waiting.
+Expected<std::string> readTextFile(const std::string &path, const char *expected);
 
 // How a plan knows the files it was made from: XXH3-128 of a file's bytes, 32 hexadecimal digits. Of a file above 4 GiB
 // its size and 4096 evenly spaced blocks of 64 KiB (256 MiB) are hashed: that sees other weights, though not every

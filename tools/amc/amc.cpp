@@ -8,6 +8,8 @@
 #include "tools/amc/Export.h"
 #include "tools/amc/Table.h"
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -258,12 +260,18 @@ int runInspect(const Given &given, bool acPolicy) {
   return Done;
 }
 
-// A result that could not be printed is no success, whatever the command came to.
+// A result that could not be printed is no success, whatever the command came to. A reader that has seen enough (head)
+// ends this process as it ends any other.
 int afterPrinting(int code) {
+  errno = 0;
   std::cout.flush();
   bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) || !std::cout;
   if (!failed)
     return code;
+  if (errno == EPIPE) {
+    std::signal(SIGPIPE, SIG_DFL);
+    std::raise(SIGPIPE);
+  }
   printMessage({Message::Error, "", "standard output cannot be written", {}});
   return MachineLimit;
 }
@@ -271,6 +279,8 @@ int afterPrinting(int code) {
 } // namespace
 
 int main(int argc, char **argv) {
+  // Nobody reading the messages must not end a compilation half-way; results are looked after where they are written.
+  std::signal(SIGPIPE, SIG_IGN);
   CLI::App app(
       "AMC: compiles an ONNX model and its whole training step into a plan that amrun executes.\n"
       "`amc SUBCOMMAND --help` lists the flags of each.",

@@ -51,8 +51,10 @@ int run(int argc, char **argv) {
     std::fputs(line->output.c_str(), stdout);
     return 0;
   }
-  std::signal(SIGXFSZ,
-              SIG_IGN); // a file-size limit is then an error of the write, like a full disk
+  // A file-size limit is then an error of the write, like a full disk; so is a reader of the results that went away,
+  // while notes that nobody reads matter to nobody.
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
   if (!line->run->eval)
     installHandlers();
   return report(amc::rt::runTrainer(*line->run, {printResult, printNote}, stopRequested));
