@@ -5,8 +5,8 @@
 // the flag has NAME=VALUE: inputs to dimensions under model.shape, operations to classes under
 // distributed.ac_policy.
 #include "compiler/driver/Recipe.h"
+#include "runtime/plan/PlanFile.h"
 #include <algorithm>
-#include <ios>
 #include <set>
 #include <yaml-cpp/yaml.h>
 
@@ -51,8 +51,10 @@ public:
 private:
   void error(const YAML::Node &at, const std::string &message, const std::string &note = "") {
     YAML::Mark mark = at.Mark();
-    errors.push_back(path + ":" + std::to_string(mark.line + 1) + ":" +
-                     std::to_string(mark.column + 1) + ": error: " + message +
+    std::string place = mark.is_null() ? "" // an empty document has none
+                                       : ":" + std::to_string(mark.line + 1) + ":" +
+                                             std::to_string(mark.column + 1);
+    errors.push_back(path + place + ": error: " + message +
                      (note.empty() ? "" : "\nnote: " + note));
   }
 
@@ -146,14 +148,18 @@ private:
 } // namespace
 
 std::vector<std::string> applyRecipe(const std::string &path, CompileOptions &options) {
+  rt::Expected<std::string> text = rt::readTextFile(path, "a YAML file");
+  if (!text.ok())
+    return {path + ": error: " + text.status().message().substr(path.size() + 2) +
+            "\nnote: --config names a YAML file"};
   Reader reader(path, options);
   // yaml-cpp reports by exceptions; they end here.
   try {
-    reader.visit(YAML::LoadFile(path), "");
-  } catch (const YAML::BadFile &) {
-    return {path + ": error: cannot be read\nnote: --config names a YAML file"};
-  } catch (const std::ios_base::failure &) { // a folder can be opened but not read
-    return {path + ": error: cannot be read\nnote: --config names a YAML file"};
+    std::vector<YAML::Node> documents = YAML::LoadAll(*text);
+    if (documents.size() > 1)
+      return {path + ": error: holds " + std::to_string(documents.size()) +
+              " documents, should hold one\nnote: a line '---' begins another document"};
+    reader.visit(documents.empty() ? YAML::Node() : documents.front(), "");
   } catch (const YAML::Exception &e) {
     return {path + ":" + std::to_string(e.mark.line + 1) + ":" + std::to_string(e.mark.column + 1) +
             ": error: is not valid YAML: " + e.msg};

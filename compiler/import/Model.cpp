@@ -178,6 +178,10 @@ std::unique_ptr<Model> Model::read(StringRef path, const ImportOptions &options,
     error() << "is a folder, should be an ONNX file";
     return nullptr;
   }
+  if (!llvm::sys::fs::is_regular_file(status)) {
+    error() << "is a pipe or a device, should be an ONNX file";
+    return nullptr;
+  }
   size = status.getSize();
   if (size > options.maxFileBytes || size > uint64_t(INT_MAX)) {
     auto diagnostic = error() << "is too large: " << size << " bytes, the limit is "
