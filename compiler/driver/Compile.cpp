@@ -223,6 +223,12 @@ ExitCode writeFile(const std::string &path, const std::string &bytes, const Mess
 }
 
 ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {
+  for (const std::string *path : {&options.output, &options.report})
+    if (bool same = false; !path->empty() && *path != "-" &&
+                           !llvm::sys::fs::equivalent(*path, options.model, same) && same) {
+      sink(errorMessage(*path + ": is the model itself, should be another file"));
+      return BadInput;
+    }
   CompileResult result = compile(options, sink);
   if (result.code != Done)
     return result.code;

@@ -106,7 +106,7 @@ private:
     uint64_t width = dtypeBytes(stored);
     if (file.size() % width != 0)
       return inputError("its ", file.size(), " bytes should be a multiple of ", width,
-                        ", the size of a ", dtypeName(stored), " token (--token-dtype)");
+                        ", the size of a ", stored == plan::U16 ? "u16" : "u32", " token (--token-dtype)");
     tokens = file.size() / width;
     uint64_t rows = tokens / rowLength;
     if (request.heldOut > 0) {

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fmt/format.h>
 #include <malloc.h>
 #include <map>
@@ -61,6 +62,7 @@ public:
   }
 
 private:
+  Status keepsInputs(const std::string &output) const;
   Status prepare();
   Status openCheckpoints();
   Status resume();
@@ -90,7 +92,19 @@ private:
   JsonLog log;
 };
 
+// Writing over what is read would cost the user a plan or a corpus. Initial weights may become trained ones.
+Status Run::keepsInputs(const std::string &output) const {
+  std::error_code ignored; // files that are not there are not the same
+  for (const std::string *input : {&options.plan, &options.data})
+    if (!output.empty() && std::filesystem::equivalent(output, *input, ignored))
+      return inputError(output, ": is read by this run, should be another file");
+  return {};
+}
+
 Status Run::prepare() {
+  for (const std::string *path : {&options.saveWeights, &options.dumpGradients, &options.logJson})
+    if (Status failure = keepsInputs(*path); !failure.ok())
+      return failure;
   for (const std::string *path : {&options.saveWeights, &options.dumpGradients})
     if (!path->empty())
       if (Status failure = probeWritable(*path); !failure.ok())

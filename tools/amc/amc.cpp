@@ -59,7 +59,12 @@ void addOption(CLI::App &command, Given &given, std::string_view flag) {
 
 void addTable(CLI::App &command, Given &given, Takes takes) {
   command.add_option("model", given.model, "ONNX file")->type_name("MODEL.onnx");
-  command.add_option("--config", given.config, "recipe; flags beat it")->type_name("RECIPE.yaml");
+  // An empty name, as an unset variable of a shell makes it, is not "no recipe".
+  command.add_option("--config", given.config, "recipe; flags beat it")
+      ->type_name("RECIPE.yaml")
+      ->check([](const std::string &path) {
+        return path.empty() ? std::string("names no file") : std::string();
+      });
   given.values.reserve(optionTable().size());
   for (const OptionSpec &spec : optionTable()) {
     if (spec.flag.empty() || std::holds_alternative<std::monostate>(spec.member))
