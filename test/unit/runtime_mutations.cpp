@@ -18,6 +18,8 @@ Array ids(Shape shape, int64_t limit) { return randomIndices(plan::I64, std::mov
 Array b(Shape shape) { return randomIndices(plan::BOOL, std::move(shape), 4, 0, 2); }
 Array scalar(plan::DType dtype, double value) { return array(dtype, {}, {value}); }
 
+} // namespace
+
 std::map<std::string, Call> samples() {
   std::map<std::string, Call> all;
   auto add = [&](const char *name, std::vector<Array> inputs, std::vector<Result> outputs, Attributes attributes = {},
@@ -118,6 +120,8 @@ std::map<std::string, Call> samples() {
       {attribute("momentum", 0.9), attribute("weight_decay", 0.0)}, 0, {0, 5});
   return all;
 }
+
+namespace {
 
 TEST(RuntimeMutations, EveryKernelHasASampleThatRuns) {
   std::map<std::string, Call> all = samples();

@@ -11,6 +11,7 @@
 #include <functional>
 #include <gtest/gtest.h>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -92,6 +93,10 @@ struct Outcome {
   std::vector<std::string> bytes; // of the outputs
 };
 Outcome run(const Call &call, unsigned threads = 1);
+
+// One small valid call of every kernel of the CPU device, with floats in f32; in runtime_mutations.cpp, where a kernel
+// without one fails.
+std::map<std::string, Call> samples();
 
 // ---- comparison
 
