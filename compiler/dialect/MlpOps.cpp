@@ -138,8 +138,6 @@ uint64_t GatedMlpOp::getFlops() {
   return 2 * s.productFlops(s.input) + s.productFlops(s.output);
 }
 
-SaveClass GatedMlpOp::getSaveClass() { return SaveClass::Alternate; }
-
 uint64_t GatedMlpOp::getWorkspaceBytes() {
   Sizes s = sizesOf(*this);
   return rt::workspace::gatedMlp(s.rows, s.input, s.inner, s.output,

@@ -15,6 +15,7 @@ KernelRegistry::KernelRegistry() {
   registerNorms(*this);
   registerMatmul(*this);
   registerGroupedMatmul(*this);
+  registerGatedMlp(*this);
   registerRotary(*this);
   registerAttention(*this);
   registerAttentionBackward(*this);

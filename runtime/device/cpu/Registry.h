@@ -52,6 +52,7 @@ void registerSoftmax(KernelRegistry &);
 void registerNorms(KernelRegistry &);
 void registerMatmul(KernelRegistry &);
 void registerGroupedMatmul(KernelRegistry &);
+void registerGatedMlp(KernelRegistry &);
 void registerRotary(KernelRegistry &);
 void registerAttention(KernelRegistry &);
 void registerAttentionBackward(KernelRegistry &);
