@@ -125,6 +125,12 @@ void productTile(const ProductGrid &g, int64_t tile, const StoredMatrix<S> &a, c
   }
 }
 
+// How many pieces of a product may run at once: there is scratch for no more. A thread may join late and find work all
+// the same, so fewer pieces than slots have to be said, too.
+inline unsigned productSlots(int64_t pieces) {
+  return static_cast<unsigned>(std::clamp<int64_t>(pieces, 1, workspace::productSlots));
+}
+
 // Calls body(tile, scratch) for all tiles on the pool. `scratch` has workspace::product's bytes.
 template <class S, class Body>
 void forTiles(ThreadPool &pool, const ProductGrid &g, std::byte *scratch, Body &&body) {
@@ -133,7 +139,7 @@ void forTiles(ThreadPool &pool, const ProductGrid &g, std::byte *scratch, Body &
   else
     pool.parallelFor(g.tiles(), [&](int64_t tile, unsigned slot) {
       body(tile, ProductScratch<Wide<S>>(scratch, slot, g.m, g.n, g.k));
-    }, static_cast<unsigned>(workspace::productSlots));
+    }, productSlots(g.tiles()));
 }
 // A whole product into y.
 template <class S>

@@ -119,7 +119,7 @@ std::unique_ptr<Kernel> createGrouped(const InstructionSpec &spec) {
         groupTile<S>(g, {o.in<S>(0), g.inner, false, s.order + s.starts[e]},
                      {o.in<S>(1) + e * g.inner * g.columns, transpose ? g.inner : g.columns, transpose}, s.count(e),
                      tile, o.out<S>(0), {s.slots, slot, g.rows, g.columns, g.inner});
-      }, workspace::productSlots);
+      }, productSlots(tiles));
     });
   });
 }
@@ -162,7 +162,7 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
         productTile<S>(ProductGrid::create(down, across, s.count(e)), piece % tiles,
                        {o.in<S>(transpose ? 1 : 0), down, true, order}, {o.in<S>(transpose ? 0 : 1), across, false, order},
                        nullptr, o.out<S>(0) + e * down * across, {s.slots, slot, down, across, g.rows});
-      }, workspace::productSlots);
+      }, productSlots(g.groups * tiles));
     });
   });
 }
