@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Exports Hugging Face models with random weights for training from scratch. Environment: models/make-venv.
 
-  export.py byte-llama models/byte-llama.onnx      the quickstart's model: 6.4 M parameters, one token a byte
+  export.py byte-llama models/byte-llama.onnx      the quickstart's model: 6.0 M parameters, one token a byte
   export.py llama-100m DIR/model.onnx              for test/bench: 100 M parameters, weights beside the graph
   export.py gpt2-124m DIR/model.onnx
   export.py llama-layers-N DIR/model.onnx          N narrow layers, for compile time
@@ -58,7 +58,10 @@ def export(model, path, weights):
     dims = {0: torch.export.Dim("batch", min=1, max=1024), 1: torch.export.Dim("sequence", min=2, max=1024)}
     program = torch.onnx.export(
         Logits(model.eval()), (torch.zeros((2, 16), dtype=torch.int64),), dynamo=True, opset_version=18,
-        input_names=["input_ids"], output_names=["logits"], dynamic_shapes={"input_ids": dims}, external_data=True)
+        input_names=["input_ids"], output_names=["logits"], dynamic_shapes={"input_ids": dims}, external_data=True,
+        # The optimizer merges initializers that are equal before training (all norms of a fresh model), drops biases
+        # that are still zero and renames what is left: another model than PyTorch's once it is trained.
+        optimize=False)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     program.save(path, external_data=True)
     proto = onnx.load(path, load_external_data=False)
@@ -67,6 +70,13 @@ def export(model, path, weights):
     for value in list(proto.graph.value_info) + list(proto.graph.input) + list(proto.graph.output):
         del value.metadata_props[:]
     del proto.metadata_props[:], proto.graph.metadata_props[:]
+    names = {i.name: i.name.removeprefix("model.") for i in proto.graph.initializer}  # PyTorch's, without Logits' own
+    for initializer in proto.graph.initializer:
+        initializer.name = names[initializer.name]
+    for node in proto.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    for value in proto.graph.value_info:
+        value.name = names.get(value.name, value.name)
     onnx.save(proto, path)
     if not weights:
         os.remove(path + ".data")
