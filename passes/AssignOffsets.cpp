@@ -79,6 +79,15 @@ struct AssignOffsetsPass : amc::impl::AssignOffsetsBase<AssignOffsetsPass> {
     }
     if (bad)
       signalPassFailure();
+      // PlanBudget carried its plan out to the end, so it is at fault if this is not what it saw.
+      if (auto budget = step->getAttrOfType<IntegerAttr>("train.memory_budget");
+          budget && placement.height > budget.getValue().getZExtValue()) {
+        step.emitError("the arena is ")
+            << placement.height << " bytes, should be at most " << budget.getValue().getZExtValue()
+            << ", the memory budget";
+        bad = true;
+        continue;
+      }
   }
 };
 

@@ -7,7 +7,6 @@
 #include "compiler/analysis/BudgetPlanner.h"
 #include "compiler/analysis/ListSchedule.h"
 #include "compiler/analysis/LowerBound.h"
-#include "compiler/analysis/Packing.h"
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -36,13 +35,24 @@ std::vector<PackingItem> packingItems(const Liveness &live) {
   return items;
 }
 
+// Where nothing repeats, segments are arbitrary, and what crosses them has to be kept: a small graph
+// is better looked at as a whole.
+BlockAnalysis asOneIfSmall(const StepGraph &graph, const BlockAnalysis &blocks) {
+  constexpr uint32_t small = 60; // forward operations
+  if (blocks.found != BlockAnalysis::Found::Segments || blocks.activationOps > small)
+    return blocks;
+  BlockAnalysis one;
+  one.blockOfOp.assign(graph.ops.size(), noIndex);
+  return one;
+}
+
 } // namespace
 
 class BudgetPlanner::Impl {
 public:
   Impl(const StepGraph &graph, const BlockAnalysis &blocks, PlannerSettings given)
       : graph(graph), settings(std::move(given)), costs(graph, settings.device),
-        segments(findSegments(graph, blocks)), tail(tailBytes(graph, segments)),
+        segments(findSegments(graph, asOneIfSmall(graph, blocks))), tail(tailBytes(graph, segments)),
         problems(makeSegmentProblems(graph, segments)) {
     std::map<std::vector<uint64_t>, uint32_t> kinds;
     for (const SegmentProblem &problem : problems) {
@@ -58,14 +68,15 @@ public:
   BudgetPlan plan(uint64_t budget) {
     BudgetPlan result;
     result.stepCost = costs.stepCost;
-    const CarriedOut *found = nullptr;
+    CarriedOut *found = nullptr;
     // The model knows neither the alignment nor what scheduling gains: start a little above.
     for (uint32_t k = firstOnGrid(budget); k <= gridPoints && !found; ++k)
-      if (const CarriedOut &candidate = carryOut(k); candidate.arenaBytes <= budget)
+      if (CarriedOut &candidate = carryOut(k); fits(candidate, budget))
         found = &candidate;
     result.feasible = found != nullptr;
     if (!found)
       found = &smallestArena();
+    place(*found, settings.packing);
     result.result = *found;
     if (result.feasible)
       result.costBound = costBound(*found, budget);
@@ -79,8 +90,7 @@ public:
     ParetoCurve result;
     points = std::max(points, 2u);
     for (unsigned i = 0; i < points; ++i) {
-      const CarriedOut &plan =
-          carryOut(static_cast<uint32_t>(uint64_t(gridPoints) * i / (points - 1)));
+      CarriedOut &plan = carryOut(static_cast<uint32_t>(uint64_t(gridPoints) * i / (points - 1)));
       CurvePoint point{plan.arenaBytes, plan.cost, plan.flops};
       // Rising cost, falling bytes: what saves nothing is left out.
       if (result.empty() || point.arenaBytes < result.back().arenaBytes)
@@ -221,7 +231,7 @@ private:
     return choice;
   }
 
-  const CarriedOut &carryOut(uint32_t k) {
+  CarriedOut &carryOut(uint32_t k) {
     auto [at, fresh] = choiceAt.try_emplace(k);
     if (fresh && k == 0)
       at->second.assign(problems.size(), 0);
@@ -268,14 +278,37 @@ private:
     result.order = scheduleStep(plan).order;
     Liveness live = computeLiveness(plan, result.order);
     result.maxLiveBytes = live.maxLiveBytes;
-    result.arenaBytes = pack(packingItems(live), settings.alignment, settings.packingWork).height;
+    PackingLimits quick = settings.packing;
+    quick.exactSteps = 0;
+    place(result, quick);
     return result;
   }
 
-  const CarriedOut &smallestArena() {
-    const CarriedOut *best = nullptr;
+  // Longer searches only ever find lower arenas.
+  void place(CarriedOut &plan, const PackingLimits &limits) const {
+    if (plan.arenaBytes != 0 && plan.arenaBytes == plan.arenaBound)
+      return;
+    Liveness live = computeLiveness(plan.applied.graph, plan.order);
+    Placement placement = pack(packingItems(live), settings.alignment, limits);
+    plan.arenaBytes = plan.arenaBytes == 0 ? placement.height
+                                           : std::min(plan.arenaBytes, placement.height);
+    plan.arenaBound = std::max(plan.arenaBound, placement.bound);
+  }
+
+  // Whether the arena can be made to fit: searched only where that may be.
+  bool fits(CarriedOut &plan, uint64_t budget) const {
+    if (plan.arenaBytes > budget && plan.arenaBound <= budget) {
+      PackingLimits limits = settings.packing;
+      limits.exactSteps = std::min<uint64_t>(limits.exactSteps, 2'000'000);
+      place(plan, limits);
+    }
+    return plan.arenaBytes <= budget;
+  }
+
+  CarriedOut &smallestArena() {
+    CarriedOut *best = nullptr;
     for (uint32_t k = gridPoints - 32; k <= gridPoints; ++k)
-      if (const CarriedOut &candidate = carryOut(k);
+      if (CarriedOut &candidate = carryOut(k);
           !best || candidate.arenaBytes < best->arenaBytes)
         best = &candidate;
     return *best;
@@ -298,9 +331,10 @@ private:
     return LowerBound(given.graph, costs).cost(budget, instants, plan.cost);
   }
 
-  // The operation of each region at which most is alive; of those the fullest.
+  // The operations at which most is alive: of each segment's forward and backward the fullest, of
+  // those the fullest; in small graphs more.
   std::vector<uint32_t> bindingInstants(const CarriedOut &plan) const {
-    constexpr size_t most = 6;
+    const size_t few = 6, many = graph.values.size() <= 400 ? 16 : few;
     Liveness live = computeLiveness(plan.applied.graph, plan.order);
     std::vector<int64_t> change(live.instructions.size() + 1, 0);
     for (const LiveBuffer &buffer : live.buffers)
@@ -308,21 +342,34 @@ private:
         change[buffer.first] += static_cast<int64_t>(buffer.bytes);
         change[buffer.last] -= static_cast<int64_t>(buffer.bytes);
       }
-    std::vector<std::pair<int64_t, uint32_t>> fullest(segments.count + 1, {-1, noIndex});
+    struct Instant {
+      int64_t bytes;
+      uint32_t op, place;
+    };
+    std::vector<Instant> all;
     int64_t sum = 0;
     for (size_t i = 0; i < live.instructions.size(); ++i) {
       sum += change[i];
       uint32_t op = plan.applied.originOf[live.instructions[i]];
-      uint32_t region = segments.regionOfOp[op];
-      if (region < segments.count && sum > fullest[region].first)
-        fullest[region] = {sum, op};
+      if (plan.applied.graph.ops[live.instructions[i]].phase == OpPhase::Forward)
+        all.push_back({sum, op, segments.segmentOfOp[op]});
+      else if (plan.applied.graph.ops[live.instructions[i]].phase != OpPhase::Recompute &&
+               segments.regionOfOp[op] < segments.count)
+        all.push_back({sum, op, segments.count + segments.regionOfOp[op]});
     }
-    std::stable_sort(fullest.begin(), fullest.end(),
-                     [](const auto &a, const auto &b) { return a.first > b.first; });
+    std::stable_sort(all.begin(), all.end(),
+                     [](const Instant &a, const Instant &b) { return a.bytes > b.bytes; });
     std::vector<uint32_t> instants;
-    for (const auto &[bytes, op] : fullest)
-      if (op != noIndex && instants.size() < most)
-        instants.push_back(op);
+    std::vector<bool> seen(2 * segments.count, false);
+    for (const Instant &instant : all)
+      if (instants.size() < few && !seen[instant.place]) {
+        seen[instant.place] = true;
+        instants.push_back(instant.op);
+      }
+    for (const Instant &instant : all)
+      if (instants.size() < many &&
+          std::find(instants.begin(), instants.end(), instant.op) == instants.end())
+        instants.push_back(instant.op);
     return instants;
   }
 

@@ -15,14 +15,15 @@
 #define AMC_COMPILER_ANALYSIS_BUDGETPLANNER_H
 
 #include "compiler/analysis/BlockOptions.h"
+#include "compiler/analysis/Packing.h"
 #include <memory>
 
 namespace amc {
 
 struct PlannerSettings {
   DeviceModel device;
-  uint64_t alignment = 256;             // as AssignOffsets will be asked
-  uint64_t packingWork = 6'000'000'000; // the same
+  uint64_t alignment = 256; // as AssignOffsets will be asked
+  PackingLimits packing;    // the same
 };
 
 // A decision and what it comes to after scheduling and placing.
@@ -31,6 +32,7 @@ struct CarriedOut {
   AppliedStep applied;
   std::vector<uint32_t> order; // of the applied graph's operations, as Schedule will choose it
   uint64_t arenaBytes = 0, maxLiveBytes = 0;
+  uint64_t arenaBound = 0; // no packing of this plan is lower
   uint64_t cost = 0;  // picoseconds of what runs again
   uint64_t flops = 0; // of what runs again
 };

@@ -20,6 +20,7 @@ LowerBound::LowerBound(const StepGraph &graph, const CostModel &costModel)
   boundaryBase = persistent;
 
   lastRead.assign(graph.values.size(), 0);
+  lastForward.assign(graph.values.size(), 0);
   std::vector<uint32_t> lastUse(graph.values.size(), 0), born(graph.values.size(), 0);
   std::vector<bool> toTheEnd(graph.values.size(), false);
   candidate.assign(graph.values.size(), false);
@@ -28,10 +29,10 @@ LowerBound::LowerBound(const StepGraph &graph, const CostModel &costModel)
       const GraphOp &op = graph.ops[i];
       if (op.kind == OpKind::Compute)
         lastUse[root] = i;
-      if (op.kind == OpKind::Output && op.phase != OpPhase::Forward)
+      if (op.kind == OpKind::Output)
         toTheEnd[root] = true;
-      if (op.phase != OpPhase::Forward && op.kind == OpKind::Compute && activation(root))
-        lastRead[root] = i;
+      if (op.kind == OpKind::Compute && activation(root))
+        (op.phase == OpPhase::Forward ? lastForward : lastRead)[root] = i;
     }
   // From the end, so that operands of what may run again are seen behind their readers.
   std::vector<bool> again(n, false);
@@ -43,19 +44,32 @@ LowerBound::LowerBound(const StepGraph &graph, const CostModel &costModel)
     if (!reads)
       for (uint32_t value : op.results)
         reads = reads || candidate[value];
+    // What leaves the step is there to the end and never made again.
     if (reads)
       for (uint32_t root : roots[i])
-        candidate[root] = candidate[root] || activation(root);
+        candidate[root] = candidate[root] || (activation(root) && !toTheEnd[root]);
   }
 
-  // Values of other phases that are alive at each of their operations.
+  // What is alive at each operation: values of other phases, forward values for forward's readers.
   const uint32_t end = graph.microBatchEnd();
-  std::vector<int64_t> change(n + 1, 0);
+  std::vector<int64_t> change(n + 1, 0), forwardChange(n + 1, 0);
   for (uint32_t root = 0; root < graph.values.size(); ++root) {
     const GraphValue &value = graph.values[root];
-    if (graph.rootOf(root) != root || value.source || activation(root) ||
+    if (graph.rootOf(root) != root || value.source ||
         graph.ops[value.producer].kind != OpKind::Compute)
       continue;
+    if (activation(root) && toTheEnd[root]) {
+      for (auto *list : {&change, &forwardChange})
+        (*list)[value.producer + 1] += static_cast<int64_t>(value.bytes);
+      continue;
+    }
+    if (activation(root)) {
+      if (lastForward[root] > value.producer) {
+        forwardChange[value.producer + 1] += static_cast<int64_t>(value.bytes);
+        forwardChange[lastForward[root] + 1] -= static_cast<int64_t>(value.bytes);
+      }
+      continue;
+    }
     uint32_t last = std::max(lastUse[root], value.producer);
     if (toTheEnd[root])
       last = std::max(last, value.producer < end ? end - 1 : n - 1);
@@ -64,15 +78,18 @@ LowerBound::LowerBound(const StepGraph &graph, const CostModel &costModel)
     change[last + 1] -= static_cast<int64_t>(value.bytes);
   }
   baseBytes.assign(n, 0);
-  int64_t alive = 0;
+  int64_t alive = 0, forwardAlive = 0;
   for (uint32_t i = 0; i < n; ++i) {
     alive += change[i];
+    forwardAlive += forwardChange[i];
     const GraphOp &op = graph.ops[i];
     if (op.kind != OpKind::Compute)
       continue;
-    uint64_t bytes = persistent + static_cast<uint64_t>(alive) + op.workspaceBytes;
+    bool forward = op.phase == OpPhase::Forward;
+    uint64_t bytes = persistent + static_cast<uint64_t>(forward ? forwardAlive : alive) +
+                     op.workspaceBytes;
     for (uint32_t root : roots[i])
-      if (activation(root) || (graph.values[root].source && !graph.values[root].persistent))
+      if ((activation(root) && !forward && !toTheEnd[root]) || (graph.values[root].source && !graph.values[root].persistent))
         bytes += graph.values[root].bytes;
     for (uint32_t value : op.results) {
       bool takesOver = false;
@@ -85,19 +102,35 @@ LowerBound::LowerBound(const StepGraph &graph, const CostModel &costModel)
   }
 }
 
+bool LowerBound::countsAt(uint32_t value, uint32_t instant) const {
+  if (graph.ops[instant].phase == OpPhase::Forward)
+    return graph.values[value].producer < instant && lastForward[value] < instant;
+  for (uint32_t root : roots[instant])
+    if (root == value)
+      return false;
+  return true;
+}
+
 LowerBound::Evaluation LowerBound::evaluate(const std::vector<uint32_t> &instants,
                                             const std::vector<double> &room,
                                             const std::vector<double> &prices) const {
   const uint32_t values = static_cast<uint32_t>(graph.values.size());
   const uint32_t ops = static_cast<uint32_t>(graph.ops.size());
-  const uint32_t layer = values + ops;
-  const uint32_t count = static_cast<uint32_t>(prices.size());
-  // Values: read after the instant; operations: run again after it. The end of forward is layer 0.
-  MaxFlow flow(layer * count);
+  const uint32_t stride = values + ops;
+  // Layers: the end of forward, which stands for all instants of forward, and each of backward.
+  std::vector<uint32_t> layerOf(1, 0); // of every price
+  uint32_t layers = 1;
+  for (uint32_t instant : instants)
+    layerOf.push_back(graph.ops[instant].phase == OpPhase::Forward ? 0 : layers++);
+  // Values: read after the instant; operations: run again after it.
+  MaxFlow flow(stride * layers);
   double constant = 0;
-  for (uint32_t k = 0; k < count; ++k) {
+  for (size_t k = 0; k < prices.size(); ++k)
     constant -= prices[k] * room[k];
-    const uint32_t first = k * layer;
+  for (uint32_t k = 0; k < prices.size(); ++k) {
+    if (k > 0 && layerOf[k] == 0)
+      continue; // with the end of forward
+    const uint32_t first = layerOf[k] * stride;
     const uint32_t instant = k == 0 ? 0 : instants[k - 1];
     for (uint32_t i = 0; i < ops; ++i) {
       const GraphOp &op = graph.ops[i];
@@ -112,7 +145,7 @@ LowerBound::Evaluation LowerBound::evaluate(const std::vector<uint32_t> &instant
       if (k == 0)
         flow.costIfTrue(run, costModel.of(op));
       else
-        flow.imply(run, run - layer);
+        flow.imply(run, run - stride);
       for (uint32_t root : roots[i])
         if (candidate[root])
           flow.imply(run, first + root);
@@ -121,33 +154,28 @@ LowerBound::Evaluation LowerBound::evaluate(const std::vector<uint32_t> &instant
           continue;
         if (lastRead[value] > instant)
           flow.makeTrue(first + value);
-        bool resident = false; // what the operation at the instant reads is counted there
-        if (k > 0)
-          for (uint32_t root : roots[instant])
-            resident = resident || root == value;
-        if (!resident)
+        double price = k == 0 || countsAt(value, instant) ? prices[k] : 0;
+        if (k == 0)
+          for (size_t other = 1; other < prices.size(); ++other)
+            if (layerOf[other] == 0 && countsAt(value, instants[other - 1]))
+              price += prices[other];
+        if (price > 0)
           flow.addArc(first + value, run,
                       static_cast<uint64_t>(
-                          std::floor(prices[k] * static_cast<double>(graph.values[value].bytes))));
+                          std::floor(price * static_cast<double>(graph.values[value].bytes))));
       }
     }
   }
   Evaluation result;
   result.bound = static_cast<double>(flow.solve()) + constant;
-  for (uint32_t k = 0; k < count; ++k) {
+  for (uint32_t k = 0; k < prices.size(); ++k) {
     double resident = 0;
-    const uint32_t first = k * layer;
-    const uint32_t instant = k == 0 ? 0 : instants[k - 1];
-    for (uint32_t value = 0; value < values; ++value) {
-      if (!candidate[value] || !flow.isTrue(first + value) ||
-          flow.isTrue(first + values + graph.values[value].producer))
-        continue;
-      bool counted = false;
-      if (k > 0)
-        for (uint32_t root : roots[instant])
-          counted = counted || root == value;
-      resident += counted ? 0 : static_cast<double>(graph.values[value].bytes);
-    }
+    const uint32_t first = layerOf[k] * stride;
+    for (uint32_t value = 0; value < values; ++value)
+      if (candidate[value] && flow.isTrue(first + value) &&
+          !flow.isTrue(first + values + graph.values[value].producer) &&
+          (k == 0 || countsAt(value, instants[k - 1])))
+        resident += static_cast<double>(graph.values[value].bytes);
     result.excess.push_back(resident - room[k]);
   }
   return result;

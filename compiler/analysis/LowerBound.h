@@ -8,7 +8,8 @@
 // Take instants q_0 < q_1 < … of backward. If a value is read after q_k it is resident at q_k
 // or its operation runs again after q_k; what runs again after q_k reads its operands after q_k; and
 // what is resident at q_k, with the bytes that are alive there in any case (persistent buffers,
-// gradients, the operands, results and scratch of the operation at q_k), fits the budget. Giving
+// gradients, the operands, results and scratch of the operation at q_k), fits the budget. Instants
+// of forward are like its end for the values made by then. Giving
 // every budget a price (Lagrange, 1797; Everett, 1963) leaves a closure problem, which a minimum cut
 // solves; every set of prices gives a bound, and subgradient steps look for good ones. Each copy is
 // charged once however often it runs: the bound is loose where a value has to be made twice.
@@ -28,8 +29,8 @@ public:
   LowerBound(const StepGraph &graph, const CostModel &costModel);
 
   /// No plan whose live sum stays within `budget` recomputes for less: picoseconds. `instants` are
-  /// operations of other phases than forward at which the budget is thought to bind, in program
-  /// order; the end of forward is always looked at. `known` is what some plan costs.
+  /// instructions at which the budget is thought to bind, in program order; the end of forward is
+  /// always looked at. `known` is what some plan costs.
   uint64_t cost(uint64_t budget, const std::vector<uint32_t> &instants, uint64_t known) const;
 
 private:
@@ -37,14 +38,18 @@ private:
     double bound;
     std::vector<double> excess; // by instant: resident bytes minus what the budget leaves
   };
+  // Whether `value` counts at an instant only if it is kept: it is made by then, and nothing else
+  // has it there.
+  bool countsAt(uint32_t value, uint32_t instant) const;
   Evaluation evaluate(const std::vector<uint32_t> &instants, const std::vector<double> &room,
                       const std::vector<double> &prices) const;
 
   const StepGraph &graph;
   const CostModel &costModel;
   IndexLists roots;                // of every operation
-  std::vector<uint64_t> baseBytes; // of every operation of other phases: alive there in any case
-  std::vector<uint32_t> lastRead;  // of forward roots: the last operation of another phase
+  std::vector<uint64_t> baseBytes;    // of every operation: alive there in any case
+  std::vector<uint32_t> lastRead;     // of forward roots: the last operation of another phase
+  std::vector<uint32_t> lastForward;  // of forward roots: the last forward reader
   uint64_t boundaryBase = 0;
   std::vector<bool> candidate;     // of roots: made by forward and perhaps read again
 };

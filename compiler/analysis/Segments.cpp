@@ -192,6 +192,10 @@ public:
           !isActivationRoot(graph, value) && !graph.values[value].source &&
           laterThan(values[value].lastRegion, segment))
         staying.push_back(map[value]);
+    for (uint32_t op : opsOfSegment[segment])
+      for (uint32_t value : graph.ops[op].results)
+        if (values[value].output)
+          staying.push_back(map[value]);
     addHelper(problem, OpKind::Output, OpPhase::Backward, staying, {});
     describe(problem);
     return problem;
@@ -202,6 +206,7 @@ private:
     uint32_t owner = noIndex; // the segment that keeps it, if it may be read again at all
     bool shared = false;      // several regions may read it
     bool leaves = false;      // read by later segments in forward
+    bool output = false;      // of forward: leaves the step, so it is there to the end
     uint32_t lastRegion = noIndex; // of gradients: the last region that reads it; count: the tail
   };
 
@@ -240,7 +245,7 @@ private:
           if (segments.segmentOfOp[i] != segments.segmentOfOp[graph.values[root].producer])
             values[root].leaves = true;
         } else if (graph.ops[i].kind == OpKind::Output) {
-          values[root].leaves = true;
+          values[root].leaves = values[root].output = true;
         }
       }
   }
@@ -260,6 +265,12 @@ private:
             touchedIn[root].push_back(r);
     backwardBase.assign(segments.count, forwardBase);
     std::vector<int64_t> change(segments.count + 1, 0); // by region, ascending
+    for (uint32_t root = 0; root < graph.values.size(); ++root)
+      if (values[root].output) { // earlier segments' regions; later ones count it as kept
+        change[0] += static_cast<int64_t>(graph.values[root].bytes);
+        change[segments.segmentOfOp[graph.values[root].producer]] -=
+            static_cast<int64_t>(graph.values[root].bytes);
+      }
     for (uint32_t root = 0; root < graph.values.size(); ++root) {
       const GraphValue &value = graph.values[root];
       if (graph.rootOf(root) != root || value.source || isActivationRoot(graph, root) ||
@@ -330,7 +341,7 @@ private:
     std::vector<uint64_t> bytes;
     for (uint32_t value : graph.ops[index].results) {
       bytes.push_back(graph.values[value].bytes);
-      drop = drop && !values[value].shared && !(values[value].owner != noIndex &&
+      drop = drop && !values[value].shared && !values[value].output && !(values[value].owner != noIndex &&
                                                 values[value].owner != segments.segmentOfOp[index]);
     }
     uint32_t added = problem.graph.addOp(std::move(op), bytes);

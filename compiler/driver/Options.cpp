@@ -75,6 +75,9 @@ std::string namedShape(std::string_view text) {
 std::string number(double value) {
   std::ostringstream out;
   out << value;
+std::string byteCount(std::string_view text) {
+  return parseBytes(text) ? "" : "a number of bytes that is not negative, as 7.3GiB, 512MiB or 80GB";
+}
   return out.str();
 }
 
@@ -117,12 +120,14 @@ const std::vector<OptionSpec> &optionTable() {
 
       {"--ac", "distributed.activation_checkpointing", &O::activationCheckpointing,
        "none|full|selective|budget|auto", memory,
-       "activation checkpointing: which forward values are kept for backward", nullptr,
-       "none|full|selective"},
+       "activation checkpointing: which forward values are kept for backward"},
       {"--ac-matmuls", "distributed.ac_matmuls", &O::acMatmuls, "alternate|all", memory,
        "selective: keep every other matmul of a block, or all"},
       {"--memory-budget", "distributed.memory_budget", &O::memoryBudget, "BYTES", memory,
-       "arena size that --ac=budget keeps within", nullptr, "none"},
+       "the whole arena, which --ac=budget keeps within", byteCount},
+      {"--device-memory", "distributed.device_memory", &O::deviceMemory, "BYTES", memory,
+       "what --ac=auto plans for, less a reserve; left out, this machine's memory",
+       byteCount},
       {"--ac-policy", "distributed.ac_policy", &O::acPolicy, "OP=CLASS", memory,
        "selective: save, recompute or alternate an operation, as softmax=save; repeatable; amc "
        "inspect --ac-policy prints the table",
@@ -243,6 +248,24 @@ std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &
                                      std::string_view text, bool append) {
   auto is = [&](const std::string &should) {
     return "is '" + std::string(text) + "', should be " + should;
+std::optional<uint64_t> parseBytes(std::string_view text) {
+  size_t end = text.find_first_not_of("0123456789.");
+  std::optional<double> number = parseNumber<double>(text.substr(0, end));
+  if (!number || text.empty() || text[0] == '.' || text[0] == '-')
+    return std::nullopt;
+  std::string_view unit = end == text.npos ? std::string_view() : text.substr(end);
+  while (!unit.empty() && unit[0] == ' ')
+    unit.remove_prefix(1);
+  static constexpr std::pair<std::string_view, double> units[] = {
+      {"", 1},    {"B", 1},    {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40},
+      {"KB", 1e3}, {"kB", 1e3}, {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12}};
+  for (auto [name, bytes] : units)
+    if (unit == name)
+      return *number * bytes < 0x1p63 ? std::optional(static_cast<uint64_t>(*number * bytes))
+                                      : std::nullopt;
+  return std::nullopt;
+}
+
   };
   if (spec.check)
     if (std::string should = spec.check(text); !should.empty())
@@ -369,6 +392,13 @@ std::string nearest(std::string_view word, const std::vector<std::string> &known
         row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
       }
     }
+  const std::string &ac = options.activationCheckpointing;
+  if (ac == "budget" && options.memoryBudget.empty())
+    errors.push_back("--ac is 'budget' and no budget is given; name one with --memory-budget");
+  if (ac != "budget" && !options.memoryBudget.empty())
+    errors.push_back("--memory-budget is for --ac=budget, which is '" + ac + "'");
+  if (ac != "auto" && !options.deviceMemory.empty())
+    errors.push_back("--device-memory is for --ac=auto, which is '" + ac + "'");
     return row[b.size()];
   };
   std::string best;

@@ -35,7 +35,8 @@ struct CompileOptions {
   std::string acMatmuls = "alternate";
   std::vector<std::string> acPolicy; // "train.softmax=save"
   std::string acKvSharing = "submodule";
-  std::string memoryBudget;
+  std::string memoryBudget, deviceMemory;
+  std::string tileMlp = "auto";
   bool acTrace = false;
 
   std::string optimizer = "adamw";
@@ -103,5 +104,9 @@ std::optional<std::vector<int64_t>> parseShape(std::string_view text);
 std::string nearest(std::string_view word, const std::vector<std::string> &known);
 
 } // namespace amc
+
+// "7.3GiB", "512MiB", "80GB", "4096" as bytes; units up to TiB and TB, spaces before them allowed.
+// Nothing if it is no such text, negative, no finite number, or 2^63 and more.
+std::optional<uint64_t> parseBytes(std::string_view text);
 
 #endif

@@ -86,7 +86,14 @@ void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::S
 
   // Before Schedule: what is recomputed has to be scheduled too. After AttachOptimizer: an update
   // may be the last reader of a gradient, and lifetimes decide what is worth saving.
-  {
+  if (options.activationCheckpointing == "budget" || options.activationCheckpointing == "auto") {
+    PlanBudgetOptions budget;
+    budget.policy = options.activationCheckpointing;
+    budget.memoryBudget = static_cast<int64_t>(*parseBytes(options.memoryBudget));
+    budget.target = options.target;
+    budget.precision = options.precision;
+    passes.addPass(createPlanBudget(budget));
+  } else {
     RematerializeOptions remat;
     remat.policy = options.activationCheckpointing;
     remat.matmuls = options.acMatmuls;

@@ -386,6 +386,8 @@ private:
     note("blocks", "train.blocks");
     if (auto runs = program->getAttrOfType<DenseI64ArrayAttr>("train.block_runs")) {
       plan::Attribute &entry = *plan.add_notes();
+      else if (auto number = dyn_cast<FloatAttr>(value))
+        entry.set_f(number.getValueAsDouble());
       entry.set_name("block_runs");
       for (int64_t number : runs.asArrayRef())
         entry.mutable_ints()->add_value(number);
@@ -404,6 +406,9 @@ private:
       }
     note("schedule", "train.schedule");
   }
+    noteNumbers("instruction_blocks", "train.instruction_blocks");
+    noteNumbers("instruction_bytes", "train.instruction_bytes");
+    note("memory_budget_bytes", "train.memory_budget");
 
   plan::ProgramOp program;
   const EmitOptions &options;
@@ -415,6 +420,7 @@ private:
 
 } // namespace
 
+    note("step_seconds", "train.step_seconds");
 FailureOr<plan::Plan> emitPlan(ModuleOp module, const EmitOptions &options) {
   SmallVector<plan::ProgramOp> programs(module.getOps<plan::ProgramOp>());
   if (programs.size() != 1) {

@@ -1,0 +1,193 @@
+// Rematerialization within a memory budget: gathers, asks compiler/analysis/BudgetPlanner, which
+// knows no MLIR, and writes its decision: copies of the forward operations to run again, each just
+// before its first reader, and attributes. Copies are exact clones and no gradient is added in
+// another order, so that every budget gives the same bits.
+#include "compiler/analysis/BudgetPlanner.h"
+#include "compiler/analysis/GatherStep.h"
+#include "compiler/dialect/StepSupport.h"
+#include "mlir/IR/IRMapping.h"
+#include "passes/Passes.h"
+#include "llvm/Support/Format.h"
+
+namespace amc {
+#define GEN_PASS_DEF_PLANBUDGET
+#include "passes/Passes.h.inc"
+} // namespace amc
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+namespace {
+
+std::string bytesText(uint64_t bytes) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  auto value = static_cast<double>(bytes);
+  if (bytes < 1024)
+    out << bytes << " B";
+  else if (bytes < (uint64_t(1) << 20))
+    out << llvm::format("%.2f KiB", value / 1024);
+  else if (bytes < (uint64_t(1) << 30))
+    out << llvm::format("%.2f MiB", value / (1 << 20));
+  else
+    out << llvm::format("%.2f GiB", value / (1 << 30));
+  return text;
+}
+
+std::string percent(double part, double whole) {
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::format("%.2f%%", whole > 0 ? 100 * part / whole : 0);
+  return text;
+}
+
+/// The largest tensors of a list, with their shapes and where they come from.
+void describeBinding(InFlightDiagnostic &error, const GatheredStep &gathered,
+                     const BudgetPlan &plan) {
+  constexpr size_t shown = 5;
+  const StepGraph &graph = plan.result.applied.graph;
+  for (size_t i = 0; i < std::min(shown, plan.alive.size()); ++i) {
+    const GraphValue &value = graph.values[plan.alive[i]];
+    const GraphOp &op = graph.ops[value.producer];
+    Operation *origin = gathered.ops[plan.result.applied.originOf[value.producer]];
+    auto at = llvm::find(op.results, plan.alive[i]) - op.results.begin();
+    error.attachNote(origin->getLoc())
+        << "alive at the smallest peak: " << bytesText(value.bytes) << ", "
+        << origin->getResult(static_cast<unsigned>(at)).getType() << " of "
+        << origin->getName().getStringRef() << (op.phase == OpPhase::Recompute ? ", run again" : "");
+  }
+}
+
+void write(StepOp step, GatheredStep &gathered, const BlockAnalysis &blocks,
+           const CarriedOut &plan) {
+  const StepGraph &graph = plan.applied.graph;
+  OpBuilder b(step.getContext());
+  Block *block = &step.getBody().front();
+  std::vector<Value> values(graph.values.size());
+  for (uint32_t i = 0; i < graph.ops.size(); ++i) {
+    Operation *origin = gathered.ops[plan.applied.originOf[i]], *op = origin;
+    if (graph.ops[i].phase == OpPhase::Recompute) {
+      b.setInsertionPointToEnd(block);
+      op = b.clone(*origin);
+      setPhase(op, Phase::Recompute);
+    } else {
+      op->moveBefore(block, block->end());
+      if (uint32_t number = blocks.blockOfOp[plan.applied.originOf[i]]; number != noIndex)
+        op->setAttr("train.block", b.getI64IntegerAttr(number));
+    }
+    for (auto [operand, value] : llvm::zip_equal(op->getOpOperands(), graph.ops[i].operands))
+      operand.set(values[value]);
+    for (auto [result, value] : llvm::zip_equal(op->getResults(), graph.ops[i].results))
+      values[value] = result;
+  }
+  for (const GraphOp &op : graph.ops) {
+    if (op.phase == OpPhase::Forward || op.kind != OpKind::Compute)
+      continue;
+    for (uint32_t operand : op.operands) {
+      const GraphValue &root = graph.values[graph.rootOf(operand)];
+      if (!root.source && graph.ops[root.producer].phase == OpPhase::Forward)
+        values[graph.rootOf(operand)].getDefiningOp()->setAttr("train.saved", b.getUnitAttr());
+    }
+  }
+}
+
+struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
+  using PlanBudgetBase::PlanBudgetBase;
+
+  std::optional<PlannerSettings> parseOptions() {
+    std::optional<DeviceModel> device = deviceModel(target, precision);
+    bool bad = false;
+    auto wrong = [&]() {
+      bad = true;
+      return getOperation().emitError();
+    };
+    if (!device)
+      wrong() << "target is \"" << target << "\", should be cpu or cuda:sm_90";
+    if (memoryBudget < 0)
+      wrong() << "memory-budget is " << int64_t(memoryBudget) << ", should not be negative";
+    if (policy != "budget" && policy != "auto")
+      wrong() << "policy is \"" << policy << "\", should be budget or auto";
+    if (alignment < 1 || alignment > (int64_t(1) << 30) || (alignment & (alignment - 1)) != 0)
+      wrong() << "alignment is " << int64_t(alignment) << ", should be a power of two up to 2^30";
+    for (auto [name, limit] : {std::pair("work-limit", int64_t(workLimit)),
+                               std::pair("exact-items", int64_t(exactItems)),
+                               std::pair("exact-steps", int64_t(exactSteps))})
+      if (limit < 0)
+        wrong() << name << " is " << limit << ", should not be negative";
+    if (bad)
+      return std::nullopt;
+    PlannerSettings settings{*device, static_cast<uint64_t>(int64_t(alignment)), {}};
+    settings.packing.work = static_cast<uint64_t>(int64_t(workLimit));
+    settings.packing.exactItems = static_cast<uint64_t>(int64_t(exactItems));
+    settings.packing.exactSteps = static_cast<uint64_t>(int64_t(exactSteps));
+    return settings;
+  }
+
+  void refuse(StepOp step, const GatheredStep &gathered, const BudgetPlan &plan) {
+    InFlightDiagnostic error = step.emitError("the memory budget is ")
+                               << int64_t(memoryBudget) << " bytes ("
+                               << bytesText(static_cast<uint64_t>(int64_t(memoryBudget)))
+                               << "), should be at least " << plan.result.arenaBytes << " ("
+                               << bytesText(plan.result.arenaBytes)
+                               << "), the smallest arena found";
+    error.attachNote() << "no plan of this step, in whatever order, needs less than "
+                       << plan.peakBound << " bytes (" << bytesText(plan.peakBound) << ")";
+    describeBinding(error, gathered, plan);
+  }
+
+  void report(StepOp step, const BudgetPlan &plan) {
+    const CarriedOut &result = plan.result;
+    Builder b(&getContext());
+    auto integer = [&](uint64_t value) { return b.getI64IntegerAttr(static_cast<int64_t>(value)); };
+    step->setAttr("train.ac_policy", b.getStringAttr(policy));
+    step->setAttr("train.memory_budget", b.getI64IntegerAttr(memoryBudget));
+    step->setAttr("train.saved_bytes", integer(savedBytes(result.applied.graph)));
+    step->setAttr("train.recompute_flops", integer(result.flops));
+    step->setAttr("train.recompute_seconds", b.getF64FloatAttr(seconds(result.cost)));
+    step->setAttr("train.recompute_bound_seconds", b.getF64FloatAttr(seconds(plan.costBound)));
+    step->setAttr("train.step_seconds", b.getF64FloatAttr(seconds(plan.stepCost)));
+    std::string text;
+    llvm::raw_string_ostream(text) << llvm::format("%.4g s", seconds(result.cost)) << " ("
+                                   << percent(seconds(result.cost), seconds(plan.stepCost))
+                                   << " of a modelled step, "
+                                   << llvm::format("%.3f", static_cast<double>(result.flops) * 1e-9)
+                                   << " GFLOP)";
+    std::string bound;
+    llvm::raw_string_ostream(bound) << llvm::format("%.4g s", seconds(plan.costBound)) << ", a gap of "
+                                    << llvm::format("%.2f%%", 100 * plan.gap());
+    step.emitRemark("memory budget: ")
+        << bytesText(static_cast<uint64_t>(int64_t(memoryBudget))) << "; arena " << result.arenaBytes
+        << " bytes (" << bytesText(result.arenaBytes) << "); recomputation " << text
+        << "; no plan with this order of gradient operations recomputes for less than " << bound;
+  }
+
+  void runOnOperation() override {
+    std::optional<PlannerSettings> settings = parseOptions();
+    bool bad = !settings;
+    if (settings)
+      for (StepOp step : getOperation().getOps<StepOp>()) {
+        FailureOr<GatheredStep> gathered = gatherStep(step);
+        if (failed(gathered)) {
+          bad = true;
+          continue;
+        }
+        BlockAnalysis blocks = findBlocks(gathered->graph);
+        BudgetPlan plan = BudgetPlanner(gathered->graph, blocks, *settings)
+                              .plan(static_cast<uint64_t>(int64_t(memoryBudget)));
+        if (!plan.feasible) {
+          refuse(step, *gathered, plan);
+          bad = true;
+          continue;
+        }
+        write(step, *gathered, blocks, plan.result);
+        step->setAttr("train.blocks", Builder(&getContext()).getI64IntegerAttr(blocks.count));
+        report(step, plan);
+        recomputedOps += plan.result.applied.copies;
+        blocksFound += blocks.count;
+      }
+    if (bad)
+      signalPassFailure();
+  }
+};
+
+} // namespace
