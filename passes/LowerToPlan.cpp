@@ -92,6 +92,7 @@ public:
       writeTables(op);
     for (uint32_t op : live.instructions)
       writeCall(op);
+    noteInstructions(program);
     step.erase();
   }
 
@@ -276,6 +277,25 @@ private:
         b, op->getLoc(), b.getStringAttr(cast<ComputeOpInterface>(op).getKernelName()),
         b.getArrayAttr(inputs), b.getArrayAttr(outputs), b.getArrayAttr(workspaces),
         arguments[index], b.getStringAttr(phaseName(phaseOf(op))), integer(graph.ops[index].flops));
+  }
+
+  // For reports, of every instruction: the bytes it moves, and its block (-1: none). An operation of
+  // backward belongs to the block of the forward operation that it has its location from.
+  void noteInstructions(amc::plan::ProgramOp program) {
+    SmallVector<int64_t> bytes, blocks;
+    DenseMap<Location, int64_t> blockAt; // look-ups only
+    for (uint32_t index : live.instructions)
+      if (auto block = gathered.ops[index]->getAttrOfType<IntegerAttr>("train.block"))
+        blockAt.try_emplace(gathered.ops[index]->getLoc(), block.getInt());
+    for (uint32_t index : live.instructions) {
+      bytes.push_back(static_cast<int64_t>(graph.ops[index].bytesMoved));
+      auto block = blockAt.find(gathered.ops[index]->getLoc());
+      bool optimizer = graph.ops[index].phase == OpPhase::Optimizer;
+      blocks.push_back(block == blockAt.end() || optimizer ? -1 : block->second);
+    }
+    program->setAttr("train.instruction_bytes", b.getDenseI64ArrayAttr(bytes));
+    if (!blockAt.empty())
+      program->setAttr("train.instruction_blocks", b.getDenseI64ArrayAttr(blocks));
   }
 
   StepOp step;

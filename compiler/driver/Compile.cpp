@@ -46,8 +46,8 @@ Message toMessage(const Diagnostic &diagnostic) {
 // One context, one module, one sink for what is said about it.
 class Compilation {
 public:
-  Compilation(const CompileOptions &options, const MessageSink &sink)
-      : options(options), sink(sink),
+  explicit Compilation(const MessageSink &sink)
+      : sink(&sink),
         handler(&context, [this](Diagnostic &diagnostic) { return take(diagnostic); }) {
     // One thread: diagnostics come in the order of the graph, and local reproducers need it.
     context.disableMultithreading();
@@ -55,7 +55,10 @@ public:
     context.loadDialect<train::TrainDialect>();
   }
 
-  LogicalResult import(ImportReport &report, bool standIns = false) {
+  void sayTo(const MessageSink &other) { sink = &other; }
+
+  FailureOr<OwningOpRef<ModuleOp>> import(const CompileOptions &options, ImportReport &report,
+                                         bool standIns = false) {
     ImportOptions importOptions;
     importOptions.standIns = standIns;
     for (const std::string &binding : options.shape) {
@@ -66,26 +69,22 @@ public:
     FailureOr<OwningOpRef<ModuleOp>> imported =
         importOnnx(&context, options.model, importOptions, report);
     for (const std::string &remark : report.remarks)
-      sink({Message::Remark, options.model, remark, {}});
-    if (failed(imported))
-      return failure();
-    module = std::move(*imported);
-    remarkPrecision();
-    return success();
+      (*sink)({Message::Remark, options.model, remark, {}});
+    if (succeeded(imported) && options.precision == "fp32")
+      remarkPrecision(**imported, options.model);
+    return imported;
   }
 
   // Once for the model: what is computed is not what the file stores.
-  void remarkPrecision() {
-    if (options.precision != "fp32")
-      return;
+  void remarkPrecision(ModuleOp module, const std::string &model) {
     std::map<std::string, int64_t> stored;
-    module->walk([&](train::ParameterOp parameter) {
+    module.walk([&](train::ParameterOp parameter) {
       if (auto dtype = parameter.getSourceDtype())
         ++stored[dtype->str()];
     });
     for (const auto &[dtype, count] : stored)
-      sink({Message::Remark,
-            options.model,
+      (*sink)({Message::Remark,
+            model,
             "the model stores " + std::to_string(count) + (count == 1 ? " weight" : " weights") +
                 " as " + dtype + "; training holds and computes in fp32, which takes twice the memory; " +
                 "--precision=bf16 is the 16-bit precision that AMC has",
@@ -94,26 +93,24 @@ public:
 
   // Runs the pipeline up to a stage. A failing pass leaves the IR it was given and its options in a
   // file.
-  LogicalResult run(llvm::StringRef upTo) {
+  LogicalResult run(ModuleOp module, const CompileOptions &options, llvm::StringRef upTo,
+                    llvm::StringRef after = "import") {
     PassManager passes(&context, ModuleOp::getOperationName());
-    buildPipeline(passes, options, upTo);
+    buildPipeline(passes, options, upTo, after);
     std::string reproducer;
     passes.enableCrashReproducerGeneration(
         [&](std::string &error) -> std::unique_ptr<ReproducerStream> {
           return openReproducer(reproducer, error);
         },
         /*genLocalReproducer=*/true);
-    LogicalResult result = passes.run(*module);
+    LogicalResult result = passes.run(module);
     if (failed(result) && !reproducer.empty())
-      sink({Message::Remark,
+      (*sink)({Message::Remark,
             "",
             "the failed pass can be run again alone: amc-opt --run-reproducer " + reproducer,
             {}});
     return result;
   }
-
-  ModuleOp getModule() { return *module; }
-  bool failedAtAll() const { return errors != 0; }
 
 private:
   struct FileReproducer : ReproducerStream {
@@ -142,17 +139,13 @@ private:
     if (message.text.find("while processing an MLIR pass pipeline") != message.text.npos ||
         message.text.rfind("A failure has been detected while processing the MLIR module", 0) == 0)
       return success();
-    errors += message.severity == Message::Error;
-    sink(message);
+    (*sink)(message);
     return success();
   }
 
-  const CompileOptions &options;
-  const MessageSink &sink;
+  const MessageSink *sink;
   MLIRContext context;
   ScopedDiagnosticHandler handler;
-  OwningOpRef<ModuleOp> module;
-  unsigned errors = 0;
 };
 
 // Options as the passes see them: --ac-trace is also an environment variable, and another one in
@@ -167,42 +160,102 @@ CompileOptions withEnvironment(CompileOptions options) {
 
 Message errorMessage(const std::string &text) { return {Message::Error, "", text, {}}; }
 
-} // namespace
-
-CompileResult compile(const CompileOptions &given, const MessageSink &sink) {
-  CompileOptions options = withEnvironment(given);
+// What is asked for, from a module that the pipeline has been run on.
+CompileResult finish(ModuleOp module, const CompileOptions &options) {
   CompileResult result;
-  std::vector<std::string> wrong = checkTogether(options);
-  for (const std::string &message : wrong)
-    sink(errorMessage(message));
-  if (!wrong.empty()) {
-    result.code = BadUsage;
-    return result;
-  }
-
-  Compilation compilation(options, sink);
-  ImportReport report;
-  result.code = BadInput;
-  if (failed(compilation.import(report)) || failed(compilation.run(options.emit)))
-    return result;
   if (options.emit != "plan") {
     // With locations: read back, the text is the module again. VerifyPlan tells recomputed operations by them, and
     // diagnostics name the model's nodes.
     llvm::raw_string_ostream text(result.text);
-    compilation.getModule().print(text, OpPrintingFlags().enableDebugInfo());
+    module.print(text, OpPrintingFlags().enableDebugInfo());
     text << "\n";
-    result.code = Done;
     return result;
   }
   EmitOptions emitOptions;
   emitOptions.embedWeights = options.embedWeights;
   emitOptions.learningRate = options.learningRate;
-  FailureOr<plan::Plan> plan = emitPlan(compilation.getModule(), emitOptions);
+  FailureOr<plan::Plan> plan = emitPlan(module, emitOptions);
   if (failed(plan))
-    return result;
-  result.plan = std::move(*plan);
-  result.code = Done;
+    result.code = BadInput;
+  else
+    result.plan = std::move(*plan);
   return result;
+}
+
+bool agree(const CompileOptions &options, const MessageSink &sink) {
+  std::vector<std::string> wrong = checkTogether(options);
+  for (const std::string &message : wrong)
+    sink(errorMessage(message));
+  return wrong.empty();
+}
+
+// The options without those that only say what is kept for backward, and where results go.
+CompileOptions stepOptions(CompileOptions options) {
+  const CompileOptions defaults;
+  options.activationCheckpointing = defaults.activationCheckpointing;
+  options.acMatmuls = defaults.acMatmuls;
+  options.acPolicy = defaults.acPolicy;
+  options.acKvSharing = defaults.acKvSharing;
+  options.acTrace = defaults.acTrace;
+  options.memoryBudget = defaults.memoryBudget;
+  options.deviceMemory = defaults.deviceMemory;
+  options.output = defaults.output;
+  options.report = defaults.report;
+  return options;
+}
+
+} // namespace
+
+CompileResult compile(const CompileOptions &given, const MessageSink &sink) {
+  CompileOptions options = withEnvironment(given);
+  if (!agree(options, sink))
+    return {BadUsage, {}, {}};
+  Compilation compilation(sink);
+  ImportReport report;
+  FailureOr<OwningOpRef<ModuleOp>> module = compilation.import(options, report);
+  if (failed(module) || failed(compilation.run(**module, options, options.emit)))
+    return {BadInput, {}, {}};
+  return finish(**module, options);
+}
+
+struct Techniques::State {
+  explicit State(const MessageSink &sink) : compilation(sink) {}
+  Compilation compilation;
+  OwningOpRef<ModuleOp> model; // raised; null if that failed
+  CompileOptions options;      // of `step`
+  OwningOpRef<ModuleOp> step;  // with its optimizer, as the last technique had it
+};
+
+Techniques::Techniques(const CompileOptions &options, const MessageSink &sink)
+    : state(std::make_unique<State>(sink)) {
+  ImportReport report;
+  FailureOr<OwningOpRef<ModuleOp>> module = state->compilation.import(options, report);
+  if (succeeded(module) && succeeded(state->compilation.run(**module, options, "raise")))
+    state->model = std::move(*module);
+}
+Techniques::~Techniques() = default;
+
+bool Techniques::ready() const { return static_cast<bool>(state->model); }
+
+CompileResult Techniques::compile(const CompileOptions &given, const MessageSink &sink) {
+  CompileOptions options = withEnvironment(given);
+  if (!agree(options, sink))
+    return {BadUsage, {}, {}};
+  Compilation &compilation = state->compilation;
+  compilation.sayTo(sink);
+  CompileOptions wanted = stepOptions(options);
+  if (!state->step || !(state->options == wanted)) {
+    state->step = OwningOpRef<ModuleOp>(state->model->clone());
+    state->options = wanted;
+    if (failed(compilation.run(*state->step, options, "optimizer", "raise"))) {
+      state->step = {};
+      return {BadInput, {}, {}};
+    }
+  }
+  OwningOpRef<ModuleOp> module(state->step->clone());
+  if (failed(compilation.run(*module, options, "plan", "optimizer")))
+    return {BadInput, {}, {}};
+  return finish(*module, options);
 }
 
 ExitCode writeFile(const std::string &path, const std::string &bytes, const MessageSink &sink) {
@@ -282,9 +335,10 @@ CheckReport check(const CompileOptions &given) {
                                                                 // `missingOperations` has
       report.otherErrors.push_back(message);
   };
-  Compilation compilation(options, sink);
+  Compilation compilation(sink);
   ImportReport imported;
-  bool ok = succeeded(compilation.import(imported, /*standIns=*/true));
+  FailureOr<OwningOpRef<ModuleOp>> module = compilation.import(options, imported, /*standIns=*/true);
+  bool ok = succeeded(module);
   report.opset = imported.opset;
   report.nodes = imported.nodes;
   for (const auto &[name, count] : imported.opCounts)
@@ -292,7 +346,7 @@ CheckReport check(const CompileOptions &given) {
   for (const UnsupportedOp &op : imported.unsupported)
     report.missingOperations.push_back({op.op, op.reason, op.firstNode, op.count});
   const size_t own = report.otherErrors.size(); // what comes now may be the stand-ins' doing
-  if (ok && failed(compilation.run("backward")) && report.trains())
+  if (ok && failed(compilation.run(**module, options, "backward")) && report.trains())
     report.otherErrors.push_back(errorMessage("the model cannot be differentiated"));
   if (!ok && report.trains())
     report.otherErrors.push_back(errorMessage("the model cannot be read"));

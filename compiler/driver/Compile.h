@@ -6,6 +6,7 @@
 #include "compiler/driver/Diagnostics.h"
 #include "compiler/driver/Options.h"
 #include "runtime/plan/plan.pb.h"
+#include <memory>
 #include <optional>
 
 namespace amc {
@@ -24,6 +25,22 @@ struct CompileResult {
 // Compiles in memory: writes nothing, ignores options.output and options.report. Every message,
 // also those of success (which weights are trained, tied weights found), goes to `sink`.
 CompileResult compile(const CompileOptions &options, const MessageSink &sink = printMessage);
+
+// One model compiled in several ways, into plans. It is imported and raised once, and the step up to
+// its optimizer once for techniques in a row that differ only in what is kept for backward.
+class Techniques {
+public:
+  /// `options`: the model, its shapes and what is trained, which all techniques share.
+  Techniques(const CompileOptions &options, const MessageSink &sink);
+  ~Techniques();
+  /// Whether there is a model to compile; if not, `sink` has been told why.
+  bool ready() const;
+  CompileResult compile(const CompileOptions &options, const MessageSink &sink);
+
+private:
+  struct State;
+  std::unique_ptr<State> state;
+};
 
 // compile(), then writes the plan or the text to options.output (standard output when empty) and
 // the report; files appear complete or not at all.

@@ -61,6 +61,8 @@ struct CompileOptions {
   // Settings of a recipe that amrun takes, as its flags in the table's order: the compiler hands
   // them on.
   std::vector<std::string> runArguments;
+
+  bool operator==(const CompileOptions &) const = default;
 };
 
 struct OptionSpec {

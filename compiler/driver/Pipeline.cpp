@@ -38,13 +38,8 @@ AttachOptimizerOptions optimizerOptions(const CompileOptions &options) {
   return result;
 }
 
-} // namespace
-
-void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::StringRef upTo) {
-  Stage last = stageOf(upTo);
-  if (last == Import)
-    return;
-
+// The model alone.
+void addFrontEnd(OpPassManager &passes, const CompileOptions &options) {
   // Patterns are matched on the graph as exporters write it, so nothing may rewrite it before.
   // Roles come after: a norm's weight is known by the norm that it belongs to.
   passes.addPass(createRaise());
@@ -54,9 +49,10 @@ void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::S
     roles.frozen.assign(options.frozen.begin(), options.frozen.end());
     passes.addPass(createAssignRoles(roles));
   }
-  if (last == Raise)
-    return;
+}
 
+// From the model to a whole training step.
+void addStep(OpPassManager &passes, const CompileOptions &options, Stage last) {
   // The loss is part of the graph before it is differentiated, so its gradient needs no case of its
   // own.
   {
@@ -81,9 +77,10 @@ void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::S
   if (last == Backward)
     return;
   passes.addPass(createAttachOptimizer(optimizerOptions(options)));
-  if (last == Optimizer)
-    return;
+}
 
+// What is kept, in which order, and where.
+void addMemory(OpPassManager &passes, const CompileOptions &options, Stage last) {
   // Before Schedule: what is recomputed has to be scheduled too. After AttachOptimizer: an update
   // may be the last reader of a gradient, and lifetimes decide what is worth saving.
   if (options.activationCheckpointing == "budget" || options.activationCheckpointing == "auto") {
@@ -117,6 +114,19 @@ void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::S
   if (last == Offsets)
     return;
   passes.addPass(createLowerToPlan());
+}
+
+} // namespace
+
+void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::StringRef upTo,
+                   llvm::StringRef after) {
+  Stage first = stageOf(after), last = stageOf(upTo);
+  if (first < Raise && last >= Raise)
+    addFrontEnd(passes, options);
+  if (first < Optimizer && last > Raise)
+    addStep(passes, options, last);
+  if (last > Optimizer)
+    addMemory(passes, options, last);
 }
 
 } // namespace amc

@@ -8,9 +8,10 @@
 namespace amc {
 
 // What the --emit value stands for: everything up to and including a named point of the pipeline.
-// "import" adds nothing, "plan" everything.
+// "import" adds nothing, "plan" everything. With `after`, "raise" or "optimizer", only what follows
+// that point.
 void buildPipeline(mlir::OpPassManager &passes, const CompileOptions &options,
-                   llvm::StringRef upTo);
+                   llvm::StringRef upTo, llvm::StringRef after = "import");
 
 } // namespace amc
 

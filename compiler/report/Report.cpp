@@ -1,6 +1,7 @@
 // Gathers the facts of a plan and prints them. JSON has bytes and FLOPs as integers; text rounds
 // them.
 #include "compiler/report/Report.h"
+#include "compiler/report/Peak.h"
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -11,34 +12,6 @@ namespace amc::report {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-const char *categoryName(plan::Category category) {
-  switch (category) {
-  case plan::PARAMETER:
-    return "parameters";
-  case plan::GRADIENT:
-    return "gradients";
-  case plan::OPTIMIZER_STATE:
-    return "optimizer_state";
-  case plan::ACTIVATION:
-    return "activations";
-  case plan::WORKSPACE:
-    return "workspace";
-  case plan::INPUT:
-    return "inputs";
-  case plan::CONSTANT:
-    return "constants";
-  default:
-    return "unknown";
-  }
-}
-
-template <class... Args> std::string format(const char *pattern, Args... args) {
-  int size = std::snprintf(nullptr, 0, pattern, args...);
-  std::string text(static_cast<size_t>(size), '\0');
-  std::snprintf(text.data(), text.size() + 1, pattern, args...);
-  return text;
-}
 
 std::vector<Group> sorted(const std::map<std::string, Group> &groups) {
   std::vector<Group> list;
@@ -89,21 +62,6 @@ std::string dump(const Json &json) {
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-// Runs of blocks as Rematerialize leaves them: five numbers each.
-struct BlockRun {
-  uint64_t first, count, kinds, operations, inputBytes;
-};
-std::vector<BlockRun> blockRuns(const plan::Plan &plan) {
-  std::vector<BlockRun> runs;
-  for (const plan::Attribute &note : plan.notes())
-    if (note.name() == "block_runs")
-      for (int i = 0; i + 5 <= note.ints().value_size(); i += 5) {
-        auto at = [&](int k) { return static_cast<uint64_t>(note.ints().value(i + k)); };
-        runs.push_back({at(0), at(1), at(2), at(3), at(4)});
-      }
-  return runs;
-}
-
 constexpr std::string_view classNote = "save_class:";
 // (operation, "12 ALTERNATE, 3 SAVE")
 std::vector<std::pair<std::string, std::string>> saveClasses(const plan::Plan &plan) {
@@ -116,7 +74,8 @@ std::vector<std::pair<std::string, std::string>> saveClasses(const plan::Plan &p
 // Notes that are printed as they are.
 bool isPlain(const plan::Attribute &note) {
   return note.name() != "block_runs" && note.name() != "blocks" &&
-         note.name().rfind(classNote, 0) != 0;
+         note.name() != "instruction_blocks" && note.name() != "instruction_bytes" &&
+         note.name() != "pareto_curve" && note.name().rfind(classNote, 0) != 0;
 }
 
 std::string attributeText(const plan::Attribute &attribute) {
@@ -146,28 +105,21 @@ std::string attributeText(const plan::Attribute &attribute) {
 
 } // namespace
 
-std::string bytesText(uint64_t bytes) {
-  double value = static_cast<double>(bytes);
-  const char *unit = "B";
-  for (const char *next : {"KiB", "MiB", "GiB", "TiB"}) {
-    if (value < 1024)
-      break;
-    value /= 1024;
-    unit = next;
-  }
-  return unit == std::string("B") ? format("%.0f B", value) : format("%.2f %s", value, unit);
+std::vector<BlockRun> blockRuns(const plan::Plan &plan) {
+  std::vector<BlockRun> runs;
+  for (const plan::Attribute &note : plan.notes())
+    if (note.name() == "block_runs")
+      for (int i = 0; i + 5 <= note.ints().value_size(); i += 5) {
+        auto at = [&](int k) { return static_cast<uint64_t>(note.ints().value(i + k)); };
+        runs.push_back({at(0), at(1), at(2), at(3), at(4)});
+      }
+  return runs;
 }
 
 Facts gather(const plan::Plan &plan) {
   Facts facts;
   const plan::Promise &promise = plan.promise();
-  facts.categories = {{"parameters", promise.parameter_bytes()},
-                      {"gradients", promise.gradient_bytes()},
-                      {"optimizer_state", promise.optimizer_state_bytes()},
-                      {"activations", promise.activation_bytes()},
-                      {"workspace", promise.workspace_bytes()},
-                      {"inputs", promise.input_bytes()},
-                      {"constants", promise.constant_bytes()}};
+  facts.categories = categoriesAtPeak(plan);
 
   size_t steps = static_cast<size_t>(plan.instructions_size());
   std::vector<int64_t> change(steps + 1, 0);

@@ -32,15 +32,18 @@ struct Facts {
 };
 Facts gather(const plan::Plan &plan);
 
+// Runs of blocks as rematerialize notes them.
+struct BlockRun {
+  uint64_t first, count, kinds, operations, inputBytes;
+};
+std::vector<BlockRun> blockRuns(const plan::Plan &plan);
+
 std::string inspectText(const plan::Plan &plan);
 std::string inspectJson(const plan::Plan &plan);
 std::string html(const plan::Plan &plan);
 // How often the plan's forward pass has which operation in which class of selective checkpointing.
 std::string acPolicyText(const plan::Plan &plan);
 std::string acPolicyJson(const plan::Plan &plan);
-
-// "7.30 GiB".
-std::string bytesText(uint64_t bytes);
 
 } // namespace amc::report
 

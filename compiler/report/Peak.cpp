@@ -1,0 +1,73 @@
+#include "compiler/report/Peak.h"
+#include "compiler/analysis/CostModel.h"
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+namespace amc::report {
+
+std::string bytesText(uint64_t bytes) {
+  double value = static_cast<double>(bytes);
+  const char *unit = "B";
+  for (const char *next : {"KiB", "MiB", "GiB", "TiB"}) {
+    if (value < 1024)
+      break;
+    value /= 1024;
+    unit = next;
+  }
+  return unit == std::string("B") ? format("%.0f B", value) : format("%.2f %s", value, unit);
+}
+
+std::vector<std::pair<std::string, uint64_t>> categoriesAtPeak(const plan::Plan &plan) {
+  const plan::Promise &promise = plan.promise();
+  return {{"parameters", promise.parameter_bytes()},
+          {"gradients", promise.gradient_bytes()},
+          {"optimizer_state", promise.optimizer_state_bytes()},
+          {"activations", promise.activation_bytes()},
+          {"workspace", promise.workspace_bytes()},
+          {"inputs", promise.input_bytes()},
+          {"constants", promise.constant_bytes()}};
+}
+
+std::vector<AliveGroup> group(const Values &values, const std::vector<const Value *> &alive) {
+  std::vector<AliveGroup> groups;
+  std::map<std::tuple<Role, std::string, std::string, std::string, uint64_t>, size_t> known;
+  for (const Value *value : alive) {
+    uint64_t bytes = values.buffer(*value).bytes();
+    auto [at, added] = known.try_emplace({value->role, values.kernel(*value), values.dtype(*value),
+                                          values.shape(*value), bytes},
+                                         groups.size());
+    if (added)
+      groups.push_back({value, 0, 0});
+    ++groups[at->second].count;
+    groups[at->second].bytes += bytes;
+  }
+  std::stable_sort(groups.begin(), groups.end(), [](const AliveGroup &a, const AliveGroup &b) {
+    return a.bytes > b.bytes;
+  });
+  return groups;
+}
+
+std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::string &device) {
+  const plan::Attribute *moved = nullptr;
+  for (const plan::Attribute &note : plan.notes())
+    if (note.name() == "instruction_bytes" &&
+        note.ints().value_size() == plan.instructions_size())
+      moved = &note;
+  std::optional<DeviceModel> model = deviceModel(device, plan.precision());
+  if (!moved || !model)
+    return std::nullopt;
+  uint64_t step = 0, recompute = 0;
+  for (int i = 0; i < plan.instructions_size(); ++i) {
+    const plan::Instruction &instruction = plan.instructions(i);
+    GraphOp op;
+    op.flops = instruction.flops();
+    op.bytesMoved = static_cast<uint64_t>(moved->ints().value(i));
+    bool often = static_cast<uint64_t>(i) < plan.micro_batch_end();
+    uint64_t cost = opCost(op, *model) * (often ? std::max<uint64_t>(1, plan.accumulation()) : 1);
+    (instruction.phase() == plan::RECOMPUTE ? recompute : step) += cost;
+  }
+  return ModelledTime{seconds(step), seconds(recompute)};
+}
+
+} // namespace amc::report

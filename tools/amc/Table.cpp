@@ -1,0 +1,154 @@
+// Techniques are sets of flags, so that a row is what a user gets with them. What a user has fixed
+// (--loss-impl, --optimizer-in-backward, --tile-mlp) is the same in every row; what this version
+// does not have is in none. Updating in backward needs clipping to be off, so those rows turn it off
+// and say so. Order: what is kept for backward varies fastest, so that the driver derives backward
+// once for the rows between two changes of anything else.
+#include "tools/amc/Table.h"
+#include "compiler/driver/Compile.h"
+#include "compiler/report/Table.h"
+#include <algorithm>
+#include <iostream>
+#include <set>
+
+namespace amc {
+namespace {
+
+using Flags = std::vector<std::pair<std::string, std::string>>;
+
+struct Choice {
+  std::string name; // "" for what is not worth naming
+  Flags flags;
+};
+
+const OptionSpec *specOf(std::string_view flag) {
+  for (const OptionSpec &spec : optionTable())
+    if (spec.flag == flag)
+      return &spec;
+  return nullptr;
+}
+
+class Table {
+public:
+  Table(const CompileOptions &options, const TableOptions &table) : asked(options), table(table) {}
+
+  int print() {
+    report::TableRequest request;
+    request.model = asked.model;
+    for (const std::string &shape : asked.shape)
+      request.shapes += (request.shapes.empty() ? "" : " ") + shape;
+    request.precision = asked.precision;
+    request.deviceMemory = parseBytes(asked.deviceMemory.empty() ? "none" : asked.deviceMemory);
+
+    MessageSink sink = [](const Message &message) {
+      if (message.severity != Message::Remark)
+        printMessage(message);
+    };
+    Techniques techniques(asked, sink);
+    if (!techniques.ready())
+      return BadInput;
+    for (const Choice &step : steps())
+      for (const Choice &keep : keeps(step))
+        addRow(techniques, step, keep);
+    std::cout << (table.json ? report::tableJson(request, rows) : report::tableText(request, rows));
+    bool none = std::none_of(rows.begin(), rows.end(),
+                             [](const report::TableRow &row) { return row.plan.has_value(); });
+    return none ? BadInput : Done;
+  }
+
+private:
+  bool given(std::string_view flag) const {
+    return std::find(table.given.begin(), table.given.end(), flag) != table.given.end();
+  }
+  // Whether rows may differ in this flag.
+  bool open(std::string_view flag) const {
+    const OptionSpec *spec = specOf(flag);
+    if (!spec || given(flag))
+      return false;
+    const CompileOptions defaults;
+    auto *member = std::get_if<std::string CompileOptions::*>(&spec->member);
+    return member && asked.**member == defaults.**member;
+  }
+  // With `flag` as it was asked for, or with each of `choices` if it is open.
+  static std::vector<Choice> combine(const std::vector<Choice> &list,
+                                     const std::vector<Choice> &choices) {
+    std::vector<Choice> result;
+    for (const Choice &choice : choices)
+      for (const Choice &before : list) {
+        Choice both = before;
+        if (!choice.name.empty())
+          both.name += (both.name.empty() ? "" : " + ") + choice.name;
+        both.flags.insert(both.flags.end(), choice.flags.begin(), choice.flags.end());
+        result.push_back(std::move(both));
+      }
+    return result;
+  }
+
+  // Everything but what is kept for backward.
+  std::vector<Choice> steps() const {
+    std::vector<Choice> list = {{"", {}}};
+    if (open("--loss-impl"))
+      list = combine(list, {{"", {{"--loss-impl", "unfused"}}},
+                            {"linear CE", {{"--loss-impl", "linear-cross-entropy"}}}});
+    if (open("--optimizer-in-backward") && asked.gradAccumulation == 1 && !given("--max-grad-norm"))
+      list = combine(list, {{"", {}},
+                            {"update in backward",
+                             {{"--optimizer-in-backward", "on"}, {"--max-grad-norm", "0"}}}});
+    if (open("--tile-mlp"))
+      list = combine(list, {{"", {{"--tile-mlp", "off"}}}, {"tiled MLP", {{"--tile-mlp", "on"}}}});
+    return list;
+  }
+  std::vector<Choice> keeps(const Choice &) const {
+    std::vector<Choice> list;
+    for (const char *policy : {"none", "selective", "full"})
+      list.push_back({policy == std::string("none") ? "" : policy, {{"--ac", policy}}});
+    return list;
+  }
+
+  void addRow(Techniques &techniques, const Choice &step, const Choice &keep) {
+    Flags flags = keep.flags;
+    flags.insert(flags.end(), step.flags.begin(), step.flags.end());
+    report::TableRow row;
+    row.technique = keep.name;
+    if (!step.name.empty())
+      row.technique += (keep.name.empty() ? "" : " + ") + step.name;
+    if (row.technique.empty())
+      row.technique = "baseline";
+    CompileOptions options = asked;
+    options.output = "-"; // nothing is written
+    options.deviceMemory.clear();
+    for (const auto &[flag, value] : flags) {
+      row.flags += (row.flags.empty() ? "" : " ") + flag + "=" + value;
+      if (std::optional<std::string> wrong = setOption(options, *specOf(flag), value))
+        row.errors.push_back(flag + " " + *wrong);
+    }
+    // What only selective takes.
+    const CompileOptions defaults;
+    if (options.activationCheckpointing != "selective") {
+      options.acMatmuls = defaults.acMatmuls;
+      options.acPolicy = defaults.acPolicy;
+    }
+    if (row.errors.empty()) {
+      CompileResult result = techniques.compile(options, [&](const Message &message) {
+        if (message.severity == Message::Error)
+          row.errors.push_back(message.describe());
+        else if (message.severity == Message::Warning && warned.insert(message.describe()).second)
+          printMessage(message);
+      });
+      row.plan = std::move(result.plan);
+    }
+    rows.push_back(std::move(row));
+  }
+
+  const CompileOptions &asked;
+  const TableOptions &table;
+  std::vector<report::TableRow> rows;
+  std::set<std::string> warned;
+};
+
+} // namespace
+
+int printTable(const CompileOptions &options, const TableOptions &table) {
+  return Table(options, table).print();
+}
+
+} // namespace amc
