@@ -247,10 +247,13 @@ def AssignOffsets : Pass<"assign-offsets", "::mlir::ModuleOp"> {
     Option<"kvSharing", "kv-sharing", "std::string", "\"submodule\"", "where layers share keys and values: submodule or block">,
     Option<"alignment", "alignment", "int64_t", "256", "bytes, a power of two">,
     Option<"workLimit", "work-limit", "int64_t", "6000000000", "pairs of buffers that all packing rules together may look at">,
+    Option<"exactItems", "exact-items", "int64_t", "2000", "buffers that are alive for a part of the step; more are not searched exactly">,
+    Option<"exactSteps", "exact-steps", "int64_t", "100000000", "steps of the exact search for the bound; 0: none">,
   ];
   let statistics = [
     Statistic<"heightBytes", "height-bytes", "bytes of all arenas">,
     Statistic<"boundBytes", "bound-bytes", "no packing has fewer">,
+    Statistic<"searchSteps", "search-steps", "of the exact search">,
   ];
 }
 
