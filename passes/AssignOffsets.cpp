@@ -54,11 +54,13 @@ struct AssignOffsetsPass : amc::impl::AssignOffsetsBase<AssignOffsetsPass> {
           << int64_t(alignment) << ", should be a power of two up to 2^30";
       return signalPassFailure();
     }
-    if (workLimit < 0) {
-      getOperation().emitError("work-limit is ")
-          << int64_t(workLimit) << ", should not be negative";
-      return signalPassFailure();
-    }
+    for (auto [name, limit] : {std::pair("work-limit", int64_t(workLimit)),
+                               std::pair("exact-items", int64_t(exactItems)),
+                               std::pair("exact-steps", int64_t(exactSteps))})
+      if (limit < 0) {
+        getOperation().emitError() << name << " is " << limit << ", should not be negative";
+        return signalPassFailure();
+      }
     bool bad = false;
     for (StepOp step : getOperation().getOps<StepOp>()) {
       FailureOr<GatheredStep> gathered = gatherStep(step);
@@ -67,18 +69,16 @@ struct AssignOffsetsPass : amc::impl::AssignOffsetsBase<AssignOffsetsPass> {
         continue;
       }
       Liveness live = computeLiveness(gathered->graph, gathered->programOrder());
-      Placement placement = pack(packingItems(live), static_cast<uint64_t>(int64_t(alignment)),
-                                 static_cast<uint64_t>(int64_t(workLimit)));
+      PackingLimits limits;
+      limits.work = static_cast<uint64_t>(int64_t(workLimit));
+      limits.exactItems = static_cast<uint64_t>(int64_t(exactItems));
+      limits.exactSteps = static_cast<uint64_t>(int64_t(exactSteps));
+      Placement placement =
+          pack(packingItems(live), static_cast<uint64_t>(int64_t(alignment)), limits);
       if (placement.limited)
         step.emitRemark("offsets: ")
             << live.buffers.size() << " buffers are too many for every packing rule; the best of "
             << placement.tried << " rules was taken";
-      write(step, *gathered, live, placement, alignment);
-      heightBytes += placement.height;
-      boundBytes += placement.bound;
-    }
-    if (bad)
-      signalPassFailure();
       // PlanBudget carried its plan out to the end, so it is at fault if this is not what it saw.
       if (auto budget = step->getAttrOfType<IntegerAttr>("train.memory_budget");
           budget && placement.height > budget.getValue().getZExtValue()) {
@@ -88,6 +88,13 @@ struct AssignOffsetsPass : amc::impl::AssignOffsetsBase<AssignOffsetsPass> {
         bad = true;
         continue;
       }
+      write(step, *gathered, live, placement, alignment);
+      searchSteps += placement.steps;
+      heightBytes += placement.height;
+      boundBytes += placement.bound;
+    }
+    if (bad)
+      signalPassFailure();
   }
 };
 

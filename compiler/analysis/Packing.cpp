@@ -2,11 +2,13 @@
 //
 // Phases: round sizes up and compute the bound; stack what lives for ever; then for each member of
 // the portfolio place the others and keep the lowest result. Gap placement keeps the placed items
-// sorted by offset in parallel arrays and walks them once for each new item, which is a tight loop
-// without branches that mispredict. A sweep keeps the free ranges by offset and merges neighbours
-// when an item dies.
+// sorted by offset in parallel arrays and walks them once for each new item: a tight loop, faster
+// up to some ten thousand items than gathering and sorting what is alive together. A sweep keeps
+// the free ranges by offset and merges neighbours when an item dies.
 #include "compiler/analysis/Packing.h"
+#include "compiler/analysis/PackingSearch.h"
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <functional>
@@ -18,7 +20,9 @@ namespace {
 
 struct Item {
   uint64_t bytes, first, last;
-  uint32_t index; // in the caller's list
+  uint32_t index;                // in the caller's list
+  uint64_t tight = 0;            // most bytes that are alive together at some time of its life
+  uint32_t birth = 0, death = 0; // first and last, counted in births
 };
 
 enum class Fit { First, Best };
@@ -27,36 +31,62 @@ enum class Fit { First, Best };
 // all.
 constexpr unsigned squeakyRounds = 60;
 constexpr uint64_t squeakyWork = 600'000'000;
+// Heights between the bound and the portfolio's best that the exact search is asked for.
+constexpr unsigned bisections = 8;
 
-uint64_t liveBound(const std::vector<Item> &items) {
-  std::vector<std::pair<uint64_t, int64_t>> events;
-  events.reserve(2 * items.size());
+// The largest sum of items alive together, and for every item the largest of its life.
+uint64_t liveBound(std::vector<Item> &items) {
+  std::vector<uint64_t> births;
+  for (const Item &item : items)
+    births.push_back(item.first);
+  std::sort(births.begin(), births.end());
+  births.erase(std::unique(births.begin(), births.end()), births.end());
+  // Sums at births; [first, last) of an item as places among them.
+  auto place = [&](uint64_t time) {
+    return static_cast<size_t>(std::lower_bound(births.begin(), births.end(), time) -
+                               births.begin());
+  };
+  std::vector<int64_t> change(births.size() + 1, 0);
   for (const Item &item : items) {
-    events.emplace_back(item.first, static_cast<int64_t>(item.bytes));
-    events.emplace_back(item.last, -static_cast<int64_t>(item.bytes));
+    change[place(item.first)] += static_cast<int64_t>(item.bytes);
+    change[place(item.last)] -= static_cast<int64_t>(item.bytes);
   }
-  // At equal times deaths come first: lifetimes are half-open.
-  std::sort(events.begin(), events.end());
-  int64_t live = 0, most = 0;
-  for (auto [time, change] : events) {
-    live += change;
-    most = std::max(most, live);
+  // Maxima of ranges of a power of two.
+  std::vector<std::vector<uint64_t>> most(1);
+  int64_t sum = 0;
+  for (size_t i = 0; i < births.size(); ++i)
+    most[0].push_back(static_cast<uint64_t>(sum += change[i]));
+  for (size_t width = 1; 2 * width <= births.size(); width *= 2) {
+    const std::vector<uint64_t> &half = most.back();
+    std::vector<uint64_t> whole(half.size() - width);
+    for (size_t i = 0; i < whole.size(); ++i)
+      whole[i] = std::max(half[i], half[i + width]);
+    most.push_back(std::move(whole));
   }
-  return static_cast<uint64_t>(most);
+  for (Item &item : items) {
+    size_t begin = place(item.first), end = place(item.last);
+    item.birth = static_cast<uint32_t>(begin);
+    item.death = static_cast<uint32_t>(end);
+    size_t level = static_cast<size_t>(std::bit_width(end - begin)) - 1;
+    item.tight = std::max(most[level][begin], most[level][end - (size_t(1) << level)]);
+  }
+  return items.empty() ? 0 : *std::max_element(most[0].begin(), most[0].end());
 }
 
 // Places items in the order given into gaps between what is alive at the same time.
 class GapPlacer {
 public:
   explicit GapPlacer(size_t count) {
-    for (auto *column : {&first, &last, &begin, &end})
+    for (auto *column : {&first, &last})
+      column->reserve(count);
+    for (auto *column : {&begin, &end})
       column->reserve(count);
   }
 
   uint64_t place(const Item &item, Fit fit) {
     uint64_t cursor = 0, best = ~uint64_t(0), bestGap = ~uint64_t(0);
     for (size_t i = 0; i < begin.size(); ++i) {
-      if (first[i] >= item.last || last[i] <= item.first)
+      if ((first[i] >= item.death) | (last[i] <= item.birth)) // one branch
         continue;
       if (begin[i] > cursor) {
         uint64_t gap = begin[i] - cursor;
@@ -72,18 +102,19 @@ public:
     uint64_t offset = best == ~uint64_t(0) ? cursor : best;
     size_t at =
         static_cast<size_t>(std::upper_bound(begin.begin(), begin.end(), offset) - begin.begin());
-    insert(first, at, item.first);
-    insert(last, at, item.last);
+    insert(first, at, item.birth);
+    insert(last, at, item.death);
     insert(begin, at, offset);
     insert(end, at, offset + item.bytes);
     return offset;
   }
 
 private:
-  static void insert(std::vector<uint64_t> &column, size_t at, uint64_t value) {
+  template <class T> static void insert(std::vector<T> &column, size_t at, T value) {
     column.insert(column.begin() + static_cast<ptrdiff_t>(at), value);
   }
-  std::vector<uint64_t> first, last, begin, end; // placed items, by offset
+  std::vector<uint32_t> first, last; // placed items, by offset
+  std::vector<uint64_t> begin, end;
 };
 
 // Walks along the time axis and takes room from, and returns it to, a list of free ranges above
@@ -152,6 +183,16 @@ uint64_t span(const Item &item) { return item.last - item.first; }
 
 const std::vector<Order> &orders() {
   static const std::vector<Order> all = {
+      {"tight, lifetime",
+       [](const Item &a, const Item &b) {
+         return std::make_tuple(a.tight, span(a), a.bytes) >
+                std::make_tuple(b.tight, span(b), b.bytes);
+       }},
+      {"tight, size",
+       [](const Item &a, const Item &b) {
+         return std::make_tuple(a.tight, a.bytes, span(a)) >
+                std::make_tuple(b.tight, b.bytes, span(b));
+       }},
       {"lifetime",
        [](const Item &a, const Item &b) {
          return std::make_pair(span(a), a.bytes) > std::make_pair(span(b), b.bytes);
@@ -194,7 +235,8 @@ void promoteHighest(const std::vector<Item> &items, const std::vector<uint64_t> 
 
 } // namespace
 
-Placement pack(const std::vector<PackingItem> &input, uint64_t alignment, uint64_t workLimit) {
+Placement pack(const std::vector<PackingItem> &input, uint64_t alignment,
+               const PackingLimits &limits) {
   assert(alignment > 0 && (alignment & (alignment - 1)) == 0);
   Placement result;
   result.offsets.assign(input.size(), 0);
@@ -250,7 +292,7 @@ Placement pack(const std::vector<PackingItem> &input, uint64_t alignment, uint64
   };
   // The cheap members first, so that a huge instance has a result whatever the limit is.
   for (Fit fit : {Fit::Best, Fit::First}) {
-    sorted(orders()[3]);
+    sorted(orders()[5]);
     consider(fit == Fit::Best ? "sweep, best fit" : "sweep, first fit", sweep(items, order, fit));
   }
   const uint64_t pairs = static_cast<uint64_t>(items.size()) * items.size() / 2;
@@ -259,7 +301,7 @@ Placement pack(const std::vector<PackingItem> &input, uint64_t alignment, uint64
   auto placeAll = [&](Fit fit, const std::string &rule) {
     if (lowest == bound)
       return false;
-    if (work + pairs > workLimit) {
+    if (work + pairs > limits.work) {
       result.limited = true;
       return false;
     }
@@ -283,6 +325,32 @@ Placement pack(const std::vector<PackingItem> &input, uint64_t alignment, uint64
         break;
       promoteHighest(items, offsets, order);
     }
+  }
+  if (lowest > bound && items.size() <= limits.exactItems && limits.exactSteps > 0) {
+    std::vector<PackingItem> exact;
+    for (const Item &item : items)
+      exact.push_back({item.bytes, item.first, item.last});
+    uint64_t proven = bound; // nothing is lower
+    auto search = [&](uint64_t height, uint64_t steps) {
+      PackingSearchResult found = searchPacking(exact, height, steps);
+      result.steps += found.steps;
+      if (found.answer == PackingSearchResult::Found)
+        consider(std::string("exact search, ") + found.rank, found.offsets);
+      if (found.answer == PackingSearchResult::Impossible)
+        proven = std::max(proven, height + alignment);
+      return found.answer;
+    };
+    // The bound itself gets most of the steps, fewer where little is to gain. Then bisection: an
+    // exhausted search counts as impossible for where to look next, not as a proof.
+    const bool wide = lowest - bound > bound / 100;
+    search(bound, wide ? limits.exactSteps : limits.exactSteps / 5);
+    uint64_t low = std::max(proven, bound + alignment);
+    for (unsigned round = 0; round < bisections && low < lowest && lowest > proven; ++round) {
+      uint64_t height = low + (lowest - low) / 2 / alignment * alignment;
+      if (search(height, limits.exactSteps / (wide ? 20 : 100)) != PackingSearchResult::Found)
+        low = height + alignment;
+    }
+    result.bound = base + proven;
   }
   result.height = base + lowest;
   return result;

@@ -1,8 +1,12 @@
 // RUN: not amc-opt %s --assign-offsets=alignment=48 2>&1 | FileCheck %s --check-prefix=ALIGNMENT
 // RUN: not amc-opt %s --assign-offsets=work-limit=-1 2>&1 | FileCheck %s --check-prefix=WORK
-// RUN: amc-opt %s --split-input-file --verify-diagnostics --assign-offsets=work-limit=0
+// RUN: not amc-opt %s --assign-offsets=exact-items=-1 2>&1 | FileCheck %s --check-prefix=ITEMS
+// RUN: not amc-opt %s --assign-offsets=exact-steps=-1 2>&1 | FileCheck %s --check-prefix=STEPS
+// RUN: amc-opt %s --split-input-file --verify-diagnostics --assign-offsets="work-limit=0 exact-steps=0"
 // ALIGNMENT: error: alignment is 48, should be a power of two up to 2^30
 // WORK: error: work-limit is -1, should not be negative
+// ITEMS: error: exact-items is -1, should not be negative
+// STEPS: error: exact-steps is -1, should not be negative
 
 train.step @foreign {
   %x = train.input {name = "x"} : tensor<4xf32>
