@@ -1,15 +1,18 @@
-// Decides which values of the forward graph are bf16: the weights, and every float that is computed from one.
+// Decides which values of the forward graph are bf16: the weights, and every float that is computed
+// from one.
 //
-// Phases: clamp literals that bf16 cannot hold; narrow the weights; walk the operations in order and infer each
-// result again from narrower operands, so that an operation's own type rule says what stays fp32 (loss, log-sum-exp,
-// statistics of norms). Floats that depend on no weight (angles, tables, masks, batch data) are auxiliary: they are
-// computed as before and cast once, before their first reader that does not take both types.
+// Phases: clamp literals that bf16 cannot hold; narrow the weights; walk the operations in order
+// and infer each result again from narrower operands, so that an operation's own type rule says
+// what stays fp32 (loss, log-sum-exp, statistics of norms). Floats that depend on no weight
+// (angles, tables, masks, batch data) are auxiliary: they are computed as before and cast once,
+// before their first reader that does not take both types.
 //
-// A graph that was exported in bf16 asks for fp32 here and there by a cast and for bf16 by another. Kernels compute in
-// fp32 anyway, so these casts vanish and with them the fp32 copies of activations that they would make.
+// A graph that was exported in bf16 asks for fp32 here and there by a cast and for bf16 by another.
+// Kernels compute in fp32 anyway, so these casts vanish and with them the fp32 copies of
+// activations that they would make.
 //
-// Limits: a mixture of experts is routed by bf16 scores, whatever the exporter cast. Scalars that meet activations are
-// rounded to bf16, unlike torch's Python numbers.
+// Limits: a mixture of experts is routed by bf16 scores, whatever the exporter cast. Scalars that
+// meet activations are rounded to bf16, unlike torch's Python numbers.
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
@@ -28,8 +31,9 @@ namespace {
 
 bool isFloat(Value v) { return isa<FloatType>(elementOf(v)); }
 
-/// `value` if bf16 has a finite number near it, else the bf16 number of largest magnitude and that sign: a mask's "as
-/// small as can be" must not become an infinity, of which a softmax over nothing else makes NaN.
+/// `value` if bf16 has a finite number near it, else the bf16 number of largest magnitude and that
+/// sign: a mask's "as small as can be" must not become an infinity, of which a softmax over nothing
+/// else makes NaN.
 APFloat clampToBf16(APFloat value) {
   const llvm::fltSemantics &own = value.getSemantics();
   if (!value.isFinite())
@@ -45,11 +49,13 @@ APFloat clampToBf16(APFloat value) {
 }
 
 /// The literal with each number replaced, in `element`; null if it is not stored as dense numbers.
-DenseElementsAttr mapLiteral(ElementsAttr literal, FloatType element, function_ref<APFloat(APFloat)> change) {
+DenseElementsAttr mapLiteral(ElementsAttr literal, FloatType element,
+                             function_ref<APFloat(APFloat)> change) {
   auto dense = dyn_cast<DenseFPElementsAttr>(literal);
   if (!dense)
     return nullptr;
-  return dense.mapValues(element, [&](const APFloat &value) { return change(value).bitcastToAPInt(); });
+  return dense.mapValues(element,
+                         [&](const APFloat &value) { return change(value).bitcastToAPInt(); });
 }
 
 class Narrowing {
@@ -82,7 +88,8 @@ public:
   uint64_t narrowed = 0, castsRemoved = 0, castsAdded = 0;
 
 private:
-  /// Operations that make one number from one number, back from the loss to the reductions that gave the first.
+  /// Operations that make one number from one number, back from the loss to the reductions that
+  /// gave the first.
   void findLossTail(Value value) {
     Operation *op = value.getDefiningOp();
     if (!op || !isFloat(value) || elementCount(shapeOf(value)) != 1 || !lossTail.insert(op).second)
@@ -93,7 +100,8 @@ private:
 
   void clampLiteral(Operation *op) {
     if (auto constant = dyn_cast<ConstantOp>(op); constant && isFloat(constant.getResult()))
-      if (auto clamped = mapLiteral(constant.getValue(), cast<FloatType>(elementOf(constant.getResult())), clampToBf16))
+      if (auto clamped = mapLiteral(constant.getValue(),
+                                    cast<FloatType>(elementOf(constant.getResult())), clampToBf16))
         constant.setValueAttr(clamped);
   }
 
@@ -132,13 +140,16 @@ private:
       return success();
     }
     // Beside an fp32 activation (a part of the loss) everything is fp32.
-    bool isWide = llvm::any_of(op->getOperands(), [&](Value v) { return isActivation(v) && elementOf(v) != narrow; });
+    bool isWide = llvm::any_of(op->getOperands(),
+                               [&](Value v) { return isActivation(v) && elementOf(v) != narrow; });
     FailureOr<SmallVector<Type>> types = failure();
     if (!isWide) {
       types = infer(inference, op->getOperands());
       if (failed(types))
         types = retype(inference, narrow);
-      isWide = succeeded(types) && lossTail.contains(op) && llvm::any_of(*types, [&](Type type) { return cast<RankedTensorType>(type).getElementType() == narrow; });
+      isWide = succeeded(types) && lossTail.contains(op) && llvm::any_of(*types, [&](Type type) {
+                 return cast<RankedTensorType>(type).getElementType() == narrow;
+               });
     }
     if (isWide)
       types = retype(inference, wide);
@@ -153,8 +164,9 @@ private:
   /// The result types that the operation's own rule gives; fails without a diagnostic.
   FailureOr<SmallVector<Type>> infer(InferTypeOpInterface op, ValueRange operands) {
     SmallVector<Type> types;
-    if (failed(op.inferReturnTypes(op->getContext(), std::nullopt, operands, op->getAttrDictionary(),
-                                   op->getPropertiesStorage(), op->getRegions(), types)) ||
+    if (failed(op.inferReturnTypes(op->getContext(), std::nullopt, operands,
+                                   op->getAttrDictionary(), op->getPropertiesStorage(),
+                                   op->getRegions(), types)) ||
         types.size() != op->getNumResults())
       return failure();
     return types;
@@ -175,14 +187,17 @@ private:
     if (made)
       return made;
     if (auto constant = value.getDefiningOp<ConstantOp>())
-      if (auto literal = mapLiteral(constant.getValue(), cast<FloatType>(element), [&](APFloat number) {
-            bool lossy;
-            number.convert(cast<FloatType>(element).getFloatSemantics(), APFloat::rmNearestTiesToEven, &lossy);
-            return number;
-          }))
+      if (auto literal =
+              mapLiteral(constant.getValue(), cast<FloatType>(element), [&](APFloat number) {
+                bool lossy;
+                number.convert(cast<FloatType>(element).getFloatSemantics(),
+                               APFloat::rmNearestTiesToEven, &lossy);
+                return number;
+              }))
         return made = ConstantOp::create(b, constant.getLoc(), literal.getType(), literal);
     if (auto fill = value.getDefiningOp<FullOp>())
-      return made = full(b, fill.getLoc(), fill.getValue().convertToDouble(), tensorType(value).clone(element));
+      return made = full(b, fill.getLoc(), fill.getValue().convertToDouble(),
+                         tensorType(value).clone(element));
     // An integer or a truth value is converted in one go.
     if (auto from = value.getDefiningOp<CastOp>(); from && !isFloat(from.getX()))
       value = from.getX();
@@ -200,7 +215,7 @@ private:
   StepOp step;
   OpBuilder b;
   Type narrow, wide;
-  DenseSet<Value> activations;     // floats that depend on a weight
+  DenseSet<Value> activations; // floats that depend on a weight
   DenseSet<Operation *> lossTail;
   DenseMap<std::pair<Value, Type>, Value> casts;
   SmallVector<Operation *> dead;
@@ -220,7 +235,8 @@ struct ApplyPrecisionPass : amc::impl::ApplyPrecisionBase<ApplyPrecisionPass> {
         step->setAttr("train.precision", StringAttr::get(&getContext(), "fp32"));
         continue;
       }
-      if (llvm::any_of(step.getBody().front(), [](Operation &op) { return phaseOf(&op) != Phase::Forward; })) {
+      if (llvm::any_of(step.getBody().front(),
+                       [](Operation &op) { return phaseOf(&op) != Phase::Forward; })) {
         step.emitError("the step has a backward pass, should have none yet").attachNote()
             << "run apply-precision before derive-backward";
         bad = true;

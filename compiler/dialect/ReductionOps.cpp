@@ -152,8 +152,10 @@ LogicalResult ReduceMeanOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayR
     return success();
   Location loc = getLoc();
   double count = static_cast<double>(reducedCount(shapeOf(getX()), getAxes()));
-  Value share = MulOp::create(b, loc, keep(b, loc, cotangents[0], getX(), getAxes()),
-                              scalar(b, loc, 1.0 / count, elementOf(getX())));
+  // In the type of statistics: 1 / count rounded to bf16 would bias every element alike.
+  Type element = elementOf(getX()), wide = statisticType(element);
+  Value dy = cast(b, loc, keep(b, loc, cotangents[0], getX(), getAxes()), wide);
+  Value share = cast(b, loc, MulOp::create(b, loc, dy, scalar(b, loc, 1.0 / count, wide)), element);
   gradients[0] = BroadcastOp::create(b, loc, share, shapeOf(getX()));
   return success();
 }

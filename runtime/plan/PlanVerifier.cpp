@@ -184,9 +184,19 @@ private:
       for (int s = 0; s < parameter.states_size(); ++s) {
         std::string statePath = text(path, ".states[", s, "].view");
         checkPersistent(statePath, parameter.states(s).view());
+        if (parameter.states(s).name() == "master")
+          checkMaster(statePath, parameter.states(s).view(), parameter.view());
       }
       checkGradient(path, parameter);
     }
+  }
+
+  // The runtime fills it with the parameter's initial value.
+  void checkMaster(const std::string &path, const plan::View &master, const plan::View &parameter) {
+    if (master.dtype() != plan::F32 || !isFloat(parameter.dtype()) ||
+        !std::equal(master.shape().begin(), master.shape().end(), parameter.shape().begin(),
+                    parameter.shape().end()))
+      error(path, ": should be f32, of the shape of the parameter, which should be a float");
   }
 
   void checkSource(const std::string &path, const plan::Parameter &parameter) {

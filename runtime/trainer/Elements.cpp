@@ -76,13 +76,24 @@ template <typename T> double floatToDouble(T value) {
     return toFloat(value);
 }
 
+// The float nearest to `value` of which rounding further, to 16 bits, gives what rounding `value`
+// at once would: a float that is not exact gets an odd last bit.
+float towardOdd(double value) {
+  float nearest = static_cast<float>(value);
+  if (std::isnan(value) || std::isinf(nearest) || static_cast<double>(nearest) == value)
+    return nearest;
+  if (std::abs(static_cast<double>(nearest)) > std::abs(value))
+    nearest = std::nextafter(nearest, 0.0f);
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(nearest) | 1);
+}
+
 template <typename To> To fromDouble(double value) {
   if constexpr (std::is_floating_point_v<To>)
     return static_cast<To>(value);
   else if constexpr (std::is_same_v<To, BFloat16>)
-    return toBFloat16(static_cast<float>(value));
+    return toBFloat16(towardOdd(value));
   else
-    return toFloat16(static_cast<float>(value));
+    return toFloat16(towardOdd(value));
 }
 
 // Converts one value; false if `to` cannot hold it.

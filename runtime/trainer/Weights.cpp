@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -16,6 +17,7 @@ namespace amc::rt {
 namespace {
 
 constexpr uint64_t bufferBytes = 1 << 20;
+constexpr std::string_view masterState = "master"; // as passes/AttachOptimizer.cpp names it
 
 Shape shapeOf(const plan::View &view) { return {view.shape().begin(), view.shape().end()}; }
 
@@ -33,6 +35,44 @@ std::string listOf(const std::vector<std::string> &names) {
   if (names.size() > 5)
     line += text(" and ", names.size() - 5, " more");
   return line;
+}
+
+// Weights that files hold in a wider type than the plan's, by type.
+class Roundings {
+public:
+  void add(DType stored, DType kept) {
+    if (isFloat(stored) && isFloat(kept) &&
+        (dtypeBytes(stored) > dtypeBytes(kept) || (stored == plan::F16 && kept == plan::BF16)))
+      ++counts[{stored, kept}];
+  }
+  void report(std::vector<std::string> &notes) const {
+    for (const auto &[types, count] : counts)
+      notes.push_back(text(count, count == 1 ? " weight" : " weights", " rounded from ",
+                           dtypeName(types.first), " to ", dtypeName(types.second)));
+  }
+
+private:
+  std::map<std::pair<DType, DType>, uint64_t> counts;
+};
+
+// The fp32 copy that the optimizer keeps of parameter `index`; no data if there is none.
+Tensor masterOf(const Executor &executor, int index) {
+  const plan::Parameter &parameter = executor.plan().parameters(index);
+  for (int s = 0; s < parameter.states_size(); ++s)
+    if (parameter.states(s).name() == masterState)
+      return executor.state(static_cast<size_t>(index), static_cast<size_t>(s));
+  return {};
+}
+
+// Fills parameter `index` by `fill`, which gets the tensor to write to: the master where there is
+// one, so that it has every bit that the source has; the parameter then is its rounding.
+template <typename Fill> auto fillParameter(const Executor &executor, int index, Fill &&fill) {
+  Tensor tensor = executor.parameter(static_cast<size_t>(index)),
+         master = masterOf(executor, index);
+  auto result = fill(master.data ? master : tensor);
+  if (master.data && result.ok())
+    convertElements(master.dtype, bytesOf(master), tensor.dtype, bytesOf(tensor), tensor.elements);
+  return result;
 }
 
 // A file's weights lie in the model's folder; a plan may not point out of it by "..".
@@ -53,8 +93,9 @@ public:
   PlanSource(const plan::Plan &compiled, std::string directory)
       : compiled(compiled), directory(std::move(directory)) {}
 
-  Status load(const plan::Parameter &parameter, const plan::Source &source, const Tensor &tensor) {
-    DType stored = tensor.dtype;
+  Status load(const plan::Parameter &parameter, const plan::Source &source, const Tensor &tensor,
+              Roundings &roundings) {
+    DType stored = parameter.view().dtype();
     if (!parameter.initializer_dtype().empty())
       stored = dtypeFromName(parameter.initializer_dtype());
     if (!convertible(stored, tensor.dtype))
@@ -66,6 +107,7 @@ public:
     if (__builtin_mul_overflow(tensor.elements, width, &wanted) || given != wanted)
       return inputError("its source has ", given, " bytes and should have ", tensor.elements,
                         " elements of ", dtypeName(stored));
+    roundings.add(stored, parameter.view().dtype());
     if (source.has_embedded())
       return convert(stored, reinterpret_cast<const std::byte *>(source.embedded().data()), tensor,
                      0, tensor.elements);
@@ -94,8 +136,8 @@ public:
   }
 
 private:
-  // Is the model's file, where it is at all, the one that the plan was compiled from? Asked before the first weight is
-  // read by offset, and not at all where weights come from elsewhere.
+  // Is the model's file, where it is at all, the one that the plan was compiled from? Asked before
+  // the first weight is read by offset, and not at all where weights come from elsewhere.
   Status checkModel() {
     if (std::exchange(checked, true) || compiled.model_hash().empty())
       return {};
@@ -171,7 +213,7 @@ void draw(const plan::Parameter &parameter, const Tensor &tensor, uint64_t seed)
 // Reads parameter `index` from `file` under its own name or one it is tied to. False: there is none
 // of them.
 Expected<bool> readFrom(const SafetensorsReader &file, const plan::Parameter &parameter,
-                        const Tensor &tensor) {
+                        const Tensor &tensor, Roundings &roundings) {
   Shape shape = shapeOf(parameter.view());
   const TensorInfo *info = file.find(parameter.name());
   std::vector<uint32_t> permutation;
@@ -187,6 +229,7 @@ Expected<bool> readFrom(const SafetensorsReader &file, const plan::Parameter &pa
   if (info->shape != layout.storedShape())
     return inputError(file.path(), ": tensor '", info->name, "' is ", shapeText(info->shape),
                       " and should be ", shapeText(layout.storedShape()));
+  roundings.add(info->dtype, parameter.view().dtype());
   if (layout.identical()) {
     Status failure = file.read(*info, 0, tensor.elements, tensor.dtype, bytesOf(tensor));
     return failure.ok() ? Expected<bool>(true) : Expected<bool>(failure);
@@ -252,8 +295,9 @@ Status loadWeights(Executor &executor, const InitialWeights &initial,
                    std::vector<std::string> &notes) {
   if (initial.from == InitialWeights::From::File) {
     Expected<SafetensorsReader> file = SafetensorsReader::open(initial.path);
-    return file.ok() ? readWeights(executor, *file) : file.status();
+    return file.ok() ? readWeights(executor, *file, &notes) : file.status();
   }
+  Roundings roundings;
   PlanSource loader(executor.plan(), modelDirectory);
   std::vector<std::string> absent, drawnFrozen;
   uint64_t drawn = 0;
@@ -264,13 +308,21 @@ Status loadWeights(Executor &executor, const InitialWeights &initial,
     bool has = source.where_case() != plan::Source::WHERE_NOT_SET;
     bool seeded = initial.from == InitialWeights::From::Seed;
     if (seeded && isFloat(tensor.dtype) && (parameter.trainable() || !has)) {
-      draw(parameter, tensor, initial.seed);
+      fillParameter(executor, i, [&](const Tensor &target) {
+        draw(parameter, target, initial.seed);
+        return Status();
+      });
       ++drawn;
       if (!parameter.trainable())
         drawnFrozen.push_back(parameter.name());
     } else if (!has) {
       absent.push_back(parameter.name());
-    } else if (Status failure = loader.load(parameter, source, tensor); !failure.ok()) {
+    } else if (Status failure = fillParameter(executor, i,
+                                              [&](const Tensor &target) {
+                                                return loader.load(parameter, source, target,
+                                                                   roundings);
+                                              });
+               !failure.ok()) {
       std::string context = text("weight '", parameter.name(), "'");
       if (failure.kind() == ErrorKind::Limit)
         return std::move(failure).withContext(context);
@@ -288,14 +340,19 @@ Status loadWeights(Executor &executor, const InitialWeights &initial,
     notes.push_back(text(drawn, " weights drawn from seed ", initial.seed));
   if (!drawnFrozen.empty())
     notes.push_back(text("frozen weights without bytes were drawn too: ", listOf(drawnFrozen)));
+  roundings.report(notes);
   return {};
 }
 
-Status readWeights(Executor &executor, const SafetensorsReader &file) {
+Status readWeights(Executor &executor, const SafetensorsReader &file,
+                   std::vector<std::string> *notes) {
   std::vector<std::string> missing;
+  Roundings roundings;
   for (int i = 0; i < executor.plan().parameters_size(); ++i) {
     const plan::Parameter &parameter = executor.plan().parameters(i);
-    Expected<bool> found = readFrom(file, parameter, executor.parameter(i));
+    Expected<bool> found = fillParameter(executor, i, [&](const Tensor &target) {
+      return readFrom(file, parameter, target, roundings);
+    });
     if (!found.ok())
       return found.status();
     if (!*found)
@@ -304,6 +361,8 @@ Status readWeights(Executor &executor, const SafetensorsReader &file) {
   if (!missing.empty())
     return inputError(file.path(), ": ", missing.size(), " weight",
                       missing.size() == 1 ? " is" : "s are", " missing: ", listOf(missing));
+  if (notes)
+    roundings.report(*notes);
   return {};
 }
 

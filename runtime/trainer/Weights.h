@@ -1,5 +1,9 @@
 // Weights between files and the arena, in the names and layouts of the ONNX file's initializers.
 //
+// A type that the plan does not keep is converted, floats to the nearest, ties to even. An
+// optimizer state named "master" starts as the parameter's value in fp32, as exact as the source
+// has it.
+//
 // Nothing is held in memory twice: bytes go from the file to the arena, or from the arena to the
 // file, through a buffer of a mebibyte where type or layout differ. A tied name is stored as
 // transpose(weight, permutation), numpy's convention: stored.shape[i] =
@@ -36,9 +40,9 @@ Expected<InitialWeights> parseInitialWeights(const std::string &value);
 // are in the arena.
 std::vector<plan::Source> takeSources(plan::Plan &plan);
 
-// Where the model's files are: the folder that the plan names, as seen from here or, when it is relative, from the
-// plan's own folder; else the plan's folder, for a plan and a model that moved together. The first that holds the
-// model's file, or the folder that the plan names if none does.
+// Where the model's files are: the folder that the plan names, as seen from here or, when it is
+// relative, from the plan's own folder; else the plan's folder, for a plan and a model that moved
+// together. The first that holds the model's file, or the folder that the plan names if none does.
 std::string findModelDirectory(const std::string &planPath, const std::string &modelPath);
 
 // Fills every parameter, `sources` being the plan's. Paths in it are relative to `modelDirectory`.
@@ -47,8 +51,10 @@ Status loadWeights(Executor &executor, const InitialWeights &initial,
                    std::vector<plan::Source> sources, const std::string &modelDirectory,
                    std::vector<std::string> &notes);
 
-// Reads every parameter of the plan from `file`; the shapes have to agree.
-Status readWeights(Executor &executor, const SafetensorsReader &file);
+// Reads every parameter of the plan from `file`; the shapes have to agree. `notes`, if given,
+// receives lines for people.
+Status readWeights(Executor &executor, const SafetensorsReader &file,
+                   std::vector<std::string> *notes = nullptr);
 
 // The tensors that saveTensor writes for parameter `index`: its own name and the tied ones, each
 // with `prefix`.

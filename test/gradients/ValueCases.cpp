@@ -143,20 +143,34 @@ static std::vector<ValueCase> trainingCases() {
       // g = 0.5 * 2 + 0.1 * 1.
       {"sgd",
        {"state dense<[1.0]> : tensor<1xf64>", "dense<[0.5]> : tensor<1xf64>", "dense<2.0> : tensor<f32>",
-        "dense<0.1> : tensor<f64>", "dense<2> : tensor<i64>", "-"},
+        "dense<0.1> : tensor<f64>", "dense<2> : tensor<i64>", "-", "-"},
        "{momentum = 0.0 : f64, weight_decay = 0.1 : f64}",
        {"dense<[0.89]> : tensor<1xf64>"}},
       // The buffer is g at step 1, 0.9 * 2 + 1.1 = 2.9 at step 2; Nesterov goes by 1.1 + 0.9 * 2.9.
       {"sgd",
        {"state dense<[1.0]> : tensor<1xf64>", "dense<[0.5]> : tensor<1xf64>", "dense<2.0> : tensor<f32>",
-        "dense<0.1> : tensor<f64>", "dense<1> : tensor<i64>", "state dense<[2.0]> : tensor<1xf64>"},
+        "dense<0.1> : tensor<f64>", "dense<1> : tensor<i64>", "state dense<[2.0]> : tensor<1xf64>", "-"},
        "{momentum = 0.9 : f64, weight_decay = 0.1 : f64}",
        {"dense<[0.89]> : tensor<1xf64>", "dense<[1.1]> : tensor<1xf64>"}},
       {"sgd",
        {"state dense<[1.0]> : tensor<1xf64>", "dense<[0.5]> : tensor<1xf64>", "dense<2.0> : tensor<f32>",
-        "dense<0.1> : tensor<f64>", "dense<2> : tensor<i64>", "state dense<[2.0]> : tensor<1xf64>"},
+        "dense<0.1> : tensor<f64>", "dense<2> : tensor<i64>", "state dense<[2.0]> : tensor<1xf64>", "-"},
        "{momentum = 0.9 : f64, weight_decay = 0.1 : f64, nesterov}",
        {"dense<[0.629]> : tensor<1xf64>", "dense<[2.9]> : tensor<1xf64>"}},
+      // The fp32 master, 1.0625, is what moves, by 0.125 * 0.5, and the parameter becomes it, whatever it was.
+      {"sgd",
+       {"state dense<[8.0]> : tensor<1xbf16>", "dense<[0.5]> : tensor<1xbf16>", one, "dense<0.125> : tensor<f64>",
+        "dense<1> : tensor<i64>", "-", "state dense<[1.0625]> : tensor<1xf32>"},
+       "{momentum = 0.0 : f64, weight_decay = 0.0 : f64}",
+       {"dense<[1.0]> : tensor<1xbf16>", "dense<[1.0]> : tensor<1xf32>"}},
+      // First step: m = 0.5 g, v = 0.25 g^2, so the update is lr * g / |g|.
+      {"adamw",
+       {"state dense<[8.0]> : tensor<1xbf16>", "dense<[0.5]> : tensor<1xbf16>", "state dense<[0.0]> : tensor<1xbf16>",
+        "state dense<[0.0]> : tensor<1xbf16>", one, "dense<0.0625> : tensor<f64>", "dense<1> : tensor<i64>",
+        "state dense<[1.0625]> : tensor<1xf32>"},
+       "{beta1 = 0.5 : f64, beta2 = 0.75 : f64, epsilon = 0.0 : f64, weight_decay = 0.0 : f64}",
+       {"dense<[1.0]> : tensor<1xbf16>", "dense<[0.25]> : tensor<1xbf16>", "dense<[0.0625]> : tensor<1xbf16>",
+        "dense<[1.0]> : tensor<1xf32>"}},
   };
 }
 

@@ -20,6 +20,16 @@ inline constexpr double vanishingGradient =
     1e-7; // of the global norm: mathematically zero, numerically noise
 inline constexpr double vanishingBound = 1e-6; // of the global norm: what is asked of such a tensor
 
+// The bounds, for bf16 against PyTorch in fp32. A bf16 number is exact to 2^-9, and no weight moves
+// by less than that of itself, so weights are only compared where fp32 masters keep what rounding
+// would lose. Adam goes full steps by the sign of gradients that are nothing but rounding (the key
+// part of GPT-2's bias): a third of that tensor goes astray.
+inline constexpr double narrowLossBound = 3e-3;     // relative, each loss
+inline constexpr double narrowGradientBound = 0.1;  // of the tensor's norm …
+inline constexpr double narrowGradientFloor = 0.01; // … plus this much of the global norm
+inline constexpr double narrowWeightBound = 0.8;    // of the distance the weight has gone …
+inline constexpr double narrowRounding = 0x1p-9;    // … plus this much of the weight
+
 inline double norm(const std::vector<double> &a) {
   double sum = 0;
   for (double x : a)
@@ -68,10 +78,23 @@ inline Share gradientShare(const std::vector<double> &ours, const std::vector<do
   return {difference == 0 ? 0 : difference / (gradientBound * maxAbs(theirs))};
 }
 
+inline Share narrowGradientShare(const std::vector<double> &ours, const std::vector<double> &theirs,
+                                 double globalNorm) {
+  return {norm(minus(ours, theirs)) /
+              (narrowGradientBound * norm(theirs) + narrowGradientFloor * globalNorm),
+          norm(theirs) < vanishingGradient * globalNorm};
+}
+
 inline double weightShare(const std::vector<double> &ours, const std::vector<double> &theirs,
                           const std::vector<double> &initial) {
   double difference = norm(minus(ours, theirs));
   return difference == 0 ? 0 : difference / (weightBound * norm(minus(theirs, initial)));
+}
+
+inline double narrowWeightShare(const std::vector<double> &ours, const std::vector<double> &theirs,
+                                const std::vector<double> &initial) {
+  return norm(minus(ours, theirs)) /
+         (narrowWeightBound * norm(minus(theirs, initial)) + narrowRounding * norm(theirs));
 }
 
 // Keeps the larger share and whose it is; NaN is larger than everything and stays.

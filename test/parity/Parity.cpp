@@ -4,7 +4,9 @@
 //
 // For each fixture: plans for none, selective and full; the first batch's loss and gradients; ten
 // AdamW steps on the other ten batches. With --perturb the learning rate is doubled, and success is
-// that losses and weights then fail: that the comparison can.
+// that losses and weights then fail: that the comparison can. With --bf16 the plans are bf16, the
+// bounds those for it, gradients and weights have to come as bf16, and weights are those of a
+// fourth plan, with fp32 masters and moments, whose run is also split in two and resumed.
 #include "runtime/plan/PlanFile.h"
 #include "runtime/trainer/Safetensors.h"
 #include "test/parity/Compare.h"
@@ -95,20 +97,24 @@ struct Row {
   Worst loss, gradients, losses, weights;
   size_t gradientCount = 0, vanishing = 0;
   bool bitwise = false, ordered = false, promised = false;
+  bool resumed = true;
   Outcome outcomes[3];
   bool holds() const {
     return loss.holds() && gradients.holds() && losses.holds() && weights.holds() && bitwise &&
-           ordered && promised;
+           ordered && promised && resumed;
   }
 };
 
 constexpr const char *policies[3] = {"none", "selective", "full"};
 
+enum class Mode { Exact, Perturbed, Narrow };
+
 class Fixture {
 public:
-  Fixture(fs::path tools, fs::path folder, const fs::path &workRoot, bool perturb)
+  Fixture(fs::path tools, fs::path folder, const fs::path &workRoot, Mode mode)
       : tools(std::move(tools)), folder(std::move(folder)),
-        work(workRoot / this->folder.filename()), perturb(perturb) {
+        work(workRoot / this->folder.filename()), narrow(mode == Mode::Narrow),
+        perturb(mode == Mode::Perturbed) {
     fs::create_directories(work);
     meta = Json::parse(readText(this->folder / "meta.json"));
   }
@@ -118,9 +124,16 @@ public:
     row.name = folder.filename();
     splitBatches();
     for (int i = 0; i < 3; ++i)
-      row.outcomes[i] = train(policies[i]);
+      row.outcomes[i] = train(policies[i], policies[i]);
     compareGradients(row);
-    compareTraining(row);
+    if (narrow) {
+      compareLosses(row, row.outcomes[0]);
+      Outcome master = train("full", "master", {"--master-weights=fp32", "--optimizer-state=fp32"});
+      compareTraining(row, master);
+      row.resumed = resumes(master);
+    } else {
+      compareTraining(row, row.outcomes[0]);
+    }
     comparePolicies(row);
     return row;
   }
@@ -147,7 +160,8 @@ private:
     require(writer.finish());
   }
 
-  std::vector<std::string> compileCommand(const std::string &policy, const fs::path &planFile) {
+  std::vector<std::string> compileCommand(const std::string &policy, const fs::path &planFile,
+                                          const std::vector<std::string> &options) {
     const Json &optimizer = meta["optimizer"];
     auto number = [](double value) {
       std::ostringstream out;
@@ -158,39 +172,44 @@ private:
     std::string loss = meta["loss"] == "causal-lm" ? "causal-lm" : "cross-entropy";
     std::string decayOn = optimizer["decay_applies_to"] == "every parameter" ? "all" : "matrices";
     double rate = optimizer["lr"].get<double>() * (perturb ? 2 : 1);
-    return {(tools / "amc").string(),
-            "compile",
-            (folder / "model.onnx").string(),
-            "-o",
-            planFile.string(),
-            "--ac=" + policy,
-            "--loss=" + loss,
-            "--ignore-index",
-            std::to_string(meta["ignore_index"].get<int64_t>()),
-            "--shape",
-            "input_ids=" + std::to_string(meta["batch"].get<int>()) + "x" +
-                std::to_string(meta["sequence"].get<int>()),
-            "--optimizer=adamw",
-            "--lr",
-            number(rate),
-            "--betas",
-            number(optimizer["betas"][0]) + "," + number(optimizer["betas"][1]),
-            "--eps",
-            number(optimizer["eps"]),
-            "--weight-decay",
-            number(optimizer["weight_decay"]),
-            "--weight-decay-on=" + decayOn,
-            "--max-grad-norm",
-            number(optimizer["clip"])};
+    std::vector<std::string> command = {(tools / "amc").string(),
+                                        "compile",
+                                        (folder / "model.onnx").string(),
+                                        "-o",
+                                        planFile.string(),
+                                        "--ac=" + policy,
+                                        "--loss=" + loss,
+                                        "--ignore-index",
+                                        std::to_string(meta["ignore_index"].get<int64_t>()),
+                                        "--shape",
+                                        "input_ids=" + std::to_string(meta["batch"].get<int>()) +
+                                            "x" + std::to_string(meta["sequence"].get<int>()),
+                                        "--optimizer=adamw",
+                                        "--lr",
+                                        number(rate),
+                                        "--betas",
+                                        number(optimizer["betas"][0]) + "," +
+                                            number(optimizer["betas"][1]),
+                                        "--eps",
+                                        number(optimizer["eps"]),
+                                        "--weight-decay",
+                                        number(optimizer["weight_decay"]),
+                                        "--weight-decay-on=" + decayOn,
+                                        "--max-grad-norm",
+                                        number(optimizer["clip"]),
+                                        std::string("--precision=") + (narrow ? "bf16" : "fp32")};
+    command.insert(command.end(), options.begin(), options.end());
+    return command;
   }
 
-  Outcome train(const std::string &policy) {
+  Outcome train(const std::string &policy, const std::string &name,
+                const std::vector<std::string> &options = {}) {
     Outcome outcome;
-    fs::path planFile = work / (policy + ".amplan"), log = work / (policy + ".log"),
-             steps = work / (policy + ".jsonl");
-    outcome.gradients = work / (policy + ".gradients.safetensors");
-    outcome.weights = work / (policy + ".weights.safetensors");
-    runTool(compileCommand(policy, planFile), log);
+    fs::path planFile = work / (name + ".amplan"), log = work / (name + ".log"),
+             steps = work / (name + ".jsonl");
+    outcome.gradients = work / (name + ".gradients.safetensors");
+    outcome.weights = work / (name + ".weights.safetensors");
+    runTool(compileCommand(policy, planFile, options), log);
     outcome.plan = take(rt::readPlanFile(planFile.string()));
     std::string amrun = (tools / "amrun").string();
     runTool({amrun, planFile.string(), "--data", (folder / "batches.safetensors").string(),
@@ -209,6 +228,34 @@ private:
     return outcome;
   }
 
+  // Ten steps in two runs give the bytes of ten steps in one.
+  bool resumes(const Outcome &whole) {
+    fs::path planFile = work / "master.amplan", checkpoints = work / "checkpoints",
+             weights = work / "resumed.weights.safetensors", log = work / "resumed.log";
+    fs::remove_all(checkpoints);
+    std::vector<std::string> command = {(tools / "amrun").string(),
+                                        planFile.string(),
+                                        "--data",
+                                        (work / "ten.safetensors").string(),
+                                        "--checkpoint-dir",
+                                        checkpoints.string(),
+                                        "--save-weights",
+                                        weights.string()};
+    std::vector<std::string> first = command, second = command;
+    first.insert(first.end(), {"--steps", "4"});
+    second.insert(second.end(), {"--steps", "10", "--resume"});
+    runTool(first, log);
+    runTool(second, log);
+    return sameBytes(whole.weights, weights);
+  }
+
+  // In bf16 all that a file holds of weights or gradients is bf16.
+  void checkType(const rt::SafetensorsReader &file, const std::string &name) {
+    const rt::TensorInfo *info = file.find(name);
+    if (info && info->dtype != (narrow ? plan::BF16 : plan::F32))
+      fail(file.path() + ": '" + name + "' is of another type than the plan's precision");
+  }
+
   // Calls with the file's name, PyTorch's name and how to lay out ours as PyTorch's.
   void forEachWeight(const rt::SafetensorsReader &ours, const std::string &prefix,
                      const std::function<void(const std::string &, const std::string &,
@@ -217,6 +264,7 @@ private:
       const rt::TensorInfo *info = ours.find(prefix + name);
       if (!info)
         fail(ours.path() + " has no tensor '" + prefix + name + "'");
+      checkType(ours, prefix + name);
       std::vector<double> values = tensor(ours, prefix + name);
       if (entry["transposed"].get<bool>()) {
         if (info->shape.size() != 2)
@@ -233,12 +281,15 @@ private:
     rt::SafetensorsReader theirs =
         take(rt::SafetensorsReader::open((folder / "reference.safetensors").string()));
     double reference = tensor(theirs, "loss").at(0);
-    row.loss.add(relative(tensor(ours, "loss").at(0), reference) / lossBound, "loss");
+    row.loss.add(relative(tensor(ours, "loss").at(0), reference) /
+                     (narrow ? narrowLossBound : lossBound),
+                 "loss");
     double globalNorm = meta["grad_norm"];
     forEachWeight(
         ours, "grad.",
         [&](const std::string &name, const std::string &parameter, std::vector<double> values) {
-          Share share = gradientShare(values, tensor(theirs, "grad." + parameter), globalNorm);
+          Share share = (narrow ? narrowGradientShare : gradientShare)(
+              values, tensor(theirs, "grad." + parameter), globalNorm);
           row.gradients.add(share.share, name);
           ++row.gradientCount;
           if (share.vanishing)
@@ -277,16 +328,18 @@ private:
     return weights;
   }
 
-  void compareTraining(Row &row) {
-    const Outcome &ours = row.outcomes[0];
+  void compareLosses(Row &row, const Outcome &ours) {
     std::vector<double> losses = meta["losses"];
     if (ours.losses.size() != losses.size())
       fail("amrun logged " + std::to_string(ours.losses.size()) + " steps, should be " +
            std::to_string(losses.size()));
     for (size_t i = 0; i < losses.size(); ++i)
-      row.losses.add(relative(ours.losses[i], losses[i]) / lossesBound,
+      row.losses.add(relative(ours.losses[i], losses[i]) / (narrow ? narrowLossBound : lossesBound),
                      "step " + std::to_string(i + 1));
+  }
 
+  void compareTraining(Row &row, const Outcome &ours) {
+    compareLosses(row, ours);
     std::map<std::string, std::vector<double>> initial = initialWeights();
     rt::SafetensorsReader trained = take(rt::SafetensorsReader::open(ours.weights.string()));
     rt::SafetensorsReader theirs =
@@ -301,7 +354,9 @@ private:
           double plus = meta["initializers"][name].value("plus", 0.0);
           for (double &value : reference)
             value += plus;
-          row.weights.add(weightShare(values, reference, initial.at(name)), name);
+          row.weights.add(
+              (narrow ? narrowWeightShare : weightShare)(values, reference, initial.at(name)),
+              name);
         });
   }
 
@@ -322,11 +377,12 @@ private:
     // gemma3n keeps keys and values of one block for others: see the issue on memory.
     bool peaksOrdered =
         row.name == "gemma3n" || (peak(full) <= peak(selective) && peak(selective) <= peak(none));
-    row.ordered = savedOrdered && peaksOrdered;
+    // In bf16 what a kernel widens into its workspace outweighs activations this small.
+    row.ordered = savedOrdered && (narrow ? peak(full) <= peak(none) : peaksOrdered);
   }
 
   fs::path tools, folder, work;
-  bool perturb;
+  bool narrow, perturb;
   Json meta;
   std::set<std::string> vanishing;
 };
@@ -344,6 +400,8 @@ void print(const Row &row) {
               row.vanishing, row.losses.share, row.weights.share, row.bitwise ? "yes" : "NO",
               saved(2), saved(1), saved(0), peak(2), peak(1), peak(0), row.ordered ? "yes" : "NO",
               row.promised ? "yes" : "NO", row.holds() ? "ok" : "FAILED");
+  if (!row.resumed)
+    std::printf("  a run that was resumed has other weights than one that was not\n");
   for (const Worst *worst : {&row.loss, &row.gradients, &row.losses, &row.weights})
     if (!worst->holds())
       std::printf("  worst: %s\n", worst->name.c_str());
@@ -353,11 +411,13 @@ void print(const Row &row) {
 
 int main(int argc, char **argv) {
   std::vector<std::string> arguments(argv + 1, argv + argc);
-  bool perturb = !arguments.empty() && arguments[0] == "--perturb";
-  if (perturb)
+  Mode mode = Mode::Exact;
+  if (!arguments.empty() && (arguments[0] == "--perturb" || arguments[0] == "--bf16")) {
+    mode = arguments[0] == "--bf16" ? Mode::Narrow : Mode::Perturbed;
     arguments.erase(arguments.begin());
+  }
   if (arguments.size() < 3) {
-    std::cerr << "usage: amc-parity [--perturb] TOOLS WORK FIXTURE…\n";
+    std::cerr << "usage: amc-parity [--perturb|--bf16] TOOLS WORK FIXTURE…\n";
     return 2;
   }
   std::printf("Measured / bound: 1 is the bound. Gradients: tensors (of them vanishing). Saved and "
@@ -368,10 +428,11 @@ int main(int argc, char **argv) {
   bool good = true;
   for (size_t i = 2; i < arguments.size(); ++i) {
     try {
-      Row row = Fixture(arguments[0], arguments[i], arguments[1], perturb).run();
+      Row row = Fixture(arguments[0], arguments[i], arguments[1], mode).run();
       print(row);
-      good &= perturb ? row.gradients.holds() && !row.losses.holds() && !row.weights.holds()
-                      : row.holds();
+      good &= mode == Mode::Perturbed
+                  ? row.gradients.holds() && !row.losses.holds() && !row.weights.holds()
+                  : row.holds();
     } catch (const std::exception &error) {
       std::printf("%-16s FAILED: %s\n", fs::path(arguments[i]).filename().c_str(), error.what());
       good = false;

@@ -74,6 +74,19 @@ TEST(Elements, HalfPrecisionRounds) {
   EXPECT_GT(nan[0] & 0x7fff, 0x7c00);
 }
 
+// A double is rounded once. 1 + 2^-8 + 2^-40 lies above the middle of two bf16 numbers, but rounded
+// to f32 first it is that middle, which goes to the even one below; likewise on the other side, and
+// for f16.
+TEST(Elements, DoublesRoundOnce) {
+  std::vector<double> values = {1 + 0x1p-8 + 0x1p-40, 1 + 3 * 0x1p-8 - 0x1p-40,
+                                -1 - 0x1p-8 - 0x1p-40};
+  EXPECT_EQ(convert<uint16_t>(amc::plan::F64, values, amc::plan::BF16, 3),
+            (std::vector<uint16_t>{0x3f81, 0x3f81, 0xbf81}));
+  EXPECT_EQ(convert<uint16_t>(amc::plan::F64, std::vector<double>{1 + 0x1p-11 + 0x1p-40},
+                              amc::plan::F16, 1)[0],
+            0x3c01);
+}
+
 TEST(Elements, CountsDoNotOverflow) {
   EXPECT_EQ(elementCount(Shape{}), 1u);
   EXPECT_EQ(elementCount(Shape{2, 3}), 6u);
