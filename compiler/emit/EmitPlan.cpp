@@ -172,6 +172,11 @@ private:
       plan.set_loss(lossOf(loss.getValue()));
     if (auto index = program->getAttrOfType<IntegerAttr>("train.ignore_index"))
       plan.set_ignore_index(index.getInt());
+    if (auto weights = program->getAttrOfType<DenseF64ArrayAttr>("train.class_weights"))
+      for (double weight : weights.asArrayRef())
+        plan.add_class_weights(weight);
+    if (auto precision = program->getAttrOfType<StringAttr>("train.precision"))
+      plan.set_precision(precision.getValue().str());
     if (auto precision = program->getAttrOfType<StringAttr>("train.precision"))
       plan.set_precision(precision.getValue().str());
     auto policy = program->getAttrOfType<StringAttr>("train.ac_policy");
@@ -383,21 +388,33 @@ private:
         entry.set_i(integer.getInt());
       else if (auto text = dyn_cast<StringAttr>(value))
         entry.set_s(text.getValue().str());
+      else if (auto number = dyn_cast<FloatAttr>(value))
+        entry.set_f(number.getValueAsDouble());
     };
     note("arena_bound_bytes", "train.arena_bound_bytes");
     note("blocks", "train.blocks");
-    if (auto runs = program->getAttrOfType<DenseI64ArrayAttr>("train.block_runs")) {
+    auto noteNumbers = [&](StringRef name, StringRef attribute) {
+      auto numbers = program->getAttrOfType<DenseI64ArrayAttr>(attribute);
+      if (!numbers)
+        return;
       plan::Attribute &entry = *plan.add_notes();
-      entry.set_name("block_runs");
-      for (int64_t number : runs.asArrayRef())
+      entry.set_name(name.str());
+      for (int64_t number : numbers.asArrayRef())
         entry.mutable_ints()->add_value(number);
-    }
+    };
+    noteNumbers("block_runs", "train.block_runs");
     if (uint64_t live = plan.promise().max_live_bytes()) {
       plan::Attribute &entry = *plan.add_notes();
       entry.set_name("fragmentation");
       entry.set_f(static_cast<double>(plan.arena_bytes()) / static_cast<double>(live));
     }
+    noteNumbers("instruction_blocks", "train.instruction_blocks");
+    noteNumbers("instruction_bytes", "train.instruction_bytes");
+    note("memory_budget_bytes", "train.memory_budget");
     note("packing", "train.packing");
+    noteNumbers("pareto_curve", "train.pareto_curve");
+    note("recompute_bound_seconds", "train.recompute_bound_seconds");
+    note("recompute_seconds", "train.recompute_seconds");
     if (auto classes = program->getAttrOfType<DictionaryAttr>("train.save_classes"))
       for (NamedAttribute entry : classes) {
         plan::Attribute &added = *plan.add_notes();
@@ -405,6 +422,7 @@ private:
         added.set_s(cast<StringAttr>(entry.getValue()).getValue().str());
       }
     note("schedule", "train.schedule");
+    note("step_seconds", "train.step_seconds");
   }
 
   plan::ProgramOp program;
