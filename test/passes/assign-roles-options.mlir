@@ -5,16 +5,16 @@
 // RUN: amc-opt %s --assign-roles="frozen=em*,ma* trainable=e*,*sk" 2>/dev/null | FileCheck %s --check-prefix=ALIKE
 
 // Tests that globs overrule roles, and that a weight goes by the names of what is tied to it, too.
-// CHECK: name = "embed", tied = [#train.tied<"head", [1, 0]>]} :
+// CHECK: name = "embed", tied = [#train.tied<"head", [1, 0]>], train.frozen} :
 // CHECK: name = "mask", trainable} :
 // NONE: error: --frozen '-none*' matches no initializer
 // NONE: note: the nearest name is '{{.*}}'
-// TIED: name = "embed", tied = [#train.tied<"head", [1, 0]>]} :
+// TIED: name = "embed", tied = [#train.tied<"head", [1, 0]>], train.frozen} :
 // TIED: name = "mask"} :
 // Of two globs the one with more letters decides ("hea?" over "*"; "em*" over "e*"), of two alike the frozen one.
 // ONLY: name = "embed", tied = [#train.tied<"head", [1, 0]>], trainable} :
 // ONLY: name = "mask"} :
-// ALIKE: name = "embed", tied = [#train.tied<"head", [1, 0]>]} :
+// ALIKE: name = "embed", tied = [#train.tied<"head", [1, 0]>], train.frozen} :
 // ALIKE: name = "mask"} :
 train.step @step {
   %ids = train.input {name = "ids"} : tensor<2xi64>
