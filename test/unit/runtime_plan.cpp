@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <fstream>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace amc::rt::test {
@@ -197,6 +198,46 @@ TEST(PlanFile, WritesWholeFilesOnly) {
   EXPECT_EQ(writePlanFile(validPlan(), path).kind(), ErrorKind::Input);
   EXPECT_FALSE(readPlanFile(path).ok());
   EXPECT_FALSE(readPlanFile("/tmp").ok());
+}
+
+TEST(PlanFile, PendingFilesAppearAtCommitOnly) {
+  char folder[] = "/tmp/amc-plan-XXXXXX";
+  ASSERT_TRUE(::mkdtemp(folder));
+  std::string path = std::string(folder) + "/a";
+  {
+    Expected<PendingFile> dropped = PendingFile::write("x", path);
+    ASSERT_TRUE(dropped.ok()) << dropped.status().message();
+    EXPECT_NE(::access(path.c_str(), F_OK), 0);
+  }
+  EXPECT_EQ(::rmdir(folder), 0) << "something was left behind";
+  ASSERT_EQ(::mkdir(folder, 0700), 0);
+  Expected<PendingFile> kept = PendingFile::write("x", path);
+  ASSERT_TRUE(kept.ok()) << kept.status().message();
+  EXPECT_TRUE(kept->commit().ok());
+  EXPECT_EQ(readTextFile(path, "a file").value(), "x");
+  EXPECT_EQ(std::remove(path.c_str()), 0);
+  EXPECT_EQ(::rmdir(folder), 0);
+}
+
+// Of 6 GiB, which the disk does not hold, blocks are hashed: the first one and the size count.
+TEST(PlanFile, HashesLargeFilesInBlocks) {
+  char folder[] = "/tmp/amc-plan-XXXXXX";
+  ASSERT_TRUE(::mkdtemp(folder));
+  std::string path = std::string(folder) + "/weights";
+  std::ofstream(path) << "weights";
+  const std::string small = hashFile(path).value();
+  const off_t bytes = off_t(6) << 30;
+  ASSERT_EQ(::truncate(path.c_str(), bytes), 0);
+  const std::string first = hashFile(path).value();
+  EXPECT_NE(first, small);
+  ASSERT_EQ(::truncate(path.c_str(), bytes + 1), 0);
+  EXPECT_NE(hashFile(path).value(), first);
+  ASSERT_EQ(::truncate(path.c_str(), bytes), 0);
+  std::fstream(path, std::ios::in | std::ios::out) << "Weights";
+  EXPECT_NE(hashFile(path).value(), first);
+  EXPECT_FALSE(hashFile(std::string(folder) + "/none").ok());
+  EXPECT_EQ(std::remove(path.c_str()), 0);
+  EXPECT_EQ(::rmdir(folder), 0);
 }
 
 // ---- verifier
