@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compile time of llamas of growing depth: seconds, ONNX nodes, and how the time grows with them.
 
-  models/make-venv && .venv-models/bin/python test/bench/compile_time.py [--layers 16 32 76 152]
+  models/make-venv && .venv-models/bin/python test/bench/compile_time.py [--layers 5 10 26 52]
 
-A layer is about 65 nodes, so the defaults reach 10,000. Each graph is compiled --rounds times with --ac=selective; the
+A layer is about 193 nodes, so the defaults reach 10,000. Each graph is compiled --rounds times with --ac=selective; the
 median counts. An exponent of 1 is linear. The plans are checked to be the same bytes every time.
 """
 import argparse
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, nargs="+", default=[16, 32, 76, 152])
+    parser.add_argument("--layers", type=int, nargs="+", default=[5, 10, 26, 52])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ac", default="selective")
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/bin")
