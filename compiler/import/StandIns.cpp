@@ -3,7 +3,7 @@
 //
 // A stand-in has the type that the file declares for the node's output. A float one depends on every float operand of
 // the node and passes gradients on, as the missing operation would; an integer or boolean one is an input, and only made
-// where an operand depends on data: what would follow from constants alone might be a shape, and guessing one would
+// where an operand depends on data or weights: what would follow from constants alone might be a shape, and guessing one would
 // report failures that are none. Where the file declares nothing, the nodes behind are counted as unreached.
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/import/Importer.h"
@@ -59,7 +59,8 @@ bool Importer::standIn(Node &node) {
     const Datum *datum = name.empty() ? nullptr : node.scope.find(name);
     if (!datum || datum->kind != Datum::Tensor)
       continue;
-    fromData |= evaluator.get(datum->value) == nullptr;
+    fromData |= isa_and_nonnull<train::ParameterOp>(datum->value.getDefiningOp()) ||
+                evaluator.get(datum->value) == nullptr;
     if (isa<FloatType>(train::elementOf(datum->value)))
       floats.push_back(datum->value);
   }
