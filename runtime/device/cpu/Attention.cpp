@@ -99,7 +99,8 @@ template <class S> struct Slot {
   T *scores, *maximum, *sum;
   T *q = nullptr, *k = nullptr, *v = nullptr, *y = nullptr;
   Slot(const AttentionProblem &p, std::byte *base, unsigned slot) {
-    uint64_t bytes = workspace::attention(static_cast<uint64_t>(p.width), static_cast<uint64_t>(p.valueWidth), sizeof(S));
+    auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
+    uint64_t bytes = workspace::attention(u(p.width), u(p.valueWidth), sizeof(S));
     ScratchCursor part{base + slot * (bytes / workspace::attentionSlots)};
     scores = part.take<T>(p.queryBlock * p.keyBlock);
     maximum = part.take<T>(p.queryBlock);
@@ -200,13 +201,14 @@ Status check(const InstructionSpec &spec) {
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], {q.shape[0], q.shape[1], q.shape[2], spec.inputs[2].shape[3]}));
   AMC_TRY(expectStatisticType("outputs[1]", spec.outputs[1], q));
   AMC_TRY(expectShape("outputs[1]", spec.outputs[1], {q.shape[0], q.shape[1], q.shape[2]}));
-  return expectWorkspace(spec, workspace::attention(static_cast<uint64_t>(q.shape[3]),
-                                                    static_cast<uint64_t>(spec.inputs[2].shape[3]), dtypeBytes(q.dtype)));
+  auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
+  return expectWorkspace(
+      spec, workspace::attention(u(q.shape[3]), u(spec.inputs[2].shape[3]), dtypeBytes(q.dtype)));
 }
 
 std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
   AttentionProblem p = AttentionProblem::create(spec, 0, 3);
-  return withAttentionTypes(spec.inputs[0].dtype, spec.inputs[4].dtype, [&](auto data, auto bias) -> std::unique_ptr<Kernel> {
+  return withAttentionTypes(spec.inputs[0].dtype, spec.inputs[4].dtype, [&](auto data, auto bias) {
     using S = decltype(data);
     using B = decltype(bias);
     return makeKernel([=](const Operands &o, RunContext &c) {
@@ -221,6 +223,8 @@ std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
 
 } // namespace
 
-void registerAttention(KernelRegistry &registry) { registry.add("attention", {check, create, nullptr, false, true}); }
+void registerAttention(KernelRegistry &registry) {
+  registry.add("attention", {check, create, nullptr, false, true});
+}
 
 } // namespace amc::rt::cpu

@@ -223,7 +223,7 @@ Status check(const InstructionSpec &spec) {
 
 std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
   AttentionProblem p = AttentionProblem::create(spec, 1, 6);
-  return withAttentionTypes(spec.inputs[1].dtype, spec.inputs[7].dtype, [&](auto data, auto bias) -> std::unique_ptr<Kernel> {
+  return withAttentionTypes(spec.inputs[1].dtype, spec.inputs[7].dtype, [&](auto data, auto bias) {
     using S = decltype(data);
     using B = decltype(bias);
     return makeKernel([=](const Operands &o, RunContext &c) {
@@ -237,6 +237,8 @@ std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
 
 } // namespace
 
-void registerAttentionBackward(KernelRegistry &registry) { registry.add("attention_backward", {check, create, nullptr, false, true}); }
+void registerAttentionBackward(KernelRegistry &registry) {
+  registry.add("attention_backward", {check, create, nullptr, false, true});
+}
 
 } // namespace amc::rt::cpu

@@ -1,5 +1,5 @@
-// What attention and its backward share: dimensions, masks, blocks of scores. Data is S as stored (f32, f64, bf16), T is
-// what it is computed in, B is what the bias is stored as: T or S.
+// What attention and its backward share: dimensions, masks, blocks of scores. Data is S as stored (f32, f64, bf16), T
+// is what it is computed in, B is what the bias is stored as: T or S.
 #ifndef AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
 #define AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
 
@@ -42,7 +42,8 @@ struct AttentionProblem {
     using T = Wide<B>;
     const B *row = biased ? biasRow(bias, b, h, i) : nullptr;
     for (int64_t j = low(i), end = high(i); j < end; ++j)
-      if ((!padded || padding[b * keys + j]) && (!row || static_cast<T>(row[j * biasStrides[3]]) != -std::numeric_limits<T>::infinity()))
+      if ((!padded || padding[b * keys + j]) &&
+          (!row || static_cast<T>(row[j * biasStrides[3]]) != -std::numeric_limits<T>::infinity()))
         return true;
     return false;
   }

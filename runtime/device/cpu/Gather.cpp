@@ -86,7 +86,8 @@ Status expectSortedSources(const InstructionSpec &spec, int64_t destinations, in
   if (!isNarrowFloat(spec.outputs[0].dtype))
     return expectWorkspace(spec, 0);
   AMC_TRY(SortedSources::expectSizes(destinations, sources));
-  return expectWorkspace(spec, workspace::sortedSources(static_cast<uint64_t>(destinations), static_cast<uint64_t>(sources)));
+  return expectWorkspace(spec, workspace::sortedSources(static_cast<uint64_t>(destinations),
+                                                        static_cast<uint64_t>(sources)));
 }
 
 std::unique_ptr<Kernel> scatterAdd(const InstructionSpec &spec, GatherShape g) {
@@ -252,7 +253,9 @@ Status checkNd(const InstructionSpec &spec, const TensorSpec &x, const TensorSpe
   return expectShape(slicesName, slices, shape);
 }
 
-TupleShape tupleShape(const std::vector<int64_t> &x, const std::vector<int64_t> &ids, size_t batch) {
+TupleShape tupleShape(const InstructionSpec &spec, const std::vector<int64_t> &x) {
+  const std::vector<int64_t> &ids = spec.inputs[1].shape;
+  size_t batch = static_cast<size_t>(spec.integer("batch_dims"));
   TupleShape t;
   t.length = static_cast<size_t>(ids.back());
   for (size_t i = 0; i < batch; ++i)
@@ -288,7 +291,7 @@ Status checkGatherNd(const InstructionSpec &spec) {
 }
 
 std::unique_ptr<Kernel> createGatherNd(const InstructionSpec &spec) {
-  TupleShape t = tupleShape(spec.inputs[0].shape, spec.inputs[1].shape, static_cast<size_t>(spec.integer("batch_dims")));
+  TupleShape t = tupleShape(spec, spec.inputs[0].shape);
   uint64_t width = dtypeBytes(spec.inputs[0].dtype);
   plan::DType idType = spec.inputs[1].dtype;
   return makeKernel([=](const Operands &o, RunContext &c) {
@@ -312,9 +315,10 @@ Status checkGatherNdBackward(const InstructionSpec &spec) {
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], spec.ints("shape")));
   AMC_TRY(checkNd(spec, spec.outputs[0], spec.inputs[1], spec.inputs[0], "inputs[0]"));
-  TupleShape t = tupleShape(spec.outputs[0].shape, spec.inputs[1].shape, static_cast<size_t>(spec.integer("batch_dims")));
+  TupleShape t = tupleShape(spec, spec.outputs[0].shape);
   int64_t destinations[] = {t.batches, t.slices()}, sources[] = {t.batches, t.tuples};
-  return expectSortedSources(spec, boundedProduct(destinations, destinations + 2), boundedProduct(sources, sources + 2));
+  return expectSortedSources(spec, boundedProduct(destinations, destinations + 2),
+                             boundedProduct(sources, sources + 2));
 }
 
 // Of bf16 and f16. A piece is some slices of all batches.
@@ -334,7 +338,7 @@ std::unique_ptr<Kernel> narrowGatherNdBackward(const TupleShape &t, plan::DType 
 
 // A piece is a batch: slices of different batches never meet.
 std::unique_ptr<Kernel> createGatherNdBackward(const InstructionSpec &spec) {
-  TupleShape t = tupleShape(spec.outputs[0].shape, spec.inputs[1].shape, static_cast<size_t>(spec.integer("batch_dims")));
+  TupleShape t = tupleShape(spec, spec.outputs[0].shape);
   plan::DType idType = spec.inputs[1].dtype;
   if (isNarrowFloat(spec.outputs[0].dtype))
     return narrowGatherNdBackward(t, spec.outputs[0].dtype, idType);

@@ -77,8 +77,8 @@ const Wide<S> *loadPanel(const StoredMatrix<S> &x, int64_t row, int64_t column, 
   return panel;
 }
 
-// One tile of the product into, or with `add` onto, `sum`, whose rows are `stride` apart. Narrow or reordered operands go
-// through panels of productDepth.
+// One tile of the product into, or with `add` onto, `sum`, whose rows are `stride` apart. Narrow or reordered operands
+// go through panels of productDepth.
 template <class S>
 void sumTile(const ProductGrid &g, int64_t tile, const StoredMatrix<S> &a, const StoredMatrix<S> &b, bool add,
              Wide<S> *sum, int64_t stride, const ProductScratch<Wide<S>> &s) {

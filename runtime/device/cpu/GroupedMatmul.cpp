@@ -159,9 +159,10 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
       c.pool.parallelFor(g.groups * tiles, [&](int64_t piece, unsigned slot) {
         int64_t e = piece / tiles;
         const int64_t *order = s.order + s.starts[e];
+        const S *left = o.in<S>(transpose ? 1 : 0), *right = o.in<S>(transpose ? 0 : 1);
         productTile<S>(ProductGrid::create(down, across, s.count(e)), piece % tiles,
-                       {o.in<S>(transpose ? 1 : 0), down, true, order}, {o.in<S>(transpose ? 0 : 1), across, false, order},
-                       nullptr, o.out<S>(0) + e * down * across, {s.slots, slot, down, across, g.rows});
+                       {left, down, true, order}, {right, across, false, order}, nullptr,
+                       o.out<S>(0) + e * down * across, {s.slots, slot, down, across, g.rows});
       }, productSlots(g.groups * tiles));
     });
   });

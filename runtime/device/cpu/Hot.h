@@ -1,6 +1,7 @@
-// The inner loops that training time goes into: fp32, compiled once for x86-64-v3 (AVX2) and once for x86-64-v4
-// (AVX-512) from the files in hot/, chosen when the process starts. Only plain functions on plain data: a template
-// of the standard library instantiated in such a file could be linked into code that runs on an older processor.
+// The inner loops that training time goes into: fp32, rows also in bf16 as they are stored; compiled once for x86-64-v3
+// (AVX2) and once for x86-64-v4 (AVX-512) from the files in hot/, chosen when the process starts. Only plain functions
+// on plain data: a template of the standard library instantiated in such a file could be linked into code that runs on
+// an older processor.
 //
 // A result depends on the values and the length of a row alone, never on addresses; the order of every sum is
 // fixed. Unless said otherwise a result may stand in the bytes of an operand of the same length.

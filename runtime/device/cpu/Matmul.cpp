@@ -1,10 +1,10 @@
 // matmul, linear, linear_weight_grad.
 //
-// f32, f64 and bf16 (summed in fp32, rounded once) by OpenBLAS, a tile at a time on a grid that starts at the first row
-// (Gemm.h). The inner dimension of f32 and f64 is not cut, so an element's sum runs in the library's order for its tile,
-// but in linear_weight_grad: blocks of 1024 rows, ascending. Integers (matmul only) by three loops, modulo 2^64, in
-// their own width. linear adds its bias to each tile after the product. No result overlaps an operand. Workspace: bf16
-// only, workspace::product. Reference: y[i, j] = sum over k of a[i, k] * b[k, j].
+// f32, f64 and bf16 (summed in fp32, rounded once) by OpenBLAS, a tile at a time on a grid that starts at the first
+// row (Gemm.h). The inner dimension of f32 and f64 is not cut, so an element's sum runs in the library's order for its
+// tile, but in linear_weight_grad: blocks of 1024 rows, ascending. Integers (matmul only) by three loops, modulo 2^64,
+// in their own width. linear adds its bias to each tile after the product. No result overlaps an operand. Workspace:
+// bf16 only, workspace::product. Reference: y[i, j] = sum over k of a[i, k] * b[k, j].
 #include "runtime/device/cpu/Gemm.h"
 #include <algorithm>
 #include <climits>
@@ -121,7 +121,8 @@ template <class S> std::unique_ptr<Kernel> floatMatmul(const InstructionSpec &sp
   auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
   unsigned slots = ThreadPool::maxThreads;
   if (bytes)
-    slots = static_cast<unsigned>(std::min(workspace::productSlots, bytes / workspace::productSlot(u(s.m), u(s.n), u(s.k), 4)));
+    slots = static_cast<unsigned>(
+        std::min(workspace::productSlots, bytes / workspace::productSlot(u(s.m), u(s.n), u(s.k), 4)));
   return makeKernel([=](const Operands &o, RunContext &c) {
     c.pool.parallelFor(s.batches * grid.tiles(), [&](int64_t piece, unsigned slot) {
       int64_t batch = piece / grid.tiles(), atA, atB;

@@ -33,7 +33,8 @@ void rmsRow(const double *x, const double *w, double *y, double *rstd, int64_t n
 void rmsBackwardRow(const float *dy, const float *x, float rstd, const float *w, float *dx, float *dw, int64_t n) {
   hot().rmsNormBackward(dy, x, rstd, w, dx, dw, n);
 }
-void rmsBackwardRow(const BFloat16 *dy, const BFloat16 *x, float rstd, const BFloat16 *w, BFloat16 *dx, float *dw, int64_t n) {
+void rmsBackwardRow(const BFloat16 *dy, const BFloat16 *x, float rstd, const BFloat16 *w, BFloat16 *dx, float *dw,
+                    int64_t n) {
   hot().bf16.rmsNormBackward(dy, x, rstd, w, dx, dw, n);
 }
 void rmsBackwardRow(const double *dy, const double *x, double rstd, const double *w, double *dx, double *dw,
@@ -77,8 +78,8 @@ void layerBackwardRow(const float *dy, const float *x, float mean, float rstd, c
                       float *db, int64_t n) {
   hot().layerNormBackward(dy, x, mean, rstd, w, dx, dw, db, n);
 }
-void layerBackwardRow(const BFloat16 *dy, const BFloat16 *x, float mean, float rstd, const BFloat16 *w, BFloat16 *dx, float *dw,
-                      float *db, int64_t n) {
+void layerBackwardRow(const BFloat16 *dy, const BFloat16 *x, float mean, float rstd, const BFloat16 *w, BFloat16 *dx,
+                      float *dw, float *db, int64_t n) {
   hot().bf16.layerNormBackward(dy, x, mean, rstd, w, dx, dw, db, n);
 }
 void layerBackwardRow(const double *dy, const double *x, double mean, double rstd, const double *w, double *dx,

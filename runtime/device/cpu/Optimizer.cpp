@@ -1,7 +1,7 @@
 // squared_norm, clip_scale, accumulate, adamw, sgd.
 //
-// f64 tensors, and f32 and bf16 in any mixture, computed in fp32, each updated value rounded once. With a master copy in
-// fp32 the update is the master's, and the bf16 parameter becomes its rounding. squared_norm adds squares in double,
+// f64 tensors, and f32 and bf16 in any mixture, computed in fp32, each updated value rounded once. With a master copy
+// in fp32 the update is the master's, and the bf16 parameter becomes its rounding. squared_norm adds squares in double,
 // blocks of 4096 elements, ascending. Updates work in place: their results are the views of the operands they update,
 // in that order, and nothing else may overlap. Scalars are computed in double and rounded once. Reference: the formulas
 // in OptimizerOps.td, element by element (the double versions below).

@@ -2,10 +2,10 @@
 //
 // Data of any dtype (reductions: numbers), indices i64 or i32, negative ones count from the end. An index out of range
 // is a failure at run time and its update left out; in one_hot it gives zeros. Updates to one element are applied in
-// ascending order of the index tensor ("none": the last one stays). Sums and products of bf16 and f16 are formed in fp32
-// and rounded once, in a line or sources sorted by destination (SortedSources.h) in the workspace. scatter_elements is
-// cut along the dimensions that indices do not choose; scatter_nd runs on one thread but for those. y may replace x.
-// Reference: ONNX ScatterElements, ScatterND.
+// ascending order of the index tensor ("none": the last one stays). Sums and products of bf16 and f16 are formed in
+// fp32 and rounded once, in a line or sources sorted by destination (SortedSources.h) in the workspace.
+// scatter_elements is cut along the dimensions that indices do not choose; scatter_nd runs on one thread but for those.
+// y may replace x. Reference: ONNX ScatterElements, ScatterND.
 #include "runtime/device/cpu/Compute.h"
 #include "runtime/device/cpu/Indices.h"
 #include "runtime/device/cpu/SortedSources.h"
@@ -238,7 +238,8 @@ Status checkNd(const InstructionSpec &spec) {
     return expectWorkspace(spec, 0);
   Tuples t(x.shape, ids.shape);
   AMC_TRY(SortedSources::expectSizes(t.slices(), t.count));
-  return expectWorkspace(spec, workspace::sortedSources(static_cast<uint64_t>(t.slices()), static_cast<uint64_t>(t.count)));
+  return expectWorkspace(
+      spec, workspace::sortedSources(static_cast<uint64_t>(t.slices()), static_cast<uint64_t>(t.count)));
 }
 
 std::unique_ptr<Kernel> createNd(const InstructionSpec &spec) {

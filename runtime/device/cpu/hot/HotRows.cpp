@@ -1,4 +1,4 @@
-// Rows: sums, softmax, normalisations, rotary, attention's softmax, transposition. See Hot.h.
+// Rows, of fp32 and some of bf16: sums, softmax, normalisations, rotary, attention's softmax, transposition. See Hot.h.
 #include "runtime/device/cpu/hot/HotParts.h"
 
 namespace amc::rt::cpu::AMC_ISA {
@@ -150,7 +150,7 @@ static float rmsNormRow(const E *x, const E *weight, E *y, int64_t n, float epsi
 
 template <class E>
 static void rmsNormBackwardRow(const E *dy, const E *x, float rstd, const E *weight, E *dx, float *dweight,
-                     int64_t n) {
+                               int64_t n) {
   auto gradient = [&](int64_t i, int64_t count) {
     V d = loadUpTo(dy + i, count);
     return weight ? d * loadUpTo(weight + i, count) : d;
@@ -171,7 +171,7 @@ static void rmsNormBackwardRow(const E *dy, const E *x, float rstd, const E *wei
 
 template <class E>
 static void layerNormRow(const E *x, const E *weight, const E *bias, E *y, float *mean, float *rstd, int64_t n,
-               float epsilon) {
+                         float epsilon) {
   float m = sumRow(x, n) / (float)n;
   float tail[W];
   float variance = reduceSum(n, [&](int64_t i, int64_t count) {
@@ -199,7 +199,7 @@ static void layerNormRow(const E *x, const E *weight, const E *bias, E *y, float
 
 template <class E>
 static void layerNormBackwardRow(const E *dy, const E *x, float mean, float rstd, const E *weight, E *dx,
-                       float *dweight, float *dbias, int64_t n) {
+                                 float *dweight, float *dbias, int64_t n) {
   auto gradient = [&](int64_t i, int64_t count) {
     V d = loadUpTo(dy + i, count);
     return weight ? d * loadUpTo(weight + i, count) : d;

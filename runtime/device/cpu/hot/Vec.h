@@ -1,6 +1,6 @@
-// Vectors of fp32 (in memory also bf16) for the files in hot/, 8 or 16 lanes wide, and the functions on them. AMC_ISA is the namespace (v3,
-// v4) that this is compiled for. Fused multiply-adds are written out (`fma`), the compiler adds none, so that an
-// element's result is the same in the middle of a row and at its end.
+// Vectors of fp32 (in memory also bf16) for the files in hot/, 8 or 16 lanes wide, and the functions on them. AMC_ISA is
+// the namespace (v3, v4) that this is compiled for. Fused multiply-adds are written out (`fma`), the compiler adds none,
+// so that an element's result is the same in the middle of a row and at its end.
 //
 // Accuracy against correctly rounded results: exp 1 ulp, tanh and erf 2 ulp, sigmoid 2 ulp (tests measure them).
 #ifndef AMC_RUNTIME_DEVICE_CPU_HOT_VEC_H
