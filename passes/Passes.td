@@ -256,6 +256,45 @@ def AssignOffsets : Pass<"assign-offsets", "::mlir::ModuleOp"> {
     Statistic<"searchSteps", "search-steps", "of the exact search">,
   ];
 }
+def PlanBudget : Pass<"plan-budget", "::mlir::ModuleOp"> {
+  let summary = "decide what lives until backward so that the arena keeps within a budget";
+  let description = [{
+    Stands in Rematerialize's place. Of the plans whose whole arena (after Schedule and AssignOffsets, which run on
+    the decided graph here to see) is at most `memory-budget` bytes, takes one with least modelled recompute time
+    (compiler/analysis/BudgetPlanner.h), and says by a remark how far it is from a proven bound. Where none is found,
+    an error states the smallest arena found, a proven bound for it, and what is alive at its peak. Needs:
+    derive-backward. Leaves what Rematerialize leaves, and on the step train.memory_budget, which AssignOffsets holds
+    it to, train.recompute_seconds, train.recompute_bound_seconds, train.step_seconds.
+
+    ```mlir
+    %y = train.exp %x : ...
+    %z = train.exp %y : ...
+    %dx = train.mul %dz, %y {train.phase = "backward"} : ...
+    // becomes, if y does not fit
+    %y = train.exp %x : ...
+    %z = train.exp %y : ...
+    %y2 = train.exp %x {train.phase = "recompute"} : ...
+    %dx = train.mul %dz, %y2 {train.phase = "backward"} : ...
+    ```
+  }];
+  let options = [
+    Option<"policy", "policy", "std::string", "\"budget\"", "what train.ac_policy will say: budget or auto">,
+    Option<"memoryBudget", "memory-budget", "int64_t", "0", "bytes of the arena">,
+    Option<"origin", "origin", "std::string", "\"\"", "where the budget comes from, for messages">,
+    Option<"target", "target", "std::string", "\"cpu\"", "the device whose costs are modelled">,
+    Option<"precision", "precision", "std::string", "\"fp32\"", "fp32 or bf16">,
+    Option<"alignment", "alignment", "int64_t", "256", "as AssignOffsets is given">,
+    Option<"workLimit", "work-limit", "int64_t", "6000000000", "as AssignOffsets is given">,
+    Option<"exactItems", "exact-items", "int64_t", "2000", "as AssignOffsets is given">,
+    Option<"exactSteps", "exact-steps", "int64_t", "100000000", "as AssignOffsets is given">,
+  ];
+  let statistics = [
+    Statistic<"recomputedOps", "recomputed-ops", "operations that run twice">,
+    Statistic<"blocksFound", "blocks", "transformer blocks found">,
+  ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
 
 def VerifyPlan : Pass<"verify-plan", "::mlir::ModuleOp"> {
   let summary = "prove that a placed step computes what its graph says";

@@ -127,6 +127,7 @@ struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
     InFlightDiagnostic error = step.emitError("the memory budget is ")
                                << int64_t(memoryBudget) << " bytes ("
                                << bytesText(static_cast<uint64_t>(int64_t(memoryBudget)))
+                               << (origin.empty() ? "" : ", " + origin)
                                << "), should be at least " << plan.result.arenaBytes << " ("
                                << bytesText(plan.result.arenaBytes)
                                << "), the smallest arena found";
@@ -156,7 +157,8 @@ struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
     llvm::raw_string_ostream(bound) << llvm::format("%.4g s", seconds(plan.costBound)) << ", a gap of "
                                     << llvm::format("%.2f%%", 100 * plan.gap());
     step.emitRemark("memory budget: ")
-        << bytesText(static_cast<uint64_t>(int64_t(memoryBudget))) << "; arena " << result.arenaBytes
+        << bytesText(static_cast<uint64_t>(int64_t(memoryBudget)))
+        << (origin.empty() ? "" : ", " + origin) << "; arena " << result.arenaBytes
         << " bytes (" << bytesText(result.arenaBytes) << "); recomputation " << text
         << "; no plan with this order of gradient operations recomputes for less than " << bound;
   }

@@ -68,11 +68,11 @@ public:
   BudgetPlan plan(uint64_t budget) {
     BudgetPlan result;
     result.stepCost = costs.stepCost;
-    CarriedOut *found = nullptr;
-    // The model knows neither the alignment nor what scheduling gains: start a little above.
-    for (uint32_t k = firstOnGrid(budget); k <= gridPoints && !found; ++k)
-      if (CarriedOut &candidate = carryOut(k); fits(candidate, budget))
-        found = &candidate;
+    // Keeping everything costs nothing, so it is looked at first. The model knows neither the
+    // alignment nor what scheduling gains: the search starts a little above the budget.
+    CarriedOut *found = &carryOut(0);
+    for (uint32_t k = firstOnGrid(budget); found && !fits(*found, budget); ++k)
+      found = k <= gridPoints ? &carryOut(k) : nullptr;
     result.feasible = found != nullptr;
     if (!found)
       found = &smallestArena();
@@ -158,7 +158,7 @@ private:
   }
 
   uint32_t firstOnGrid(uint64_t budget) const {
-    uint64_t start = budget + (keepAll - smallest) / 32;
+    uint64_t start = budget + (keepAll - smallest) / 16;
     uint32_t k = 0;
     while (k < gridPoints && gridBudget(k) > start)
       ++k;

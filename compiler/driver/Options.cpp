@@ -399,6 +399,16 @@ std::string nearest(std::string_view word, const std::vector<std::string> &known
     errors.push_back("--memory-budget is for --ac=budget, which is '" + ac + "'");
   if (ac != "auto" && !options.deviceMemory.empty())
     errors.push_back("--device-memory is for --ac=auto, which is '" + ac + "'");
+  if (ac == "auto" && options.deviceMemory.empty() && options.target != "cpu")
+    errors.push_back("--ac is 'auto' and the target is '" + options.target +
+                     "', whose memory is not this machine's; name it with --device-memory");
+  const std::string &ac = options.activationCheckpointing;
+  if (ac == "budget" && options.memoryBudget.empty())
+    errors.push_back("--ac is 'budget' and no budget is given; name one with --memory-budget");
+  if (ac != "budget" && !options.memoryBudget.empty())
+    errors.push_back("--memory-budget is for --ac=budget, which is '" + ac + "'");
+  if (ac != "auto" && !options.deviceMemory.empty())
+    errors.push_back("--device-memory is for --ac=auto, which is '" + ac + "'");
     return row[b.size()];
   };
   std::string best;

@@ -1,5 +1,6 @@
 // The pipeline. Each line says why it stands where it does; `upTo` ends it early for --emit.
 #include "compiler/driver/Pipeline.h"
+#include "compiler/driver/DeviceMemory.h"
 #include "passes/Passes.h"
 
 using namespace mlir;
@@ -86,7 +87,14 @@ void addMemory(OpPassManager &passes, const CompileOptions &options, Stage last)
   if (options.activationCheckpointing == "budget" || options.activationCheckpointing == "auto") {
     PlanBudgetOptions budget;
     budget.policy = options.activationCheckpointing;
-    budget.memoryBudget = static_cast<int64_t>(*parseBytes(options.memoryBudget));
+    if (options.activationCheckpointing == "auto") {
+      DeviceMemory memory = deviceMemory(options);
+      budget.memoryBudget = static_cast<int64_t>(memory.forArena());
+      budget.origin = std::to_string(memory.capacity) + " bytes (" + memory.origin +
+                      ") less a reserve of " + std::to_string(memory.reserve);
+    } else {
+      budget.memoryBudget = static_cast<int64_t>(*parseBytes(options.memoryBudget));
+    }
     budget.target = options.target;
     budget.precision = options.precision;
     passes.addPass(createPlanBudget(budget));
