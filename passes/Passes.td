@@ -67,7 +67,9 @@ def AttachLoss : Pass<"attach-loss", "::mlir::ModuleOp"> {
     `auto` takes the model's own loss if an output is a float scalar named like one, causal-LM cross-entropy if the
     logits have rank 3, and plain cross-entropy if they have rank 2 or if the model's attention looks both ways (a
     masked language model). Adds the int64 input `labels` and the
-    loss normaliser, the number of labelled tokens in the whole step; the model's other outputs are erased.
+    loss normaliser, the number of labelled tokens in the whole step (with class weights the sum of the labels' weights;
+    for a sum there is none); the model's other outputs are erased. Options that change the formula are refused for a
+    model's own loss. Leaves train.loss, train.ignore_index and, for a weighted mean, train.class_weights on the step.
 
     ```mlir
     train.output %logits {name = "logits"} : tensor<2x48x512xf32>
@@ -83,6 +85,32 @@ def AttachLoss : Pass<"attach-loss", "::mlir::ModuleOp"> {
     Option<"loss", "loss", "std::string", "\"auto\"", "auto, causal-lm, cross-entropy or model">,
     Option<"logits", "logits", "std::string", "\"\"", "the output that holds the logits; default: named logits, or the only float one">,
     Option<"ignoreIndex", "ignore-index", "int64_t", "-100", "label of positions that do not count">,
+    Option<"labelSmoothing", "label-smoothing", "double", "0.0", "share of the target that all classes have alike, as torch's">,
+    Option<"zLoss", "z-loss", "double", "0.0", "factor of the squared log-sum-exp that is added">,
+    Option<"reduction", "reduction", "std::string", "\"mean\"", "mean over the labelled positions of the whole step, or sum">,
+    ListOption<"classWeights", "class-weights", "double", "one for each class; a mean divides by the labels' weights">,
+  ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
+def FuseLinearCrossEntropy : Pass<"fuse-linear-cross-entropy", "::mlir::ModuleOp"> {
+  let summary = "make the LM head and the loss one operation, so that the logits never exist as a whole";
+  let description = [{
+    The head is the product behind the logits of each `train.cross_entropy`, with its bias, constant factors, a softcap
+    (softcap * tanh(x / softcap)), casts between floats and reshapes that keep the vocabulary. Logits that something
+    else reads, or that no product makes, are an error: nothing is left unfused. Needs: attach-loss, which erases the
+    model's outputs. Must stand before apply-precision, so that the logits keep fp32 inside, and before
+    derive-backward.
+
+    ```mlir
+    %z = train.linear %x, %w {transpose_w} : ...
+    %loss, %lse = train.cross_entropy %z, %labels : ...
+    // becomes
+    %loss, %lse = train.linear_cross_entropy %x, %w, %labels {transpose_w, ...} : ...
+    ```
+  }];
+  let options = [
+    Option<"tokensInFlight", "tokens-in-flight", "int64_t", "16", "tiles of tokens that the kernels work on at a time">,
   ];
   let dependentDialects = ["::amc::train::TrainDialect"];
 }
@@ -112,6 +140,27 @@ def ApplyPrecision : Pass<"apply-precision", "::mlir::ModuleOp"> {
     Statistic<"castsRemoved", "casts-removed", "casts between float types that have gone">,
     Statistic<"castsAdded", "casts-added", "auxiliary values cast for activations">,
   ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
+def TileMlp : Pass<"tile-mlp", "::mlir::ModuleOp"> {
+  let summary = "gated feed-forward networks work on a tile of rows at a time";
+  let description = [{
+    Two products with one input, gated, then a product become `train.gated_mlp`, whose activations never exist whole
+    and are computed again in backward. The results are the same bits. Networks with biases and inputs with more
+    readers are left alone (a remark says how many). Must stand before derive-backward. Leaves train.tiled_mlps, the
+    number of networks, on the step.
+
+    ```mlir
+    %g = train.linear %x, %gate : ...
+    %u = train.linear %x, %up : ...
+    %h = train.gated_activation %g, %u {activation = "silu"} : ...
+    %y = train.linear %h, %down : ...
+    // becomes
+    %y = train.gated_mlp %x, %gate, %up, %down {activation = "silu"} : ...
+    ```
+  }];
+  let statistics = [Statistic<"tiled", "tiled", "networks that are tiled">];
   let dependentDialects = ["::amc::train::TrainDialect"];
 }
 
@@ -196,7 +245,48 @@ def Rematerialize : Pass<"rematerialize", "::mlir::ModuleOp"> {
   let options = [
     Option<"policy", "policy", "std::string", "\"none\"", "none, full or selective">,
     Option<"matmuls", "matmuls", "std::string", "\"alternate\"", "with selective: alternate or all">,
+    ListOption<"classes", "classes", "std::string", "with selective: OP=save, OP=recompute or OP=alternate">,
+    Option<"kvSharing", "kv-sharing", "std::string", "\"submodule\"", "where layers share keys and values: submodule or block">,
     Option<"trace", "trace", "bool", "false", "print what selective does with each distinct operation to stderr">,
+  ];
+  let statistics = [
+    Statistic<"recomputedOps", "recomputed-ops", "operations that run twice">,
+    Statistic<"blocksFound", "blocks", "transformer blocks found">,
+  ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
+def PlanBudget : Pass<"plan-budget", "::mlir::ModuleOp"> {
+  let summary = "decide what lives until backward so that the arena keeps within a budget";
+  let description = [{
+    Stands in Rematerialize's place. Of the plans whose whole arena (after Schedule and AssignOffsets, which run on
+    the decided graph here to see) is at most `memory-budget` bytes, takes one with least modelled recompute time
+    (compiler/analysis/BudgetPlanner.h), and says by a remark how far it is from a proven bound. Where none is found,
+    an error states the smallest arena found, a proven bound for it, and what is alive at its peak. Needs:
+    derive-backward. Leaves what Rematerialize leaves, and on the step train.memory_budget, which AssignOffsets holds
+    it to, train.recompute_seconds, train.recompute_bound_seconds, train.step_seconds.
+
+    ```mlir
+    %y = train.exp %x : ...
+    %z = train.exp %y : ...
+    %dx = train.mul %dz, %y {train.phase = "backward"} : ...
+    // becomes, if y does not fit
+    %y = train.exp %x : ...
+    %z = train.exp %y : ...
+    %y2 = train.exp %x {train.phase = "recompute"} : ...
+    %dx = train.mul %dz, %y2 {train.phase = "backward"} : ...
+    ```
+  }];
+  let options = [
+    Option<"policy", "policy", "std::string", "\"budget\"", "what train.ac_policy will say: budget or auto">,
+    Option<"memoryBudget", "memory-budget", "int64_t", "0", "bytes of the arena">,
+    Option<"origin", "origin", "std::string", "\"\"", "where the budget comes from, for messages">,
+    Option<"target", "target", "std::string", "\"cpu\"", "the device whose costs are modelled">,
+    Option<"precision", "precision", "std::string", "\"fp32\"", "fp32 or bf16">,
+    Option<"alignment", "alignment", "int64_t", "256", "as AssignOffsets is given">,
+    Option<"workLimit", "work-limit", "int64_t", "6000000000", "as AssignOffsets is given">,
+    Option<"exactItems", "exact-items", "int64_t", "2000", "as AssignOffsets is given">,
+    Option<"exactSteps", "exact-steps", "int64_t", "100000000", "as AssignOffsets is given">,
   ];
   let statistics = [
     Statistic<"recomputedOps", "recomputed-ops", "operations that run twice">,
@@ -243,12 +333,10 @@ def AssignOffsets : Pass<"assign-offsets", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [
-    ListOption<"classes", "classes", "std::string", "with selective: OP=save, OP=recompute or OP=alternate">,
-    Option<"kvSharing", "kv-sharing", "std::string", "\"submodule\"", "where layers share keys and values: submodule or block">,
     Option<"alignment", "alignment", "int64_t", "256", "bytes, a power of two">,
     Option<"workLimit", "work-limit", "int64_t", "6000000000", "pairs of buffers that all packing rules together may look at">,
     Option<"exactItems", "exact-items", "int64_t", "2000", "buffers that are alive for a part of the step; more are not searched exactly">,
-    Option<"exactSteps", "exact-steps", "int64_t", "100000000", "steps of the exact search for the bound; 0: none">,
+    Option<"exactSteps", "exact-steps", "int64_t", "200000000", "steps of the exact search for the bound; 0: none">,
   ];
   let statistics = [
     Statistic<"heightBytes", "height-bytes", "bytes of all arenas">,
@@ -256,86 +344,9 @@ def AssignOffsets : Pass<"assign-offsets", "::mlir::ModuleOp"> {
     Statistic<"searchSteps", "search-steps", "of the exact search">,
   ];
 }
-def PlanBudget : Pass<"plan-budget", "::mlir::ModuleOp"> {
-  let summary = "decide what lives until backward so that the arena keeps within a budget";
-  let description = [{
-    Stands in Rematerialize's place. Of the plans whose whole arena (after Schedule and AssignOffsets, which run on
-    the decided graph here to see) is at most `memory-budget` bytes, takes one with least modelled recompute time
-    (compiler/analysis/BudgetPlanner.h), and says by a remark how far it is from a proven bound. Where none is found,
-    an error states the smallest arena found, a proven bound for it, and what is alive at its peak. Needs:
-    derive-backward. Leaves what Rematerialize leaves, and on the step train.memory_budget, which AssignOffsets holds
-    it to, train.recompute_seconds, train.recompute_bound_seconds, train.step_seconds.
-
-    ```mlir
-    %y = train.exp %x : ...
-    %z = train.exp %y : ...
-    %dx = train.mul %dz, %y {train.phase = "backward"} : ...
-    // becomes, if y does not fit
-    %y = train.exp %x : ...
-    %z = train.exp %y : ...
-    %y2 = train.exp %x {train.phase = "recompute"} : ...
-    %dx = train.mul %dz, %y2 {train.phase = "backward"} : ...
-    ```
-  }];
-  let options = [
-    Option<"policy", "policy", "std::string", "\"budget\"", "what train.ac_policy will say: budget or auto">,
-    Option<"memoryBudget", "memory-budget", "int64_t", "0", "bytes of the arena">,
-    Option<"origin", "origin", "std::string", "\"\"", "where the budget comes from, for messages">,
-    Option<"target", "target", "std::string", "\"cpu\"", "the device whose costs are modelled">,
-    Option<"precision", "precision", "std::string", "\"fp32\"", "fp32 or bf16">,
-    Option<"alignment", "alignment", "int64_t", "256", "as AssignOffsets is given">,
-    Option<"workLimit", "work-limit", "int64_t", "6000000000", "as AssignOffsets is given">,
-    Option<"exactItems", "exact-items", "int64_t", "2000", "as AssignOffsets is given">,
-    Option<"exactSteps", "exact-steps", "int64_t", "100000000", "as AssignOffsets is given">,
-  ];
-  let statistics = [
-    Statistic<"recomputedOps", "recomputed-ops", "operations that run twice">,
-    Statistic<"blocksFound", "blocks", "transformer blocks found">,
-  ];
-  let dependentDialects = ["::amc::train::TrainDialect"];
-}
-
 
 def VerifyPlan : Pass<"verify-plan", "::mlir::ModuleOp"> {
   let summary = "prove that a placed step computes what its graph says";
-def PlanBudget : Pass<"plan-budget", "::mlir::ModuleOp"> {
-  let summary = "decide what lives until backward so that the arena keeps within a budget";
-  let description = [{
-    Stands in Rematerialize's place. Of the plans whose whole arena (after Schedule and AssignOffsets, which run on
-    the decided graph here to see) is at most `memory-budget` bytes, takes one with least modelled recompute time
-    (compiler/analysis/BudgetPlanner.h), and says by a remark how far it is from a proven bound. Where none is found,
-    an error states the smallest arena found, a proven bound for it, and what is alive at its peak. Needs:
-    derive-backward. Leaves what Rematerialize leaves, and on the step train.memory_budget, which AssignOffsets holds
-    it to, train.recompute_seconds, train.recompute_bound_seconds, train.step_seconds.
-
-    ```mlir
-    %y = train.exp %x : ...
-    %z = train.exp %y : ...
-    %dx = train.mul %dz, %y {train.phase = "backward"} : ...
-    // becomes, if y does not fit
-    %y = train.exp %x : ...
-    %z = train.exp %y : ...
-    %y2 = train.exp %x {train.phase = "recompute"} : ...
-    %dx = train.mul %dz, %y2 {train.phase = "backward"} : ...
-    ```
-  }];
-  let options = [
-    Option<"policy", "policy", "std::string", "\"budget\"", "what train.ac_policy will say: budget or auto">,
-    Option<"memoryBudget", "memory-budget", "int64_t", "0", "bytes of the arena">,
-    Option<"target", "target", "std::string", "\"cpu\"", "the device whose costs are modelled">,
-    Option<"precision", "precision", "std::string", "\"fp32\"", "fp32 or bf16">,
-    Option<"alignment", "alignment", "int64_t", "256", "as AssignOffsets is given">,
-    Option<"workLimit", "work-limit", "int64_t", "6000000000", "as AssignOffsets is given">,
-    Option<"exactItems", "exact-items", "int64_t", "2000", "as AssignOffsets is given">,
-    Option<"exactSteps", "exact-steps", "int64_t", "100000000", "as AssignOffsets is given">,
-  ];
-  let statistics = [
-    Statistic<"recomputedOps", "recomputed-ops", "operations that run twice">,
-    Statistic<"blocksFound", "blocks", "transformer blocks found">,
-  ];
-  let dependentDialects = ["::amc::train::TrainDialect"];
-}
-
   let description = [{
     Shares no code with the passes it checks. Runs the step symbolically over the arena: every operation writes its
     results' bytes, and whatever an operand reads must still hold the very value. So overlaps of live buffers, wrong
