@@ -52,6 +52,16 @@ std::string twoFractions(std::string_view text) {
     return "two numbers of at least 0 and below 1, as 0.9,0.999";
   return "";
 }
+std::string share(std::string_view text) {
+  double value = parseNumber<double>(text).value_or(-1);
+  return value >= 0 && value <= 1 ? "" : "a number of at least 0 and at most 1";
+}
+std::string weights(std::string_view text) {
+  for (const std::string &part : split(text, ','))
+    if (!notNegative(part).empty())
+      return "numbers that are not negative, as 1,0.5,2";
+  return "";
+}
 std::string lower(std::string_view text) {
   std::string result(text);
   std::transform(result.begin(), result.end(), result.begin(),
@@ -65,6 +75,9 @@ std::string classOfOperation(std::string_view text) {
     return "an operation and save, recompute or alternate, as softmax=save";
   return "";
 }
+std::string byteCount(std::string_view text) {
+  return parseBytes(text) ? "" : "a number of bytes that is not negative, as 7.3GiB, 512MiB or 80GB";
+}
 std::string namedShape(std::string_view text) {
   size_t equals = text.find('=');
   if (equals == text.npos || equals == 0 || !parseShape(text.substr(equals + 1)))
@@ -75,9 +88,6 @@ std::string namedShape(std::string_view text) {
 std::string number(double value) {
   std::ostringstream out;
   out << value;
-std::string byteCount(std::string_view text) {
-  return parseBytes(text) ? "" : "a number of bytes that is not negative, as 7.3GiB, 512MiB or 80GB";
-}
   return out.str();
 }
 
@@ -111,12 +121,20 @@ const std::vector<OptionSpec> &optionTable() {
       {"--loss", "loss_fn.name", &O::loss, "auto|causal-lm|cross-entropy|model", loss,
        "what is minimised; auto decides by the model's outputs"},
       {"--loss-impl", "loss_fn.implementation", &O::lossImplementation,
-       "linear-cross-entropy|unfused", loss, "whether the LM head and the loss are one operation",
-       nullptr, "unfused"},
+       "linear-cross-entropy|unfused", loss,
+       "make the LM head and the loss one operation that never has all logits in memory"},
       {"--logits", "loss_fn.logits", &O::logits, "OUTPUT", loss,
        "the output that holds the logits"},
       {"--ignore-index", "loss_fn.ignore_index", &O::ignoreIndex, "LABEL", loss,
        "label of positions that do not count"},
+      {"--label-smoothing", "loss_fn.label_smoothing", &O::labelSmoothing, "SHARE", loss,
+       "share of the target that all classes have alike, as torch's", share},
+      {"--z-loss", "loss_fn.z_loss", &O::zLoss, "FACTOR", loss,
+       "adds FACTOR times the squared log-sum-exp of the logits", notNegative},
+      {"--class-weights", "loss_fn.class_weights", &O::classWeights, "W0,W1,…", loss,
+       "one for each class, as torch's: a mean divides by the weights of the labels", weights},
+      {"--loss-reduction", "loss_fn.reduction", &O::lossReduction, "mean|sum", loss,
+       "mean over all labelled positions of a step, or their sum"},
 
       {"--ac", "distributed.activation_checkpointing", &O::activationCheckpointing,
        "none|full|selective|budget|auto", memory,
@@ -230,24 +248,6 @@ std::optional<std::vector<int64_t>> parseShape(std::string_view text) {
   return dims;
 }
 
-std::string checkpointingSpelling(std::string_view text) {
-  std::string word = lower(text);
-  for (const char *full : {"true", "on", "full", "enabled", "yes"})
-    if (word == full)
-      return "full";
-  for (const char *none : {"false", "off", "none", "disabled", "no", "null", "~"})
-    if (word == none)
-      return "none";
-  for (const char *same : {"selective", "budget", "auto"})
-    if (word == same)
-      return word;
-  return std::string(text);
-}
-
-std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec,
-                                     std::string_view text, bool append) {
-  auto is = [&](const std::string &should) {
-    return "is '" + std::string(text) + "', should be " + should;
 std::optional<uint64_t> parseBytes(std::string_view text) {
   size_t end = text.find_first_not_of("0123456789.");
   std::optional<double> number = parseNumber<double>(text.substr(0, end));
@@ -266,6 +266,24 @@ std::optional<uint64_t> parseBytes(std::string_view text) {
   return std::nullopt;
 }
 
+std::string checkpointingSpelling(std::string_view text) {
+  std::string word = lower(text);
+  for (const char *full : {"true", "on", "full", "enabled", "yes"})
+    if (word == full)
+      return "full";
+  for (const char *none : {"false", "off", "none", "disabled", "no", "null", "~"})
+    if (word == none)
+      return "none";
+  for (const char *same : {"selective", "budget", "auto"})
+    if (word == same)
+      return word;
+  return std::string(text);
+}
+
+std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec,
+                                     std::string_view text, bool append) {
+  auto is = [&](const std::string &should) {
+    return "is '" + std::string(text) + "', should be " + should;
   };
   if (spec.check)
     if (std::string should = spec.check(text); !should.empty())
@@ -374,6 +392,16 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
   if (!options.acPolicy.empty() && options.activationCheckpointing != "selective")
     errors.push_back("--ac-policy is for --ac=selective, which is '" +
                      options.activationCheckpointing + "'");
+  const std::string &ac = options.activationCheckpointing;
+  if (ac == "budget" && options.memoryBudget.empty())
+    errors.push_back("--ac is 'budget' and no budget is given; name one with --memory-budget");
+  if (ac != "budget" && !options.memoryBudget.empty())
+    errors.push_back("--memory-budget is for --ac=budget, which is '" + ac + "'");
+  if (ac != "auto" && !options.deviceMemory.empty())
+    errors.push_back("--device-memory is for --ac=auto, which is '" + ac + "'");
+  if (ac == "auto" && options.deviceMemory.empty() && options.target != "cpu")
+    errors.push_back("--ac is 'auto' and the target is '" + options.target +
+                     "', whose memory is not this machine's; name it with --device-memory");
   if (options.emit != "plan" && !options.report.empty())
     errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
   return errors;
@@ -392,23 +420,6 @@ std::string nearest(std::string_view word, const std::vector<std::string> &known
         row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
       }
     }
-  const std::string &ac = options.activationCheckpointing;
-  if (ac == "budget" && options.memoryBudget.empty())
-    errors.push_back("--ac is 'budget' and no budget is given; name one with --memory-budget");
-  if (ac != "budget" && !options.memoryBudget.empty())
-    errors.push_back("--memory-budget is for --ac=budget, which is '" + ac + "'");
-  if (ac != "auto" && !options.deviceMemory.empty())
-    errors.push_back("--device-memory is for --ac=auto, which is '" + ac + "'");
-  if (ac == "auto" && options.deviceMemory.empty() && options.target != "cpu")
-    errors.push_back("--ac is 'auto' and the target is '" + options.target +
-                     "', whose memory is not this machine's; name it with --device-memory");
-  const std::string &ac = options.activationCheckpointing;
-  if (ac == "budget" && options.memoryBudget.empty())
-    errors.push_back("--ac is 'budget' and no budget is given; name one with --memory-budget");
-  if (ac != "budget" && !options.memoryBudget.empty())
-    errors.push_back("--memory-budget is for --ac=budget, which is '" + ac + "'");
-  if (ac != "auto" && !options.deviceMemory.empty())
-    errors.push_back("--device-memory is for --ac=auto, which is '" + ac + "'");
     return row[b.size()];
   };
   std::string best;

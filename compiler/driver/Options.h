@@ -30,6 +30,9 @@ struct CompileOptions {
   std::string lossImplementation = "unfused";
   std::string logits;
   int64_t ignoreIndex = -100;
+  double labelSmoothing = 0, zLoss = 0;
+  std::string lossReduction = "mean";
+  std::vector<double> classWeights;
 
   std::string activationCheckpointing = "none";
   std::string acMatmuls = "alternate";
@@ -102,13 +105,13 @@ std::vector<std::string> checkTogether(const CompileOptions &options);
 // "8x256" as dimensions; nothing if it is no shape.
 std::optional<std::vector<int64_t>> parseShape(std::string_view text);
 
+// "7.3GiB", "512MiB", "80GB", "4096" as bytes; units up to TiB and TB, spaces before them allowed.
+// Nothing if it is no such text, negative, no finite number, or 2^63 and more.
+std::optional<uint64_t> parseBytes(std::string_view text);
+
 // Of `known`, the one with the fewest edits to `word`; ties: the earlier.
 std::string nearest(std::string_view word, const std::vector<std::string> &known);
 
 } // namespace amc
-
-// "7.3GiB", "512MiB", "80GB", "4096" as bytes; units up to TiB and TB, spaces before them allowed.
-// Nothing if it is no such text, negative, no finite number, or 2^63 and more.
-std::optional<uint64_t> parseBytes(std::string_view text);
 
 #endif

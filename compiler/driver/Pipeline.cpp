@@ -61,8 +61,16 @@ void addStep(OpPassManager &passes, const CompileOptions &options, Stage last) {
     loss.loss = options.loss;
     loss.logits = options.logits;
     loss.ignoreIndex = options.ignoreIndex;
+    loss.labelSmoothing = options.labelSmoothing;
+    loss.zLoss = options.zLoss;
+    loss.reduction = options.lossReduction;
+    loss.classWeights.assign(options.classWeights.begin(), options.classWeights.end());
     passes.addPass(createAttachLoss(loss));
   }
+  // The logits' readers are known once the model's outputs are gone. Before precision: the fused
+  // loss keeps its logits in fp32, the unfused one stores them.
+  if (options.lossImplementation == "linear-cross-entropy")
+    passes.addPass(createFuseLinearCrossEntropy());
   // After the loss: what is computed in which type is decided on the forward graph alone, so that gradients come out
   // in the types of what they are gradients of, by each operation's own rule.
   {
@@ -72,6 +80,10 @@ void addStep(OpPassManager &passes, const CompileOptions &options, Stage last) {
   }
   if (last == Loss)
     return;
+
+  // Before backward, which asks each operation for its gradient: a tiled network has one of its own.
+  if (options.tileMlp == "on")
+    passes.addPass(createTileMlp());
 
   // Every decision about memory is made on the joint graph, so backward exists before any of them.
   passes.addPass(createDeriveBackward());
