@@ -3,10 +3,12 @@
 // Decides which output holds the logits and which loss they get. Labels stay as the data has them: causal-LM shifts
 // the labels, not the logits, which costs eight bytes a token instead of a copy of the logits. The sum over labelled
 // positions is divided by their number in the whole step, which the runtime knows before it starts, so micro-batches
-// and ranks add up to the mean over all of them.
+// and ranks add up to the mean over all of them; with class weights by the sum of the labels' weights, which the runtime
+// counts alike (train.class_weights). A loss of reduction `sum` is divided by nothing.
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
+#include <cmath>
 
 namespace amc {
 #define GEN_PASS_DEF_ATTACHLOSS
@@ -77,16 +79,52 @@ struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
     return failure();
   }
 
+  LogicalResult checkOptions(StepOp step) {
+    bool bad = false;
+    auto complain = [&](const Twine &message) {
+      step.emitError(message);
+      bad = true;
+    };
+    if (reduction != "mean" && reduction != "sum")
+      complain("reduction is \"" + reduction + "\", should be mean or sum");
+    if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
+      complain("label-smoothing is " + Twine(std::to_string(labelSmoothing)) + ", should be in [0, 1]");
+    if (!(zLoss >= 0) || !std::isfinite(zLoss))
+      complain("z-loss is " + Twine(std::to_string(zLoss)) + ", should be 0 or more and finite");
+    if (llvm::any_of(classWeights, [](double weight) { return !(weight >= 0) || !std::isfinite(weight); }))
+      complain("class-weights should be 0 or more and finite");
+    if (!classWeights.empty() && llvm::none_of(classWeights, [](double weight) { return weight > 0; }))
+      complain("class-weights are all 0, one should be more");
+    return failure(bad);
+  }
+
+  /// The model's own loss has been computed already: what would change its formula is refused.
+  FailureOr<Decision> checkOwn(OutputOp own) {
+    std::string given;
+    for (auto [isGiven, name] : {std::pair(labelSmoothing != 0, "label-smoothing"), std::pair(zLoss != 0, "z-loss"),
+                                 std::pair(!classWeights.empty(), "class-weights"),
+                                 std::pair(reduction != "mean", "reduction")})
+      if (isGiven)
+        given += (given.empty() ? "" : ", ") + std::string(name);
+    if (given.empty())
+      return Decision{Loss::Model, own.getValue()};
+    auto error = own.emitError("the loss is the model's own and has no ") << given;
+    error.attachNote() << "choose --loss=causal-lm or cross-entropy, or leave out the option";
+    return failure();
+  }
+
   FailureOr<Decision> decide(StepOp step) {
     std::string kind = loss;
     if (kind != "auto" && kind != "causal-lm" && kind != "cross-entropy" && kind != "model") {
       step.emitError("loss is \"") << kind << "\", should be auto, causal-lm, cross-entropy or model";
       return failure();
     }
+    if (failed(checkOptions(step)))
+      return failure();
     OutputOp own = modelLoss(step);
     if (kind == "model" || (kind == "auto" && own)) {
       if (own)
-        return Decision{Loss::Model, own.getValue()};
+        return checkOwn(own);
       auto error = step.emitError("the model has no loss of its own: no float scalar output is named like one");
       error.attachNote() << "outputs: " << outputNames(step) << "; choose --loss=causal-lm or cross-entropy";
       return failure();
@@ -104,6 +142,12 @@ struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
       output->emitError("causal-lm needs logits of rank 3 (batch, sequence, vocabulary), these have rank ") << rank;
       return failure();
     }
+    if (int64_t classes = shapeOf(value).back();
+        !classWeights.empty() && static_cast<int64_t>(classWeights.size()) != classes) {
+      output->emitError("class-weights are ") << classWeights.size() << " numbers, should be " << classes
+                                              << ", one for each class";
+      return failure();
+    }
     bool causal = kind == "causal-lm" || (kind == "auto" && rank == 3 && !looksBothWays(step));
     // The guess fails for decoders of translation models, whose labels are shifted already.
     if (kind == "auto" && rank == 3)
@@ -114,6 +158,16 @@ struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
     return Decision{causal ? Loss::CausalLm : Loss::CrossEntropy, value};
   }
 
+  /// The class weights as a constant; null if there are none.
+  Value weights(OpBuilder &b, Value logits) {
+    if (classWeights.empty())
+      return {};
+    auto type = RankedTensorType::get(static_cast<int64_t>(classWeights.size()), statisticType(elementOf(logits)));
+    HostTensor values(type);
+    values.floats.assign(classWeights.begin(), classWeights.end());
+    return ConstantOp::create(b, NameLoc::get(b.getStringAttr("class_weights")), type, values.toAttr());
+  }
+
   void write(StepOp step, const Decision &decision) {
     Location loc = step.getLoc();
     OpBuilder b = OpBuilder::atBlockEnd(&step.getBody().front());
@@ -121,8 +175,9 @@ struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
     auto source = [&](StringRef name, StringRef role, Type type) -> Value {
       return InputOp::create(b, NameLoc::get(b.getStringAttr(name)), type, name, role);
     };
-    Value normalizer = source("num_label_tokens", "loss_normalizer", scalarF32);
-    Value sum;
+    Value sum, normalizer;
+    if (decision.loss == Loss::Model || reduction == "mean")
+      normalizer = source("num_label_tokens", "loss_normalizer", scalarF32);
     StringRef name;
     if (decision.loss == Loss::Model) {
       name = "model";
@@ -135,16 +190,19 @@ struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
       Location lossLoc = NameLoc::get(b.getStringAttr("loss"));
       if (decision.loss == Loss::CausalLm)
         labels = ShiftLabelsOp::create(b, lossLoc, labels, ignore);
-      sum = CrossEntropyOp::create(b, lossLoc, decision.value, labels, /*class_weights=*/Value(), ignore,
-                                  b.getF64FloatAttr(0), b.getF64FloatAttr(0))
+      sum = CrossEntropyOp::create(b, lossLoc, decision.value, labels, weights(b, decision.value), ignore,
+                                   b.getF64FloatAttr(labelSmoothing), b.getF64FloatAttr(zLoss))
                 .getLoss();
       step->setAttr("train.ignore_index", ignore);
+      if (!classWeights.empty() && normalizer)
+        step->setAttr("train.class_weights", b.getDenseF64ArrayAttr(classWeights));
       loc = lossLoc;
     }
-    Value mean = DivOp::create(b, loc, sum, cast(b, loc, normalizer, elementOf(sum)));
+    if (normalizer)
+      sum = DivOp::create(b, loc, sum, cast(b, loc, normalizer, elementOf(sum)));
     for (OutputOp output : llvm::make_early_inc_range(step.getOps<OutputOp>()))
       output.erase();
-    OutputOp::create(b, loc, cast(b, loc, mean, b.getF32Type()), "loss", /*sum=*/true);
+    OutputOp::create(b, loc, cast(b, loc, sum, b.getF32Type()), "loss", /*sum=*/true);
     step->setAttr("train.loss", b.getStringAttr(name));
     eraseDeadOps(step);
   }

@@ -1,6 +1,7 @@
 #include "runtime/plan/PlanVerifier.h"
 #include "runtime/plan/Ranges.h"
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -94,6 +95,9 @@ private:
       error("accumulation: is 0 and should be at least 1");
     if (!plan::LossKind_IsValid(plan.loss()))
       error("loss: ", static_cast<int>(plan.loss()), " is no kind of loss");
+    for (int i = 0; i < plan.class_weights_size(); ++i)
+      if (double weight = plan.class_weights(i); !(weight >= 0 && weight <= std::numeric_limits<double>::max()))
+        error("class_weights[", i, "]: is ", weight, " and should be at least 0 and finite");
   }
 
   void checkBuffers() {

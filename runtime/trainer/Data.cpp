@@ -24,6 +24,7 @@ DataRequest requestFor(const plan::Plan &plan) {
   DataRequest request;
   request.loss = plan.loss();
   request.ignoreIndex = plan.ignore_index();
+  request.classWeights.assign(plan.class_weights().begin(), plan.class_weights().end());
   for (const plan::Input &input : plan.inputs()) {
     if (input.role() != plan::DATA && input.role() != plan::LABELS)
       continue;
@@ -37,18 +38,28 @@ DataRequest requestFor(const plan::Plan &plan) {
   return request;
 }
 
-uint64_t countLabels(const DataRequest &request, std::span<const std::vector<std::byte>> buffers) {
-  uint64_t count = 0;
+LabelCount countLabels(const DataRequest &request,
+                       std::span<const std::vector<std::byte>> buffers) {
+  LabelCount count;
   for (size_t i = 0; i < request.inputs.size(); ++i) {
     const DataInput &input = request.inputs[i];
     if (!input.labels)
       continue;
     bool shifted = request.loss == plan::LOSS_CAUSAL_LM;
     uint64_t row = shifted && !input.shape.empty() ? input.shape.back() : 1;
-    for (uint64_t at = 0, end = input.elements(); at < end; ++at)
-      if (!(shifted && at % row == 0) &&
-          elementAsInt(input.dtype, buffers[i].data(), at) != request.ignoreIndex)
-        ++count;
+    for (uint64_t at = 0, end = input.elements(); at < end; ++at) {
+      if (shifted && at % row == 0)
+        continue;
+      int64_t label = elementAsInt(input.dtype, buffers[i].data(), at);
+      if (label == request.ignoreIndex)
+        continue;
+      ++count.tokens;
+      // A label that is no class is the kernel's to report.
+      if (request.classWeights.empty())
+        count.weight += 1;
+      else if (label >= 0 && static_cast<uint64_t>(label) < request.classWeights.size())
+        count.weight += request.classWeights[static_cast<size_t>(label)];
+    }
   }
   return count;
 }

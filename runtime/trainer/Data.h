@@ -41,6 +41,7 @@ struct DataRequest {
   std::vector<DataInput> inputs;
   plan::LossKind loss = plan::LOSS_CAUSAL_LM;
   int64_t ignoreIndex = -100;
+  std::vector<double> classWeights; // that a mean divides by; none: all 1
   std::string path;
   uint64_t seed = 0;
   std::optional<DType> tokenDType;  // of .bin files: U16 (the default) or U32
@@ -84,9 +85,17 @@ protected:
 // Opens the source that the path's name stands for: *.safetensors, *.bin, anything else is text.
 Expected<std::unique_ptr<DataSource>> openData(const DataRequest &request);
 
-// Labelled tokens of one micro-batch, as the loss kind counts them: causal-lm labels[…, 1:],
-// otherwise all, without those that are ignore_index. 0 if there are no labels among the inputs.
-uint64_t countLabels(const DataRequest &request, std::span<const std::vector<std::byte>> buffers);
+// Labelled tokens and the sum of their classes' weights.
+struct LabelCount {
+  uint64_t tokens = 0;
+  double weight = 0;
+  // What a mean divides by: a step whose labels are all ignored has the loss 0 and no gradient, not 0 / 0.
+  double divisor() const { return weight > 0 ? weight : 1; }
+};
+
+// Those of one micro-batch, as the loss kind counts them: causal-lm labels[…, 1:], otherwise all,
+// without those that are ignore_index. 0 if there are no labels among the inputs.
+LabelCount countLabels(const DataRequest &request, std::span<const std::vector<std::byte>> buffers);
 
 // The i-th of `count` numbers in an order drawn from (seed, epoch): fills `order` with a
 // permutation of [0, count). Fisher and Yates with splitmix64, so it is the same on every machine.

@@ -114,11 +114,13 @@ uint64_t StepRunner::stagingBytes() const {
 }
 
 Status StepRunner::stage(DataSource &source, uint64_t position) {
-  stagedLabels = 0;
+  stagedLabels = {};
   for (Entry &entry : staged) {
     if (Status failure = source.readEntry(position++, entry); !failure.ok())
       return failure;
-    stagedLabels += countLabels(request, entry);
+    LabelCount labels = countLabels(request, entry);
+    stagedLabels.tokens += labels.tokens;
+    stagedLabels.weight += labels.weight;
   }
   return {};
 }
@@ -154,14 +156,13 @@ double StepRunner::readOutput(size_t output) const {
 Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_t seed) {
   const plan::Output &lossOutput = executor.plan().outputs(static_cast<int>(at.loss));
   StepResult result;
-  result.labelTokens = stagedLabels;
+  result.labelTokens = stagedLabels.tokens;
   stopped = false;
   feedFloat(at.learningRate, learningRate);
   feedInt(at.stepNumber, static_cast<int64_t>(step));
   for (size_t micro = 0; micro < staged.size(); ++micro) {
     feedData(staged[micro]);
-    // A step whose labels are all ignored has the loss 0 and no gradient, not 0 / 0.
-    feedFloat(at.normalizer, static_cast<double>(std::max<uint64_t>(stagedLabels, 1)));
+    feedFloat(at.normalizer, stagedLabels.divisor());
     feedInt(at.microBatch, static_cast<int64_t>(micro));
     feedInt(at.seed, static_cast<int64_t>(seed));
     observing = micro + 1 == staged.size();
@@ -201,9 +202,9 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
     Status read = heldOut ? source.readHeldOut(i, entry) : source.readEntry(i, entry);
     if (!read.ok())
       return read;
-    uint64_t labels = countLabels(request, entry);
+    LabelCount labels = countLabels(request, entry);
     feedData(entry);
-    feedFloat(at.normalizer, static_cast<double>(std::max<uint64_t>(labels, 1)));
+    feedFloat(at.normalizer, labels.divisor());
     feedInt(at.microBatch, 0);
     feedInt(at.seed, static_cast<int64_t>(seed));
     if (Status ran = executor.runForward(); !ran.ok())
@@ -211,10 +212,10 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
     double loss = readOutput(at.loss);
     if (!std::isfinite(loss))
       return nonFinite(text("evaluation, batch ", i, ": the loss"), loss);
-    double weight = at.normalizer ? static_cast<double>(labels) : 1.0;
+    double weight = at.normalizer ? labels.weight : 1.0;
     sum += loss * weight;
     weights += weight;
-    result.labelTokens += labels;
+    result.labelTokens += labels.tokens;
     ++result.entries;
     if (progress)
       progress(i);

@@ -82,7 +82,7 @@ private:
   DataRequest request;
   Indices at;
   std::vector<Entry> staged;
-  uint64_t stagedLabels = 0;
+  LabelCount stagedLabels;
   Executor::Hook observer;
   bool observing = false; // in the last micro-batch or the update of a step
   double badNorm = 0;     // what the update was stopped for

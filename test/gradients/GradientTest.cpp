@@ -36,6 +36,8 @@ struct Exclusion {
 };
 constexpr Exclusion noGradient[] = {
     {"attention", 4, "a mask: the operation's description says that it has no gradient"},
+    {"cross_entropy", 2, "class weights are settings of the loss, without a gradient"},
+    {"linear_cross_entropy", 4, "the same"},
     {"rotary", 1, "a table of cosines: no gradient by description"},
     {"rotary", 2, "a table of sines: no gradient by description"},
 };

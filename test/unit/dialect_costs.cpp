@@ -113,6 +113,42 @@ TEST_F(Costs, CrossEntropyBackwardMayWriteOverTheLogits) {
   EXPECT_EQ(op.getReusableOperands(), SmallVector<unsigned>{1});
 }
 
+// The logits are computed once in forward and again in backward, where each gradient is one more product. What is not
+// asked for costs neither FLOPs nor workspace. The numbers of bytes are those of the table's shape, by hand.
+TEST_F(Costs, LinearCrossEntropyHasNoLogits) {
+  const std::string sources = R"(
+    %d = train.input {name = "d"} : tensor<f32>
+    %x = train.input {name = "x"} : tensor<8x2048x2048xbf16>
+    %w = train.input {name = "w"} : tensor<128256x2048xbf16>
+    %l = train.input {name = "l"} : tensor<8x2048xi64>
+    %lse = train.input {name = "lse"} : tensor<8x2048xf32>)";
+  const uint64_t product = 2ull * 16384 * 128256 * 2048, logits = 16384ull * 128256, mib = 1 << 20;
+  ComputeOpInterface forward = parse(sources + R"(
+    %y:2 = train.linear_cross_entropy %x, %w, %l {transpose_w, tokens_in_flight = 16 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 1, 0>}
+      : (tensor<8x2048x2048xbf16>, tensor<128256x2048xbf16>, tensor<8x2048xi64>) -> (tensor<f32>, tensor<8x2048xf32>))");
+  ASSERT_TRUE(forward);
+  EXPECT_EQ(forward.getFlops(), product + 4 * logits);
+  EXPECT_EQ(forward.getSaveClass(), SaveClass::Save);
+  // Losses of 16,384 rows; 16 times 256 x 512 logits, 256 states of 32 bytes, 256 rows and 512 classes of 2,048 in fp32.
+  EXPECT_EQ(forward.getWorkspaceBytes(), 16384 * 4 + 16 * (mib / 2 + 256 * 32 + 2 * mib + 4 * mib));
+  auto backward = [&](const std::string &segments, const std::string &results) {
+    return parse(sources + R"(
+    %y:)" + std::to_string(llvm::count(segments, '1')) + R"( = train.linear_cross_entropy_backward %d, %x, %w, %l, %lse {transpose_w,
+      operandSegmentSizes = array<i32: 1, 1, 1, 0, 1, 0, 1>, resultSegmentSizes = array<i32: )" + segments + R"(>}
+      : (tensor<f32>, tensor<8x2048x2048xbf16>, tensor<128256x2048xbf16>, tensor<8x2048xi64>, tensor<8x2048xf32>) -> ()" + results + ")");
+  };
+  const std::string dx = "tensor<8x2048x2048xbf16>", dw = "tensor<128256x2048xbf16>";
+  ComputeOpInterface both = backward("1, 1, 0", dx + ", " + dw);
+  ASSERT_TRUE(both);
+  EXPECT_EQ(both.getFlops(), 3 * product + 5 * logits);
+  // 16 times 256 x 512 logits and 256 rows of 2,048; dhidden as a whole; 512 classes of the weight and of its gradient.
+  EXPECT_EQ(both.getWorkspaceBytes(), 16 * (mib / 2 + 2 * mib) + 128 * mib + 4 * mib + 4 * mib);
+  ComputeOpInterface frozenBody = backward("0, 1, 0", dw);
+  ASSERT_TRUE(frozenBody);
+  EXPECT_EQ(frozenBody.getFlops(), 2 * product + 5 * logits);
+  EXPECT_EQ(frozenBody.getWorkspaceBytes(), 16 * (mib / 2 + 2 * mib) + 4 * mib + 4 * mib);
+}
+
 // Pairs inside the band, counted one by one, for every band around sizes that are equal, wide, tall
 // and empty.
 TEST_F(Costs, AttentionCountsTheBandOnly) {

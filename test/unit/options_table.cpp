@@ -60,7 +60,6 @@ TEST(OptionTable, RefusesValuesOfLaterVersions) {
                              {"--cp-size", "8"},
                              {"--ep-size", "2"},
                              {"--dp-replicate-size", "2"},
-                             {"--loss-impl", "linear-cross-entropy"},
                              {"--memory-budget", "1GiB"}}) {
     std::optional<std::string> error = setOption(options, spec(flag), value);
     ASSERT_TRUE(error) << flag;

@@ -135,10 +135,15 @@ TEST(TokenData, DocumentBoundariesAreIgnored) {
   first.insert(first.end(), second.begin(), second.end());
   EXPECT_EQ(labels, first);
   // Counted from position 1 of each row on: 9 _ 9 and 8 9 _ are 4 labels.
-  EXPECT_EQ(countLabels(request, buffers), 4u);
+  EXPECT_EQ(countLabels(request, buffers).tokens, 4u);
   // Another loss counts every position that is not ignored: 3 + 2.
   request.loss = amc::plan::LOSS_CROSS_ENTROPY;
-  EXPECT_EQ(countLabels(request, buffers), 5u);
+  EXPECT_EQ(countLabels(request, buffers).tokens, 5u);
+  EXPECT_EQ(countLabels(request, buffers).weight, 5);
+  // Labels 5 9 9 8 9 with class weights: 3 for 8, 0.5 for 9, 1 for the others.
+  request.classWeights = {1, 1, 1, 1, 1, 1, 1, 1, 3, 0.5};
+  EXPECT_EQ(countLabels(request, buffers).tokens, 5u);
+  EXPECT_EQ(countLabels(request, buffers).weight, 1 + 0.5 + 0.5 + 3 + 0.5);
 }
 
 TEST(TokenData, TokenTypes) {
@@ -234,7 +239,7 @@ TEST(NamedBatches, InOrder) {
     EXPECT_EQ(values(request.inputs[0], buffers[0])[0], int64_t(position % 3 * 4));
   }
   // Rows [a b] [-100 d]: causal-lm counts b and d.
-  EXPECT_EQ(countLabels(request, buffers), 2u);
+  EXPECT_EQ(countLabels(request, buffers).tokens, 2u);
 }
 
 TEST(NamedBatches, ConvertsAndHoldsOut) {
