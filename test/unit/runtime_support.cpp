@@ -1,4 +1,5 @@
 #include "runtime_support.h"
+#include <algorithm>
 
 namespace amc::rt::test {
 
@@ -224,10 +225,26 @@ plan::Plan planOf(const Call &call) {
   return plan;
 }
 
+// Bytes behind the last buffer, results or workspace, that no kernel may touch.
+static constexpr uint64_t guardBytes = 1 << 18;
+static constexpr char guardByte = 0x5a;
+
+static plan::Plan guardedPlanOf(const Call &call) {
+  plan::Plan plan = planOf(call);
+  plan::Input &guard = *plan.add_inputs();
+  guard.set_name("guard");
+  guard.set_role(plan::DATA);
+  *guard.mutable_view() = viewOf(addBuffer(plan, guardBytes, plan::INPUT, false), plan::U8, {guardBytes});
+  complete(plan);
+  return plan;
+}
+
 Outcome run(const Call &call, unsigned threads) {
-  Expected<Executor> executor = Executor::create(planOf(call), {threads, false});
+  Expected<Executor> executor = Executor::create(guardedPlanOf(call), {threads, false});
   if (!executor.ok())
     return {executor.status(), {}, {}};
+  Tensor guard = executor->input(static_cast<size_t>(executor->plan().inputs_size() - 1));
+  std::memset(guard.data, guardByte, guardBytes);
   size_t next = 0;
   for (const Array &a : call.inputs) {
     if (a.dtype == plan::DTYPE_UNSPECIFIED)
@@ -238,6 +255,9 @@ Outcome run(const Call &call, unsigned threads) {
   }
   Outcome outcome;
   outcome.status = executor->runMicroBatch();
+  const char *kept = static_cast<const char *>(guard.data);
+  EXPECT_TRUE(std::all_of(kept, kept + guardBytes, [](char byte) { return byte == guardByte; }))
+      << call.kernel << " writes behind its buffers on " << threads << " threads";
   if (!outcome.status.ok())
     return outcome;
   for (const plan::View &view : executor->plan().instructions(0).outputs()) {
