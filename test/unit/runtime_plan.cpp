@@ -263,7 +263,7 @@ const Mutation mutations[] = {
     {"alignment: is 8192", [](plan::Plan &p) { p.set_alignment(8192); }},
     {"micro_batch_end: is 7", [](plan::Plan &p) { p.set_micro_batch_end(7); }},
     {"forward_end: is 5", [](plan::Plan &p) { p.set_forward_end(5); }},
-    {"class_weights[1]: is -1 and", [](plan::Plan &p) { p.add_class_weights(2), p.add_class_weights(-1); }},
+    {"class_weights[1]: is -1", [](plan::Plan &p) { p.add_class_weights(2), p.add_class_weights(-1); }},
     {"accumulation: is 0", [](plan::Plan &p) { p.set_accumulation(0); }},
     {"loss: 9", [](plan::Plan &p) { p.set_loss(static_cast<plan::LossKind>(9)); }},
     // buffers
