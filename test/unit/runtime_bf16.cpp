@@ -9,9 +9,11 @@ namespace amc::rt::test {
 namespace {
 
 // Operands and results that are no data: statistics, losses and class weights (fp32 beside bf16, f64 beside f64), and
-// scalars of one type whatever the data's.
+// scalars of one type whatever the data's. `inside`: what roundings within a kernel that stands for several operations
+// may add, because it rounds where they would.
 struct Exceptions {
   std::set<size_t> statisticInputs, statisticOutputs, fixedInputs;
+  double inside = 0;
 };
 const std::map<std::string, Exceptions> exceptions = {
     {"rms_norm", {{}, {1}, {}}},
@@ -26,6 +28,8 @@ const std::map<std::string, Exceptions> exceptions = {
     {"linear_cross_entropy_backward", {{0, 5, 6}, {}, {}}},
     {"adamw", {{}, {}, {4}}},
     {"sgd", {{}, {}, {2}}},
+    {"gated_mlp", {{}, {}, {}, 2e-2}},
+    {"gated_mlp_backward", {{}, {}, {}, 2e-2}},
 };
 // Float results, but of f64 scalars: nothing here is data.
 const std::set<std::string> withoutData = {"clip_scale"};
@@ -75,7 +79,9 @@ TEST(RuntimeBf16, EveryKernelOfFloatsRunsInIt) {
     std::vector<std::vector<double>> expected;
     for (const Array &a : exact.outputs)
       expected.push_back(a.values);
-    expectCall(inType(all[name], plan::BF16, plan::BF16), expected, 1e-5);
+    auto found = exceptions.find(name);
+    double inside = found == exceptions.end() ? 0 : found->second.inside;
+    expectCall(inType(all[name], plan::BF16, plan::BF16), expected, 1e-5 + inside);
     ++ran;
   }
   EXPECT_GT(ran, 80u);

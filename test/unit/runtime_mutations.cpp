@@ -92,6 +92,11 @@ std::map<std::string, Call> samples() {
   add("grouped_matmul", {f({6, 4}), f({3, 4, 5}), ids({6}, 3)}, {{F, {6, 5}}}, {}, workspace::groupedMatmul(6, 4, 5, 3, 4));
   add("grouped_matmul_weight_grad", {f({6, 4}), f({6, 5}), ids({6}, 3)}, {{F, {3, 4, 5}}}, {attribute("groups", 3)},
       workspace::groupedMatmulWeightGrad(6, 4, 5, 3, 4));
+  add("gated_mlp", {f({2, 3, 4}), f({4, 6}), f({6, 4}), f({6, 5})}, {{F, {2, 3, 5}}},
+      {attribute("activation", "silu"), attribute("transpose_up", 1)}, workspace::gatedMlp(6, 4, 6, 5, 4));
+  add("gated_mlp_backward", {f({2, 3, 5}), f({2, 3, 4}), f({4, 6}), f({6, 4}), f({6, 5})},
+      {{F, {2, 3, 4}}, {F, {4, 6}}, {F, {6, 4}}, {F, {6, 5}}}, {attribute("activation", "gelu"), attribute("transpose_up", 1)},
+      workspace::gatedMlpBackward(6, 4, 6, 5, true, 4));
   for (const char *name : {"rotary", "rotary_backward"})
     add(name, {f({2, 3, 4, 6}), f({1, 1, 4, 6}), f({1, 1, 4, 6})}, {{F, {2, 3, 4, 6}}});
   Attributes attention = {attribute("masked_rows", "average"), attribute("right", 0), attribute("scale", 0.5), attribute("softcap", 2.0)};
