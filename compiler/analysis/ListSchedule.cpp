@@ -156,6 +156,7 @@ private:
       }
   }
 
+  static constexpr uint64_t nextToNothing = 64;
   bool frees(uint32_t root) const { return !graph.values[root].persistent && !alive[root]; }
 
   int64_t score(uint32_t position) const {
@@ -179,7 +180,26 @@ private:
 
   int64_t weigh(uint32_t position, bool freeFirst) const {
     int64_t value = score(position);
-    return freeFirst ? std::max<int64_t>(value, 0) : value;
+    if (!freeFirst)
+      return value;
+    return value > 0 ? value : opensWay(position) ? 1 : 0;
+  }
+
+  // Whether the operation makes next to nothing and leaves a buffer with one reader, which will
+  // free it: a norm before the update of the same gradient.
+  bool opensWay(uint32_t position) const {
+    if (backwards)
+      return false;
+    const GraphOp &op = graph.ops[section.ops[position]];
+    uint64_t made = 0;
+    for (uint32_t result : op.results)
+      made += graph.values[result].bytes;
+    if (made > nextToNothing)
+      return false;
+    for (uint32_t root : roots[section.ops[position]])
+      if (frees(root) && left[root] == 2 && graph.values[root].bytes > nextToNothing)
+        return true;
+    return false;
   }
 
   // Records that `position` has been placed; `risen` is called for operations whose score may have
@@ -193,7 +213,7 @@ private:
         tell = !alive[root];
         alive[root] = true;
       } else {
-        tell = --left[root] == 1;
+        tell = --left[root] <= 2;
       }
       if (tell)
         for (uint32_t reader : readers[root])
@@ -224,10 +244,11 @@ public:
       for (uint32_t operand : graph.ops[op].operands)
         pairs.emplace_back(operand, op);
     users = IndexLists(static_cast<uint32_t>(graph.values.size()), pairs);
-    mutated.assign(graph.values.size(), false);
-    for (const GraphOp &op : graph.ops)
-      for (uint32_t at : op.updated)
-        mutated[graph.rootOf(op.operands[at])] = true;
+    pairs.clear();
+    for (uint32_t op = 0; op < graph.ops.size(); ++op)
+      for (uint32_t at : graph.ops[op].updated)
+        pairs.emplace_back(graph.rootOf(graph.ops[op].operands[at]), op);
+    updates = IndexLists(static_cast<uint32_t>(graph.values.size()), pairs);
   }
 
   std::vector<uint32_t> run(const std::vector<uint32_t> &order) {
@@ -266,8 +287,9 @@ private:
     if (graph.ops[op].kind == OpKind::Output)
       return false;
     for (uint32_t root : roots[op]) {
-      if (mutated[root])
-        return false;
+      for (uint32_t update : updates[root])
+        if (position[update] != noIndex && position[update] >= at && position[update] < target)
+          return false;
       if (graph.ops[op].kind == OpKind::View || graph.values[root].persistent)
         continue;
       bool aliveAnyway = false;
@@ -285,11 +307,14 @@ private:
   const StepGraph &graph;
   const IndexLists &readers, &roots;
   const std::vector<uint8_t> &partOf;
-  IndexLists users; // of every value, views among them
-  std::vector<bool> mutated;
+  IndexLists users;               // of every value, views among them
+  IndexLists updates;             // of every root
   std::vector<uint32_t> position; // of operations in the order given; noIndex: in another section
   std::vector<uint32_t> place;    // by position: the position before which it goes
 };
+
+// Rounds of local search, each near linear.
+constexpr unsigned turns = 4;
 
 } // namespace
 
@@ -364,6 +389,26 @@ ScheduleResult scheduleStep(const StepGraph &graph) {
               .run(member.window, member.freeFirst);
       consider(candidate, member.name);
       consider(sinker.run(candidate), std::string(member.name) + ", sunk");
+    }
+    // Local search: sinking makes room in which something else may free early, and the other way
+    // round, so both take turns, from the order given and from the best, whether a turn alone gains
+    // or not.
+    const std::vector<uint32_t> given = section.ops;
+    for (bool fromBest : {false, true}) {
+      std::vector<uint32_t> order = fromBest ? best : given;
+      const std::string from = fromBest ? winner : "program";
+      for (unsigned turn = 0; turn < turns; ++turn) {
+        const uint64_t before = result.maxLiveBytes;
+        order = sinker.run(order);
+        consider(order, from + ", turned");
+        Section again = makeSection(graph, order);
+        std::vector<uint32_t> next =
+            ListScheduler(graph, readers, roots, again, false).run(noIndex, true);
+        if (next == order && before == result.maxLiveBytes)
+          break;
+        order = std::move(next);
+        consider(order, from + ", turned");
+      }
     }
     parts[part] = std::move(best);
     result.rule += (part ? " / " : "") + winner;
