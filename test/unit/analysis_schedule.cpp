@@ -113,26 +113,8 @@ TEST(ListSchedule, UpdatesRunAsGradientsComeWhereTheyWaitForNothingElse) {
   EXPECT_LE(result.maxLiveBytes, layers * 1000u + 1000 + 100) << "one gradient at a time";
 }
 
-TEST(ListSchedule, SinkingAndFreeingTakeTurns) {
-  // d is made first and read last; the wide a, b, c are made between them, and only when d is out
-  // of the way does it pay to free c before d is made.
-  GraphBuilder b;
-  uint32_t x = b.input(8), w = b.parameter(8);
-  uint32_t h = b.op("start", {x}, 8);
-  b.phase = OpPhase::Backward;
-  uint32_t d = b.op("widen", {h, w}, 1000);
-  uint32_t first = b.op("widen", {h}, 1000), second = b.op("widen", {h}, 1000);
-  uint32_t c = b.op("join", {first, second}, 1000);
-  uint32_t both = b.op("consume", {d, first, second}, 8);
-  uint32_t small = b.op("reduce", {c, h}, 8);
-  b.op("end", {both, small, h}, 8);
-  b.update(w, small);
-  ScheduleResult result = scheduleStep(b.graph);
-  expectValid(b.graph, result.order);
-  EXPECT_LT(result.maxLiveBytes, 3 * 1000u + 100);
-}
-
 TEST(ListSchedule, IsValidNeverWorseAndTheSameEveryTimeOnRandomGraphs) {
+  unsigned turned = 0;
   for (unsigned seed = 0; seed < 60; ++seed) {
     std::mt19937 random(seed);
     GraphBuilder b;
@@ -163,7 +145,9 @@ TEST(ListSchedule, IsValidNeverWorseAndTheSameEveryTimeOnRandomGraphs) {
     EXPECT_LE(result.maxLiveBytes, result.programBytes);
     EXPECT_EQ(result.maxLiveBytes, computeLiveness(b.graph, result.order).maxLiveBytes);
     EXPECT_EQ(result.order, scheduleStep(b.graph).order);
+    turned += result.rule.find("turned") != std::string::npos;
   }
+  EXPECT_GT(turned, 0u) << "local search should find what no member does, now and then";
 }
 
 } // namespace
