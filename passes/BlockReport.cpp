@@ -29,7 +29,7 @@ static DictionaryAttr describeClasses(MLIRContext *context, const StepGraph &gra
 }
 
 static DenseI64ArrayAttr describeRuns(MLIRContext *context, const BlockAnalysis &blocks,
-                               const BlockFacts &facts) {
+                                      const BlockFacts &facts) {
   SmallVector<int64_t> numbers;
   for (const BlockRun &run : blocks.runs) {
     uint64_t bytes = 0;

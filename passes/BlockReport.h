@@ -7,8 +7,8 @@
 
 namespace amc {
 
-/// Leaves train.block_runs, five numbers for each run of blocks: the first block, how many, of how many
-/// kinds, operations of a block, bytes that enter a block (of several kinds the most); and
+/// Leaves train.block_runs, five numbers for each run of blocks: the first block, how many, of how
+/// many kinds, operations of a block, bytes that enter a block (of several kinds the most); and
 /// train.save_classes, for every operation of the forward pass "12 ALTERNATE, 3 SAVE".
 void describeBlocks(train::StepOp step, const StepGraph &graph, const BlockAnalysis &blocks,
                     const BlockFacts &facts);

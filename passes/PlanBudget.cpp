@@ -6,6 +6,7 @@
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/StepSupport.h"
 #include "mlir/IR/IRMapping.h"
+#include "passes/BlockReport.h"
 #include "passes/Passes.h"
 #include "llvm/Support/Format.h"
 
@@ -182,6 +183,7 @@ struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
           continue;
         }
         write(step, *gathered, blocks, plan.result);
+        describeBlocks(step, gathered->graph, blocks, findBlockFacts(gathered->graph, blocks));
         step->setAttr("train.blocks", Builder(&getContext()).getI64IntegerAttr(blocks.count));
         report(step, plan);
         recomputedOps += plan.result.applied.copies;

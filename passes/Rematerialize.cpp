@@ -27,7 +27,7 @@ namespace {
 struct Request {
   AcPolicy policy;
   AcMatmuls matmuls;
-  bool subModules;                           // for models that share keys and values
+  bool subModules;                          // for models that share keys and values
   std::map<std::string, KeepClass> classOf; // by operation; what is not in it is as its table says
 };
 
@@ -57,13 +57,15 @@ void remarkOnBlocks(StepOp step, const BlockAnalysis &blocks) {
 void warnOfSharing(StepOp step, const BlockAnalysis &blocks, const BlockFacts &facts,
                    uint64_t subModules, uint64_t whole) {
   InFlightDiagnostic warning = step.emitWarning("checkpointing: ");
-  warning << facts.sharingBlocks << " of " << blocks.count
-          << " blocks read keys and values of earlier ones, so submodules are checkpointed instead of "
-             "blocks: MLPs and norms are recomputed, attention and the shared keys and values are kept";
-  warning.attachNote() << "--ac-kv-sharing=block checkpoints whole blocks, with the same results; it "
-                       << (whole <= subModules ? "saves " : "takes ")
-                       << (whole <= subModules ? subModules - whole : whole - subModules)
-                       << " bytes: " << whole << " are kept for backward instead of " << subModules;
+  warning
+      << facts.sharingBlocks << " of " << blocks.count
+      << " blocks read keys and values of earlier ones, so submodules are checkpointed instead of "
+         "blocks: MLPs and norms are recomputed, attention and the shared keys and values are kept";
+  warning.attachNote()
+      << "--ac-kv-sharing=block checkpoints whole blocks, with the same results; it "
+      << (whole <= subModules ? "saves " : "takes ")
+      << (whole <= subModules ? subModules - whole : whole - subModules) << " bytes: " << whole
+      << " are kept for backward instead of " << subModules;
 }
 
 void printTrace(const GatheredStep &gathered, const AcDecision &decision) {
@@ -156,8 +158,10 @@ struct RematerializePass : amc::impl::RematerializeBase<RematerializePass> {
                         .Case("alternate", AcMatmuls::Alternate)
                         .Case("all", AcMatmuls::All)
                         .Default(std::nullopt);
-    Request request{known.value_or(AcPolicy::None), products.value_or(AcMatmuls::Alternate),
-                    kvSharing == "submodule", {}};
+    Request request{known.value_or(AcPolicy::None),
+                    products.value_or(AcMatmuls::Alternate),
+                    kvSharing == "submodule",
+                    {}};
     if (!known)
       error("checkpointing policy is \"" + policy + "\", should be none, full or selective");
     if (!products)
@@ -183,7 +187,8 @@ struct RematerializePass : amc::impl::RematerializeBase<RematerializePass> {
                 .attachNote()
             << "amc inspect --ac-policy lists them all";
       } else if (!saveClass) {
-        error("class of '" + op + "' is '" + className + "', should be save, recompute or alternate");
+        error("class of '" + op + "' is '" + className +
+              "', should be save, recompute or alternate");
       } else {
         request.classOf[op] = keepClass(*saveClass);
       }
@@ -199,10 +204,10 @@ struct RematerializePass : amc::impl::RematerializeBase<RematerializePass> {
       return failure();
     StepGraph &graph = gathered->graph;
     bool checkpoints = request.policy != AcPolicy::None;
-    if (checkpoints && llvm::none_of(graph.ops, [](const GraphOp &op) {
-          return op.phase == OpPhase::Backward;
-        })) {
-      step.emitError("checkpointing policy is \"" + policy + "\", but nothing is trained here: "
+    if (checkpoints &&
+        llvm::none_of(graph.ops, [](const GraphOp &op) { return op.phase == OpPhase::Backward; })) {
+      step.emitError("checkpointing policy is \"" + policy +
+                     "\", but nothing is trained here: "
                      "there is no backward pass to keep values for")
               .attachNote()
           << "checkpoint nothing (none), or train some weights";
@@ -223,8 +228,7 @@ struct RematerializePass : amc::impl::RematerializeBase<RematerializePass> {
     }
     if (checkpoints && request.subModules && !facts.sharedKeys.empty()) {
       uint64_t whole = decision.savedBytes;
-      decision =
-          decideCheckpointing(graph, blocks, facts, AcPolicy::SubModules, request.matmuls);
+      decision = decideCheckpointing(graph, blocks, facts, AcPolicy::SubModules, request.matmuls);
       warnOfSharing(step, blocks, facts, decision.savedBytes, whole);
     }
     if (trace)

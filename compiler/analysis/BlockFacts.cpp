@@ -37,7 +37,8 @@ public:
 private:
   // Of forward operations in a block.
   uint32_t block(uint32_t op) const {
-    return op != noIndex && graph.ops[op].phase == OpPhase::Forward ? blocks.blockOfOp[op] : noIndex;
+    return op != noIndex && graph.ops[op].phase == OpPhase::Forward ? blocks.blockOfOp[op]
+                                                                    : noIndex;
   }
   bool isCheap(uint32_t op) const { return graph.ops[op].keep == KeepClass::Recompute; }
   uint32_t producer(uint32_t root) const { return graph.values[root].producer; }
@@ -153,9 +154,10 @@ private:
     if (others.empty())
       return false;
     bool projected = false;
-    walkBack(root, owner, [&](uint32_t) { projected = true; }, [](uint32_t) {});
-    auto own = projected ? attentionOperands(root, owner)
-                         : std::set<std::pair<uint32_t, uint32_t>>();
+    walkBack(
+        root, owner, [&](uint32_t) { projected = true; }, [](uint32_t) {});
+    auto own =
+        projected ? attentionOperands(root, owner) : std::set<std::pair<uint32_t, uint32_t>>();
     bool shared = false;
     for (uint32_t other : others)
       for (const auto &operand : attentionOperands(root, other))
@@ -173,7 +175,8 @@ private:
       if (activation[operand])
         walkBack(operand, block(attention), mark, mark);
     for (uint32_t result : graph.ops[attention].results)
-      walkForward(result, block(attention), [&](uint32_t op, uint32_t) { mark(op); }, mark);
+      walkForward(
+          result, block(attention), [&](uint32_t op, uint32_t) { mark(op); }, mark);
   }
 
   void countInputs() {

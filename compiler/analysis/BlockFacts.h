@@ -1,5 +1,6 @@
 // What checkpointing has to know about the blocks of a model beyond where they are: keys and values
-// that layers share, and routing in mixtures of experts. Found in the graph, not by names. Plain C++.
+// that layers share, and routing in mixtures of experts. Found in the graph, not by names. Plain
+// C++.
 //
 // Reaching means: through cheap operations (class RECOMPUTE) only. A product of activations is a
 // SAVE operation of which two operands or more depend on both a parameter and an input: attention,
@@ -12,16 +13,17 @@
 namespace amc {
 
 struct BlockFacts {
-  // Made by a product in one block and reaching there, and in a later block, the same operand of the
-  // same product of activations: keys and values of attention that another layer reads too. Roots.
+  // Made by a product in one block and reaching there, and in a later block, the same operand of
+  // the same product of activations: keys and values of attention that another layer reads too.
+  // Roots.
   std::vector<uint32_t> sharedKeys;
   uint32_t sharingBlocks = 0; // blocks that read another's
   // Of operations, if there are shared keys: attention from its projections in to its projection
   // out; norms in front of it and all that follows are not in it.
   std::vector<bool> inAttention;
 
-  // Of roots: what a SAVE operation with an integer result (top-k) decided from activations, and the
-  // products that reach it (the router's projection).
+  // Of roots: what a SAVE operation with an integer result (top-k) decided from activations, and
+  // the products that reach it (the router's projection).
   std::vector<bool> routing;
   bool hasRouting = false;
   // Products of weights that integers choose (grouped products), in blocks. Operations.

@@ -167,7 +167,7 @@ uint64_t hashSegment(const StepGraph &graph, const Flow &flow, const Line &line,
 // Blocks side by side: `repeats` times a period that is parted at `parts`.
 struct Run {
   uint32_t begin = 0, period = 0, repeats = 0; // in segments
-  std::vector<uint32_t> parts;                 // where blocks of a period begin, from 0; never empty
+  std::vector<uint32_t> parts; // where blocks of a period begin, from 0; never empty
   uint32_t end() const { return begin + period * repeats; }
 };
 
@@ -210,15 +210,16 @@ public:
 private:
   bool heavy(uint32_t begin, uint32_t end) const { return heavyBefore[end] > heavyBefore[begin]; }
 
-  // The disjoint runs that cover most operations of [from, to); of equal covers the smallest periods
-  // and the latest ends, so that what fills no period is left in front.
+  // The disjoint runs that cover most operations of [from, to); of equal covers the smallest
+  // periods and the latest ends, so that what fills no period is left in front.
   std::vector<Run> cover(uint32_t from, uint32_t to, uint32_t minOps) const {
     const uint32_t n = to - from, most = std::min(maxPeriod, n / 2);
     struct Ending { // a run that ends here
       uint32_t ops = 0, repeats = 0;
     };
     std::vector<std::vector<Ending>> ring(most + 1); // by period and end modulo period
-    std::vector<uint32_t> matched(most + 1, 0);      // segments up to here that equal those a period before
+    std::vector<uint32_t> matched(most + 1,
+                                  0); // segments up to here that equal those a period before
     for (uint32_t period = 1; period <= most; ++period)
       ring[period].resize(period);
     std::vector<uint32_t> best(n + 1, 0);
@@ -259,9 +260,9 @@ private:
     return runs;
   }
 
-  // A period of several layers (one of another kind among each few): where they begin. Layers repeat
-  // inside the period, or begin alike with something expensive. Two expensive segments make a layer,
-  // so that no layer is parted between attention and MLP.
+  // A period of several layers (one of another kind among each few): where they begin. Layers
+  // repeat inside the period, or begin alike with something expensive. Two expensive segments make
+  // a layer, so that no layer is parted between attention and MLP.
   std::vector<uint32_t> partPeriod(uint32_t begin, uint32_t end, uint32_t minOps) const {
     const uint32_t least = (minOps + 7) / 8; // periods have a few layers
     std::vector<uint32_t> starts{begin};
@@ -356,8 +357,10 @@ void layDown(const StepGraph &graph, const Flow &flow, const Line &line, const A
       return segment < attempt.segments.size() ? attempt.segments[segment].first
                                                : static_cast<uint32_t>(line.ops.size());
     };
-    Place place{position(run.begin), position(run.begin + run.period) - position(run.begin),
-                run.repeats, {}};
+    Place place{position(run.begin),
+                position(run.begin + run.period) - position(run.begin),
+                run.repeats,
+                {}};
     for (uint32_t part : run.parts)
       place.parts.push_back(position(run.begin + part) - place.begin);
     (run.repeats > 1 ? repeated : singles).push_back(std::move(place));
@@ -365,8 +368,8 @@ void layDown(const StepGraph &graph, const Flow &flow, const Line &line, const A
   for (size_t i = 0; i < repeated.size(); ++i) {
     Place &place = repeated[i];
     const uint32_t from = i == 0 ? 0 : repeated[i - 1].end();
-    const uint32_t to = i + 1 < repeated.size() ? repeated[i + 1].begin
-                                                : static_cast<uint32_t>(line.ops.size());
+    const uint32_t to =
+        i + 1 < repeated.size() ? repeated[i + 1].begin : static_cast<uint32_t>(line.ops.size());
     auto hash = [&](uint32_t begin) {
       return hashSegment(graph, flow, line, {begin, begin + place.period});
     };
@@ -402,8 +405,9 @@ void layDown(const StepGraph &graph, const Flow &flow, const Line &line, const A
     const uint32_t first = blocks.count, kinds = static_cast<uint32_t>(place.parts.size());
     for (uint32_t at = place.begin; at < place.end(); ++at) {
       const uint32_t inPeriod = (at - place.begin) % place.period;
-      const uint32_t part = static_cast<uint32_t>(
-          std::upper_bound(place.parts.begin(), place.parts.end(), inPeriod) - place.parts.begin() - 1);
+      const uint32_t part =
+          static_cast<uint32_t>(std::upper_bound(place.parts.begin(), place.parts.end(), inPeriod) -
+                                place.parts.begin() - 1);
       blocks.blockOfOp[line.ops[at]] = first + (at - place.begin) / place.period * kinds + part;
     }
     blocks.count += place.repeats * kinds;

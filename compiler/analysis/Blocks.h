@@ -21,8 +21,8 @@ namespace amc {
 
 struct BlockRun {
   uint32_t first = 0, count = 0; // block numbers [first, first + count)
-  uint32_t opsPerBlock = 0;              // of several kinds: the average
-  uint32_t kinds = 1;                    // blocks that differ, one after the other
+  uint32_t opsPerBlock = 0;      // of several kinds: the average
+  uint32_t kinds = 1;            // blocks that differ, one after the other
 };
 
 struct BlockAnalysis {

@@ -62,9 +62,9 @@ private:
     return key == "model.shape" || key == "distributed.ac_policy";
   }
   bool section(const std::string &key) const {
-    return !isMapping(key) &&
-           std::any_of(keys.begin(), keys.end(),
-                       [&](const std::string &known) { return known.rfind(key + ".", 0) == 0; });
+    return !isMapping(key) && std::any_of(keys.begin(), keys.end(), [&](const std::string &known) {
+      return known.rfind(key + ".", 0) == 0;
+    });
   }
   bool known(const std::string &key) const {
     return section(key) || key == "optimizer._target_" ||
@@ -89,7 +89,8 @@ private:
   void leaf(const YAML::Node &node, std::string key) {
     if (key == "distributed.activation_checkpointing" && (node.IsScalar() || node.IsNull())) {
       std::string text = checkpointingSpelling(node.IsNull() ? "null" : node.Scalar());
-      if (text != "none" && text != "full" && text != "selective" && text != "budget" && text != "auto")
+      if (text != "none" && text != "full" && text != "selective" && text != "budget" &&
+          text != "auto")
         error(node, "'" + key + "' is '" + text +
                         "', should be one of true, on, full, enabled, yes; false, off, none, "
                         "disabled, no, null; selective; budget; auto, in any case");

@@ -178,6 +178,7 @@ private:
                                         "-o",
                                         planFile.string(),
                                         "--ac=" + policy,
+                                        "--ac-kv-sharing=block", // else full is selective there
                                         "--loss=" + loss,
                                         "--ignore-index",
                                         std::to_string(meta["ignore_index"].get<int64_t>()),

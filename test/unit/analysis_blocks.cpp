@@ -156,8 +156,9 @@ TEST(Blocks, ALayerOfAnotherKindAmongEachFewIsABlockOfItsOwn) {
   uint32_t x = b.op("embedding", {b.parameter(), b.input()}), image = b.input();
   std::vector<uint32_t> ends;
   for (int i = 0; i < 12; ++i) {
-    uint32_t y = i % 4 == 3 ? b.op("cross", {b.matmul(x, b.parameter()), image}, 100, KeepClass::Save)
-                            : b.op("self", {b.matmul(x, b.parameter())}, 100, KeepClass::Save);
+    uint32_t y = i % 4 == 3
+                     ? b.op("cross", {b.matmul(x, b.parameter()), image}, 100, KeepClass::Save)
+                     : b.op("self", {b.matmul(x, b.parameter())}, 100, KeepClass::Save);
     x = b.op("add", {x, b.op("norm", {y})});
     x = b.op("add", {x, b.op("gelu", {b.matmul(x, b.parameter(), 300)})});
     ends.push_back(x);
@@ -226,8 +227,11 @@ TEST(BlockFacts, KeysThatLaterLayersReadAreFound) {
   BlockFacts facts = findBlockFacts(b.graph, blocks);
   EXPECT_EQ(facts.sharedKeys, (std::vector<uint32_t>{b.layers[1].k, b.layers[1].v}));
   EXPECT_EQ(facts.sharingBlocks, 2u);
-  auto inAttention = [&](uint32_t value) { return facts.inAttention[b.graph.values[value].producer]; };
-  for (uint32_t value : {b.layers[2].q, b.layers[2].rotated, b.layers[2].attention, b.layers[2].o, b.layers[0].k})
+  auto inAttention = [&](uint32_t value) {
+    return facts.inAttention[b.graph.values[value].producer];
+  };
+  for (uint32_t value :
+       {b.layers[2].q, b.layers[2].rotated, b.layers[2].attention, b.layers[2].o, b.layers[0].k})
     EXPECT_TRUE(inAttention(value)) << value;
   for (uint32_t value : {b.layers[2].norm, b.layers[2].mid, b.layers[2].up, b.layers[2].output})
     EXPECT_FALSE(inAttention(value)) << value;
