@@ -153,7 +153,7 @@ constexpr uint64_t gatedMlpBackward(uint64_t rows, uint64_t input, uint64_t inne
 // Logits exist a tile at a time. The tiles follow from the shapes alone; every sum runs over them in ascending order,
 // so how many are in flight changes the bytes below and no bit of a result.
 inline constexpr uint64_t lceVocabularyTile = 512;
-inline constexpr uint64_t lceTokenTile = 256; // at most; few tokens are cut into up to 16 tiles, for the threads
+inline constexpr uint64_t lceTokenTile = 256; // at most; few tokens are cut into up to 8 tiles, for the threads
 inline constexpr uint64_t lceMostInFlight = 256;
 
 struct LceShape {
@@ -164,7 +164,7 @@ struct LceShape {
   uint64_t inFlight = 1; // tiles of tokens
 
   constexpr uint64_t tokenTile() const {
-    uint64_t tile = (detail::blocks(tokens, 16) + 15) / 16 * 16;
+    uint64_t tile = (detail::blocks(tokens, 8) + 15) / 16 * 16;
     return tile < 16 ? 16 : tile > lceTokenTile ? lceTokenTile : tile;
   }
   constexpr uint64_t tokenTiles() const { return detail::blocks(tokens, tokenTile()); }

@@ -13,7 +13,7 @@ struct Problem {
   plan::DType dtype;
   bool transposeW = true, biased = false, weighted = false;
   double smoothing = 0, zLoss = 0, softcap = 0;
-  // 10 tiles of 32 tokens and a part of one, a tile of the vocabulary and a part of one, pieces of 64 and 6 columns.
+  // 6 tiles of 48 tokens and a part of one, a tile of the vocabulary and a part of one, pieces of 64 and 6 columns.
   uint64_t rows = 2, columns = 151, width = 70, classes = 700;
   int64_t inFlight = 16;
   bool wants[3] = {true, true, true}; // dhidden, dweight, dbias
