@@ -106,6 +106,14 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     return trained;
   }
 
+  /// The scalar that the runtime feeds for a role: the one that random operations read already, or a new one.
+  static Value scalarInput(StepOp step, OpBuilder &b, StringRef role, Type element) {
+    for (InputOp input : step.getOps<InputOp>())
+      if (input.getRole() == role)
+        return input;
+    return InputOp::create(b, step.getLoc(), RankedTensorType::get({}, element), role, role);
+  }
+
   /// Gradients as the optimizer reads them: the values themselves, or accumulators over micro-batches.
   SmallVector<Value> accumulate(StepOp step, OpBuilder &b, MutableArrayRef<Trained> trained) {
     SmallVector<Value> gradients;
@@ -116,8 +124,7 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     }
     PhaseTagger backward(Phase::Backward);
     OpBuilder inner = OpBuilder::atBlockEnd(&step.getBody().front(), &backward);
-    Value microBatch = InputOp::create(inner, step.getLoc(), RankedTensorType::get({}, b.getI64Type()),
-                                       "micro_batch", "micro_batch");
+    Value microBatch = scalarInput(step, inner, "micro_batch", b.getI64Type());
     for (Trained &t : trained) {
       Value accumulator = StateOp::create(inner, t.parameter.getLoc(), t.gradient.getValue().getType(), "gradient",
                                           t.parameter.getName(), "gradient");
@@ -134,7 +141,7 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     Location loc = step.getLoc();
     SmallVector<Value> gradients = accumulate(step, b, trained);
     auto input = [&](StringRef role, Type element) -> Value {
-      return InputOp::create(b, loc, RankedTensorType::get({}, element), role, role);
+      return scalarInput(step, b, role, element);
     };
     SmallVector<Value> norms;
     for (auto [t, gradient] : llvm::zip_equal(trained, gradients))

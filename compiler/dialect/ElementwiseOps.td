@@ -118,6 +118,19 @@ def Train_CastOp : Train_Elementwise<"cast", [DeclareOpInterfaceMethods<Differen
   let results = (outs Train_AnyTensor:$y);
 }
 
+def Train_DropoutOp : Train_Elementwise<"dropout", [DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+  let summary = "x / (1 - probability) where an element is kept, 0 where it is dropped; its own gradient's operation too";
+  let description = [{
+    Element i is dropped if word i % 4 of philox4x32-10 is below probability * 2^32 for the counter (i / 4, `stream`,
+    step) and a key of seed and micro_batch (runtime/plan/Philox.h): one mask in forward, recomputation and backward,
+    so none is saved. `stream` tells the dropouts of a model apart. Step 0 is no training step: everything is kept.
+    Save class: SAVE, as random operations have it.
+  }];
+  let arguments = (ins Train_FloatTensor:$x, Train_I64Scalar:$seed, Train_I64Scalar:$step, Train_I64Scalar:$micro_batch,
+                       F64Attr:$probability, I64Attr:$stream);
+  let results = (outs Train_FloatTensor:$y);
+}
+
 def Train_GatedActivationOp : Train_Elementwise<"gated_activation", [DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
   let summary = "activation(gate) * up, one pass over memory";
   let description = [{ `activation`: "silu", "gelu", "gelu_tanh", "relu". Operands have one shape. }];

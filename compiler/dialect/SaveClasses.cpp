@@ -1,5 +1,5 @@
 // What selective checkpointing saves (SaveClasses.h), in one table. SAVE is for what is expensive or cannot be
-// repeated: attention, routing, maxima, products with a bias and products of two activations, as in the guide that
+// repeated: attention, random numbers, routing, maxima, products with a bias and products of two activations, as in the guide that
 // users come from. ALTERNATE is for the product of an activation and a weight, experts' included: every other one of
 // a block. Convolutions are slices and such products by the time they are here (compiler/import/ConvOps.cpp).
 #include "compiler/dialect/SaveClasses.h"
@@ -18,6 +18,7 @@ bool hasWeight(Operation *op) {
 const SaveRule rules[] = {
     {"train.arg_max", "", SaveClass::Save, nullptr},
     {"train.attention", "", SaveClass::Save, nullptr},
+    {"train.dropout", "", SaveClass::Save, nullptr},
     {"train.gated_mlp", "", SaveClass::Alternate, nullptr},
     {"train.grouped_matmul", "", SaveClass::Alternate, nullptr},
     {"train.linear", "with a bias", SaveClass::Save, hasBias},

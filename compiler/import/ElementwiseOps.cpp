@@ -193,25 +193,31 @@ static void identity(Node &n) {
     n.set(0, n.in(0));
 }
 static void dropout(Node &n) {
-  n.ignore("seed");
+  n.ignore("seed"); // amrun's seed decides, so that a run can be repeated
   Value x = n.in(0);
-  bool training = false;
-  if (n.has(2)) {
-    std::optional<double> mode = n.constScalar(2, "training_mode");
-    training = mode && *mode != 0;
-  }
-  if (training) {
-    std::optional<double> ratio = n.has(1) ? n.constScalar(1, "ratio") : std::optional<double>(0.5);
-    // Reported without poisoning what follows, so that all of them are counted.
-    if (ratio && *ratio != 0)
-      n.importer.unsupported(n.op, "training_mode is true; export the model in evaluation mode",
-                             n.name);
-  } else if (n.has(1)) {
+  double ratio = 0;
+  bool training = n.has(2) && n.constScalar(2, "training_mode").value_or(0) != 0;
+  if (training)
+    ratio = n.has(1) ? n.constScalar(1, "ratio").value_or(0) : 0.5;
+  else if (n.has(1))
     (void)n.in(1);
+  if (!training || ratio == 0 || !x) {
+    n.set(0, x);
+    if (n.wants(1))
+      n.set(1, x ? n.full(1, shapeOf(x), n.i1()) : Value());
+    return;
   }
-  n.set(0, x);
-  if (n.wants(1))
-    n.set(1, x ? n.full(1, shapeOf(x), n.i1()) : Value());
+  SmallVector<NamedAttribute> attributes = {n.floatAttr("probability", ratio),
+                                            n.intAttr("stream", n.importer.nextRandomStream())};
+  auto drop = [&](Value value) {
+    return n.emit<DropoutOp>({value, n.importer.scalarInput("seed"),
+                              n.importer.scalarInput("step_number"),
+                              n.importer.scalarInput("micro_batch")},
+                             attributes);
+  };
+  n.set(0, drop(x));
+  if (n.wants(1)) // of all ones nothing is left where an element is dropped
+    n.set(1, n.cast(drop(n.full(1, shapeOf(x), elementOf(x))), n.i1()));
 }
 
 ArrayRef<OpEntry> elementwiseOps() {

@@ -74,6 +74,11 @@ public:
   /// A dense constant of the bytes that a tensor holds in the message. Null after an error.
   mlir::Value constant(const onnx::TensorProto &tensor, mlir::Location location);
 
+  /// The i64 scalar that the runtime feeds for a role ("seed", "step_number", "micro_batch"); one for each.
+  mlir::Value scalarInput(llvm::StringRef role);
+  /// A number for each operation that draws random numbers.
+  int64_t nextRandomStream() { return randomStreams++; }
+
   mlir::Location fileLocation();
   mlir::Location nodeLocation(const std::string &name, const std::string &op);
 
@@ -111,6 +116,8 @@ private:
   mlir::Block *body = nullptr;
   llvm::StringMap<const onnx::ValueInfoProto *> declared; ///< what the file says of values
   std::map<std::string, int64_t> dimensions; ///< values of the inputs' symbolic dimensions
+  llvm::StringMap<mlir::Value> scalarInputs; ///< by role
+  int64_t randomStreams = 0;
   int64_t steps = 0; ///< nodes and calls seen, against options.maxNodes
   bool failed = false;
 };

@@ -224,4 +224,15 @@ bool Importer::bindInputs(Scope &scope) {
   return sound;
 }
 
+Value Importer::scalarInput(StringRef role) {
+  Value &input = scalarInputs[role];
+  if (!input) {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(body);
+    input = train::InputOp::create(builder, fileLocation(),
+                                   RankedTensorType::get({}, builder.getI64Type()), role, role);
+  }
+  return input;
+}
+
 } // namespace amc::importer

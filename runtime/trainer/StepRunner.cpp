@@ -165,6 +165,7 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
     feedFloat(at.normalizer, stagedLabels.divisor());
     feedInt(at.microBatch, static_cast<int64_t>(micro));
     feedInt(at.seed, static_cast<int64_t>(seed));
+    feedInt(at.stepNumber, static_cast<int64_t>(step)); // what read it last may be in this micro-batch
     observing = micro + 1 == staged.size();
     Status ran = executor.runMicroBatch();
     if (!ran.ok() && !stopped)
@@ -206,6 +207,7 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
     feedData(entry);
     feedFloat(at.normalizer, labels.divisor());
     feedInt(at.microBatch, 0);
+    feedInt(at.stepNumber, 0); // no training step: nothing is dropped
     feedInt(at.seed, static_cast<int64_t>(seed));
     if (Status ran = executor.runForward(); !ran.ok())
       return std::move(ran).withContext(text("evaluation, batch ", i));

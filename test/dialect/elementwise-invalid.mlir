@@ -151,3 +151,25 @@ train.step @inferred_types_cast {
   // expected-error@+1 {{failed to infer returned types}}
   %r = train.cast %a {to = bf16} : (tensor<2x3xf32>) -> tensor<2x3xf32>
 }
+
+// -----
+
+// dropout_c1: not everything can be dropped.
+train.step @dropout_c1 {
+  %x = train.input {name = "x"} : tensor<2xf32>
+  %n = train.input {name = "seed", role = "seed"} : tensor<i64>
+  // expected-error@+2 {{probability is 1, should be at least 0 and below 1}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r = train.dropout %x, %n, %n, %n {probability = 1.0 : f64, stream = 0 : i64} : (tensor<2xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<2xf32>
+}
+
+// -----
+
+// dropout_c2: streams are words of the counter.
+train.step @dropout_c2 {
+  %x = train.input {name = "x"} : tensor<2xf32>
+  %n = train.input {name = "seed", role = "seed"} : tensor<i64>
+  // expected-error@+2 {{stream is -1, should be in [0, 2^32)}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r = train.dropout %x, %n, %n, %n {probability = 0.5 : f64, stream = -1 : i64} : (tensor<2xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<2xf32>
+}

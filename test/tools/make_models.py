@@ -68,3 +68,22 @@ graph = helper.make_graph(nodes, "g", [tensor("x", ["rows", 3]), tensor("places"
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
 model.ir_version = 8
 onnx.save(model, os.path.join(folder, "missing-both.onnx"))
+
+# A model exported for training: three layers with dropout in each, one with its mask read.
+nodes, value = [], "x"
+for layer in range(3):
+    nodes += [
+        helper.make_node("MatMul", [value, f"w{layer}"], [f"h{layer}"]),
+        helper.make_node("Tanh", [f"h{layer}"], [f"t{layer}"]),
+        helper.make_node("Dropout", [f"t{layer}", "ratio", "mode"], [f"d{layer}", f"mask{layer}"]),
+        helper.make_node("Add", [value, f"d{layer}"], [f"y{layer}"]),
+    ]
+    value = f"y{layer}"
+nodes += [helper.make_node("Cast", ["mask1"], ["kept"], to=TensorProto.FLOAT),
+          helper.make_node("Mul", [value, "kept"], ["logits"])]
+weights = [numpy_helper.from_array(rng.standard_normal((5, 5)).astype(np.float32), f"w{layer}") for layer in range(3)]
+weights += [numpy_helper.from_array(np.float32(0.4), "ratio"), numpy_helper.from_array(np.bool_(True), "mode")]
+graph = helper.make_graph(nodes, "g", [tensor("x", [2, 4, 5])], [tensor("logits", [2, 4, 5])], weights)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+model.ir_version = 8
+onnx.save(model, os.path.join(folder, "dropout.onnx"))

@@ -31,6 +31,8 @@ std::map<std::string, Call> samples() {
                            "softplus", "ceil", "floor", "round", "sign"})
     add(name, {f({3, 5})}, {{F, {3, 5}}});
   add("gelu", {f({3, 5})}, {{F, {3, 5}}}, {attribute("approximate", "none")});
+  add("dropout", {f({3, 5}), scalar(plan::I64, 1), scalar(plan::I64, 2), scalar(plan::I64, 0)}, {{F, {3, 5}}},
+      {attribute("probability", 0.5), attribute("stream", 3)});
   add("elu", {f({3, 5})}, {{F, {3, 5}}}, {attribute("alpha", 1.0)});
   add("is_nan", {f({3, 5})}, {{plan::BOOL, {3, 5}}});
   add("is_inf", {f({3, 5})}, {{plan::BOOL, {3, 5}}}, {attribute("positive", true), attribute("negative", true)});

@@ -4,6 +4,7 @@ namespace amc::rt::cpu {
 
 KernelRegistry::KernelRegistry() {
   registerElementwise(*this);
+  registerDropout(*this);
   registerActivations(*this);
   registerMovement(*this);
   registerShaping(*this);

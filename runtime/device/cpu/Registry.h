@@ -41,6 +41,7 @@ private:
 
 // One per family of kernels.
 void registerElementwise(KernelRegistry &);
+void registerDropout(KernelRegistry &);
 void registerActivations(KernelRegistry &);
 void registerMovement(KernelRegistry &);
 void registerShaping(KernelRegistry &);
