@@ -324,6 +324,19 @@ LogicalResult AttentionOp::evaluate(Inputs in, Outputs out) {
   return success();
 }
 
+/// y as backward reads it. Heads are joined by a transpose behind the attention, whose result the
+/// next product keeps for its weight's gradient: moved back from there, y itself need not be kept.
+static Value heldResult(OpBuilder &b, AttentionOp op) {
+  Value y = op.getY();
+  auto join = y.hasOneUse() ? dyn_cast<TransposeOp>(*y.user_begin()) : TransposeOp();
+  if (!join)
+    return y;
+  SmallVector<int64_t> inverse(join.getPermutation().size());
+  for (auto [to, from] : llvm::enumerate(join.getPermutation()))
+    inverse[from] = to;
+  return TransposeOp::create(b, op.getLoc(), join.getResult(), b.getDenseI64ArrayAttr(inverse));
+}
+
 LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (cotangents[1])
@@ -335,8 +348,8 @@ LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
     return failure();
   auto backward = AttentionBackwardOp::create(
       b, getLoc(), {getQ().getType(), getK().getType(), getV().getType()}, cotangents[0], getQ(),
-      getK(), getV(), getY(), getLse(), getPadding(), getBias(), getScaleAttr(), getLeftAttr(),
-      getRightAttr(), getSoftcapAttr(), getMaskedRowsAttr());
+      getK(), getV(), heldResult(b, *this), getLse(), getPadding(), getBias(), getScaleAttr(),
+      getLeftAttr(), getRightAttr(), getSoftcapAttr(), getMaskedRowsAttr());
   for (unsigned i = 0; i < 3; ++i)
     if (needed[i])
       gradients[i] = backward.getResult(i);

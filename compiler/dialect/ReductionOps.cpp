@@ -152,8 +152,9 @@ LogicalResult ReduceMeanOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayR
     return success();
   Location loc = getLoc();
   double count = static_cast<double>(reducedCount(shapeOf(getX()), getAxes()));
-  // In the type of statistics: 1 / count rounded to bf16 would bias every element alike.
-  Type element = elementOf(getX()), wide = statisticType(element);
+  // 1 / count rounded to bf16 would bias every element alike: unless it is exact, the share is computed in fp32.
+  Type element = elementOf(getX());
+  Type wide = std::exp2(std::ilogb(count)) == count ? element : statisticType(element);
   Value dy = cast(b, loc, keep(b, loc, cotangents[0], getX(), getAxes()), wide);
   Value share = cast(b, loc, MulOp::create(b, loc, dy, scalar(b, loc, 1.0 / count, wide)), element);
   gradients[0] = BroadcastOp::create(b, loc, share, shapeOf(getX()));

@@ -42,6 +42,23 @@ train.step @attention {
 
 // -----
 
+// Heads joined by a transpose, which the next product's weight gradient reads: backward takes y back from there, so that
+// only one of the two lives until then.
+// VJP-LABEL: @joined
+// VJP: %[[Y:.*]], %[[LSE:.*]] = train.attention
+// VJP: %[[JOINED:.*]] = train.transpose %[[Y]]
+// VJP: %[[BACK:.*]] = train.transpose %[[JOINED]] {permutation = array<i64: 0, 2, 1, 3>, train.phase = "backward"}
+// VJP: train.attention_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %[[BACK]], %[[LSE]]
+train.step @joined {
+  %q = train.parameter {name = "q", trainable} : tensor<1x2x3x4xf32>
+  %y, %lse = train.attention %q, %q, %q {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> (tensor<1x2x3x4xf32>, tensor<1x2x3xf32>)
+  %joined = train.transpose %y {permutation = array<i64: 0, 2, 1, 3>} : (tensor<1x2x3x4xf32>) -> tensor<1x3x2x4xf32>
+  %loss = train.reduce_sum %joined {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<1x3x2x4xf32>) -> tensor<f32>
+  train.output %loss {name = "loss", sum} : tensor<f32>
+}
+
+// -----
+
 // A bias that is trained (T5's, say) has no gradient: refused, not left out.
 train.step @bias {
   %q = train.input {name = "q"} : tensor<1x2x3x4xf32>

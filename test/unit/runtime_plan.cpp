@@ -348,6 +348,10 @@ const Mutation mutations[] = {
        plan::Parameter &q = *p.add_parameters(); q.set_name("v"); *q.mutable_view() = view(W, plan::F32, {2}); }},
     {"parameters[0].states[0].view: buffer 7 should be persistent", [](plan::Plan &p) {
        *p.mutable_parameters(0)->add_states()->mutable_view() = view(Rate, plan::F32, {0}); }},
+    {"parameters[0].states[0].view: should be f32, of the shape of the parameter", [](plan::Plan &p) {
+       plan::OptimizerState &master = *p.mutable_parameters(0)->add_states();
+       master.set_name("master");
+       *master.mutable_view() = view(Literal, plan::F32, {2}); }},
     {"parameters[0].source: has 40 bytes and should have 48", [](plan::Plan &p) {
        p.mutable_parameters(0)->mutable_source()->mutable_file()->set_length(40); }},
     {"parameters[0].source: has 48 bytes and should have 24", [](plan::Plan &p) {
