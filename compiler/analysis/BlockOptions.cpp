@@ -1,6 +1,6 @@
 // Options of a segment; see BlockOptions.h.
 #include "compiler/analysis/BlockOptions.h"
-#include "compiler/analysis/Liveness.h"
+#include "compiler/analysis/ListSchedule.h"
 #include "compiler/analysis/MaxFlow.h"
 #include <algorithm>
 #include <cmath>
@@ -14,6 +14,15 @@ namespace {
 bool dominates(const BlockOption &a, const BlockOption &b) {
   return a.saved <= b.saved && a.forward <= b.forward && a.backward <= b.backward &&
          a.cost <= b.cost && a.exact <= b.exact;
+}
+
+// What keeps everything first, then by bytes kept, descending.
+void sortOptions(std::vector<BlockOption> &options) {
+  std::stable_sort(options.begin(), options.end(), [](const BlockOption &a, const BlockOption &b) {
+    if (a.exact == 0 || b.exact == 0)
+      return a.exact < b.exact;
+    return a.saved != b.saved ? a.saved > b.saved : a.cost < b.cost;
+  });
 }
 
 std::vector<uint64_t> unitCosts(const StepGraph &graph, const CostModel &costModel) {
@@ -118,13 +127,8 @@ public:
     neighbours();
     BlockOptions result;
     result.tried = tried;
-    std::stable_sort(archive.begin(), archive.end(),
-                     [](const BlockOption &a, const BlockOption &b) {
-                       return a.exact == 0 || b.exact == 0 ? a.exact < b.exact
-                              : a.saved != b.saved            ? a.saved > b.saved
-                                                              : a.cost < b.cost;
-                     });
     result.options = std::move(archive);
+    sortOptions(result.options);
     return result;
   }
 
@@ -285,9 +289,79 @@ std::optional<BlockOption> evaluateOption(const SegmentProblem &problem, const C
   return option;
 }
 
+namespace {
+
+// The order of the problem's operations in a schedule of what a decision makes of it.
+std::vector<uint32_t> scheduledOrder(const SegmentProblem &problem, const std::vector<Keep> &keep) {
+  std::vector<uint32_t> order;
+  std::optional<AppliedStep> applied = applyDecision(problem.graph, toDecision(problem, keep, {}));
+  if (!applied)
+    return order;
+  const std::vector<uint32_t> schedule = scheduleStep(applied->graph).order;
+  // Forward stays as it is, and so do the ends of the sections, which stand for what is around.
+  const uint32_t n = static_cast<uint32_t>(problem.graph.ops.size());
+  uint32_t gradients = 0;
+  while (problem.graph.ops[gradients].phase == OpPhase::Forward)
+    order.push_back(gradients++);
+  order.push_back(gradients);
+  for (uint32_t at : schedule) {
+    uint32_t op = applied->originOf[at];
+    if (applied->graph.ops[at].phase != OpPhase::Recompute && op > gradients && op + 1 < n)
+      order.push_back(op);
+  }
+  order.push_back(n - 1);
+  return order;
+}
+
+SegmentProblem reorderProblem(const SegmentProblem &problem, const std::vector<uint32_t> &order) {
+  SegmentProblem result;
+  result.graph = reorderStep(problem.graph, order).graph;
+  for (uint32_t op : order) {
+    result.opOf.push_back(problem.opOf[op]);
+    result.mayDrop.push_back(problem.mayDrop[op]);
+  }
+  return result;
+}
+
+} // namespace
+
 BlockOptions findOptions(const SegmentProblem &problem, const CostModel &costModel,
                          unsigned maxTried) {
-  return OptionSearch(problem, costModel, maxTried).run();
+  BlockOptions result = OptionSearch(problem, costModel, maxTried).run();
+  std::vector<Keep> all(problem.graph.ops.size(), Keep::Saved), none = all;
+  for (size_t i = 0; i < none.size(); ++i)
+    if (problem.mayDrop[i])
+      none[i] = Keep::Dropped;
+  std::vector<uint32_t> given(problem.graph.ops.size());
+  std::iota(given.begin(), given.end(), 0);
+  std::set<std::vector<uint32_t>> orders{{}, given};
+  for (const std::vector<Keep> &keep : {all, none}) {
+    std::vector<uint32_t> order = scheduledOrder(problem, keep);
+    if (!orders.insert(order).second)
+      continue;
+    BlockOptions more = OptionSearch(reorderProblem(problem, order), costModel, maxTried).run();
+    result.tried += more.tried;
+    for (BlockOption &option : more.options) {
+      // In the numbers of the problem as it stands. Forward has the same.
+      for (uint32_t &op : option.split)
+        op = order[op];
+      option.order = order;
+      result.options.push_back(std::move(option));
+    }
+  }
+  // What another option beats goes; of equals the earlier stays.
+  std::vector<BlockOption> kept;
+  for (size_t i = 0; i < result.options.size(); ++i) {
+    bool beaten = false;
+    for (size_t j = 0; j < result.options.size() && !beaten; ++j)
+      beaten = j != i && dominates(result.options[j], result.options[i]) &&
+               (j < i || !dominates(result.options[i], result.options[j]));
+    if (!beaten)
+      kept.push_back(std::move(result.options[i]));
+  }
+  result.options = std::move(kept);
+  sortOptions(result.options);
+  return result;
 }
 
 } // namespace amc

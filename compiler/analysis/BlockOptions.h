@@ -4,7 +4,9 @@
 // Candidates: keep everything; drop everything; minimum cuts for every price of a byte kept at which
 // the cut changes (the lower hull), with several weights for bytes that are merely there again in
 // backward; then a local search that drops or keeps one operation more, divides the region in two
-// parts, or runs something again in both. Each candidate is carried out on the segment's graph and
+// parts, or runs something again in both. All of that with the operations in the order given, in the
+// one that the scheduler finds for keeping everything, and in that for dropping everything. Each
+// candidate is carried out on the segment's graph and
 // its bytes are counted, not estimated. Bounded by a number of candidates.
 #ifndef AMC_COMPILER_ANALYSIS_BLOCKOPTIONS_H
 #define AMC_COMPILER_ANALYSIS_BLOCKOPTIONS_H
@@ -22,6 +24,7 @@ struct BlockOption {
   uint64_t exact = 0;    // the same, not rounded: where quanta are equal, less is better
   std::vector<Keep> keep;      // of the problem's operations
   std::vector<uint32_t> split; // the problem's operations that begin another part
+  std::vector<uint32_t> order; // of the problem's operations; empty: as they stand
 };
 
 struct BlockOptions {
@@ -33,8 +36,9 @@ struct BlockOptions {
 std::optional<BlockOption> evaluateOption(const SegmentProblem &problem, const CostModel &costModel,
                                           std::vector<Keep> keep, std::vector<uint32_t> split);
 
+/// `maxTried` candidates in each of the three orders.
 BlockOptions findOptions(const SegmentProblem &problem, const CostModel &costModel,
-                         unsigned maxTried = 4000);
+                         unsigned maxTried = 2000);
 
 } // namespace amc
 

@@ -76,7 +76,7 @@ public:
     result.feasible = found != nullptr;
     if (!found)
       found = &smallestArena();
-    place(*found, settings.packing);
+    place(*found, searchLimits(*found));
     result.result = *found;
     if (result.feasible)
       result.costBound = costBound(*found, budget);
@@ -244,30 +244,52 @@ private:
   }
 
   CarriedOut carryOut(const std::vector<uint32_t> &choice) const {
+    // The order of each region as its option has it, in the places that the region has.
+    std::vector<uint32_t> order(graph.ops.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::vector<std::vector<uint32_t>> places(segments.count + 1);
+    for (uint32_t i = 0; i < graph.ops.size(); ++i)
+      if (segments.regionOfOp[i] != noIndex)
+        places[segments.regionOfOp[i]].push_back(i);
+    for (uint32_t s = 0; s < problems.size(); ++s) {
+      uint32_t next = 0;
+      for (uint32_t i : optionsOf(s)[choice[s]].order)
+        if (uint32_t op = problems[s].opOf[i];
+            op != noIndex && graph.ops[op].phase != OpPhase::Forward)
+          order[places[s][next++]] = op;
+    }
+    AppliedStep base = reorderStep(graph, order);
+    std::vector<uint32_t> placeOf(graph.ops.size());
+    for (uint32_t i = 0; i < order.size(); ++i)
+      placeOf[order[i]] = i;
+
     CarriedOut result;
-    RematDecision &decision = result.decision;
+    RematDecision decision;
     decision.keep.assign(graph.ops.size(), Keep::Saved);
-    decision.region = segments.regionOfOp;
     decision.part.assign(graph.ops.size(), noIndex);
+    for (uint32_t op : order)
+      decision.region.push_back(segments.regionOfOp[op]);
     for (uint32_t s = 0; s < problems.size(); ++s) {
       const BlockOption &option = optionsOf(s)[choice[s]];
       uint32_t part = 0;
-      for (uint32_t i = 0; i < problems[s].opOf.size(); ++i) {
-        uint32_t op = problems[s].opOf[i];
+      for (uint32_t at = 0; at < problems[s].opOf.size(); ++at) {
+        uint32_t i = option.order.empty() ? at : option.order[at], op = problems[s].opOf[i];
         part += std::find(option.split.begin(), option.split.end(), i) != option.split.end();
         if (op == noIndex)
           continue;
         if (graph.ops[op].phase == OpPhase::Forward)
-          decision.keep[op] = option.keep[i];
+          decision.keep[placeOf[op]] = option.keep[i];
         else
-          decision.part[op] = part;
+          decision.part[placeOf[op]] = part;
       }
     }
-    std::optional<AppliedStep> applied = applyDecision(graph, decision);
+    std::optional<AppliedStep> applied = applyDecision(base.graph, decision);
     if (!applied) { // an update between the readers of what would run again: keep everything
       std::fill(decision.keep.begin(), decision.keep.end(), Keep::Saved);
-      applied = applyDecision(graph, decision);
+      applied = applyDecision(base.graph, decision);
     }
+    for (uint32_t &origin : applied->originOf)
+      origin = base.originOf[origin];
     result.applied = std::move(*applied);
     const StepGraph &plan = result.applied.graph;
     for (const GraphOp &op : plan.ops)
@@ -278,7 +300,7 @@ private:
     result.order = scheduleStep(plan).order;
     Liveness live = computeLiveness(plan, result.order);
     result.maxLiveBytes = live.maxLiveBytes;
-    PackingLimits quick = settings.packing;
+    PackingLimits quick = searchLimits(result);
     quick.exactSteps = 0;
     place(result, quick);
     return result;
@@ -297,12 +319,19 @@ private:
 
   // Whether the arena can be made to fit: searched only where that may be.
   bool fits(CarriedOut &plan, uint64_t budget) const {
-    if (plan.arenaBytes > budget && plan.arenaBound <= budget) {
-      PackingLimits limits = settings.packing;
-      limits.exactSteps = std::min<uint64_t>(limits.exactSteps, 2'000'000);
-      place(plan, limits);
-    }
+    if (plan.arenaBytes > budget && plan.arenaBound <= budget)
+      place(plan, searchLimits(plan));
     return plan.arenaBytes <= budget;
+  }
+
+  // A short search for each of many plans: AssignOffsets will search longer for the one that is
+  // taken, which can only lower its arena.
+  PackingLimits searchLimits(const CarriedOut &plan) const {
+    PackingLimits limits = settings.packing;
+    limits.work = std::min<uint64_t>(limits.work, 100'000'000);
+    limits.exactSteps =
+        std::min<uint64_t>(limits.exactSteps, 400'000'000 / (plan.applied.graph.ops.size() + 1));
+    return limits;
   }
 
   CarriedOut &smallestArena() {

@@ -28,8 +28,7 @@ struct PlannerSettings {
 
 // A decision and what it comes to after scheduling and placing.
 struct CarriedOut {
-  RematDecision decision;
-  AppliedStep applied;
+  AppliedStep applied;         // what the step becomes; its operations' origins are the step's
   std::vector<uint32_t> order; // of the applied graph's operations, as Schedule will choose it
   uint64_t arenaBytes = 0, maxLiveBytes = 0;
   uint64_t arenaBound = 0; // no packing of this plan is lower

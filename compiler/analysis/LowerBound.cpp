@@ -6,6 +6,38 @@
 
 namespace amc {
 
+namespace {
+
+// Bytes of results that need a place of their own: each operand whose buffer may be taken over (as
+// Liveness.h says) and that may die here serves one result of its size.
+template <class F>
+uint64_t freshBytes(const StepGraph &graph, const GraphOp &op, F mayDie) {
+  std::vector<uint32_t> taken;
+  uint64_t bytes = 0;
+  for (uint32_t value : op.results) {
+    bool takesOver = false;
+    for (size_t r = 0; r < op.reusable.size() && !takesOver; ++r) {
+      uint32_t root = graph.rootOf(op.operands[op.reusable[r]]);
+      if (graph.values[root].source || graph.values[root].bytes != graph.values[value].bytes ||
+          !mayDie(root) || std::find(taken.begin(), taken.end(), root) != taken.end())
+        continue;
+      bool elsewhere = false; // read where it may not be overwritten
+      for (uint32_t at = 0; at < op.operands.size(); ++at)
+        elsewhere = elsewhere || (graph.rootOf(op.operands[at]) == root &&
+                                  std::find(op.reusable.begin(), op.reusable.end(), at) ==
+                                      op.reusable.end());
+      if (elsewhere)
+        continue;
+      takesOver = true;
+      taken.push_back(root);
+    }
+    bytes += takesOver ? 0 : graph.values[value].bytes;
+  }
+  return bytes;
+}
+
+} // namespace
+
 LowerBound::LowerBound(const StepGraph &graph, const CostModel &costModel)
     : graph(graph), costModel(costModel), roots(operandRoots(graph)) {
   const uint32_t n = static_cast<uint32_t>(graph.ops.size());
@@ -91,13 +123,10 @@ LowerBound::LowerBound(const StepGraph &graph, const CostModel &costModel)
     for (uint32_t root : roots[i])
       if ((activation(root) && !forward && !toTheEnd[root]) || (graph.values[root].source && !graph.values[root].persistent))
         bytes += graph.values[root].bytes;
-    for (uint32_t value : op.results) {
-      bool takesOver = false;
-      for (uint32_t at : op.reusable)
-        takesOver = takesOver || graph.values[graph.rootOf(op.operands[at])].bytes ==
-                                     graph.values[value].bytes;
-      bytes += takesOver ? 0 : graph.values[value].bytes;
-    }
+    // An operand of another phase dies here or not; one of forward's may always be given up.
+    bytes += freshBytes(graph, op, [&](uint32_t root) {
+      return activation(root) ? !forward || lastForward[root] == i : lastUse[root] == i;
+    });
     baseBytes[i] = bytes;
   }
 }
@@ -306,13 +335,7 @@ uint64_t peakBound(const StepGraph &graph) {
     for (uint32_t root : roots[i])
       if (!graph.values[root].persistent)
         bytes += graph.values[root].bytes;
-    for (uint32_t value : op.results) {
-      bool takesOver = false;
-      for (uint32_t at : op.reusable)
-        takesOver = takesOver || graph.values[graph.rootOf(op.operands[at])].bytes ==
-                                     graph.values[value].bytes;
-      bytes += takesOver ? 0 : graph.values[value].bytes;
-    }
+    bytes += freshBytes(graph, op, [](uint32_t) { return true; });
     for (uint32_t root : made) {
       if (!isAncestor(graph.values[root].producer, i))
         continue;

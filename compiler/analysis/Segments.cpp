@@ -155,6 +155,16 @@ public:
     // Entering values: read here, made elsewhere, this segment's to keep.
     std::vector<uint32_t> entering, leaving;
     std::vector<uint64_t> bytes;
+    // Sources that are updated here keep their identity, so that readers stay before the update.
+    for (uint32_t op : opsOfRegion[segment])
+      for (uint32_t at : graph.ops[op].updated) {
+        uint32_t &number = map[graph.rootOf(graph.ops[op].operands[at])];
+        if (number != noIndex)
+          continue;
+        uint32_t source = addHelper(problem, OpKind::Source, OpPhase::Forward, {}, {0});
+        number = problem.graph.ops[source].results[0];
+        problem.graph.values[number].persistent = true;
+      }
     for (uint32_t op : opsOfSegment[segment])
       collect(op, segment, true, entering);
     for (uint32_t op : opsOfRegion[segment])
@@ -337,7 +347,6 @@ private:
         map[operand] = map[root];
       operand = map[operand] == noIndex ? nothingValue : map[operand];
     }
-    op.updated.clear(); // sources are not in the problem
     std::vector<uint64_t> bytes;
     for (uint32_t value : graph.ops[index].results) {
       bytes.push_back(graph.values[value].bytes);
@@ -358,7 +367,7 @@ private:
       key.insert(key.end(), {static_cast<uint64_t>(op.kind), static_cast<uint64_t>(op.phase),
                              problem.mayDrop[i], op.workspaceBytes, op.flops, op.bytesMoved,
                              static_cast<uint64_t>(op.keep)});
-      for (const std::vector<uint32_t> *list : {&op.operands, &op.reusable}) {
+      for (const std::vector<uint32_t> *list : {&op.operands, &op.reusable, &op.updated}) {
         key.push_back(list->size());
         key.insert(key.end(), list->begin(), list->end());
       }

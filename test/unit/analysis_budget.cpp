@@ -221,7 +221,7 @@ TEST(BudgetPlanner, TakesTheSamePlanTwice) {
   auto run = [&] {
     BudgetPlanner planner(model.graph, findBlocks(model.graph), {unitDevice, 1, quickPacking()});
     uint64_t none = planner.plan(1'000'000).result.arenaBytes;
-    return planner.plan(none * 4 / 5).result.decision.keep;
+    return planner.plan(none * 4 / 5).result.applied.originOf;
   };
   EXPECT_EQ(run(), run());
 }
