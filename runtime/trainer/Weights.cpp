@@ -198,11 +198,13 @@ void store(const Tensor &tensor, uint64_t index, double value) {
                   bytesOf(tensor) + index * dtypeBytes(tensor.dtype), 1);
 }
 
+// Numbers are drawn in fp32 whatever the plan's type, so that a weight is the same with a master
+// and without.
 void draw(const plan::Parameter &parameter, const Tensor &tensor, uint64_t seed) {
   if (parameter.view().shape_size() >= 2) {
     uint64_t stream = streamOf(parameter.name());
     for (uint64_t i = 0; i < tensor.elements; ++i)
-      store(tensor, i, 0.02 * randomNormal(seed, stream, i));
+      store(tensor, i, static_cast<float>(0.02 * randomNormal(seed, stream, i)));
     return;
   }
   double value = parameter.name().ends_with("weight") ? 1.0 : 0.0;
