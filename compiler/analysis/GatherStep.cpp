@@ -12,9 +12,11 @@ namespace amc {
 namespace {
 
 // What tells isomorphic layers apart without changing what checkpointing should do with them:
-// names, and how far a sliding window reaches to the left (layers with windows alternate with
-// layers without).
-bool namesOrWindow(StringRef attribute) { return attribute == "name" || attribute == "left"; }
+// names, the streams of random numbers, and how far a sliding window reaches to the left (layers
+// with windows alternate with layers without).
+bool tellsLayersApart(StringRef attribute) {
+  return attribute == "name" || attribute == "stream" || attribute == "left";
+}
 
 class Signatures {
 public:
@@ -22,7 +24,7 @@ public:
     NamedAttrList kept;
     if (auto properties = dyn_cast_if_present<DictionaryAttr>(op->getPropertiesAsAttribute()))
       for (NamedAttribute attribute : properties)
-        if (!namesOrWindow(attribute.getName()))
+        if (!tellsLayersApart(attribute.getName()))
           kept.push_back(attribute);
     auto types = FunctionType::get(op->getContext(), op->getOperandTypes(), op->getResultTypes());
     auto key =
