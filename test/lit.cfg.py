@@ -1,6 +1,7 @@
 # lit's configuration. `lit-22 test/passes/attach-loss.mlir` runs one test against build/; another build folder:
 # `lit-22 --param build=DIR …`.
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -66,5 +67,7 @@ if can_make_devices():
     config.available_features.add("device-nodes")
 if can_mount():
     config.available_features.add("mount")
+if shutil.which("chromium"):
+    config.available_features.add("chromium")  # Debian's package of that name
 if os.geteuid() != 0:
     config.available_features.add("not-root")  # root writes everywhere

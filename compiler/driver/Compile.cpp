@@ -2,8 +2,11 @@
 // become messages, which exit code they mean, and what a failed pass leaves behind (a reproducer in
 // the temporary folder). Knows no operation.
 #include "compiler/driver/Compile.h"
+#include "compiler/analysis/BudgetPlanner.h"
+#include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/Train.h"
 #include "compiler/driver/Pipeline.h"
+#include "compiler/driver/WithinBudget.h"
 #include "compiler/emit/EmitPlan.h"
 #include "compiler/import/Import.h"
 #include "compiler/report/Report.h"
@@ -189,6 +192,29 @@ bool agree(const CompileOptions &options, const MessageSink &sink) {
   return wrong.empty();
 }
 
+// What a step with its optimizer could be planned to: rising arenas, falling cost. Empty if the
+// target has no cost model or the step cannot be gathered, which the planner would say.
+ParetoCurve curveOf(train::StepOp step, const CompileOptions &options, unsigned points) {
+  std::optional<DeviceModel> device = deviceModel(options.target, options.precision);
+  FailureOr<GatheredStep> gathered = gatherStep(step);
+  if (!device || failed(gathered))
+    return {};
+  PlannerSettings settings;
+  settings.device = *device;
+  return planCurve(gathered->graph, findBlocks(gathered->graph), settings, points);
+}
+
+// For reports.
+void noteCurve(ModuleOp module, const CompileOptions &options) {
+  constexpr unsigned points = 12;
+  for (auto step : module.getOps<train::StepOp>()) {
+    llvm::SmallVector<int64_t> numbers;
+    for (const CurvePoint &point : curveOf(step, options, points))
+      numbers.append({static_cast<int64_t>(point.arenaBytes), static_cast<int64_t>(point.cost)});
+    step->setAttr("train.pareto_curve", DenseI64ArrayAttr::get(module.getContext(), numbers));
+  }
+}
+
 // The options without those that only say what is kept for backward, and where results go.
 CompileOptions stepOptions(CompileOptions options) {
   const CompileOptions defaults;
@@ -213,8 +239,18 @@ CompileResult compile(const CompileOptions &given, const MessageSink &sink) {
   Compilation compilation(sink);
   ImportReport report;
   FailureOr<OwningOpRef<ModuleOp>> module = compilation.import(options, report);
-  if (failed(module) || failed(compilation.run(**module, options, options.emit)))
+  if (failed(module))
     return {BadInput, {}, {}};
+  if (options.emit != "plan" || options.report.empty()) {
+    if (failed(compilation.run(**module, options, options.emit)))
+      return {BadInput, {}, {}};
+  } else {
+    if (failed(compilation.run(**module, options, "optimizer")))
+      return {BadInput, {}, {}};
+    noteCurve(**module, options);
+    if (failed(compilation.run(**module, options, "plan", "optimizer")))
+      return {BadInput, {}, {}};
+  }
   return finish(**module, options);
 }
 
@@ -237,25 +273,39 @@ Techniques::~Techniques() = default;
 
 bool Techniques::ready() const { return static_cast<bool>(state->model); }
 
+bool Techniques::makeStep(const CompileOptions &options, const MessageSink &sink) {
+  state->compilation.sayTo(sink);
+  CompileOptions wanted = stepOptions(options);
+  if (state->step && state->options == wanted)
+    return true;
+  state->step = OwningOpRef<ModuleOp>(state->model->clone());
+  state->options = wanted;
+  if (succeeded(state->compilation.run(*state->step, options, "optimizer", "raise")))
+    return true;
+  state->step = {};
+  return false;
+}
+
 CompileResult Techniques::compile(const CompileOptions &given, const MessageSink &sink) {
   CompileOptions options = withEnvironment(given);
   if (!agree(options, sink))
     return {BadUsage, {}, {}};
-  Compilation &compilation = state->compilation;
-  compilation.sayTo(sink);
-  CompileOptions wanted = stepOptions(options);
-  if (!state->step || !(state->options == wanted)) {
-    state->step = OwningOpRef<ModuleOp>(state->model->clone());
-    state->options = wanted;
-    if (failed(compilation.run(*state->step, options, "optimizer", "raise"))) {
-      state->step = {};
-      return {BadInput, {}, {}};
-    }
-  }
+  if (!makeStep(options, sink))
+    return {BadInput, {}, {}};
   OwningOpRef<ModuleOp> module(state->step->clone());
-  if (failed(compilation.run(*module, options, "plan", "optimizer")))
+  if (failed(state->compilation.run(*module, options, "plan", "optimizer")))
     return {BadInput, {}, {}};
   return finish(*module, options);
+}
+
+std::vector<uint64_t> Techniques::arenas(const CompileOptions &options, unsigned points,
+                                         const MessageSink &sink) {
+  std::vector<uint64_t> bytes;
+  if (makeStep(options, sink))
+    for (auto step : state->step->getOps<train::StepOp>())
+      for (const CurvePoint &point : curveOf(step, options, points))
+        bytes.push_back(point.arenaBytes);
+  return bytes;
 }
 
 ExitCode writeFile(const std::string &path, const std::string &bytes, const MessageSink &sink) {
@@ -282,7 +332,7 @@ ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {
       sink(errorMessage(*path + ": is the model itself, should be another file"));
       return BadInput;
     }
-  CompileResult result = compile(options, sink);
+  CompileResult result = compileWithinBudget(options, sink);
   if (result.code != Done)
     return result.code;
   if (!result.plan)
@@ -314,6 +364,7 @@ ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {
   if (report)
     if (rt::Status status = report->commit(); !status.ok())
       return fail(status);
+  sink({Message::Remark, options.output, report::promiseText(*result.plan), {}});
   return Done;
 }
 

@@ -36,8 +36,13 @@ public:
   /// Whether there is a model to compile; if not, `sink` has been told why.
   bool ready() const;
   CompileResult compile(const CompileOptions &options, const MessageSink &sink);
+  /// Arenas of at most `points` plans of the step, from the smallest that is found to the one that
+  /// keeps everything. Empty if there is none.
+  std::vector<uint64_t> arenas(const CompileOptions &options, unsigned points,
+                               const MessageSink &sink);
 
 private:
+  bool makeStep(const CompileOptions &options, const MessageSink &sink);
   struct State;
   std::unique_ptr<State> state;
 };

@@ -102,7 +102,7 @@ std::string aliveTable(const Values &values) {
   constexpr size_t shown = 40;
   std::vector<AliveGroup> groups =
       group(values, values.aliveAt(values.plan.promise().peak_instruction()));
-  std::string out = "<h2>Alive at the peak</h2>\n<table>\n" +
+  std::string out = "<h2>Alive at the peak</h2>\n<table class=\"alive\">\n" +
                     row({number("together"), number("times"), number("each"), "is", "type",
                          "operation", "the largest of them", "why"},
                         "th");
@@ -175,7 +175,7 @@ std::string pareto(const plan::Plan &plan) {
   std::string out = "<h2>Peak against recomputation</h2>\n";
   if (paretoCurve(plan).empty())
     return out + "<p class=\"soft\">This plan has no curve with it: amc compile computes one with "
-                 "--report, and with --ac=budget or auto.</p>\n";
+                 "--report.</p>\n";
   return out +
          "<p class=\"soft\">What recomputation is modelled to cost, beside a step without any, for the "
          "smallest arena that was found, for keeping everything, and between. To the right of a point "

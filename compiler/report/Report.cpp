@@ -34,9 +34,14 @@ Json aliveJson(const Facts &facts) {
   for (const Alive &alive : facts.aliveAtPeak)
     list.push_back({{"name", alive.name},
                     {"category", alive.category},
+                    {"role", alive.role},
+                    {"operation", alive.operation},
+                    {"dtype", alive.dtype},
+                    {"shape", alive.shape},
                     {"bytes", alive.bytes},
                     {"first", alive.first},
-                    {"last", alive.last}});
+                    {"last", alive.last},
+                    {"why", alive.why}});
   return list;
 }
 
@@ -45,6 +50,16 @@ Json categoriesJson(const Facts &facts) {
   for (const auto &[name, bytes] : facts.categories)
     object[name] = bytes;
   return object;
+}
+
+Json timesJson(const plan::Plan &plan) {
+  Json times = Json::object();
+  for (const char *device : modelledDevices)
+    if (std::optional<ModelledTime> time = modelledTime(plan, device))
+      times[device] = {{"step_seconds", time->step},
+                       {"recompute_seconds", time->recompute},
+                       {"overhead", time->overhead()}};
+  return times;
 }
 
 Json groupsJson(const std::vector<Group> &groups) {
@@ -130,17 +145,17 @@ Facts gather(const plan::Plan &plan) {
       continue;
     change[first] += static_cast<int64_t>(buffer.bytes());
     change[last] -= static_cast<int64_t>(buffer.bytes());
-    if (buffer.first() <= promise.peak_instruction() && promise.peak_instruction() < buffer.last())
-      facts.aliveAtPeak.push_back({buffer.name(), categoryName(buffer.category()), buffer.bytes(),
-                                   buffer.first(), buffer.last()});
   }
+  Values values(plan);
+  for (const Value *value : values.aliveAt(promise.peak_instruction()))
+    facts.aliveAtPeak.push_back({values.name(*value),
+                                 categoryName(values.buffer(*value).category()),
+                                 roleName(value->role), values.kernel(*value),
+                                 values.dtype(*value), values.shape(*value), values.why(*value),
+                                 values.buffer(*value).bytes(), value->first, value->last});
   int64_t live = 0;
   for (size_t i = 0; i < steps; ++i)
     facts.live.push_back(static_cast<uint64_t>(live += change[i]));
-  std::stable_sort(facts.aliveAtPeak.begin(), facts.aliveAtPeak.end(),
-                   [](const Alive &a, const Alive &b) {
-                     return a.bytes != b.bytes ? a.bytes > b.bytes : a.name < b.name;
-                   });
 
   // A buffer is saved if a forward instruction wrote it and an instruction of another phase reads
   // it before anything writes it again (plan.proto, Promise).
@@ -180,6 +195,18 @@ Facts gather(const plan::Plan &plan) {
   return facts;
 }
 
+std::string promiseText(const plan::Plan &plan) {
+  const plan::Promise &promise = plan.promise();
+  std::string out = format("promised peak %s (%llu bytes):", bytesText(promise.arena_bytes()).c_str(),
+                           static_cast<unsigned long long>(promise.arena_bytes()));
+  for (auto [name, bytes] : categoriesAtPeak(plan)) {
+    std::replace(name.begin(), name.end(), '_', ' ');
+    if (bytes)
+      out += " " + name + " " + bytesText(bytes) + ",";
+  }
+  return out + " fragmentation " + bytesText(promise.arena_bytes() - promise.max_live_bytes());
+}
+
 std::string inspectText(const plan::Plan &plan) {
   Facts facts = gather(plan);
   const plan::Promise &promise = plan.promise();
@@ -201,6 +228,10 @@ std::string inspectText(const plan::Plan &plan) {
       "GFLOP a micro-batch  forward %.3f, backward %.3f, recompute %.3f; update %.3f a step\n",
       gigaflops(promise.flops_forward()), gigaflops(promise.flops_backward()),
       gigaflops(promise.flops_recompute()), gigaflops(promise.flops_optimizer()));
+  for (const char *device : modelledDevices)
+    if (std::optional<ModelledTime> time = modelledTime(plan, device))
+      out += format("modelled on %-9s recomputation adds %.1f%% to a step\n", device,
+                    100 * time->overhead());
   uint64_t blocks = 0;
   std::string runs;
   for (const BlockRun &run : blockRuns(plan)) {
@@ -222,9 +253,11 @@ std::string inspectText(const plan::Plan &plan) {
   out += "\nalive at the peak\n";
   for (size_t i = 0; i < std::min(shown, facts.aliveAtPeak.size()); ++i) {
     const Alive &alive = facts.aliveAtPeak[i];
-    out += format("  %12s  %-16s [%llu, %llu)  %s\n", bytesText(alive.bytes).c_str(),
-                  alive.category.c_str(), static_cast<unsigned long long>(alive.first),
-                  static_cast<unsigned long long>(alive.last), alive.name.c_str());
+    std::string type = alive.dtype.empty() ? "scratch" : alive.dtype + " " + alive.shape;
+    out += format("  %12s  %-10s %-24s [%llu, %llu)  %s: %s\n", bytesText(alive.bytes).c_str(),
+                  alive.role.c_str(), type.c_str(), static_cast<unsigned long long>(alive.first),
+                  static_cast<unsigned long long>(alive.last), alive.name.c_str(),
+                  alive.why.c_str());
   }
   if (facts.aliveAtPeak.size() > shown)
     out += format("  … %zu more; all of them with --json\n", facts.aliveAtPeak.size() - shown);
@@ -296,6 +329,8 @@ std::string inspectJson(const plan::Plan &plan) {
                  {"recompute", promise.flops_recompute()},
                  {"optimizer", promise.flops_optimizer()}}},
                {"categories", categoriesJson(facts)},
+               {"fragmentation_bytes", promise.arena_bytes() - promise.max_live_bytes()},
+               {"modelled_time", timesJson(plan)},
                {"alive_at_peak", aliveJson(facts)},
                {"saved", groupsJson(facts.saved)},
                {"recomputed", groupsJson(facts.recomputed)},

@@ -18,7 +18,7 @@ struct Group {
 };
 
 struct Alive {
-  std::string name, category;
+  std::string name, category, role, operation, dtype, shape, why; // see Values.h
   uint64_t bytes = 0, first = 0, last = 0;
 };
 
@@ -38,6 +38,8 @@ struct BlockRun {
 };
 std::vector<BlockRun> blockRuns(const plan::Plan &plan);
 
+// One line: the peak, added up.
+std::string promiseText(const plan::Plan &plan);
 std::string inspectText(const plan::Plan &plan);
 std::string inspectJson(const plan::Plan &plan);
 std::string html(const plan::Plan &plan);

@@ -216,11 +216,14 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
                   overheadText(*row.plan, modelledDevices[0]).c_str(),
                   overheadText(*row.plan, modelledDevices[1]).c_str());
     if (request.deviceMemory)
-      out += promise.arena_bytes() <= *request.deviceMemory ? "  fits" : "  does not fit";
+      out += request.fits(promise.arena_bytes()) ? "  fits" : "  does not fit";
     out += "\n";
   }
   out += "\nsaved: forward values that backward reads. recompute: of one micro-batch. time: modelled "
          "recomputation beside a modelled step without it.\n";
+  if (request.deviceMemory)
+    out += "fits: in " + bytesText(*request.deviceMemory) + " less a reserve of " +
+           bytesText(request.reserve) + " for what no plan owns.\n";
   if (anyErrors) {
     out += "\ncannot be done\n";
     number = 0;
@@ -290,12 +293,14 @@ std::string tableJson(const TableRequest &request, const std::vector<TableRow> &
                   {"peak_instruction", promise.peak_instruction()},
                   {"alive_at_peak", aliveJson(Peak(*row.plan))}};
     if (request.deviceMemory)
-      entry["fits"] = promise.arena_bytes() <= *request.deviceMemory;
+      entry["fits"] = request.fits(promise.arena_bytes());
     list.push_back(std::move(entry));
   }
   Json json = {{"model", request.model}, {"shapes", request.shapes}, {"precision", request.precision}};
   if (request.deviceMemory)
     json["device_memory_bytes"] = *request.deviceMemory;
+  if (request.deviceMemory)
+    json["reserve_bytes"] = request.reserve;
   json["rows"] = std::move(list);
   // Names come from a stranger's model and may be any bytes.
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -20,6 +20,8 @@ struct TableRow {
 struct TableRequest {
   std::string model, shapes, precision; // shapes: as they were given
   std::optional<uint64_t> deviceMemory;
+  uint64_t reserve = 0; // of it, what no plan may use
+  bool fits(uint64_t arena) const { return arena + reserve <= *deviceMemory; }
 };
 
 std::string tableText(const TableRequest &request, const std::vector<TableRow> &rows);

@@ -110,10 +110,10 @@ addEventListener('error', e => { document.documentElement.dataset.report = 'erro
       for (const t of rows) {
         const row = make(table, 'tr');
         make(row, 'td', t.name);
-        make(row, 'td', t.kernel);
-        make(row, 'td', t.type);
+        make(row, 'td', t.kernel, 't');
+        make(row, 'td', t.type, 't');
         make(row, 'td', bytes(t.bytes), 'n');
-        make(row, 'td', roles[t.role]);
+        make(row, 'td', roles[t.role], 't');
         make(row, 'td', t.why);
       }
       const rest = total - rows.reduce((sum, t) => sum + t.bytes, 0);

@@ -5,10 +5,13 @@
 // once for the rows between two changes of anything else.
 #include "tools/amc/Table.h"
 #include "compiler/driver/Compile.h"
+#include "compiler/driver/DeviceMemory.h"
+#include "compiler/report/Peak.h"
 #include "compiler/report/Table.h"
 #include <algorithm>
 #include <iostream>
 #include <set>
+#include <unistd.h>
 
 namespace amc {
 namespace {
@@ -37,18 +40,18 @@ public:
     for (const std::string &shape : asked.shape)
       request.shapes += (request.shapes.empty() ? "" : " ") + shape;
     request.precision = asked.precision;
-    request.deviceMemory = parseBytes(asked.deviceMemory.empty() ? "none" : asked.deviceMemory);
-
-    MessageSink sink = [](const Message &message) {
-      if (message.severity != Message::Remark)
-        printMessage(message);
-    };
-    Techniques techniques(asked, sink);
+    if (!asked.deviceMemory.empty()) {
+      DeviceMemory memory = deviceMemory(asked);
+      request.deviceMemory = memory.capacity;
+      request.reserve = memory.reserve;
+    }
+    Techniques techniques(asked, quiet());
     if (!techniques.ready())
       return BadInput;
     for (const Choice &step : steps())
-      for (const Choice &keep : keeps(step))
-        addRow(techniques, step, keep);
+      for (const char *policy : {"none", "selective", "full"})
+        addRow(techniques, step, {policy == std::string("none") ? "" : policy, {{"--ac", policy}}});
+    addBudgets(techniques);
     std::cout << (table.json ? report::tableJson(request, rows) : report::tableText(request, rows));
     bool none = std::none_of(rows.begin(), rows.end(),
                              [](const report::TableRow &row) { return row.plan.has_value(); });
@@ -97,11 +100,41 @@ private:
       list = combine(list, {{"", {{"--tile-mlp", "off"}}}, {"tiled MLP", {{"--tile-mlp", "on"}}}});
     return list;
   }
-  std::vector<Choice> keeps(const Choice &) const {
-    std::vector<Choice> list;
-    for (const char *policy : {"none", "selective", "full"})
-      list.push_back({policy == std::string("none") ? "" : policy, {{"--ac", policy}}});
-    return list;
+  // Budgets are planned with the loss that needs less memory, unless it cannot be had here.
+  void addBudgets(Techniques &techniques) {
+    Choice step;
+    bool fused = std::any_of(rows.begin(), rows.end(), [](const report::TableRow &row) {
+      return row.plan && row.flags.find("linear-cross-entropy") != row.flags.npos;
+    });
+    if (fused && open("--loss-impl"))
+      step = {"linear CE", {{"--loss-impl", "linear-cross-entropy"}}};
+    std::vector<std::string> budgets = table.budgets;
+    if (budgets.empty() && table.budgetPoints > 0) {
+      CompileOptions options = asked;
+      options.deviceMemory.clear();
+      for (const auto &[flag, value] : step.flags)
+        setOption(options, *specOf(flag), value);
+      std::vector<uint64_t> arenas = techniques.arenas(options, table.budgetPoints + 1, quiet());
+      if (!arenas.empty())
+        arenas.pop_back(); // keeps everything: a row already
+      for (uint64_t bytes : arenas)
+        budgets.push_back(std::to_string(bytes));
+    }
+    for (const std::string &budget : budgets)
+      addRow(techniques, step,
+             {"budget " + report::bytesText(*parseBytes(budget)),
+              {{"--ac", "budget"}, {"--memory-budget", budget}}});
+    if (!asked.deviceMemory.empty())
+      addRow(techniques, step,
+             {"auto", {{"--ac", "auto"}, {"--device-memory", asked.deviceMemory}}});
+  }
+
+  // Remarks are the same in every row.
+  MessageSink quiet() {
+    return [this](const Message &message) {
+      if (message.severity != Message::Remark && warned.insert(message.describe()).second)
+        printMessage(message);
+    };
   }
 
   void addRow(Techniques &techniques, const Choice &step, const Choice &keep) {
@@ -136,6 +169,8 @@ private:
       });
       row.plan = std::move(result.plan);
     }
+    if (isatty(STDERR_FILENO)) // a table of a big model takes its time
+      std::cerr << row.technique << "\n";
     rows.push_back(std::move(row));
   }
 
@@ -148,6 +183,12 @@ private:
 } // namespace
 
 int printTable(const CompileOptions &options, const TableOptions &table) {
+  for (const std::string &budget : table.budgets)
+    if (!parseBytes(budget)) {
+      std::cerr << "amc: error: --budget is '" << budget
+                << "', should be a number of bytes that is not negative, as 7.3GiB, 512MiB or 80GB\n";
+      return BadUsage;
+    }
   return Table(options, table).print();
 }
 

@@ -125,11 +125,27 @@ int resolve(const Given &given, CompileOptions &options) {
   return code;
 }
 
-int runCompile(const Given &given) {
+// The list of weights of a big model is cut; amc inspect has it.
+void printShortened(const Message &message) {
+  constexpr size_t shown = 24;
+  Message shorter = message;
+  size_t end = 0, lines = 0, left = 0;
+  for (size_t at = 0; (at = message.text.find('\n', at)) != message.text.npos; ++at)
+    if (++lines == shown)
+      end = at;
+    else if (lines > shown)
+      ++left;
+  if (message.severity == Message::Remark && left > 1)
+    shorter.text = message.text.substr(0, end) + "\n  and " + std::to_string(left + 1) +
+                   " more; all of them with --verbose or by amc inspect";
+  printMessage(shorter);
+}
+
+int runCompile(const Given &given, bool verbose) {
   CompileOptions options;
   if (int code = resolve(given, options))
     return code;
-  int code = compileToFile(options);
+  int code = compileToFile(options, verbose ? printMessage : printShortened);
   if (code == Done && !options.runArguments.empty() && options.emit == "plan") {
     std::cerr << "the recipe's run: amrun " << options.output;
     for (const std::string &argument : options.runArguments)
@@ -231,7 +247,7 @@ int printAcTable(bool json) {
 }
 
 // A plan; with --ac-policy also a model, which is then compiled, or nothing.
-int runInspect(const Given &given, bool acPolicy) {
+int runInspect(const Given &given, bool acPolicy, const std::string &reportPath) {
   if (acPolicy && given.model.empty() && given.config.empty())
     return printAcTable(given.json);
   bool isModel = given.model.empty() || std::filesystem::path(given.model).extension() == ".onnx";
@@ -257,6 +273,17 @@ int runInspect(const Given &given, bool acPolicy) {
       return read.status().exitCode();
     }
     plan = std::move(read).value();
+  }
+  if (!reportPath.empty()) {
+    std::error_code missing; // a report that is not there yet is none of these
+    if (std::filesystem::equivalent(reportPath, given.model, missing)) {
+      printMessage({Message::Error, "", reportPath + ": is the plan itself, should be another file", {}});
+      return BadInput;
+    }
+    if (ExitCode code = writeFile(reportPath, report::html(*plan), printMessage); code != Done)
+      return code;
+    if (reportPath == "-")
+      return Done;
   }
   if (acPolicy)
     std::cout << (given.json ? report::acPolicyJson(*plan) : report::acPolicyText(*plan));
@@ -300,6 +327,8 @@ int main(int argc, char **argv) {
   CLI::App *compileCommand =
       app.add_subcommand("compile", "compile a model's training step into a plan");
   addTable(*compileCommand, compiled, Takes::Everything);
+  bool verbose = false;
+  compileCommand->add_flag("--verbose", verbose, "do not shorten lists");
   CLI::App *checkCommand =
       app.add_subcommand("check", "report every operation or gradient that AMC lacks for a model");
   addTable(*checkCommand, checked, Takes::ModelOnly);
@@ -320,7 +349,7 @@ int main(int argc, char **argv) {
       ->type_name("N")
       ->capture_default_str();
 
-  std::string plan, checkpoint, output, model;
+  std::string plan, checkpoint, output, model, reportPath;
   bool acPolicy = false, externalData = false;
   Given inspected;
   CLI::App *inspectCommand =
@@ -330,6 +359,8 @@ int main(int argc, char **argv) {
   inspectCommand->add_flag("--ac-policy", acPolicy,
                            "what selective checkpointing does with each operation: of the plan, of a "
                            "model, or of all there are");
+  inspectCommand->add_option("--report", reportPath, "also write the report: one HTML page with pictures")
+      ->type_name("FILE");
   inspectCommand->add_option("--config", inspected.config, "with a model: its recipe")
       ->type_name("RECIPE.yaml");
   addOption(*inspectCommand, inspected, "--shape");
@@ -366,12 +397,12 @@ int main(int argc, char **argv) {
       return usage(message);
 
   if (*compileCommand)
-    return runCompile(compiled);
+    return runCompile(compiled, verbose);
   if (*checkCommand)
     return afterPrinting(runCheck(checked));
   if (*tableCommand)
     return afterPrinting(runTable(tabled, table));
   if (*inspectCommand)
-    return afterPrinting(runInspect(inspected, acPolicy));
+    return afterPrinting(runInspect(inspected, acPolicy, reportPath));
   return exportModel({plan, checkpoint, output, model, externalData});
 }

@@ -2,20 +2,46 @@
 import json
 import sys
 
-kind, path = sys.argv[1:]
-data = json.load(open(path))
+kind, *paths = sys.argv[1:]
+data = json.load(open(paths[0]))
+
+
+def adds_up(plan):
+    assert sum(plan["categories"].values()) == plan["max_live_bytes"] <= plan["peak_bytes"], plan["categories"]
+    assert plan["max_live_bytes"] + plan["fragmentation_bytes"] == plan["peak_bytes"]
+    alive = plan["alive_at_peak"]
+    assert sum(a["bytes"] for a in alive) == plan["max_live_bytes"]
+    assert all(a["first"] <= plan["peak_instruction"] < a["last"] for a in alive)
+    for category, amount in plan["categories"].items():
+        assert sum(a["bytes"] for a in alive if a["category"] == category) == amount, category
+    assert all(a["why"] and a["name"] and (a["shape"] or a["role"] == "workspace") for a in alive), alive
+    assert set(plan["modelled_time"]) == {"cpu", "cuda:sm_90"}
+
+
 if kind == "inspect":
-    assert sum(data["categories"].values()) == data["max_live_bytes"] <= data["peak_bytes"], data["categories"]
-    assert sum(alive["bytes"] for alive in data["alive_at_peak"]) == data["max_live_bytes"]
+    adds_up(data)
     assert sum(group["bytes"] for group in data["saved"]) == data["saved_bytes"]
     assert sum(group["flops"] for group in data["recomputed"]) == data["flops"]["recompute"] > 0
-    assert all(a["first"] <= data["peak_instruction"] < a["last"] for a in data["alive_at_peak"])
+    assert data["modelled_time"]["cpu"]["overhead"] > 0
+elif kind == "same-peak":
+    plan = json.load(open(paths[1]))
+    row = next(row for row in data["rows"] if row["technique"] == "full")
+    assert row["flags"] == "--ac=full", row["flags"]
+    assert row["peak_bytes"] == plan["peak_bytes"] and row["alive_at_peak"] == plan["alive_at_peak"]
 else:
     rows = {row["technique"]: row for row in data["rows"]}
-    assert list(rows) == ["none", "selective", "full"]
-    assert set(rows["none"]) >= {"technique", "peak_bytes", "categories", "recompute_flops", "alive_at_peak"}
-    assert rows["none"]["recompute_flops"] == 0 < rows["selective"]["recompute_flops"] < rows["full"]["recompute_flops"]
-    assert rows["none"]["peak_bytes"] >= rows["selective"]["peak_bytes"] >= rows["full"]["peak_bytes"]
+    assert list(rows)[:3] == ["baseline", "selective", "full"], list(rows)
+    for row in rows.values():
+        if "errors" not in row:
+            adds_up(row)
+    assert rows["baseline"]["recompute_flops"] == 0 < rows["selective"]["recompute_flops"]
+    assert rows["selective"]["recompute_flops"] < rows["full"]["recompute_flops"]
+    # On 2 x 48 tokens activations are too small to put the peaks in order.
+    assert rows["full"]["peak_bytes"] < 1.01 * rows["baseline"]["peak_bytes"]
     if kind == "strict-table":
-        assert rows["none"]["peak_bytes"] > rows["selective"]["peak_bytes"] > rows["full"]["peak_bytes"]
-        assert rows["none"]["saved_bytes"] > rows["selective"]["saved_bytes"] > rows["full"]["saved_bytes"] > 0
+        assert rows["baseline"]["peak_bytes"] > rows["selective"]["peak_bytes"] > rows["full"]["peak_bytes"]
+        assert rows["baseline"]["saved_bytes"] > rows["selective"]["saved_bytes"] > rows["full"]["saved_bytes"] > 0
+        assert rows["full + tiled MLP"]["peak_bytes"] < rows["full"]["peak_bytes"]
+        budget = rows["budget 24.00 MiB + linear CE"]
+        assert budget["peak_bytes"] <= 24 << 20, budget["peak_bytes"]
+        assert rows["budget 1.00 GiB + linear CE"]["recompute_flops"] == 0
