@@ -1,4 +1,5 @@
 #include "runtime/plan/PlanVerifier.h"
+#include "runtime/plan/ByteSet.h"
 #include "runtime/plan/Ranges.h"
 #include <algorithm>
 #include <limits>
@@ -9,33 +10,6 @@ namespace amc::rt {
 namespace {
 
 constexpr uint64_t leastAlignment = 64, mostAlignment = 4096; // of a cache line; of a page, as the arena is
-
-// Disjoint ranges of bytes, joined where they touch.
-class ByteSet {
-public:
-  void add(uint64_t begin, uint64_t end) {
-    if (begin >= end)
-      return;
-    auto next = ranges.upper_bound(begin);
-    if (next != ranges.begin() && std::prev(next)->second >= begin)
-      --next;
-    while (next != ranges.end() && next->first <= end) {
-      begin = std::min(begin, next->first);
-      end = std::max(end, next->second);
-      next = ranges.erase(next);
-    }
-    ranges.emplace(begin, end);
-  }
-  bool covers(uint64_t begin, uint64_t end) const {
-    if (begin >= end)
-      return true;
-    auto next = ranges.upper_bound(begin);
-    return next != ranges.begin() && std::prev(next)->second >= end;
-  }
-
-private:
-  std::map<uint64_t, uint64_t> ranges;
-};
 
 // A view in the arena, once it has been found sound.
 struct Place {
@@ -64,7 +38,9 @@ public:
     checkInputs();
     checkOutputs();
     checkOverlap();
+    checkPhases();
     checkInstructions();
+    checkUpdated();
     checkPromise();
     return std::move(diagnostics);
   }
@@ -382,7 +358,28 @@ private:
 
   // ---- instructions
 
+  // Evaluation runs [0, forward_end) alone; micro-batches repeat [0, micro_batch_end) without the update.
+  void checkPhases() {
+    for (uint64_t i = 0; i < count; ++i) {
+      plan::Phase phase = plan.instructions(static_cast<int>(i)).phase();
+      if (!plan::Phase_IsValid(phase) || phase == plan::PHASE_UNSPECIFIED)
+        continue; // checkInstruction says so
+      if (i < plan.forward_end() && phase != plan::FORWARD)
+        error("instructions[", i, "].phase: is not FORWARD before forward_end, ", plan.forward_end());
+      if (i >= plan.forward_end() && phase == plan::FORWARD)
+        error("instructions[", i, "].phase: is FORWARD behind forward_end, ", plan.forward_end());
+      if (i >= plan.micro_batch_end() && (phase == plan::BACKWARD || phase == plan::RECOMPUTE))
+        error("instructions[", i, "].phase: should be OPTIMIZER behind micro_batch_end, ", plan.micro_batch_end());
+    }
+  }
+
   void checkInstructions() {
+    lastWrite.assign(static_cast<size_t>(plan.buffers_size()), none);
+    updatedAt.assign(static_cast<size_t>(plan.buffers_size()), none);
+    parameterOf.assign(static_cast<size_t>(plan.buffers_size()), -1);
+    for (int p = 0; p < plan.parameters_size(); ++p)
+      if (plan.parameters(p).view().buffer() < parameterOf.size())
+        parameterOf[plan.parameters(p).view().buffer()] = p;
     for (int b = 0; b < plan.buffers_size(); ++b) {
       const plan::Buffer &buffer = plan.buffers(b);
       if (buffer.persistent()) // zeros before the first step, later what the last step left
@@ -390,6 +387,9 @@ private:
     }
     for (uint64_t i = 0; i < count; ++i) {
       checkInstruction(i, plan.instructions(static_cast<int>(i)));
+      for (const plan::View &view : plan.instructions(static_cast<int>(i)).outputs())
+        if (view.dtype() != plan::DTYPE_UNSPECIFIED && view.buffer() < lastWrite.size())
+          lastWrite[view.buffer()] = i;
       auto found = dues.find(i);
       if (found == dues.end())
         continue;
@@ -432,7 +432,57 @@ private:
     }
     if (sound)
       checkAliasing(path, instruction, inputs, outputs, workspaces);
+    if (sound)
+      checkUpdates(index, path, instruction);
     defineResults();
+  }
+
+  // A parameter is read by nobody behind its update, and updated with its own gradient as it was when ready.
+  void checkUpdates(uint64_t index, const std::string &path, const plan::Instruction &instruction) {
+    for (int i = 0; i < instruction.inputs_size(); ++i) {
+      const plan::View &view = instruction.inputs(i);
+      if (view.dtype() == plan::DTYPE_UNSPECIFIED || parameterOf[view.buffer()] < 0)
+        continue;
+      const plan::Parameter &parameter = plan.parameters(parameterOf[view.buffer()]);
+      if (updatedAt[view.buffer()] != none)
+        error(path, ".inputs[", i, "]: reads parameter '", parameter.name(), "', which instruction ",
+              updatedAt[view.buffer()], " has updated");
+      bool updates = false;
+      for (int o = 0; signatures && o < instruction.outputs_size(); ++o)
+        updates = updates || (instruction.outputs(o).buffer() == view.buffer() &&
+                              signatures->mustAlias(instruction, o, i));
+      if (!updates)
+        continue;
+      updatedAt[view.buffer()] = index;
+      if (plan.accumulation() > 1 && index < plan.micro_batch_end())
+        error(path, ": updates parameter '", parameter.name(), "' in every micro-batch; it should stand behind ",
+              "micro_batch_end, ", plan.micro_batch_end());
+      if (parameter.gradient().dtype() == plan::DTYPE_UNSPECIFIED)
+        continue;
+      const plan::View &gradient = parameter.gradient();
+      bool reads = false;
+      for (const plan::View &input : instruction.inputs())
+        reads = reads || (input.dtype() == gradient.dtype() && input.buffer() == gradient.buffer() &&
+                          input.byte_offset() == gradient.byte_offset());
+      uint64_t written = lastWrite[gradient.buffer()];
+      if (!reads)
+        error(path, ": updates parameter '", parameter.name(), "' without reading its gradient");
+      else if (written != none && written > parameter.gradient_ready() && liveAt(gradient, parameter.gradient_ready()))
+        error(path, ": updates parameter '", parameter.name(), "' with bytes that instruction ", written,
+              " wrote, behind gradient_ready, ", parameter.gradient_ready());
+    }
+  }
+
+  // With an optimizer every gradient is used.
+  void checkUpdated() {
+    if (!signatures || plan.optimizer().empty())
+      return;
+    for (int p = 0; p < plan.parameters_size(); ++p) {
+      const plan::Parameter &parameter = plan.parameters(p);
+      if (parameter.gradient().dtype() != plan::DTYPE_UNSPECIFIED && parameter.view().buffer() < updatedAt.size() &&
+          updatedAt[parameter.view().buffer()] == none)
+        error("parameters[", p, "]: '", parameter.name(), "' has a gradient and nothing updates it");
+    }
   }
 
   bool collect(uint64_t index, const std::string &path, const google::protobuf::RepeatedPtrField<plan::View> &views,
@@ -512,6 +562,7 @@ private:
     expect("workspace_bytes", p.workspace_bytes(), peak.byCategory[plan::WORKSPACE]);
     expect("input_bytes", p.input_bytes(), peak.byCategory[plan::INPUT]);
     expect("constant_bytes", p.constant_bytes(), peak.byCategory[plan::CONSTANT]);
+    expect("saved_bytes", p.saved_bytes(), savedBytes(plan));
     uint64_t flops[plan::Phase_ARRAYSIZE] = {};
     for (const plan::Instruction &instruction : plan.instructions())
       if (plan::Phase_IsValid(instruction.phase()))
@@ -530,6 +581,9 @@ private:
   std::vector<ByteSet> defined; // by buffer, in bytes of the arena
   std::vector<bool> held;       // by buffer: the runtime reads it outside instructions
   std::map<uint64_t, std::vector<Due>> dues;
+  static constexpr uint64_t none = ~uint64_t(0);
+  std::vector<uint64_t> lastWrite, updatedAt; // by buffer: instructions
+  std::vector<int> parameterOf;               // by buffer, or -1
 };
 
 } // namespace
@@ -539,47 +593,5 @@ PlanDiagnostics verifyPlan(const plan::Plan &plan, const KernelSignatures &signa
 }
 
 PlanDiagnostics verifyPlanStructure(const plan::Plan &plan) { return Verifier(plan, nullptr).run(); }
-
-Status PlanDiagnostics::toStatus() const {
-  if (ok())
-    return Status();
-  std::string all = text("the plan is invalid");
-  for (const std::string &error : errors)
-    all += "\n  " + error;
-  if (suppressed)
-    all += text("\n  and ", suppressed, " more");
-  return Status(ErrorKind::Input, std::move(all));
-}
-
-LivePeak findLivePeak(const plan::Plan &plan) {
-  // Bytes that come and go at each instruction, in the order of instructions.
-  struct Change {
-    uint64_t at;
-    bool comes;
-    const plan::Buffer *buffer;
-  };
-  std::vector<Change> changes;
-  for (const plan::Buffer &b : plan.buffers()) {
-    changes.push_back({b.first(), true, &b});
-    changes.push_back({b.last(), false, &b});
-  }
-  std::stable_sort(changes.begin(), changes.end(), [](const Change &a, const Change &b) { return a.at < b.at; });
-  LivePeak live, peak;
-  for (size_t i = 0; i < changes.size();) {
-    uint64_t at = changes[i].at;
-    for (; i < changes.size() && changes[i].at == at; ++i) {
-      const plan::Buffer &b = *changes[i].buffer;
-      uint64_t delta = changes[i].comes ? b.bytes() : 0 - b.bytes(); // wraps around, the sum does not
-      live.bytes += delta;
-      if (plan::Category_IsValid(b.category()))
-        live.byCategory[b.category()] += delta;
-    }
-    if (live.bytes > peak.bytes) {
-      peak = live;
-      peak.instruction = at;
-    }
-  }
-  return peak;
-}
 
 } // namespace amc::rt

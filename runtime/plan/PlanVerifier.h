@@ -10,7 +10,10 @@
 //   aliasing   within an instruction outputs overlap nothing but operands that the kernel's signature lets them
 //              replace, then exactly; workspaces overlap nothing
 //   kernels    each is known and its signature check passes (KernelSignatures, from the device)
-//   promise    arena, live maximum, its instruction and categories, recomputed
+//   updates    nothing reads a parameter behind its update; an update reads the parameter's gradient, which nothing
+//              has written since it was ready, and stands behind the micro-batches; no gradient is left unused
+//   phases     forward instructions and no others before forward_end; behind micro_batch_end the optimizer alone
+//   promise    arena, live maximum, its instruction and categories, and saved bytes, recomputed
 // Near-linear in instructions, views and buffers. Limits: at most `maxDiagnostics` errors are kept.
 #ifndef AMC_RUNTIME_PLAN_PLANVERIFIER_H
 #define AMC_RUNTIME_PLAN_PLANVERIFIER_H
@@ -56,6 +59,9 @@ struct LivePeak {
   uint64_t byCategory[8] = {};
 };
 LivePeak findLivePeak(const plan::Plan &plan);
+
+// Bytes of the buffers that a forward instruction writes and one of another phase reads before anything writes them again.
+uint64_t savedBytes(const plan::Plan &plan);
 
 } // namespace amc::rt
 

@@ -176,6 +176,7 @@ void complete(plan::Plan &plan) {
   p.set_workspace_bytes(peak.byCategory[plan::WORKSPACE]);
   p.set_input_bytes(peak.byCategory[plan::INPUT]);
   p.set_constant_bytes(peak.byCategory[plan::CONSTANT]);
+  p.set_saved_bytes(savedBytes(plan));
 }
 
 plan::Plan planOf(const Call &call) {

@@ -208,6 +208,7 @@ inline void BigramPlan::finish() {
   promise->set_workspace_bytes(peak.byCategory[plan::WORKSPACE]);
   promise->set_input_bytes(peak.byCategory[plan::INPUT]);
   promise->set_constant_bytes(peak.byCategory[plan::CONSTANT]);
+  promise->set_saved_bytes(savedBytes(plan));
 }
 
 } // namespace amc::rt::test
