@@ -320,12 +320,12 @@ private:
   // Whether the arena can be made to fit: searched only where that may be.
   bool fits(CarriedOut &plan, uint64_t budget) const {
     if (plan.arenaBytes > budget && plan.arenaBound <= budget)
-      place(plan, searchLimits(plan));
+      place(plan, plan.applied.copies == 0 ? settings.packing : searchLimits(plan));
     return plan.arenaBytes <= budget;
   }
 
   // A short search for each of many plans: AssignOffsets will search longer for the one that is
-  // taken, which can only lower its arena.
+  // taken, which can only lower its arena. Keeping everything gets the long one.
   PackingLimits searchLimits(const CarriedOut &plan) const {
     PackingLimits limits = settings.packing;
     limits.work = std::min<uint64_t>(limits.work, 100'000'000);
