@@ -77,6 +77,7 @@ plan::Plan chain() {
   plan.mutable_buffers(1)->set_name("log");
   grow("exp", {4});
   plan::Instruction &sum = grow("reduce_sum", {});
+  sum.set_phase(plan::BACKWARD); // behind forward_end
   *sum.add_attributes() = attribute("axes", std::vector<int64_t>{0});
   *sum.add_attributes() = attribute("keepdims", false);
   for (plan::Buffer &b : *plan.mutable_buffers())

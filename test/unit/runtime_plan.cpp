@@ -351,7 +351,7 @@ const Mutation mutations[] = {
     {"parameters[0].states[0].view: should be f32, of the shape of the parameter", [](plan::Plan &p) {
        plan::OptimizerState &master = *p.mutable_parameters(0)->add_states();
        master.set_name("master");
-       *master.mutable_view() = view(Literal, plan::F32, {2}); }},
+       *master.mutable_view() = view(Literal, plan::F32, {2}); }, true, 2}, // and the constant that is there
     {"parameters[0].source: has 40 bytes and should have 48", [](plan::Plan &p) {
        p.mutable_parameters(0)->mutable_source()->mutable_file()->set_length(40); }},
     {"parameters[0].source: has 48 bytes and should have 24", [](plan::Plan &p) {
