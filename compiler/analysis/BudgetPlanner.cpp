@@ -406,8 +406,9 @@ private:
     Liveness live = computeLiveness(plan.applied.graph, plan.order);
     std::vector<uint32_t> values;
     for (const LiveBuffer &buffer : live.buffers)
-      if (buffer.value != noIndex && buffer.first <= live.peakInstruction &&
-          live.peakInstruction < buffer.last)
+      if (buffer.value != noIndex &&
+          (buffer.persistent || (buffer.first <= live.peakInstruction &&
+                                 live.peakInstruction < buffer.last)))
         values.push_back(buffer.value);
     std::stable_sort(values.begin(), values.end(), [&](uint32_t a, uint32_t b) {
       return plan.applied.graph.values[a].bytes > plan.applied.graph.values[b].bytes;

@@ -327,6 +327,7 @@ uint64_t peakBound(const StepGraph &graph) {
         graph.ops[value.producer].phase != OpPhase::Forward)
       made.push_back(root);
   }
+  peak = persistent; // where no operation runs
   for (uint32_t i = 0; i < n; ++i) {
     const GraphOp &op = graph.ops[i];
     if (op.kind != OpKind::Compute)
