@@ -118,8 +118,10 @@ public:
       if (auto path = module->getAttrOfType<StringAttr>("train.model")) {
         plan.set_model_path(path.getValue().str());
         // IR that was written by hand may name a model that is not there.
-        if (rt::Expected<std::string> hash = rt::hashFile(plan.model_path()); hash.ok())
+        if (rt::Expected<std::string> hash = rt::hashFile(plan.model_path()); hash.ok()) {
           plan.set_model_hash(*hash);
+          noteFolder();
+        }
       }
       if (auto directory = module->getAttrOfType<StringAttr>("train.model_directory"))
         modelDirectory = directory.getValue().str();
@@ -248,6 +250,16 @@ private:
   void notePrecision(plan::DType dtype) {
     if (plan.precision().empty())
       plan.set_precision(dtype == plan::BF16 ? "bf16" : "fp32");
+  }
+
+  // Plans are run from other directories than they are compiled in.
+  void noteFolder() {
+    std::filesystem::path model(plan.model_path());
+    std::error_code failed; // then the plan has only the path as it was given
+    std::filesystem::path folder =
+        std::filesystem::canonical(model.has_parent_path() ? model.parent_path() : ".", failed);
+    if (model.is_relative() && !failed)
+      plan.set_model_folder(folder.string());
   }
 
   std::string resolve(const std::string &path) const {

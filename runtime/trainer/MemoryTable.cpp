@@ -112,6 +112,11 @@ uint64_t peakResidentBytes() {
   return peak;
 }
 
+std::string memorySummary(const Executor &executor, const ResidentMemory &now) {
+  return fmt::format("memory: promised peak {} bytes, arena {} bytes, resident set {} bytes",
+                     executor.plan().promise().arena_bytes(), executor.arenaBytes(), now.total());
+}
+
 std::vector<std::string> memoryTable(const Executor &executor, const ResidentMemory &start,
                                      const ResidentMemory &now,
                                      const std::vector<KnownHeap> &known) {

@@ -37,6 +37,9 @@ struct KnownHeap {
   uint64_t bytes;
 };
 
+// Promise, arena and resident set in a line.
+std::string memorySummary(const Executor &executor, const ResidentMemory &now);
+
 // The table, a line per entry.
 std::vector<std::string> memoryTable(const Executor &executor, const ResidentMemory &start,
                                      const ResidentMemory &now,

@@ -7,7 +7,8 @@
 namespace amc::rt {
 
 std::string gibibytes(uint64_t bytes) {
-  return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1024.0 * 1024.0 * 1024.0));
+  double gib = static_cast<double>(bytes) / (1024.0 * 1024.0 * 1024.0);
+  return gib >= 0.1 ? fmt::format("{:.2f} GiB", gib) : fmt::format("{:.2f} MiB", gib * 1024.0);
 }
 
 std::string logLine(const StepRecord &record) {

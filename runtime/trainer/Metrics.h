@@ -29,7 +29,7 @@ std::string logLine(const StepRecord &record);
 // for is null.
 std::string logJson(const StepRecord &record);
 
-// "7.30 GiB".
+// "7.30 GiB"; below a tenth of that "4.04 MiB".
 std::string gibibytes(uint64_t bytes);
 
 } // namespace amc::rt

@@ -11,6 +11,17 @@ namespace {
 
 constexpr const char *version = "amrun 0.1.0 (plan format 1)";
 
+// What is decided when the plan is compiled; test/tools/amrun-usage.test holds it against amc's help.
+constexpr std::string_view flagsOfCompiler[] = {
+    "-o", "--output", "--emit", "--report", "--embed-weights", "--shape", "--trainable", "--frozen",
+    "--precision", "--loss", "--loss-impl", "--logits", "--ignore-index", "--label-smoothing",
+    "--z-loss", "--class-weights", "--loss-reduction", "--ac", "--ac-matmuls", "--memory-budget",
+    "--device-memory", "--ac-policy", "--ac-kv-sharing", "--tile-mlp", "--ac-trace", "--optimizer",
+    "--betas", "--eps", "--weight-decay", "--weight-decay-on", "--momentum", "--nesterov",
+    "--master-weights", "--optimizer-state", "--max-grad-norm", "--grad-accumulation",
+    "--optimizer-in-backward", "--target", "--strategy", "--dp-size", "--dp-replicate-size",
+    "--tp-size", "--cp-size", "--ep-size", "--config"};
+
 Status usageError(std::string message) { return Status(ErrorKind::Usage, std::move(message)); }
 
 uint64_t editDistance(const std::string &a, const std::string &b) {
@@ -132,6 +143,10 @@ void define(CLI::App &app, Raw &raw) {
                    "was compiled from, else the plan's)")
       ->type_name("DIR");
   weights
+      ->add_option("--model", options.model,
+                   "the model the plan was compiled from, if it was moved or renamed since")
+      ->type_name("FILE.onnx");
+  weights
       ->add_option(
           "--save-weights", options.saveWeights,
           "write the trained weights: safetensors, in the names and layouts of the ONNX file")
@@ -186,6 +201,8 @@ Status checkTogether(const TrainOptions &options) {
     return usageError("no plan is given; usage: amrun PLAN --data FILE --steps N");
   if (options.data.empty())
     return usageError("no data is given; --data FILE names it");
+  if (options.modelDir && !options.model.empty())
+    return usageError("--model and --model-dir both say where the model is; give one of them");
   bool trains = options.steps || !options.dumpGradients.empty();
   if (!trains && !options.eval)
     return usageError("neither --steps N nor --eval is given");
@@ -273,7 +290,9 @@ Expected<CommandLine> parseCommandLine(const std::vector<std::string> &arguments
   for (const std::string &extra : extras)
     if (extra.starts_with("-") && extra != "-") {
       std::string flag = extra.substr(0, extra.find('='));
-      std::string nearest = nearestWord(flag, flagsOf(app));
+      if (std::ranges::find(flagsOfCompiler, flag) != std::end(flagsOfCompiler))
+        return usageError(text(flag, " belongs to amc compile: it is part of the plan"));
+      std::string nearest = flag == "--learning-rate" ? "--lr" : nearestWord(flag, flagsOf(app));
       return usageError(
           text("unknown flag ", inQuotes(flag),
                nearest.empty() ? "; amrun --help lists all" : "; did you mean " + nearest + "?"));

@@ -35,6 +35,7 @@ struct TrainOptions {
   std::optional<int64_t> documentSeparator;
 
   InitialWeights init;
+  std::string model; // file
   std::optional<std::string> modelDir;
 
   std::string checkpointDir;

@@ -5,6 +5,7 @@
 
 #include "runtime/plan/PlanFile.h"
 #include "runtime/trainer/Checkpoint.h"
+#include "runtime/trainer/Files.h"
 #include "runtime/trainer/GradientDump.h"
 #include "runtime/trainer/MemoryTable.h"
 #include "runtime/trainer/Metrics.h"
@@ -113,8 +114,11 @@ Status Run::prepare() {
   if (!plan.ok())
     return plan.status();
   DataRequest request = requestFor(*plan);
-  std::string modelDirectory =
-      options.modelDir.value_or(findModelDirectory(options.plan, plan->model_path()));
+  if (!options.model.empty())
+    moveModel(*plan, options.model);
+  std::string modelDirectory = options.modelDir.value_or(
+      options.model.empty() ? findModelDirectory(options.plan, *plan)
+                            : parentDirectory(options.model));
   std::vector<plan::Source> sources = takeSources(*plan);
   planBytes = plan->SpaceUsedLong();
   ExecutorOptions executorOptions;
@@ -346,7 +350,7 @@ Status Run::oneStep() {
   record.memoryBytes = executor->plan().arena_bytes();
   record.tokensPerSecond = static_cast<double>(runner->tokensPerStep()) / seconds.count();
   record.labelTokens = result->labelTokens;
-  if (result->labelTokens == 0)
+  if (result->labelTokens == 0 && executor->plan().loss() != plan::LOSS_MODEL)
     note("step ", step, ": no token of its data is labelled");
   if (Status failure = sinks.result(logLine(record)); !failure.ok())
     return failure;
@@ -380,8 +384,10 @@ void Run::reportMemory() {
   std::vector<KnownHeap> known = {{"the plan", planBytes},
                                   {"staged data", runner->stagingBytes()},
                                   {"the data's order and buffers", source->memoryBytes()}};
-  for (const std::string &line :
-       memoryTable(*executor, startMemory, residentMemory(&*executor), known))
+  ResidentMemory now = residentMemory(&*executor);
+  if (!options.verbose)
+    return note(memorySummary(*executor, now), "; --verbose lists it");
+  for (const std::string &line : memoryTable(*executor, startMemory, now, known))
     note(line);
 }
 

@@ -279,17 +279,28 @@ std::vector<plan::Source> takeSources(plan::Plan &plan) {
   return sources;
 }
 
-std::string findModelDirectory(const std::string &planPath, const std::string &modelPath) {
-  std::filesystem::path model(modelPath), planFolder(parentDirectory(planPath));
-  std::vector<std::filesystem::path> candidates{parentDirectory(modelPath)};
+std::string findModelDirectory(const std::string &planPath, const plan::Plan &plan) {
+  std::filesystem::path model(plan.model_path()), planFolder(parentDirectory(planPath));
+  std::vector<std::filesystem::path> candidates{parentDirectory(plan.model_path())};
   if (model.is_relative())
-    candidates.push_back(planFolder / parentDirectory(modelPath));
+    candidates.push_back(planFolder / parentDirectory(plan.model_path()));
   candidates.push_back(planFolder);
+  if (!plan.model_folder().empty())
+    candidates.emplace_back(plan.model_folder());
   std::error_code ignored; // a folder that cannot be looked into does not hold the model
   for (const std::filesystem::path &folder : candidates)
     if (std::filesystem::exists(folder / model.filename(), ignored))
       return folder.string();
   return candidates.front().string();
+}
+
+void moveModel(plan::Plan &plan, const std::string &path) {
+  const std::string before = std::filesystem::path(plan.model_path()).filename();
+  const std::string after = std::filesystem::path(path).filename();
+  for (plan::Parameter &parameter : *plan.mutable_parameters())
+    if (parameter.source().has_file() && parameter.source().file().path() == before)
+      parameter.mutable_source()->mutable_file()->set_path(after);
+  plan.set_model_path(path);
 }
 
 Status loadWeights(Executor &executor, const InitialWeights &initial,
@@ -328,6 +339,10 @@ Status loadWeights(Executor &executor, const InitialWeights &initial,
       std::string context = text("weight '", parameter.name(), "'");
       if (failure.kind() == ErrorKind::Limit)
         return std::move(failure).withContext(context);
+      if (seeded)
+        return inputError(context, ": ", failure.message(),
+                          "; it is not trained, so --init seed:N does not draw it: --model names "
+                          "the model's file, --model-dir its folder");
       return inputError(
           context, ": ", failure.message(),
           "; --model-dir says where the model's files are, --init FILE.safetensors or "

@@ -42,8 +42,12 @@ std::vector<plan::Source> takeSources(plan::Plan &plan);
 
 // Where the model's files are: the folder that the plan names, as seen from here or, when it is
 // relative, from the plan's own folder; else the plan's folder, for a plan and a model that moved
-// together. The first that holds the model's file, or the folder that the plan names if none does.
-std::string findModelDirectory(const std::string &planPath, const std::string &modelPath);
+// together; else the folder it was in when the plan was compiled. The first that holds the model's file, or the folder
+// that the plan names if none does.
+std::string findModelDirectory(const std::string &planPath, const plan::Plan &plan);
+
+// The plan's model is `path` now. Weights that lie in the model's file are read from there, the others from its folder.
+void moveModel(plan::Plan &plan, const std::string &path);
 
 // Fills every parameter, `sources` being the plan's. Paths in it are relative to `modelDirectory`.
 // All weights that cannot be had are named in one error. `notes` receives lines for people.

@@ -66,6 +66,13 @@ TEST(Metrics, LogLine) {
                              "mem 7.30 GiB | tps 5123.45(640.43/rank) | num_label_tokens 16384");
 }
 
+// Two digits of a GiB say nothing about a small model.
+TEST(Metrics, SmallMemory) {
+  EXPECT_EQ(gibibytes(4237056), "4.04 MiB");
+  EXPECT_EQ(gibibytes(uint64_t(102) << 20), "102.00 MiB");
+  EXPECT_EQ(gibibytes(uint64_t(103) << 20), "0.10 GiB");
+}
+
 TEST(Metrics, LogJson) {
   StepRecord record;
   record.step = 2;

@@ -1,5 +1,5 @@
 // Phases: match the plan's parameters with the model's initializers and the checkpoint's tensors,
-// reporting every mismatch; put the trained bytes in, in the dtype that the file had; write.
+// reporting mismatches together; put the trained bytes in, in the dtype that the file had; write.
 // Weights that were outside the model stay outside, in one file beside the new model; so do those
 // of a model that would pass protobuf's 2 GiB. Bounded by memory: the trained weights are held
 // once, in their file's dtype.
@@ -11,6 +11,9 @@
 #include "runtime/plan/DTypes.h"
 #include "runtime/plan/PlanFile.h"
 #include "runtime/trainer/Safetensors.h"
+#include "runtime/trainer/Weights.h"
+#include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
@@ -58,7 +61,11 @@ public:
 
 private:
   rt::Status readModel() {
-    modelPath = request.model.empty() ? plan.model_path() : request.model;
+    modelPath = request.model.empty() ? (fs::path(rt::findModelDirectory(request.plan, plan)) /
+                                         fs::path(plan.model_path()).filename())
+                                            .lexically_normal()
+                                            .string()
+                                      : request.model;
     rt::Expected<std::string> bytes = rt::readWholeFile(modelPath, uint64_t(1) << 31);
     if (!bytes.ok())
       return rt::Status(static_cast<rt::ErrorKind>(bytes.status().exitCode()),
@@ -86,20 +93,24 @@ private:
         ": holds no checkpoint: neither LATEST/model.safetensors nor model.safetensors is there");
   }
 
-  // Every weight under every name it has in the file. All mismatches are reported together.
+  // Every weight under every name it has in the file. The first mismatches are reported together.
   rt::Status replaceWeights() {
     rt::Expected<rt::SafetensorsReader> checkpoint = openCheckpoint();
     if (!checkpoint.ok())
       return std::move(checkpoint).status();
     std::string errors;
+    constexpr int shown = 5;
+    int count = 0;
     for (const plan::Parameter &parameter : plan.parameters()) {
       std::vector<std::string> names = {parameter.name()};
       for (const plan::TiedName &tied : parameter.tied())
         names.push_back(tied.name());
       for (const std::string &name : names)
-        if (rt::Status status = replace(name, *checkpoint); !status.ok())
+        if (rt::Status status = replace(name, *checkpoint); !status.ok() && ++count <= shown)
           errors += (errors.empty() ? "" : "; ") + status.message();
     }
+    if (count > shown)
+      errors += "; and " + std::to_string(count - shown) + " more";
     return errors.empty() ? rt::Status() : rt::inputError(errors);
   }
 
@@ -211,7 +222,17 @@ private:
     if (data)
       if (rt::Status status = data->commit(); !status.ok())
         return status;
-    return file->commit();
+    if (rt::Status status = file->commit(); !status.ok())
+      return status;
+    std::fprintf(stderr, "%s%s written: %s with %d trained weights of %s\n", request.output.c_str(),
+                 data ? (" and " + dataPath).c_str() : "", modelPath.c_str(), trainedWeights(),
+                 request.checkpoint.c_str());
+    return rt::Status();
+  }
+
+  int trainedWeights() const {
+    return static_cast<int>(std::count_if(plan.parameters().begin(), plan.parameters().end(),
+                                          [](const auto &p) { return p.trainable(); }));
   }
 
   // Everything of a kibibyte and more goes to the data file, at multiples of 64 bytes.
