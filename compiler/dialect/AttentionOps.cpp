@@ -361,10 +361,9 @@ uint64_t AttentionOp::getFlops() {
   return p.flops(2 * static_cast<uint64_t>(p.width + p.valueWidth));
 }
 
-SaveClass AttentionOp::getSaveClass() { return SaveClass::Save; }
-
 uint64_t AttentionOp::getWorkspaceBytes() {
-  return rt::workspace::attention(shapeOf(getQ()).back(), shapeOf(getV()).back(),
+  ArrayRef<int64_t> q = shapeOf(getQ());
+  return rt::workspace::attention(q[0], q[1], q[2], q[3], shapeOf(getV()).back(),
                                   storageBytes(getQ()));
 }
 
@@ -433,8 +432,6 @@ uint64_t AttentionBackwardOp::getFlops() {
   Problem p(*this);
   return p.flops(6 * static_cast<uint64_t>(p.width) + 4 * static_cast<uint64_t>(p.valueWidth));
 }
-
-SaveClass AttentionBackwardOp::getSaveClass() { return SaveClass::Save; }
 
 uint64_t AttentionBackwardOp::getWorkspaceBytes() {
   Problem p(*this);

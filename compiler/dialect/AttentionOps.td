@@ -23,7 +23,7 @@ def Train_RotaryBackwardOp : Train_ComputeOp<"rotary_backward"> {
 class Train_AttentionBase<string mnemonic, list<Trait> traits>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, AttrSizedOperandSegments,
         DeclareOpInterfaceMethods<InferTypeOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getSaveClass", "getWorkspaceBytes"]>])> {
+        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getWorkspaceBytes"]>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 

@@ -357,7 +357,6 @@ LogicalResult LinearCrossEntropyOp::buildVjp(OpBuilder &b, ValueRange cotangents
 
 uint64_t LinearCrossEntropyOp::getFlops() { return lceFlops(lceShape(*this), 1, 4); }
 
-SaveClass LinearCrossEntropyOp::getSaveClass() { return SaveClass::Save; }
 
 uint64_t LinearCrossEntropyOp::getWorkspaceBytes() { return rt::workspace::linearCrossEntropy(lceShape(*this)); }
 
@@ -427,7 +426,6 @@ uint64_t LinearCrossEntropyBackwardOp::getFlops() {
   return lceFlops(lceShape(*this), 1 + (getDhidden() ? 1 : 0) + (getDweight() ? 1 : 0), getDbias() ? 6 : 5);
 }
 
-SaveClass LinearCrossEntropyBackwardOp::getSaveClass() { return SaveClass::Save; }
 
 uint64_t LinearCrossEntropyBackwardOp::getWorkspaceBytes() {
   return rt::workspace::linearCrossEntropyBackward(lceShape(*this), static_cast<bool>(getDhidden()),

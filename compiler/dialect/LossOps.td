@@ -41,7 +41,7 @@ def Train_CrossEntropyBackwardOp : Train_ComputeOp<"cross_entropy_backward", [],
 class Train_LinearCrossEntropyBase<string mnemonic, list<Trait> traits>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, AttrSizedOperandSegments,
         DeclareOpInterfaceMethods<InferTypeOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getSaveClass", "getWorkspaceBytes"]>])> {
+        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getWorkspaceBytes"]>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 

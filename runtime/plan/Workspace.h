@@ -83,14 +83,20 @@ constexpr uint64_t groupedMatmulWeightGrad(uint64_t rows, uint64_t inner, uint64
 
 // For every slot: one block of scores and the running maximum and sum of its rows; for bf16 also the blocks of q, k, v
 // and y in fp32.
-constexpr uint64_t attention(uint64_t width, uint64_t valueWidth, uint64_t bytes) {
+constexpr uint64_t attentionSlot(uint64_t width, uint64_t valueWidth, uint64_t bytes) {
   uint64_t wide = detail::wide(bytes);
   uint64_t slot = detail::pad(attentionQueryBlock * attentionKeyBlock * wide) +
                   2 * detail::pad(attentionQueryBlock * wide);
   if (bytes < 4)
     slot += detail::pad(attentionQueryBlock * width * 4) + detail::pad(attentionKeyBlock * width * 4) +
             detail::pad(attentionKeyBlock * valueWidth * 4) + detail::pad(attentionQueryBlock * valueWidth * 4);
-  return attentionSlots * slot;
+  return slot;
+}
+// A slot for each block of queries of each head, as far as there are slots.
+constexpr uint64_t attention(uint64_t batch, uint64_t heads, uint64_t queries, uint64_t width, uint64_t valueWidth,
+                             uint64_t bytes) {
+  uint64_t pieces = batch * heads * detail::blocks(queries, attentionQueryBlock);
+  return detail::least(attentionSlots, pieces ? pieces : 1) * attentionSlot(width, valueWidth, bytes);
 }
 // For every slot two blocks (probabilities, gradient of the scores); for bf16 also the blocks of q, dy, k, v and dq in
 // fp32, and the sums dk and dv of one key head.

@@ -181,7 +181,7 @@ TEST_F(Costs, AttentionWithHostileLimits) {
             0u);
   ComputeOpInterface op = attention(5, 5, "");
   EXPECT_EQ(op.getSaveClass(), SaveClass::Save);
-  EXPECT_EQ(op.getWorkspaceBytes(), amc::rt::workspace::attention(6, 7, 4));
+  EXPECT_EQ(op.getWorkspaceBytes(), amc::rt::workspace::attention(2, 4, 5, 6, 7, 4));
 }
 
 } // namespace

@@ -103,7 +103,7 @@ std::map<std::string, Call> samples() {
     add(name, {f({2, 3, 4, 6}), f({1, 1, 4, 6}), f({1, 1, 4, 6})}, {{F, {2, 3, 4, 6}}});
   Attributes attention = {attribute("masked_rows", "average"), attribute("right", 0), attribute("scale", 0.5), attribute("softcap", 2.0)};
   add("attention", {f({1, 4, 6, 8}), f({1, 2, 7, 8}), f({1, 2, 7, 5}), b({1, 7}), f({1, 1, 6, 7})}, {{F, {1, 4, 6, 5}}, {F, {1, 4, 6}}},
-      attention, workspace::attention(8, 5, 4));
+      attention, workspace::attention(1, 4, 6, 8, 5, 4));
   add("attention_backward",
       {f({1, 4, 6, 5}), f({1, 4, 6, 8}), f({1, 2, 7, 8}), f({1, 2, 7, 5}), f({1, 4, 6, 5}), f({1, 4, 6}), b({1, 7}), f({1, 1, 6, 7})},
       {{F, {1, 4, 6, 8}}, {F, {1, 2, 7, 8}}, {F, {1, 2, 7, 5}}}, attention, workspace::attentionBackward(1, 4, 2, 6, 7, 8, 5, 4));

@@ -305,7 +305,7 @@ TEST(RuntimeAttention, ForwardAndBackward) {
       double allowed = dtype == plan::F64 ? 1e-10 : 2e-5;
       plan::DType statistic = statisticType(dtype);
       expectCall({"attention", {d.q, d.k, d.v, d.padding, d.bias}, {{dtype, values}, {statistic, rows}}, attributes,
-                  workspace::attention(c.width, c.valueWidth, width), {}},
+                  workspace::attention(c.batch, c.heads, c.queries, c.width, c.valueWidth, width), {}},
                  {d.y, d.lse}, allowed);
       expectCall({"attention_backward",
                   {d.dy, d.q, d.k, d.v, array(dtype, values, d.y), array(statistic, rows, d.lse), d.padding, d.bias},
@@ -324,7 +324,7 @@ TEST(RuntimeAttention, WideBiasOfNarrowData) {
   Shape rows = {c.batch, c.heads, c.queries};
   Attributes attributes = {attribute("masked_rows", "zero"), attribute("scale", 0.3), attribute("softcap", c.softcap)};
   Call forward{"attention", {d.q, d.k, d.v, {}, d.bias}, {{plan::BF16, d.dy.shape}, {plan::F32, rows}}, attributes,
-               workspace::attention(c.width, c.valueWidth, 2), {}};
+               workspace::attention(c.batch, c.heads, c.queries, c.width, c.valueWidth, 2), {}};
   Call backward{"attention_backward",
                 {d.dy, d.q, d.k, d.v, array(plan::BF16, d.dy.shape, d.y), array(plan::F32, rows, d.lse), {}, d.bias},
                 {{plan::BF16, d.q.shape}, {plan::BF16, d.k.shape}, {plan::BF16, d.v.shape}}, attributes,
@@ -343,7 +343,7 @@ TEST(RuntimeAttention, NaNStaysVisible) {
   q.values[8] = nan;
   Outcome o = run({"attention", {q, k, k, {}, {}}, {{plan::F32, {1, 1, 4, 8}}, {plan::F32, {1, 1, 4}}},
                    {attribute("masked_rows", "zero"), attribute("scale", 1.0), attribute("softcap", 0.0),
-                    attribute("right", 0)}, workspace::attention(8, 8, 4), {}});
+                    attribute("right", 0)}, workspace::attention(1, 1, 4, 8, 8, 4), {}});
   ASSERT_TRUE(o.status.ok()) << o.status.message();
   EXPECT_TRUE(std::isnan(o.outputs[0].values[8]));
   EXPECT_TRUE(std::isfinite(o.outputs[0].values[0]));

@@ -100,8 +100,7 @@ template <class S> struct Slot {
   T *q = nullptr, *k = nullptr, *v = nullptr, *y = nullptr;
   Slot(const AttentionProblem &p, std::byte *base, unsigned slot) {
     auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
-    uint64_t bytes = workspace::attention(u(p.width), u(p.valueWidth), sizeof(S));
-    ScratchCursor part{base + slot * (bytes / workspace::attentionSlots)};
+    ScratchCursor part{base + slot * workspace::attentionSlot(u(p.width), u(p.valueWidth), sizeof(S))};
     scores = part.take<T>(p.queryBlock * p.keyBlock);
     maximum = part.take<T>(p.queryBlock);
     sum = part.take<T>(p.queryBlock);
@@ -202,8 +201,8 @@ Status check(const InstructionSpec &spec) {
   AMC_TRY(expectStatisticType("outputs[1]", spec.outputs[1], q));
   AMC_TRY(expectShape("outputs[1]", spec.outputs[1], {q.shape[0], q.shape[1], q.shape[2]}));
   auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
-  return expectWorkspace(
-      spec, workspace::attention(u(q.shape[3]), u(spec.inputs[2].shape[3]), dtypeBytes(q.dtype)));
+  return expectWorkspace(spec, workspace::attention(u(q.shape[0]), u(q.shape[1]), u(q.shape[2]), u(q.shape[3]),
+                                                    u(spec.inputs[2].shape[3]), dtypeBytes(q.dtype)));
 }
 
 std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
@@ -216,7 +215,7 @@ std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
       c.pool.parallelFor(pieces, [&](int64_t piece, unsigned slot) {
         // The last query blocks see most keys: they come first, the short ones fill up the end.
         queryBlockForward<S, B>(p, o, pieces - 1 - piece, Slot<S>(p, o.workspaces[0], slot));
-      }, workspace::attentionSlots);
+      }, static_cast<unsigned>(std::clamp<int64_t>(pieces, 1, workspace::attentionSlots)));
     });
   });
 }
