@@ -238,9 +238,11 @@ const std::vector<double> &Executor::profile() const {
   return impl->profiled ? impl->seconds : none;
 }
 
-Expected<std::optional<NonFinite>> Executor::findNonFinite() {
+Expected<std::optional<NonFinite>> Executor::findNonFinite(const std::function<void()> &feed) {
   // First without, then with minus infinity: that is what masks are made of.
   for (bool minusInfinity : {false, true}) {
+    if (feed)
+      feed();
     std::optional<NonFinite> found = impl->findBefore(minusInfinity);
     if (found)
       return found;

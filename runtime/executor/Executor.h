@@ -80,9 +80,10 @@ public:
   const std::vector<double> &profile() const;
 
   // Looks for the first NaN or infinity: in parameters and inputs, then after each instruction of a fresh run of
-  // [0, micro_batch_end) (runs the instructions again, so the inputs have to be in place). Minus infinity is what
-  // masks are made of and is reported only if there is nothing else. Nothing found: an empty optional.
-  Expected<std::optional<NonFinite>> findNonFinite();
+  // [0, micro_batch_end). Runs the instructions twice at most; `feed` is called before each run and puts the inputs in
+  // place, whose bytes a run gives to others once they have been read. Minus infinity is what masks are made of and is
+  // reported only if there is nothing else. Nothing found: an empty optional.
+  Expected<std::optional<NonFinite>> findNonFinite(const std::function<void()> &feed = {});
 
 private:
   struct Impl;

@@ -61,6 +61,9 @@ LabelCount countLabels(const DataRequest &request,
         count.weight += request.classWeights[static_cast<size_t>(label)];
     }
   }
+  // The model's loss is a mean already, whatever its inputs are called: of a step, the mean of those.
+  if (request.loss == plan::LOSS_MODEL)
+    count.weight = 1;
   return count;
 }
 

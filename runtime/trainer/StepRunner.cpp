@@ -160,28 +160,32 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
   stopped = false;
   feedFloat(at.learningRate, learningRate);
   feedInt(at.stepNumber, static_cast<int64_t>(step));
-  for (size_t micro = 0; micro < staged.size(); ++micro) {
+  auto feed = [&](size_t micro) {
     feedData(staged[micro]);
     feedFloat(at.normalizer, stagedLabels.divisor());
     feedInt(at.microBatch, static_cast<int64_t>(micro));
     feedInt(at.seed, static_cast<int64_t>(seed));
     feedInt(at.stepNumber, static_cast<int64_t>(step)); // what read it last may be in this micro-batch
+  };
+  for (size_t micro = 0; micro < staged.size(); ++micro) {
+    auto again = [&] { feed(micro); };
+    feed(micro);
     observing = micro + 1 == staged.size();
     Status ran = executor.runMicroBatch();
     if (!ran.ok() && !stopped)
       return std::move(ran).withContext(text("step ", step));
     double loss = readOutput(at.loss);
     if (!std::isfinite(loss))
-      return nonFinite(text("step ", step, ": the loss"), loss);
+      return nonFinite(text("step ", step, ": the loss"), loss, again);
     if (stopped)
-      return nonFinite(text("step ", step, ": the gradient norm"), badNorm);
+      return nonFinite(text("step ", step, ": the gradient norm"), badNorm, again);
     result.loss +=
         lossOutput.sum_over_micro_batches() ? loss : loss / static_cast<double>(staged.size());
   }
   Status ran = executor.runUpdate();
   observing = false;
   if (stopped)
-    return nonFinite(text("step ", step, ": the gradient norm"), badNorm);
+    return nonFinite(text("step ", step, ": the gradient norm"), badNorm, [&] { feed(staged.size() - 1); });
   if (!ran.ok())
     return std::move(ran).withContext(text("step ", step));
   if (at.gradNorm)
@@ -204,16 +208,19 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
     if (!read.ok())
       return read;
     LabelCount labels = countLabels(request, entry);
-    feedData(entry);
-    feedFloat(at.normalizer, labels.divisor());
-    feedInt(at.microBatch, 0);
-    feedInt(at.stepNumber, 0); // no training step: nothing is dropped
-    feedInt(at.seed, static_cast<int64_t>(seed));
+    auto feed = [&] {
+      feedData(entry);
+      feedFloat(at.normalizer, labels.divisor());
+      feedInt(at.microBatch, 0);
+      feedInt(at.stepNumber, 0); // no training step: nothing is dropped
+      feedInt(at.seed, static_cast<int64_t>(seed));
+    };
+    feed();
     if (Status ran = executor.runForward(); !ran.ok())
       return std::move(ran).withContext(text("evaluation, batch ", i));
     double loss = readOutput(at.loss);
     if (!std::isfinite(loss))
-      return nonFinite(text("evaluation, batch ", i, ": the loss"), loss);
+      return nonFinite(text("evaluation, batch ", i, ": the loss"), loss, feed);
     double weight = at.normalizer ? labels.weight : 1.0;
     sum += loss * weight;
     weights += weight;
@@ -228,9 +235,10 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
   return result;
 }
 
-Status StepRunner::nonFinite(std::string_view what, double value) {
+Status StepRunner::nonFinite(std::string_view what, double value,
+                             const std::function<void()> &feed) {
   observing = false;
-  Expected<std::optional<NonFinite>> found = executor.findNonFinite();
+  Expected<std::optional<NonFinite>> found = executor.findNonFinite(feed);
   // Without the sign that a NaN may have and nobody means.
   std::string context = fmt::format("{} is {}", what, std::isnan(value) ? std::fabs(value) : value);
   if (!found.ok())

@@ -76,7 +76,7 @@ private:
   void feedInt(std::optional<size_t> input, int64_t value);
   void feedFloat(std::optional<size_t> input, double value);
   double readOutput(size_t output) const;
-  Status nonFinite(std::string_view what, double value);
+  Status nonFinite(std::string_view what, double value, const std::function<void()> &feed);
 
   Executor &executor;
   DataRequest request;

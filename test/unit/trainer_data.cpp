@@ -144,6 +144,10 @@ TEST(TokenData, DocumentBoundariesAreIgnored) {
   request.classWeights = {1, 1, 1, 1, 1, 1, 1, 1, 3, 0.5};
   EXPECT_EQ(countLabels(request, buffers).tokens, 5u);
   EXPECT_EQ(countLabels(request, buffers).weight, 1 + 0.5 + 0.5 + 3 + 0.5);
+  // A model's own loss is a mean already: each micro-batch counts once, however many labels it has.
+  request.loss = amc::plan::LOSS_MODEL;
+  EXPECT_EQ(countLabels(request, buffers).tokens, 5u);
+  EXPECT_EQ(countLabels(request, buffers).weight, 1);
 }
 
 TEST(TokenData, TokenTypes) {
