@@ -10,7 +10,8 @@ namespace {
 class Decider {
 public:
   Decider(const StepGraph &graph, const BlockAnalysis &blocks, const BlockFacts &facts)
-      : graph(graph), blocks(blocks), facts(facts), readers(readersOfRoots(graph)), roots(operandRoots(graph)) {
+      : graph(graph), blocks(blocks), facts(facts), readers(readersOfRoots(graph)),
+        roots(operandRoots(graph)) {
     const size_t values = graph.values.size();
     direct.assign(values, false);
     boundary.assign(values, false);

@@ -4,7 +4,8 @@
 // Works on the joint graph: `readers` below are operations of other phases than forward. Outside
 // blocks everything that is read is saved. Within a block:
 //   full       nothing is saved but routing decisions and what they were made from (BlockFacts.h)
-//   submodules what full saves, and attention with its projections is not run again: what models that
+//   submodules what full saves, and attention with its projections is not run again: what models
+//   that
 //              share keys and values between layers get unless told otherwise
 //   selective  results of SAVE operations are saved; of ALTERNATE operations the first, third, … of
 //   the block in

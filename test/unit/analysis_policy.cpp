@@ -125,8 +125,7 @@ TEST(AcPolicy, ProductsThatNobodyNeedsAreNotCounted) {
   uint32_t g = b.op("start", {x});
   for (auto k = blocks.rbegin(); k != blocks.rend(); ++k)
     g = b.op("backward", {g, k->second, k->first, k->kept, k->input});
-  AcDecision decision =
-      decideOn(b.graph, AcPolicy::Selective);
+  AcDecision decision = decideOn(b.graph, AcPolicy::Selective);
   for (const Block &k : blocks) {
     EXPECT_FALSE(decision.saved[k.unneeded]);
     EXPECT_TRUE(decision.saved[k.kept]);
@@ -153,8 +152,7 @@ TEST(AcPolicy, ValuesThatOtherBlocksReadAreSaved) {
   uint32_t g = b.op("start", {x});
   for (size_t i = inputs.size(); i-- > 0;)
     g = b.op("backward", {g, inputs[i], keys});
-  AcDecision decision =
-      decideOn(b.graph, AcPolicy::Full);
+  AcDecision decision = decideOn(b.graph, AcPolicy::Full);
   EXPECT_TRUE(decision.saved[keys]);
   EXPECT_EQ(std::count(decision.recompute.begin(), decision.recompute.end(),
                        b.graph.values[keys].producer),
@@ -217,8 +215,7 @@ TEST(AcPolicy, SelectiveNamesExpertsThatRunAgain) {
 
 TEST(AcPolicy, InferenceSavesNothing) {
   Llama b(3, /*backward=*/false);
-  AcDecision decision =
-      decideOn(b.graph, AcPolicy::Full);
+  AcDecision decision = decideOn(b.graph, AcPolicy::Full);
   EXPECT_EQ(decision.savedBytes, 0u);
   EXPECT_TRUE(decision.recompute.empty());
 }
