@@ -204,6 +204,10 @@ ParetoCurve curveOf(train::StepOp step, const CompileOptions &options, unsigned 
   return planCurve(gathered->graph, findBlocks(gathered->graph), settings, points);
 }
 
+bool plansBudget(const CompileOptions &options) {
+  return options.activationCheckpointing == "budget" || options.activationCheckpointing == "auto";
+}
+
 // For reports.
 void noteCurve(ModuleOp module, const CompileOptions &options) {
   constexpr unsigned points = 12;
@@ -241,7 +245,7 @@ CompileResult compile(const CompileOptions &given, const MessageSink &sink) {
   FailureOr<OwningOpRef<ModuleOp>> module = compilation.import(options, report);
   if (failed(module))
     return {BadInput, {}, {}};
-  if (options.emit != "plan" || options.report.empty()) {
+  if (options.emit != "plan" || (options.report.empty() && !plansBudget(options))) {
     if (failed(compilation.run(**module, options, options.emit)))
       return {BadInput, {}, {}};
   } else {
@@ -341,11 +345,18 @@ ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {
     sink(errorMessage(status.message()));
     return static_cast<ExitCode>(status.exitCode());
   };
+  const std::string page = options.report.empty() ? "" : report::html(*result.plan);
+  // Whether a report is asked for changes no plan: only that of a budget keeps its curve.
+  auto &notes = *result.plan->mutable_notes();
+  if (!plansBudget(options))
+    notes.erase(std::remove_if(notes.begin(), notes.end(),
+                               [](const plan::Attribute &note) { return note.name() == "pareto_curve"; }),
+                notes.end());
   // The report is whole before the plan appears, so that neither is there without the other.
   std::optional<rt::PendingFile> report;
   if (!options.report.empty() && options.report != "-") {
     rt::Expected<rt::PendingFile> written =
-        rt::PendingFile::write(report::html(*result.plan), options.report);
+        rt::PendingFile::write(page, options.report);
     if (!written.ok())
       return fail(written.status());
     report.emplace(std::move(*written));
@@ -360,7 +371,7 @@ ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {
     return fail(status);
   }
   if (options.report == "-")
-    return writeFile("-", report::html(*result.plan), sink);
+    return writeFile("-", page, sink);
   if (report)
     if (rt::Status status = report->commit(); !status.ok())
       return fail(status);

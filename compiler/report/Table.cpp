@@ -14,7 +14,7 @@ constexpr size_t shownGroups = 8; // of what is alive at a peak
 
 struct Unit {
   const char *name;
-  double bytes;
+  double size;
 };
 Unit unitFor(uint64_t largest) {
   if (largest >= uint64_t(1) << 30)
@@ -32,14 +32,14 @@ std::vector<int64_t> hundredths(const std::vector<uint64_t> &parts, Unit unit) {
   std::vector<int64_t> result;
   int64_t sum = 0;
   for (uint64_t part : parts) {
-    double exact = static_cast<double>(part) * 100 / unit.bytes;
+    double exact = static_cast<double>(part) * 100 / unit.size;
     auto down = static_cast<int64_t>(exact);
     lost.emplace_back(static_cast<double>(down) - exact, result.size());
     result.push_back(down);
     sum += down;
     whole += part;
   }
-  auto total = static_cast<int64_t>(static_cast<double>(whole) * 100 / unit.bytes + 0.5);
+  auto total = static_cast<int64_t>(static_cast<double>(whole) * 100 / unit.size + 0.5);
   std::stable_sort(lost.begin(), lost.end());
   for (size_t i = 0; i < lost.size() && sum < total; ++i, ++sum)
     ++result[lost[i].second];
@@ -169,13 +169,16 @@ size_t columnWidth(const std::vector<TableRow> &rows) {
 } // namespace
 
 std::string tableText(const TableRequest &request, const std::vector<TableRow> &rows) {
-  uint64_t largest = 0;
+  uint64_t largest = 0, work = 0;
   bool anyErrors = false;
   for (const TableRow &row : rows) {
     largest = std::max(largest, row.plan ? row.plan->promise().arena_bytes() : 0);
+    work = std::max(work, row.plan ? row.plan->promise().flops_recompute() : 0);
     anyErrors = anyErrors || !row.plan;
   }
-  Unit unit = unitFor(largest);
+  Unit unit = unitFor(largest), flops = work >= 1'000'000'000'000 ? Unit{"TFLOP", 1e12}
+                                        : work >= 1'000'000'000   ? Unit{"GFLOP", 1e9}
+                                                                  : Unit{"MFLOP", 1e6};
   const int width = static_cast<int>(columnWidth(rows));
 
   std::string out = request.model + ", " + (request.shapes.empty() ? "" : request.shapes + ", ") +
@@ -191,7 +194,7 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
   out += format("\n%2s  %-*s %9s", "", width, "", "");
   for (int i = 0; i < 7; ++i)
     out += format(" %9s", "");
-  out += format(" %10s %10s %9s %9s\n", "", "TFLOP", "cpu", "sm_90");
+  out += format(" %10s %10s %9s %9s\n", "", flops.name, "cpu", "sm_90");
   int number = 0;
   for (const TableRow &row : rows) {
     out += format("%2d  %-*s", ++number, width, row.technique.c_str());
@@ -212,7 +215,7 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
       out += format(" %9s", inUnit(part).c_str());
     out += format(" %10s %10.3f %9s %9s",
                   inUnit(hundredths({promise.saved_bytes()}, unit)[0]).c_str(),
-                  static_cast<double>(promise.flops_recompute()) * 1e-12,
+                  static_cast<double>(promise.flops_recompute()) / flops.size,
                   overheadText(*row.plan, modelledDevices[0]).c_str(),
                   overheadText(*row.plan, modelledDevices[1]).c_str());
     if (request.deviceMemory)
@@ -224,6 +227,8 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
   if (request.deviceMemory)
     out += "fits: in " + bytesText(*request.deviceMemory) + " less a reserve of " +
            bytesText(request.reserve) + " for what no plan owns.\n";
+  for (const std::string &note : request.notes)
+    out += note + "\n";
   if (anyErrors) {
     out += "\ncannot be done\n";
     number = 0;
@@ -301,6 +306,8 @@ std::string tableJson(const TableRequest &request, const std::vector<TableRow> &
     json["device_memory_bytes"] = *request.deviceMemory;
   if (request.deviceMemory)
     json["reserve_bytes"] = request.reserve;
+  if (!request.notes.empty())
+    json["notes"] = request.notes;
   json["rows"] = std::move(list);
   // Names come from a stranger's model and may be any bytes.
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";

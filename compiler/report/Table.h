@@ -21,6 +21,7 @@ struct TableRequest {
   std::string model, shapes, precision; // shapes: as they were given
   std::optional<uint64_t> deviceMemory;
   uint64_t reserve = 0; // of it, what no plan may use
+  std::vector<std::string> notes;
   bool fits(uint64_t arena) const { return arena + reserve <= *deviceMemory; }
 };
 

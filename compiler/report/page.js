@@ -138,11 +138,13 @@ addEventListener('error', e => { document.documentElement.dataset.report = 'erro
     const detail = document.getElementById('arena-detail');
     const y = frame(svg, 14, bottom, Math.max(facts.arena, 1), bytes);
     const group = draw(svg, 'g', {});
-    const boxes = tensors.map((t, i) => draw(group, 'rect', {
-      x: x(t.first).toFixed(2), width: Math.max(0.4, x(t.last) - x(t.first)).toFixed(2),
-      y: y(t.offset + t.bytes).toFixed(2), height: Math.max(0.3, y(t.offset) - y(t.offset + t.bytes)).toFixed(2),
-      fill: fill(t.role), class: 'box', 'data-index': i,
-    }));
+    const boxes = tensors.map((t, i) => {
+      const wide = Math.max(0.4, x(t.last) - x(t.first)), high = Math.max(0.3, y(t.offset) - y(t.offset + t.bytes));
+      return draw(group, 'rect', {
+        x: x(t.first).toFixed(2), width: wide.toFixed(2), y: y(t.offset + t.bytes).toFixed(2), height: high.toFixed(2),
+        fill: fill(t.role), class: wide > 3 && high > 2 ? 'box' : '', 'data-index': i, // an edge must not hide a box
+      });
+    });
     phases(svg, bottom);
     const bySize = tensors.map((t, i) => i).sort((a, b) => tensors[b].bytes - tensors[a].bytes || a - b);
     let at = 0;

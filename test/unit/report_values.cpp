@@ -186,7 +186,7 @@ TEST(ReportTable, ColumnsAddUpToThePeakAsPrinted) {
     buffer.set_bytes(buffer.bytes() * 1024 + 5);
   *small.plan.mutable_promise() = computePromise(small.plan);
   small.plan.mutable_promise()->set_arena_bytes(small.plan.promise().max_live_bytes() + 700);
-  std::string text = tableText({"m.onnx", "", "fp32", {}, 0}, {{"one", "--ac=full", small.plan, {}}});
+  std::string text = tableText({"m.onnx", "", "fp32", {}, 0, {}}, {{"one", "--ac=full", small.plan, {}}});
   std::string line = text.substr(text.find("\n 1  one") + 1);
   std::vector<std::string> cells = words(line.substr(0, line.find('\n')));
   ASSERT_GE(cells.size(), 10u) << text;
@@ -201,7 +201,7 @@ TEST(ReportTable, SaysWhatCannotBeDoneAndWhatDecidesEqualPeaks) {
   std::vector<TableRow> rows = {{"one", "--ac=none", small.plan, {}},
                                 {"two", "--ac=full", small.plan, {}},
                                 {"three", "--loss-impl=x", {}, {"the head is read elsewhere"}}};
-  TableRequest request{"m.onnx", "x=4", "fp32", 4096 + 10, 11};
+  TableRequest request{"m.onnx", "x=4", "fp32", 4096 + 10, 11, {}};
   std::string text = tableText(request, rows);
   EXPECT_NE(text.find("cannot be done, see below"), std::string::npos) << text;
   EXPECT_NE(text.find("3  three: the head is read elsewhere"), std::string::npos);

@@ -48,9 +48,20 @@ public:
     Techniques techniques(asked, quiet());
     if (!techniques.ready())
       return BadInput;
-    for (const Choice &step : steps())
+    bool tiles = true;
+    for (const Choice &step : steps()) {
+      bool tiled = std::find(step.flags.begin(), step.flags.end(), tileOn) != step.flags.end();
       for (const char *policy : {"none", "selective", "full"})
-        addRow(techniques, step, {policy == std::string("none") ? "" : policy, {{"--ac", policy}}});
+        if (!tiled || tiles) {
+          addRow(techniques, step, {policy == std::string("none") ? "" : policy, {{"--ac", policy}}});
+          if (tiled && rows.back().plan && !hasTiles(*rows.back().plan)) {
+            tiles = false;
+            rows.pop_back();
+          }
+        }
+    }
+    if (!tiles)
+      request.notes.push_back("tiled MLP: no row, for there is nothing to tile in this model");
     addBudgets(techniques);
     std::cout << (table.json ? report::tableJson(request, rows) : report::tableText(request, rows));
     bool none = std::none_of(rows.begin(), rows.end(),
@@ -59,6 +70,11 @@ public:
   }
 
 private:
+  static inline const std::pair<std::string, std::string> tileOn = {"--tile-mlp", "on"};
+  static bool hasTiles(const plan::Plan &plan) {
+    return std::any_of(plan.instructions().begin(), plan.instructions().end(),
+                       [](const plan::Instruction &call) { return call.kernel() == "gated_mlp"; });
+  }
   bool given(std::string_view flag) const {
     return std::find(table.given.begin(), table.given.end(), flag) != table.given.end();
   }
@@ -97,7 +113,7 @@ private:
                             {"update in backward",
                              {{"--optimizer-in-backward", "on"}, {"--max-grad-norm", "0"}}}});
     if (open("--tile-mlp"))
-      list = combine(list, {{"", {{"--tile-mlp", "off"}}}, {"tiled MLP", {{"--tile-mlp", "on"}}}});
+      list = combine(list, {{"", {{"--tile-mlp", "off"}}}, {"tiled MLP", {tileOn}}});
     return list;
   }
   // Budgets are planned with the loss that needs less memory, unless it cannot be had here.

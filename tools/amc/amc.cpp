@@ -8,12 +8,13 @@
 #include "tools/amc/Export.h"
 #include "tools/amc/Table.h"
 #include <CLI/CLI.hpp>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <poll.h>
+#include <unistd.h>
 
 using namespace amc;
 
@@ -295,12 +296,13 @@ int runInspect(const Given &given, bool acPolicy, const std::string &reportPath)
 // A result that could not be printed is no success, whatever the command came to. A reader that has seen enough (head)
 // ends this process as it ends any other.
 int afterPrinting(int code) {
-  errno = 0;
   std::cout.flush();
   bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) || !std::cout;
   if (!failed)
     return code;
-  if (errno == EPIPE) {
+  // Not errno: the write that failed may be long past.
+  pollfd out{STDOUT_FILENO, POLLOUT, 0};
+  if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)) {
     std::signal(SIGPIPE, SIG_DFL);
     std::raise(SIGPIPE);
   }
