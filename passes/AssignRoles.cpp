@@ -57,6 +57,7 @@ bool isConstantOperand(OpOperand &use) {
 struct Role {
   std::string name;
   bool trained = false;
+  int64_t uses = 0; // operations that it is trained for
 };
 
 class Roles {
@@ -265,6 +266,7 @@ Role Roles::decide(ParameterOp parameter) {
   };
   SmallVector<Item> work{{value, false}};
   llvm::DenseSet<Value> seen{value};
+  llvm::DenseSet<Operation *> uses;
   while (!work.empty()) {
     Item item = work.pop_back_val();
     for (OpOperand &use : item.value.getUses()) {
@@ -273,6 +275,7 @@ Role Roles::decide(ParameterOp parameter) {
         std::optional<Role> &slot = role->trained ? trained : untrained;
         if (!slot)
           slot = role;
+        uses.insert(use.getOwner());
         continue;
       }
       bool lookedUp = item.lookedUp || isLookup(use.getOwner());
@@ -288,8 +291,26 @@ Role Roles::decide(ParameterOp parameter) {
   bool table = trained->name == "embedding" || trained->name == "bias";
   if (table && isMatrix(value) && holdsSinusoids(parameter))
     return {"sinusoidal positions", false};
+  trained->uses = static_cast<int64_t>(uses.size());
   return *trained;
 }
+
+/// Vectors that several layers share. Models share matrices on purpose; norms and biases are equal before training, so
+/// exporters that merge equal initializers make one of them.
+struct Shared {
+  int64_t count = 0, uses = 0;
+  std::string first;
+
+  void add(const Role &role, StringRef name) {
+    bool isVector = role.name == "norm weight" || role.name == "norm bias" || role.name == "bias";
+    if (!role.trained || !isVector || role.uses < 2)
+      return;
+    if (count++ == 0) {
+      first = name.str();
+      uses = role.uses;
+    }
+  }
+};
 
 struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
   using Base::Base;
@@ -364,6 +385,7 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
     std::vector<std::array<std::string, 4>> rows;
     size_t nameWidth = 4, roleWidth = 4, shapeWidth = 5;
     int64_t trained = 0, elements = 0;
+    Shared shared;
     for (ParameterOp parameter : parameters) {
       Role role = roles.decide(parameter);
       // The more exact of two globs decides: --frozen '*' --trainable 'lm_head.*' trains the head.
@@ -385,6 +407,7 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
         role.trained = false;
       }
       parameter.setTrainable(role.trained);
+      shared.add(role, parameter.getName());
       ArrayRef<int64_t> shape = shapeOf(parameter.getResult());
       rows.push_back({parameter.getName().str(), role.name, shapeString(shape),
                       role.trained ? "trained" : "-"});
@@ -402,6 +425,11 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
                std::string(roleWidth - role.size() + 2, ' ') + shape +
                std::string(shapeWidth - shape.size() + 2, ' ') + isTrained;
     emitRemark(step.getLoc()) << table;
+    if (shared.count)
+      emitRemark(step.getLoc()) << shared.count << (shared.count == 1 ? " norm weight or bias is" : " norm weights or biases are")
+                                << " used in several places (first: " << shared.first << ", " << shared.uses
+                                << " uses) and trained as one: exporters merge equal initializers; export with "
+                                   "optimize=False to train them apart";
     return success(sound);
   }
 

@@ -123,8 +123,12 @@ struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
       return failure();
     OutputOp own = modelLoss(step);
     if (kind == "model" || (kind == "auto" && own)) {
-      if (own)
-        return checkOwn(own);
+      if (own) {
+        FailureOr<Decision> decision = checkOwn(own);
+        if (succeeded(decision) && kind == "auto")
+          step.emitRemark() << "the loss is the model's own output '" << own.getName() << "'; --loss chooses";
+        return decision;
+      }
       auto error = step.emitError("the model has no loss of its own: no float scalar output is named like one");
       error.attachNote() << "outputs: " << outputNames(step) << "; choose --loss=causal-lm or cross-entropy";
       return failure();
@@ -150,10 +154,11 @@ struct AttachLossPass : amc::impl::AttachLossBase<AttachLossPass> {
     }
     bool causal = kind == "causal-lm" || (kind == "auto" && rank == 3 && !looksBothWays(step));
     // The guess fails for decoders of translation models, whose labels are shifted already.
-    if (kind == "auto" && rank == 3)
+    if (kind == "auto")
       step.emitRemark() << "the loss is "
-                        << (causal ? "causal-lm: a position is scored by the label after it"
-                                   : "cross-entropy: a position is scored by the label at it")
+                        << (causal      ? "causal-lm: a position is scored by the label after it"
+                            : rank == 2 ? "cross-entropy: a row is scored by its label"
+                                        : "cross-entropy: a position is scored by the label at it")
                         << "; --loss chooses";
     return Decision{causal ? Loss::CausalLm : Loss::CrossEntropy, value};
   }

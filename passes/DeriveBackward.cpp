@@ -39,7 +39,14 @@ public:
     Value value = loss.getValue();
     if (!varied.contains(value)) {
       auto error = step.emitError("the loss depends on no trainable parameter");
-      error.attachNote() << "--frozen beats a --trainable that is no more exact; a parameter that neither names is trained if its role is";
+      error.attachNote() << "parameters that neither --trainable nor --frozen names are trained by what they do: amc compile --verbose "
+                            "lists what each is taken for";
+      auto isVaried = [&](Value v) { return varied.contains(v); };
+      for (Operation *op : forward)
+        if (op->getNumResults() && llvm::any_of(op->getOperands(), isVaried) && llvm::none_of(op->getResults(), isVaried)) {
+          error.attachNote(op->getLoc()) << op->getName() << " lets no gradient through";
+          break;
+        }
       return error;
     }
     gradients[value] = full(builder, loss.getLoc(), 1, tensorType(value));

@@ -32,7 +32,7 @@ struct ImportOptions {
 /// Something that the importer has no translation for.
 struct UnsupportedOp {
   std::string op;     ///< "NonMaxSuppression", or "com.microsoft.Foo" outside the standard domain
-  std::string reason; ///< "no such operation in opset 18" … or the argument that is not supported
+  std::string reason; ///< "AMC does not have it in opset 18" … or the argument that is not supported
   std::string firstNode; ///< name of the first node
   int64_t count = 0;     ///< nodes with this op and reason
 };

@@ -366,8 +366,8 @@ void Importer::runNode(const onnx::NodeProto &proto, Scope &scope, int index) {
     ++report.opCounts[node.op];
     entry = findOp(domain, proto.op_type(), opset ? opset : 1);
     if (!entry) {
-      node.unsupported("no such operation" + (domain.empty() ? Twine(" in opset ") + Twine(opset)
-                                                             : Twine(" in this domain")));
+      node.unsupported("AMC does not have it" + (domain.empty() ? Twine(" in opset ") + Twine(opset)
+                                                                : Twine(" in this domain")));
       return;
     }
   }

@@ -209,8 +209,13 @@ bool Importer::bindInputs(Scope &scope) {
   if (!leftovers.empty()) {
     auto diagnostic = error(fileLocation()) << "symbolic dimensions have no value:" << leftovers;
     std::string example;
+    std::set<std::string> given; // by the inputs before, which is enough
     for (const Input &input : inputs) {
-      if (!llvm::is_contained(input.dims, unknown))
+      bool isNeeded = false;
+      for (auto [i, dim] : llvm::enumerate(shapeOfInput(*input.proto).dim()))
+        isNeeded |= input.dims[i] == unknown &&
+                    (!isName(dim.dim_param()) || given.insert(dim.dim_param()).second);
+      if (!isNeeded)
         continue;
       std::string dims;
       for (int64_t dim : input.dims)

@@ -30,6 +30,22 @@ train.step @trained {
 
 // -----
 
+// Tests that a norm weight which two layers share is remarked on, by its name and uses.
+// TABLE: remark: 2 of 2 parameters are trained
+// TABLE: remark: 1 norm weight or bias is used in several places (first: shared, 2 uses) and trained as one: exporters merge equal initializers; export with optimize=False to train them apart
+// TABLE-NOT: used in several places
+train.step @shared {
+  %x = train.input {name = "x"} : tensor<2x4xf32>
+  %w = train.parameter {name = "shared"} : tensor<4xf32>
+  %m = train.parameter {name = "m"} : tensor<4x4xf32>
+  %n, %r = train.rms_norm %x, %w {epsilon = 1.0e-5} : (tensor<2x4xf32>, tensor<4xf32>) -> (tensor<2x4xf32>, tensor<2xf32>)
+  %y = train.linear %n, %m : (tensor<2x4xf32>, tensor<4x4xf32>) -> tensor<2x4xf32>
+  %o, %s = train.rms_norm %y, %w {epsilon = 1.0e-5} : (tensor<2x4xf32>, tensor<4xf32>) -> (tensor<2x4xf32>, tensor<2xf32>)
+  train.output %o {name = "y"} : tensor<2x4xf32>
+}
+
+// -----
+
 // Tests that a norm weight of which one plus is used (Gemma) is trained: it is followed through what it is made into.
 // CHECK-LABEL: train.step @made_on
 train.step @made_on {

@@ -1,4 +1,7 @@
 // RUN: amc-opt %s --attach-loss | FileCheck %s
+// RUN: amc-opt %s --attach-loss 2>&1 >/dev/null | FileCheck %s --check-prefix=SAID
+// RUN: amc-opt %s --attach-loss=loss=model 2>&1 >/dev/null | count 0
+// SAID: remark: the loss is the model's own output 'loss'; --loss chooses
 
 // Tests that a model's own scalar loss is used as it is and divided by what the runtime counts (micro-batches).
 // CHECK-LABEL: train.step @own

@@ -1,10 +1,12 @@
 // RUN: amc-opt %s --split-input-file --attach-loss | FileCheck %s
 // RUN: amc-opt %s --split-input-file --attach-loss=loss=cross-entropy | FileCheck %s --check-prefix=CE
 
-// What auto decides between the two is said; one label a row leaves nothing to decide, and a request needs no echo.
+// What auto decides is said; a request needs no echo.
 // RUN: amc-opt %s --split-input-file --attach-loss 2>&1 >/dev/null | FileCheck %s --check-prefix=SAID
 // RUN: amc-opt %s --split-input-file --attach-loss=loss=cross-entropy 2>&1 >/dev/null | count 0
 // SAID: remark: the loss is causal-lm: a position is scored by the label after it; --loss chooses
+// SAID-NOT: remark
+// SAID-COUNT-2: remark: the loss is cross-entropy: a row is scored by its label; --loss chooses
 // SAID-NOT: remark
 // SAID: remark: the loss is cross-entropy: a position is scored by the label at it; --loss chooses
 // SAID-NOT: remark

@@ -30,10 +30,22 @@ train.step @no_loss {
 
 // Tests a loss that nothing trainable reaches.
 // expected-error @+2 {{the loss depends on no trainable parameter}}
-// expected-note @+1 {{--frozen beats a --trainable that is no more exact; a parameter that neither names is trained if its role is}}
+// expected-note @+1 {{parameters that neither --trainable nor --frozen names are trained by what they do: amc compile --verbose lists what each is taken for}}
 train.step @all_frozen {
   %w = train.parameter {name = "w"} : tensor<f32>
   train.output %w {name = "loss"} : tensor<f32>
+}
+
+// -----
+
+// Tests that the operation which lets no gradient through is named.
+// expected-error @+2 {{the loss depends on no trainable parameter}}
+// expected-note @+1 {{parameters that neither}}
+train.step @blocked {
+  %w = train.parameter {name = "w", trainable} : tensor<f32>
+  // expected-note @+1 {{train.floor lets no gradient through}}
+  %f = train.floor %w : (tensor<f32>) -> tensor<f32>
+  train.output %f {name = "loss"} : tensor<f32>
 }
 
 // -----
