@@ -11,6 +11,8 @@
 #include "compiler/import/Import.h"
 #include "compiler/report/Report.h"
 #include "mlir/IR/Diagnostics.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassInstrumentation.h"
 #include "runtime/plan/PlanFile.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/raw_ostream.h"
@@ -95,7 +97,7 @@ public:
   }
 
   // Runs the pipeline up to a stage. A failing pass leaves the IR it was given and its options in a
-  // file.
+  // file, unless it is one that judges what was asked for: there is nothing to look into then.
   LogicalResult run(ModuleOp module, const CompileOptions &options, llvm::StringRef upTo,
                     llvm::StringRef after = "import") {
     PassManager passes(&context, ModuleOp::getOperationName());
@@ -106,8 +108,12 @@ public:
           return openReproducer(reproducer, error);
         },
         /*genLocalReproducer=*/true);
+    std::string culprit;
+    passes.addInstrumentation(std::make_unique<FailedPass>(culprit));
     LogicalResult result = passes.run(module);
-    if (failed(result) && !reproducer.empty())
+    if (culprit == "assign-roles" || culprit == "attach-loss")
+      llvm::sys::fs::remove(reproducer);
+    else if (failed(result) && !reproducer.empty())
       (*sink)({Message::Remark,
             "",
             "the failed pass can be run again alone: amc-opt --run-reproducer " + reproducer,
@@ -116,6 +122,15 @@ public:
   }
 
 private:
+  struct FailedPass : PassInstrumentation {
+    explicit FailedPass(std::string &name) : name(name) {}
+    void runAfterPassFailed(Pass *pass, Operation *) override {
+      if (name.empty())
+        name = pass->getArgument().str();
+    }
+    std::string &name;
+  };
+
   struct FileReproducer : ReproducerStream {
     FileReproducer(int fd, llvm::StringRef path) : path(path), stream(fd, /*shouldClose=*/true) {}
     llvm::StringRef description() override { return path; }

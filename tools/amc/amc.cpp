@@ -8,6 +8,7 @@
 #include "tools/amc/Export.h"
 #include "tools/amc/Table.h"
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -40,6 +41,8 @@ void addOption(CLI::App &command, Given &given, const OptionSpec &spec) {
     help += " [" + text + "]";
   if (!spec.available.empty())
     help += " (this version: " + std::string(spec.available) + ")";
+  if (!spec.key.empty())
+    help += " (recipe: " + std::string(spec.key) + ")";
   CLI::Option *option;
   if (std::holds_alternative<bool CompileOptions::*>(spec.member))
     option = command.add_flag_function(
@@ -74,6 +77,14 @@ void addTable(CLI::App &command, Given &given, Takes takes) {
       continue;
     addOption(command, given, spec);
   }
+  if (takes == Takes::Everything) {
+    std::string others = "Keys of a recipe that are no flags of amc compile: model.path, and a run's, which are "
+                         "printed as flags for amrun:\n";
+    for (const OptionSpec &spec : optionTable())
+      if (std::holds_alternative<std::monostate>(spec.member))
+        others += "  " + std::string(spec.flag) + " (recipe: " + std::string(spec.key) + ")\n";
+    command.footer(others);
+  }
   command.allow_extras();
 }
 
@@ -91,9 +102,12 @@ std::string unexpected(const CLI::App &command) {
   std::string message;
   for (const std::string &extra : command.remaining()) {
     std::string flag = extra.substr(0, extra.find('='));
+    // What others call it; by its letters, --trainable would be nearer.
+    bool isRate = flag == "--learning-rate" && std::find(known.begin(), known.end(), "--lr") != known.end();
+    std::string near = isRate ? "--lr" : nearest(flag, known);
     message += message.empty() ? "" : "\namc: error: ";
     message += flag.rfind('-', 0) == 0
-                   ? "unknown flag " + flag + "; the nearest known one is " + nearest(flag, known)
+                   ? "unknown flag " + flag + "; the nearest known one is " + near
                    : "unexpected argument '" + extra + "'";
   }
   return message;
@@ -392,6 +406,12 @@ int main(int argc, char **argv) {
     for (CLI::App *command : app.get_subcommands())
       if (std::string message = unexpected(*command); !message.empty())
         return usage(message);
+    std::vector<std::string> names;
+    for (const CLI::App *command : app.get_subcommands([](const CLI::App *) { return true; }))
+      names.push_back(command->get_name());
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands().empty())
+      return usage("unknown subcommand '" + std::string(argv[1]) + "'; the nearest is " +
+                   nearest(argv[1], names));
     return usage(error.what() + std::string("; see amc --help"));
   }
   for (CLI::App *command : app.get_subcommands())
