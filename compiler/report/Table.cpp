@@ -63,9 +63,14 @@ std::vector<std::pair<std::string, uint64_t>> parts(const plan::Plan &plan) {
           {"fragm.", promise.arena_bytes() - promise.max_live_bytes()}};
 }
 
-std::string overheadText(const plan::Plan &plan, const char *device) {
-  std::optional<ModelledTime> time = modelledTime(plan, device);
-  return time ? format("+%.1f%%", 100 * time->overhead()) : "?";
+// A whole step beside one of the first row: recomputation counts, and so does what a tiled or fused
+// operation computes again within itself.
+std::string timeText(const plan::Plan &plan, const plan::Plan &first, const char *device) {
+  std::optional<ModelledTime> time = modelledTime(plan, device), base = modelledTime(first, device);
+  if (!time || !base || !(base->step + base->recompute > 0))
+    return "?";
+  return format("%+.1f%%",
+                100 * ((time->step + time->recompute) / (base->step + base->recompute) - 1));
 }
 
 std::string typeText(const Values &values, const Value &value) {
@@ -195,6 +200,10 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
   for (int i = 0; i < 7; ++i)
     out += format(" %9s", "");
   out += format(" %10s %10s %9s %9s\n", "", flops.name, "cpu", "sm_90");
+  const plan::Plan *first = nullptr;
+  for (const TableRow &row : rows)
+    if (row.plan && !first)
+      first = &*row.plan;
   int number = 0;
   for (const TableRow &row : rows) {
     out += format("%2d  %-*s", ++number, width, row.technique.c_str());
@@ -216,14 +225,15 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
     out += format(" %10s %10.3f %9s %9s",
                   inUnit(hundredths({promise.saved_bytes()}, unit)[0]).c_str(),
                   static_cast<double>(promise.flops_recompute()) / flops.size,
-                  overheadText(*row.plan, modelledDevices[0]).c_str(),
-                  overheadText(*row.plan, modelledDevices[1]).c_str());
+                  timeText(*row.plan, *first, modelledDevices[0]).c_str(),
+                  timeText(*row.plan, *first, modelledDevices[1]).c_str());
     if (request.deviceMemory)
       out += request.fits(promise.arena_bytes()) ? "  fits" : "  does not fit";
     out += "\n";
   }
-  out += "\nsaved: forward values that backward reads. recompute: of one micro-batch. time: modelled "
-         "recomputation beside a modelled step without it.\n";
+  out += "\nsaved: forward values that backward reads. recompute: of one micro-batch, without what a "
+         "tiled or fused operation computes again within itself. time: a whole modelled step beside "
+         "that of the first row.\n";
   if (request.deviceMemory)
     out += "fits: in " + bytesText(*request.deviceMemory) + " less a reserve of " +
            bytesText(request.reserve) + " for what no plan owns.\n";
