@@ -428,8 +428,8 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
     if (shared.count)
       emitRemark(step.getLoc()) << shared.count << (shared.count == 1 ? " norm weight or bias is" : " norm weights or biases are")
                                 << " used in several places (first: " << shared.first << ", " << shared.uses
-                                << " uses) and trained as one: exporters merge equal initializers; export with "
-                                   "optimize=False to train them apart";
+                                << " uses) and trained as one; where the model has several, its exporter merged "
+                                   "equal initializers: export with optimize=False to train them apart";
     return success(sound);
   }
 

@@ -32,7 +32,7 @@ train.step @trained {
 
 // Tests that a norm weight which two layers share is remarked on, by its name and uses.
 // TABLE: remark: 2 of 2 parameters are trained
-// TABLE: remark: 1 norm weight or bias is used in several places (first: shared, 2 uses) and trained as one: exporters merge equal initializers; export with optimize=False to train them apart
+// TABLE: remark: 1 norm weight or bias is used in several places (first: shared, 2 uses) and trained as one; where the model has several, its exporter merged equal initializers: export with optimize=False to train them apart
 // TABLE-NOT: used in several places
 train.step @shared {
   %x = train.input {name = "x"} : tensor<2x4xf32>
