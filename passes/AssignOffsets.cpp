@@ -16,14 +16,6 @@ using namespace amc::train;
 
 namespace {
 
-std::vector<PackingItem> packingItems(const Liveness &live) {
-  std::vector<PackingItem> items;
-  // In a step without instructions lifetimes are empty, but its sources still need places.
-  for (const LiveBuffer &buffer : live.buffers)
-    items.push_back({buffer.bytes, buffer.first, std::max(buffer.last, buffer.first + 1)});
-  return items;
-}
-
 void write(StepOp step, const GatheredStep &gathered, const Liveness &live,
            const Placement &placement, int64_t alignment) {
   Builder b(step.getContext());

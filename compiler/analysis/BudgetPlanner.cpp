@@ -28,13 +28,6 @@ double BudgetPlan::gap() const {
 
 namespace {
 
-std::vector<PackingItem> packingItems(const Liveness &live) {
-  std::vector<PackingItem> items;
-  for (const LiveBuffer &buffer : live.buffers)
-    items.push_back({buffer.bytes, buffer.first, std::max(buffer.last, buffer.first + 1)});
-  return items;
-}
-
 // Where nothing repeats, segments are arbitrary, and what crosses them has to be kept: a small graph
 // is better looked at as a whole.
 BlockAnalysis asOneIfSmall(const StepGraph &graph, const BlockAnalysis &blocks) {

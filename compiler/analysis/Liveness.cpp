@@ -147,6 +147,14 @@ Liveness computeLiveness(const StepGraph &graph, const std::vector<uint32_t> &or
   return live;
 }
 
+std::vector<PackingItem> packingItems(const Liveness &live) {
+  std::vector<PackingItem> items;
+  items.reserve(live.buffers.size());
+  for (const LiveBuffer &buffer : live.buffers)
+    items.push_back({buffer.bytes, buffer.first, std::max(buffer.last, buffer.first + 1)});
+  return items;
+}
+
 uint64_t savedBytes(const StepGraph &graph) {
   std::vector<bool> saved(graph.values.size(), false);
   for (const GraphOp &op : graph.ops) {

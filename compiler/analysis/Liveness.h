@@ -10,6 +10,7 @@
 #ifndef AMC_COMPILER_ANALYSIS_LIVENESS_H
 #define AMC_COMPILER_ANALYSIS_LIVENESS_H
 
+#include "compiler/analysis/Packing.h"
 #include "compiler/analysis/StepGraph.h"
 
 namespace amc {
@@ -36,6 +37,11 @@ struct Liveness {
 
 /// `order` holds operations of `graph`, each at most once, operands before their readers.
 Liveness computeLiveness(const StepGraph &graph, const std::vector<uint32_t> &order);
+
+/// The buffers as pack() takes them: what AssignOffsets places and what the budget planner promises have
+/// to be the same items. In a step without instructions lifetimes are empty, but its sources still need
+/// places, so each item lives for one instruction at least.
+std::vector<PackingItem> packingItems(const Liveness &live);
 
 /// Forward-made values that instructions of other phases read: the sum of their bytes, views
 /// counted once.
