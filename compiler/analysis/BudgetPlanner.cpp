@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 #include <utility>
 
 namespace amc {
@@ -310,15 +311,16 @@ private:
     plan.arenaBound = std::max(plan.arenaBound, placement.bound);
   }
 
-  // Whether the arena can be made to fit: searched only where that may be.
-  bool fits(CarriedOut &plan, uint64_t budget) const {
-    if (plan.arenaBytes > budget && plan.arenaBound <= budget)
-      place(plan, plan.applied.copies == 0 ? settings.packing : searchLimits(plan));
+  // Whether the arena can be made to fit: searched for long only where that may be, and once. The
+  // search is not told the budget: what a plan needs must not depend on who asks, or a larger budget
+  // might miss a packing that a smaller one has found.
+  bool fits(CarriedOut &plan, uint64_t budget) {
+    if (plan.arenaBytes > budget && plan.arenaBound <= budget && searched.insert(&plan).second)
+      place(plan, settings.packing);
     return plan.arenaBytes <= budget;
   }
 
-  // A short search for each of many plans: AssignOffsets will search longer for the one that is
-  // taken, which can only lower its arena. Keeping everything gets the long one.
+  // A short search for each of many plans.
   PackingLimits searchLimits(const CarriedOut &plan) const {
     PackingLimits limits = settings.packing;
     limits.work = std::min<uint64_t>(limits.work, 100'000'000);
@@ -420,6 +422,7 @@ private:
   uint64_t keepAll = 0, smallest = 0; // model peaks
   std::map<uint32_t, std::vector<uint32_t>> choiceAt;
   std::map<std::vector<uint32_t>, CarriedOut> carried;
+  std::set<const CarriedOut *> searched; // for long, that is
 };
 
 BudgetPlanner::BudgetPlanner(const StepGraph &graph, const BlockAnalysis &blocks,
