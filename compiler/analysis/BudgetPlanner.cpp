@@ -151,8 +151,13 @@ private:
     return keepAll - static_cast<uint64_t>(static_cast<double>(keepAll - smallest) * k / gridPoints);
   }
 
-  uint32_t firstOnGrid(uint64_t budget) const {
-    uint64_t start = budget + (keepAll - smallest) / 16;
+  // Where the search starts for a budget. The model counts regions in the order given, so scheduling
+  // lowers its peaks: by as much as for the plan that keeps everything, and a sixteenth of the range.
+  // (A constant of the step: were it the plan's, a larger budget might start below a smaller one.)
+  uint32_t firstOnGrid(uint64_t budget) {
+    const uint64_t scheduled = carryOut(0).maxLiveBytes;
+    const uint64_t slack = (keepAll - std::min(keepAll, scheduled)) + (keepAll - smallest) / 16;
+    uint64_t start = budget + slack;
     uint32_t k = 0;
     while (k < gridPoints && gridBudget(k) > start)
       ++k;

@@ -21,22 +21,33 @@ bool isActivationRoot(const StepGraph &graph, uint32_t root) {
 
 namespace {
 
-// Operations between blocks whose results one later segment alone reads are that segment's, so that
-// it may run them again (embedding). From the last to the first, so that chains follow.
+// Operations whose results one later segment alone reads are that segment's, so that it may run them
+// again: the embedding, and what ends a block with nothing else of it in need of the operands (the
+// norm behind BERT's sums; not the sum that ends a block of Llama, whose operand the norm before it
+// reads, too: then two segments would share that). From the last to the first, so that chains follow.
 void adoptMakers(const StepGraph &graph, const BlockAnalysis &blocks, Segmentation &segments) {
   constexpr uint32_t unread = noIndex - 1;
+  const IndexLists readers = readersOfRoots(graph);
   std::vector<uint32_t> readBy(graph.values.size(), unread); // noIndex: several or an output
+  auto readsAlone = [&](const GraphOp &op, uint32_t index, uint32_t segment) {
+    for (uint32_t operand : op.operands)
+      if (uint32_t root = graph.rootOf(operand); isActivationRoot(graph, root))
+        for (uint32_t reader : readers[root])
+          if (reader != index && isForward(graph, reader) && segments.segmentOfOp[reader] != segment)
+            return false;
+    return true;
+  };
   for (uint32_t i = static_cast<uint32_t>(graph.ops.size()); i-- > 0;) {
     const GraphOp &op = graph.ops[i];
     if (!isForward(graph, i))
       continue;
     uint32_t &segment = segments.segmentOfOp[i];
-    if (segment != noIndex && blocks.blockOfOp[i] == noIndex) {
+    if (segment != noIndex) {
       uint32_t reader = unread;
       for (uint32_t value : op.results)
         if (readBy[value] != unread)
           reader = reader == unread || reader == readBy[value] ? readBy[value] : noIndex;
-      if (reader < unread)
+      if (reader < unread && (blocks.blockOfOp[i] == noIndex || readsAlone(op, i, reader)))
         segment = reader;
     }
     for (uint32_t operand : op.operands) {

@@ -49,7 +49,7 @@ Json describe(const StepGraph &graph, const CostModel &costs) {
 }
 
 // Problem and answer of one budget.
-void print(const std::string &name, const StepGraph &step, const DeviceModel &device, uint64_t budget,
+void print(const std::string &name, const StepGraph &step, const PlannerSettings &settings, uint64_t budget,
            const BudgetPlan &plan) {
   const CarriedOut &result = plan.result;
   std::vector<uint32_t> order, placeOf(step.ops.size());
@@ -58,7 +58,7 @@ void print(const std::string &name, const StepGraph &step, const DeviceModel &de
       placeOf[result.applied.originOf[op]] = static_cast<uint32_t>(order.size());
       order.push_back(result.applied.originOf[op]);
     }
-  CostModel costs(step, device);
+  CostModel costs(step, settings.device);
   AppliedStep given = reorderStep(step, order);
   Json problem = describe(given.graph, costs);
   std::vector<uint32_t> sequence;
@@ -66,6 +66,7 @@ void print(const std::string &name, const StepGraph &step, const DeviceModel &de
     sequence.push_back(placeOf[result.applied.originOf[op]]);
   problem["name"] = name;
   problem["budget"] = budget;
+  problem["alignment"] = settings.alignment;
   problem["plan"] = {{"sequence", sequence},
                      {"cost", result.cost / costs.quantum},
                      {"bound", plan.costBound / costs.quantum},
@@ -80,7 +81,7 @@ void printAll(const std::string &name, const StepGraph &step, PlannerSettings se
   uint64_t least = planner.plan(0).result.arenaBytes, most = planner.plan(~uint64_t(0) >> 1).result.arenaBytes;
   for (uint64_t i = 0; i < budgets && least < most; ++i) {
     uint64_t budget = least + (most - least) * i / budgets;
-    print(name + "@" + std::to_string(i), step, settings.device, budget, planner.plan(budget));
+    print(name + "@" + std::to_string(i), step, settings, budget, planner.plan(budget));
   }
 }
 

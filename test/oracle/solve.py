@@ -8,8 +8,8 @@ Each line of input is a problem: a training step's operations in the order of th
 that plan. The solver may run any forward operation again before any backward operation that reads forward values, as
 often as it likes, keep and drop every value at any time, and take over dying buffers where an operation allows it; what
 is alive at every operation must fit the budget; the cost of what runs again is minimised (Checkmate's problem, Jain et
-al., 2020, with lifetimes within a stage and in-place results). It knows no packing: the planner has to place its buffers
-in an arena of that size as well. The planner's plan is first replayed by this file's own count of live bytes, which must
+al., 2020, with lifetimes within a stage and in-place results). Buffers count as they lie in an arena, rounded up to its
+alignment, but the solver knows no packing: the planner has to place them as well. The planner's plan is first replayed by this file's own count of live bytes, which must
 be the planner's.
 
 Prints a line a problem: the budget in bytes, then costs in per mille of a step: the planner's, the solver's, what the
@@ -31,8 +31,10 @@ class Problem:
     def __init__(self, text):
         data = json.loads(text)
         self.name, self.budget, self.plan = data["name"], data["budget"], data["plan"]
+        self.alignment = data["alignment"]
         self.ops, self.values = data["ops"], data["values"]
-        self.bytes = [v["bytes"] for v in self.values]
+        self.bytes = [self.aligned(v["bytes"], data["alignment"]) for v in self.values]
+        self.workspace = [self.aligned(op["workspace"], data["alignment"]) for op in self.ops]
         self.producer = {r: i for i, op in enumerate(self.ops) for r in op["results"]}
         for op in self.ops:
             op["reads"] = sorted({self.root(v) for v in op["operands"]})
@@ -42,11 +44,15 @@ class Problem:
             op["compute"] = op["kind"] == "compute"
             op["forward"] = op["phase"] == "forward"
         self.end = next((i for i, op in enumerate(self.ops) if op["kind"] == "micro_batch_end"), len(self.ops))
-        self.persistent = sum(v["bytes"] for i, v in enumerate(self.values) if v["source"] and v["persistent"])
+        self.persistent = sum(self.bytes[i] for i, v in enumerate(self.values) if v["source"] and v["persistent"])
         self.kept_to_end = set()  # roots that leave the step: alive to the end of their section
         for op in self.ops:
             if op["kind"] == "output":
                 self.kept_to_end |= set(op["reads"])
+
+    @staticmethod
+    def aligned(size, alignment):
+        return -(-size // alignment) * alignment
 
     def root(self, value):
         return self.values[value]["root"]
@@ -62,17 +68,20 @@ class Problem:
         """Bytes of results that take the place of operands: of each size as many as die."""
         free = {}
         for root in op["gives"]:
+            size = self.values[root]["bytes"]
             if dies(root):
-                free[self.bytes[root]] = free.get(self.bytes[root], 0) + 1
+                free[size] = free.get(size, 0) + 1
         total = 0
         for result in op["results"]:
-            if free.get(self.bytes[result], 0) > 0:
-                free[self.bytes[result]] -= 1
-                total += self.bytes[result]
+            size = self.values[result]["bytes"]
+            if free.get(size, 0) > 0:
+                free[size] -= 1
+                total += size
         return total
 
     def replay(self, sequence):
-        """Largest live sum of a sequence in which forward operations may come again."""
+        """Largest live sum, in bytes that are not rounded, of a sequence in which forward operations may come again."""
+        persistent = sum(v["bytes"] for v in self.values if v["source"] and v["persistent"])
         current, last, births = {}, {}, []  # of roots: the instance there is; of instances: the last reader
         time = sections = 0
         steps = []
@@ -111,7 +120,7 @@ class Problem:
         for t, (op, read) in enumerate(steps):
             live += change[t]
             reused = self.taken_over(op, lambda r: last[read[r]] == t)
-            most = max(most, self.persistent + live + op["workspace"] - reused)
+            most = max(most, persistent + live + op["workspace"] - reused)
         return most
 
 
@@ -258,8 +267,8 @@ class Solver:
             if value["root"] != r or value["source"] or p.activation(r):
                 continue
             born = p.producer[r]
-            fixed[born + 1] += value["bytes"]  # at the operation itself it is a result
-            fixed[max(last.get(r, born), born) + 1] -= value["bytes"]
+            fixed[born + 1] += p.bytes[r]  # at the operation itself it is a result
+            fixed[max(last.get(r, born), born) + 1] -= p.bytes[r]
         for i in range(1, len(fixed)):
             fixed[i] += fixed[i - 1]
         # The last event that may read a value, copies included; the last of forward.
@@ -304,17 +313,18 @@ class Solver:
                         m.any_of([Program.negated(after[r]), literal] + ([live[r]] if r in live else []))
             terms = [(p.bytes[r], there) for r, there in live.items()]
             terms += [(-size, gain) for size, gain in self.taken_over(op, index, again, last, after)]
-            constant = p.persistent + fixed[slot] + op["workspace"] + sum(p.bytes[r] for r in op["results"])
+            constant = p.persistent + fixed[slot] + p.workspace[index] + sum(p.bytes[r] for r in op["results"])
             m.at_most(terms, p.budget - constant, literal)
             live = after
 
     def taken_over(self, op, index, again, last, after):
         """Results in the place of operands that die here, of each size at most as many as there are results."""
         p, m, gains = self.p, self.m, []
-        for size in {p.bytes[r] for r in op["results"]}:
-            room, options = sum(p.bytes[r] == size for r in op["results"]), []
+        sizes = [p.values[r]["bytes"] for r in op["results"]]
+        for size in set(sizes):
+            room, options, lies = sizes.count(size), [], p.aligned(size, p.alignment)
             for r in op["gives"]:
-                if p.bytes[r] != size or r in p.kept_to_end:
+                if p.values[r]["bytes"] != size or r in p.kept_to_end:
                     continue
                 if not p.activation(r):
                     if last.get(r) == index and not again:
@@ -327,7 +337,7 @@ class Solver:
                     m.implies(c, o)
                 m.at_most([(1, c) for c in chosen], room)
                 options = chosen
-            gains += [(size, o) for o in options]
+            gains += [(lies, o) for o in options]
         return gains
 
 
