@@ -24,10 +24,13 @@ public:
         emit(i, false);
         continue;
       }
-      if (decision.region[i] != region)
+      if (decision.region[i] != region) {
         forget(/*all=*/true);
-      else if (decision.part[i] != part)
+        firstPart = true;
+      } else if (decision.part[i] != part) {
         forget(/*all=*/false);
+        firstPart = false;
+      }
       region = decision.region[i];
       part = decision.part[i];
       if (!demand(i))
@@ -40,7 +43,9 @@ public:
   }
 
 private:
-  bool drops(uint32_t op) const { return decision.keep[op] != Keep::Saved; }
+  bool drops(uint32_t op) const {
+    return decision.keep[op] != Keep::Saved && !(decision.keep[op] == Keep::Late && firstPart);
+  }
 
   // Whether `value` has to be made again: its operation is dropped, or it is a view of such bytes.
   bool isDropped(uint32_t value) const {
@@ -120,6 +125,7 @@ private:
   const StepGraph &graph;
   const RematDecision &decision;
   AppliedStep result;
+  bool firstPart = true; // of the region
   std::vector<uint32_t> original, copy; // of every value: its number in the result
   std::vector<bool> wanted, overwritten;
   std::vector<uint32_t> pending, todo, made;

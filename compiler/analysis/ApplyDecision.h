@@ -17,6 +17,7 @@ enum class Keep : uint8_t {
   Saved,   // results live until their last reader
   Dropped, // run again, once in each region that reads results
   Twice,   // run again, once in each part of a region that reads results
+  Late,    // results live through the first part of their region, and are run again in the others
 };
 
 struct RematDecision {

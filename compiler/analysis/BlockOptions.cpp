@@ -172,6 +172,17 @@ private:
   void neighbours() {
     const uint32_t n = static_cast<uint32_t>(problem.graph.ops.size());
     std::vector<uint32_t> places; // where a part may begin: operations that read forward values
+    const IndexLists readers = readersOfRoots(problem.graph);
+    // Whether operations before and from `place` on read results of `op`.
+    auto readOnBothSides = [&](uint32_t op, uint32_t place) {
+      bool before = false, after = false;
+      for (uint32_t value : problem.graph.ops[op].results)
+        for (uint32_t reader : readers[value]) {
+          before = before || (reader < place && problem.graph.ops[reader].phase != OpPhase::Forward);
+          after = after || reader >= place;
+        }
+      return before && after;
+    };
     for (uint32_t i = 0; i < n; ++i) {
       const GraphOp &op = problem.graph.ops[i];
       if (op.phase == OpPhase::Forward || op.kind != OpKind::Compute)
@@ -198,8 +209,8 @@ private:
       for (uint32_t i = 0; i < n && tried < maxTried; ++i) {
         if (!problem.mayDrop[i])
           continue;
-        for (Keep to : {Keep::Saved, Keep::Dropped, Keep::Twice}) {
-          if (to == from.keep[i] || (to == Keep::Twice && from.split.empty()))
+        for (Keep to : {Keep::Saved, Keep::Dropped, Keep::Twice, Keep::Late}) {
+          if (to == from.keep[i] || (from.split.empty() && (to == Keep::Twice || to == Keep::Late)))
             continue;
           std::vector<Keep> keep = from.keep;
           keep[i] = to;
@@ -213,6 +224,16 @@ private:
             k = k == Keep::Dropped ? Keep::Twice : k;
           tryOption(std::move(keep), {place});
         }
+      if (from.split.empty())
+        for (uint32_t place : places)
+          for (uint32_t i = 0; i < n && tried < maxTried; ++i)
+            if (problem.mayDrop[i] && from.keep[i] == Keep::Saved && readOnBothSides(i, place)) {
+              std::vector<Keep> keep = from.keep;
+              for (Keep &k : keep)
+                k = k == Keep::Dropped ? Keep::Twice : k;
+              keep[i] = Keep::Late;
+              tryOption(std::move(keep), {place});
+            }
     }
   }
 

@@ -40,6 +40,15 @@ BlockAnalysis asOneIfSmall(const StepGraph &graph, const BlockAnalysis &blocks) 
   return one;
 }
 
+// What buffers take in an arena: bounds may count that.
+void roundBytes(StepGraph &graph, uint64_t alignment) {
+  auto round = [&](uint64_t &bytes) { bytes = (bytes + alignment - 1) / alignment * alignment; };
+  for (GraphValue &value : graph.values)
+    round(value.bytes);
+  for (GraphOp &op : graph.ops)
+    round(op.workspaceBytes);
+}
+
 } // namespace
 
 class BudgetPlanner::Impl {
@@ -72,10 +81,13 @@ public:
       found = &smallestArena();
     place(*found, searchLimits(*found));
     result.result = *found;
-    if (result.feasible)
+    if (result.feasible) {
       result.costBound = costBound(*found, budget);
-    else
-      result.peakBound = peakBound(graph);
+    } else {
+      StepGraph rounded = graph;
+      roundBytes(rounded, settings.alignment);
+      result.peakBound = peakBound(rounded);
+    }
     result.alive = aliveAtPeak(*found);
     return result;
   }
@@ -350,6 +362,7 @@ private:
       if (plan.applied.graph.ops[op].phase != OpPhase::Recompute)
         order.push_back(plan.applied.originOf[op]);
     AppliedStep given = reorderStep(graph, order);
+    roundBytes(given.graph, settings.alignment);
     std::vector<uint32_t> place(graph.ops.size());
     for (uint32_t i = 0; i < order.size(); ++i)
       place[order[i]] = i;
