@@ -1,12 +1,13 @@
 // amc-oracle-problems: rematerialization problems as numbers, each with what the budget planner made of it, for a solver
 // that shares no code with it (solve.py, which says what the fields mean).
 //
-//   amc-oracle-problems random FIRST LAST            the random graphs of those seeds (test/unit/analysis_random.h)
-//   amc-oracle-problems model MODEL.onnx [KEY=VALUE] a model's training step; options of `amc compile`, by recipe key
+//   amc-oracle-problems BUDGETS random FIRST LAST              the random graphs of those seeds (test/unit/analysis_random.h)
+//   amc-oracle-problems BUDGETS model MODEL.onnx [KEY=VALUE…]  a model's training step; shape=, loss-impl= and
+//                                                              optimizer-in-backward= are options of `amc compile`
 //
 // One JSON object a line: the operations in the order of the planner's own plan, without its copies; the budget; and
 // the plan, as the sequence of those operations with copies in their places. Budgets go from the smallest arena that
-// the planner finds to the one that keeps everything, in `budgets` equal steps, the last left out.
+// the planner finds to the one that keeps everything, in equal steps, the last left out.
 #include "compiler/analysis/BudgetPlanner.h"
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/Train.h"
@@ -16,7 +17,6 @@
 #include "test/unit/analysis_random.h"
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 using namespace amc;
@@ -24,7 +24,11 @@ using Json = nlohmann::json;
 
 namespace {
 
-constexpr uint64_t budgets = 8;
+struct Arguments {
+  uint64_t budgets;
+  int count;
+  char **words;
+};
 
 Json describe(const StepGraph &graph, const CostModel &costs) {
   Json ops = Json::array(), values = Json::array();
@@ -76,7 +80,8 @@ void print(const std::string &name, const StepGraph &step, const PlannerSettings
   std::printf("%s\n", problem.dump().c_str());
 }
 
-void printAll(const std::string &name, const StepGraph &step, PlannerSettings settings) {
+void printAll(const std::string &name, const StepGraph &step, const PlannerSettings &settings,
+              uint64_t budgets) {
   BudgetPlanner planner(step, findBlocks(step), settings);
   uint64_t least = planner.plan(0).result.arenaBytes, most = planner.plan(~uint64_t(0) >> 1).result.arenaBytes;
   for (uint64_t i = 0; i < budgets && least < most; ++i) {
@@ -85,32 +90,35 @@ void printAll(const std::string &name, const StepGraph &step, PlannerSettings se
   }
 }
 
-int random(uint32_t first, uint32_t last) {
+int randomGraphs(const Arguments &arguments) {
+  const auto first = static_cast<uint32_t>(std::atoi(arguments.words[0])),
+             last = static_cast<uint32_t>(std::atoi(arguments.words[1]));
   for (uint32_t seed = first; seed <= last; ++seed) {
     test::RandomModel model(seed);
     PlannerSettings settings{test::unitDevice, 1, {}};
     settings.packing.exactSteps = 100'000;
-    printAll("random-" + std::to_string(seed), model.graph, settings);
+    printAll("random-" + std::to_string(seed), model.graph, settings, arguments.budgets);
   }
   return 0;
 }
 
-int trainModel(const char *path, int count, char **given) {
+int trainingStep(const Arguments &arguments) {
   CompileOptions options;
-  options.model = path;
+  options.model = arguments.words[0];
   options.emit = "optimizer";
   options.output = "-";
-  for (int i = 0; i < count; ++i) {
-    const char *equals = std::strchr(given[i], '=');
-    std::string key(given[i], equals ? static_cast<size_t>(equals - given[i]) : std::strlen(given[i]));
+  for (int i = 1; i < arguments.count; ++i) {
+    const std::string word = arguments.words[i];
+    const size_t equals = word.find('=');
+    const std::string key = word.substr(0, equals), value = equals == word.npos ? "" : word.substr(equals + 1);
     if (key == "shape")
-      options.shape.push_back(equals + 1);
+      options.shape.push_back(value);
     else if (key == "loss-impl")
-      options.lossImplementation = equals + 1;
+      options.lossImplementation = value;
     else if (key == "optimizer-in-backward")
-      options.optimizerInBackward = equals + 1;
+      options.optimizerInBackward = value;
     else {
-      std::fprintf(stderr, "amc-oracle-problems: %s: should be shape=, loss-impl= or optimizer-in-backward=\n", given[i]);
+      std::fprintf(stderr, "amc-oracle-problems: %s: should be shape=, loss-impl= or optimizer-in-backward=\n", word.c_str());
       return 2;
     }
   }
@@ -125,11 +133,14 @@ int trainModel(const char *path, int count, char **given) {
   mlir::OwningOpRef<mlir::ModuleOp> module = mlir::parseSourceString<mlir::ModuleOp>(result.text, &context);
   if (!module)
     return 1;
+  std::string name = options.model;
+  if (size_t slash = name.rfind("/model.onnx"); slash != name.npos)
+    name = name.substr(0, slash).substr(name.rfind('/', slash - 1) + 1);
   for (auto step : module->getOps<train::StepOp>()) {
     mlir::FailureOr<GatheredStep> gathered = gatherStep(step);
     if (mlir::failed(gathered))
       return 1;
-    printAll(path, gathered->graph, {*deviceModel("cpu", "fp32"), 256, {}});
+    printAll(name, gathered->graph, {*deviceModel("cpu", "fp32"), 256, {}}, arguments.budgets);
   }
   return 0;
 }
@@ -137,10 +148,12 @@ int trainModel(const char *path, int count, char **given) {
 } // namespace
 
 int main(int argc, char **argv) {
-  if (argc == 4 && !std::strcmp(argv[1], "random"))
-    return random(static_cast<uint32_t>(std::atoi(argv[2])), static_cast<uint32_t>(std::atoi(argv[3])));
-  if (argc >= 3 && !std::strcmp(argv[1], "model"))
-    return trainModel(argv[2], argc - 3, argv + 3);
-  std::fprintf(stderr, "usage: amc-oracle-problems random FIRST LAST | model MODEL.onnx [KEY=VALUE…]\n");
+  const std::string what = argc > 2 ? argv[2] : "";
+  const Arguments arguments{argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 0, argc - 3, argv + 3};
+  if (what == "random" && argc == 5 && arguments.budgets > 0)
+    return randomGraphs(arguments);
+  if (what == "model" && argc > 3 && arguments.budgets > 0)
+    return trainingStep(arguments);
+  std::fprintf(stderr, "usage: amc-oracle-problems BUDGETS random FIRST LAST | BUDGETS model MODEL.onnx [KEY=VALUE…]\n");
   return 2;
 }
