@@ -3,6 +3,7 @@
 // before its first reader, and attributes. Copies are exact clones and no gradient is added in
 // another order, so that every budget gives the same bits.
 #include "compiler/analysis/BudgetPlanner.h"
+#include "compiler/analysis/BytesText.h"
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/StepSupport.h"
 #include "mlir/IR/IRMapping.h"
@@ -20,21 +21,6 @@ using namespace amc;
 using namespace amc::train;
 
 namespace {
-
-std::string bytesText(uint64_t bytes) {
-  std::string text;
-  llvm::raw_string_ostream out(text);
-  auto value = static_cast<double>(bytes);
-  if (bytes < 1024)
-    out << bytes << " B";
-  else if (bytes < (uint64_t(1) << 20))
-    out << llvm::format("%.2f KiB", value / 1024);
-  else if (bytes < (uint64_t(1) << 30))
-    out << llvm::format("%.2f MiB", value / (1 << 20));
-  else
-    out << llvm::format("%.2f GiB", value / (1 << 30));
-  return text;
-}
 
 std::string percent(double part, double whole) {
   std::string text;

@@ -6,18 +6,6 @@
 
 namespace amc::report {
 
-std::string bytesText(uint64_t bytes) {
-  double value = static_cast<double>(bytes);
-  const char *unit = "B";
-  for (const char *next : {"KiB", "MiB", "GiB", "TiB"}) {
-    if (value < 1024)
-      break;
-    value /= 1024;
-    unit = next;
-  }
-  return unit == std::string("B") ? format("%.0f B", value) : format("%.2f %s", value, unit);
-}
-
 std::vector<std::pair<std::string, uint64_t>> categoriesAtPeak(const plan::Plan &plan) {
   const plan::Promise &promise = plan.promise();
   return {{"parameters", promise.parameter_bytes()},

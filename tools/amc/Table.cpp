@@ -4,9 +4,9 @@
 // and say so. Order: what is kept for backward varies fastest, so that the driver derives backward
 // once for the rows between two changes of anything else.
 #include "tools/amc/Table.h"
+#include "compiler/analysis/BytesText.h"
 #include "compiler/driver/Compile.h"
 #include "compiler/driver/DeviceMemory.h"
-#include "compiler/report/Peak.h"
 #include "compiler/report/Table.h"
 #include <algorithm>
 #include <iostream>
@@ -138,7 +138,7 @@ private:
     }
     for (const std::string &budget : budgets)
       addRow(techniques, step,
-             {"budget " + report::bytesText(*parseBytes(budget)),
+             {"budget " + bytesText(*parseBytes(budget)),
               {{"--ac", "budget"}, {"--memory-budget", budget}}});
     if (!asked.deviceMemory.empty())
       addRow(techniques, step,
