@@ -1,4 +1,5 @@
-// Bytes as a person reads them: "1000 B", "7.30 GiB". The one wording of messages, tables and pages.
+// Bytes as a person reads them: "1000 B", "7.30 GiB". The one wording of messages, tables and
+// pages.
 #ifndef AMC_COMPILER_ANALYSIS_BYTESTEXT_H
 #define AMC_COMPILER_ANALYSIS_BYTESTEXT_H
 

@@ -16,8 +16,9 @@ public:
   VariantChoice best() {
     std::vector<size_t> order(variants.size());
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](size_t a, size_t b) { return variants[a].stepCost < variants[b].stepCost; });
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return variants[a].stepCost < variants[b].stepCost;
+    });
     for (size_t i : order) {
       if (choice.fits && !better(i, variants[i].stepCost))
         continue;
@@ -36,7 +37,9 @@ public:
   }
 
 private:
-  bool better(size_t i, uint64_t cost) const { return cost < least || (cost == least && i < choice.taken); }
+  bool better(size_t i, uint64_t cost) const {
+    return cost < least || (cost == least && i < choice.taken);
+  }
 
   // The first is what is taken without a reason, so nothing keeps it from being looked at.
   bool isDominated(size_t i) const {
@@ -58,7 +61,8 @@ private:
   // Whether the family's smallest fits, if there is reason to ask.
   bool canFit(size_t i) {
     for (size_t other = 0; other < variants.size(); ++other)
-      if (variants[other].family == variants[i].family && choice.plans[other] && !choice.plans[other]->fits) {
+      if (variants[other].family == variants[i].family && choice.plans[other] &&
+          !choice.plans[other]->fits) {
         size_t smallest = smallestOf(variants[i].family);
         consider(smallest);
         return choice.plans[smallest]->fits;
@@ -100,8 +104,8 @@ private:
 
 } // namespace
 
-VariantChoice chooseVariant(const std::vector<StepVariant> &variants, const std::function<VariantPlan(size_t)> &plan,
-                            bool any) {
+VariantChoice chooseVariant(const std::vector<StepVariant> &variants,
+                            const std::function<VariantPlan(size_t)> &plan, bool any) {
   Chooser chooser(variants, plan);
   return any ? chooser.any() : chooser.best();
 }

@@ -25,7 +25,8 @@ CheckReport check(const CompileOptions &given) {
   };
   Compilation compilation(sink);
   ImportReport imported;
-  FailureOr<OwningOpRef<ModuleOp>> module = compilation.import(options, imported, /*standIns=*/true);
+  FailureOr<OwningOpRef<ModuleOp>> module =
+      compilation.import(options, imported, /*standIns=*/true);
   bool ok = succeeded(module);
   report.opset = imported.opset;
   report.nodes = imported.nodes;
@@ -41,11 +42,11 @@ CheckReport check(const CompileOptions &given) {
   if (imported.unsupported.empty())
     return report;
   if (imported.unreached)
-    report.notJudged.push_back(
-        std::to_string(imported.unreached) +
-        (imported.unreached == 1 ? " node" : " nodes") + " behind missing operations, first at " +
-        imported.firstUnreached +
-        ": the model does not say the shapes of what these make (onnx.shape_inference may add them)");
+    report.notJudged.push_back(std::to_string(imported.unreached) +
+                               (imported.unreached == 1 ? " node" : " nodes") +
+                               " behind missing operations, first at " + imported.firstUnreached +
+                               ": the model does not say the shapes of what these make "
+                               "(onnx.shape_inference may add them)");
   if (!ok && report.otherErrors.empty())
     report.notJudged.push_back("gradients: no output of the model can be reached");
   for (size_t i = own; i < report.otherErrors.size(); ++i)

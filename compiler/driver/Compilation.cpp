@@ -77,8 +77,8 @@ Compilation::Compilation(const MessageSink &sink)
   context.loadDialect<train::TrainDialect>();
 }
 
-FailureOr<OwningOpRef<ModuleOp>> Compilation::import(const CompileOptions &options, ImportReport &report,
-                                                     bool standIns) {
+FailureOr<OwningOpRef<ModuleOp>> Compilation::import(const CompileOptions &options,
+                                                     ImportReport &report, bool standIns) {
   ImportOptions importOptions;
   importOptions.standIns = standIns;
   for (const std::string &binding : options.shape) {
@@ -104,11 +104,12 @@ void Compilation::remarkPrecision(ModuleOp module, const std::string &model) {
   });
   for (const auto &[dtype, count] : stored)
     (*sink)({Message::Remark,
-          model,
-          "the model stores " + std::to_string(count) + (count == 1 ? " weight" : " weights") +
-              " as " + dtype + "; training holds and computes in fp32, which takes twice the memory; " +
-              "--precision=bf16 is the 16-bit precision that AMC has",
-          {}});
+             model,
+             "the model stores " + std::to_string(count) + (count == 1 ? " weight" : " weights") +
+                 " as " + dtype +
+                 "; training holds and computes in fp32, which takes twice the memory; " +
+                 "--precision=bf16 is the 16-bit precision that AMC has",
+             {}});
 }
 
 LogicalResult Compilation::run(ModuleOp module, const CompileOptions &options, llvm::StringRef upTo,
@@ -129,9 +130,9 @@ LogicalResult Compilation::run(ModuleOp module, const CompileOptions &options, l
     llvm::sys::fs::remove(reproducer);
   else if (failed(result) && !reproducer.empty())
     (*sink)({Message::Remark,
-          "",
-          "the failed pass can be run again alone: amc-opt --run-reproducer " + reproducer,
-          {}});
+             "",
+             "the failed pass can be run again alone: amc-opt --run-reproducer " + reproducer,
+             {}});
   return result;
 }
 
@@ -179,8 +180,8 @@ ParetoCurve curveOf(train::StepOp step, const CompileOptions &options, unsigned 
 CompileResult finish(ModuleOp module, const CompileOptions &options) {
   CompileResult result;
   if (options.emit != "plan") {
-    // With locations: read back, the text is the module again. VerifyPlan tells recomputed operations by them, and
-    // diagnostics name the model's nodes.
+    // With locations: read back, the text is the module again. VerifyPlan tells recomputed
+    // operations by them, and diagnostics name the model's nodes.
     llvm::raw_string_ostream text(result.text);
     module.print(text, OpPrintingFlags().enableDebugInfo());
     text << "\n";

@@ -1,6 +1,6 @@
-// One compilation from inside: what compile(), Techniques and check() are made of. Not for callers of the library, whose
-// header is Compile.h. Decides how diagnostics become messages and what a failed pass leaves behind (a reproducer in the
-// temporary folder). Knows no operation.
+// One compilation from inside: what compile(), Techniques and check() are made of. Not for callers
+// of the library, whose header is Compile.h. Decides how diagnostics become messages and what a
+// failed pass leaves behind (a reproducer in the temporary folder). Knows no operation.
 #ifndef AMC_COMPILER_DRIVER_COMPILATION_H
 #define AMC_COMPILER_DRIVER_COMPILATION_H
 
@@ -21,14 +21,15 @@ public:
 
   void sayTo(const MessageSink &other) { sink = &other; }
 
-  mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> import(const CompileOptions &options, ImportReport &report,
-                                                            bool standIns = false);
+  mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
+  import(const CompileOptions &options, ImportReport &report, bool standIns = false);
 
   // Runs the pipeline up to a stage. A failing pass leaves the IR it was given and its options in a
   // file, unless it is one that judges what was asked for: there is nothing to look into then.
   // `planned`: see Pipeline.h.
-  mlir::LogicalResult run(mlir::ModuleOp module, const CompileOptions &options, llvm::StringRef upTo,
-                          llvm::StringRef after = "import", std::shared_ptr<PlannedStep> planned = nullptr);
+  mlir::LogicalResult run(mlir::ModuleOp module, const CompileOptions &options,
+                          llvm::StringRef upTo, llvm::StringRef after = "import",
+                          std::shared_ptr<PlannedStep> planned = nullptr);
 
 private:
   void remarkPrecision(mlir::ModuleOp module, const std::string &model);

@@ -38,7 +38,7 @@ CompileResult compile(const CompileOptions &given, const MessageSink &sink) {
   if (plansBudget(options) && reachesMemory(options)) {
     if (failed(compilation.run(**module, options, "raise")))
       return {BadInput, {}, {}};
-    return compileWithinBudget(compilation, **module, options, sink);
+    return compileWithinBudget(compilation, **module, options, sink, options.emit == "plan");
   }
   if (options.emit != "plan" || options.report.empty()) {
     if (failed(compilation.run(**module, options, options.emit)))

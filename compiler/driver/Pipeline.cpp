@@ -103,7 +103,7 @@ void addMemory(OpPassManager &passes, const CompileOptions &options, Stage last,
   // may be the last reader of a gradient, and lifetimes decide what is worth saving.
   if (options.activationCheckpointing == "budget" || options.activationCheckpointing == "auto") {
     PlanBudgetOptions budget = budgetOptions(options);
-    if (last == Plan) // for its report, whenever that is asked for
+    if (planned && planned->curve)
       budget.curvePoints = paretoPoints;
     passes.addPass(createPlanBudget(budget, std::move(planned)));
   } else {

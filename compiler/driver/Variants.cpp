@@ -31,10 +31,12 @@ struct Variant {
 
 class Search {
 public:
-  Search(Compilation &compilation, ModuleOp model, const CompileOptions &options, const MessageSink &sink)
-      : compilation(compilation), model(model), options(options), sink(sink), budget(budgetOptions(options)) {}
+  Search(Compilation &compilation, ModuleOp model, const CompileOptions &options,
+         const MessageSink &sink)
+      : compilation(compilation), model(model), options(options), sink(sink),
+        budget(budgetOptions(options)) {}
 
-  CompileResult compile() {
+  CompileResult compile(bool curve) {
     if (!derive())
       return {BadInput, {}, {}};
     choice = choose(/*any=*/false);
@@ -43,7 +45,9 @@ public:
     if (choice.fits && variants.size() > 1)
       remark();
     compilation.sayTo(sink);
-    if (succeeded(compilation.run(*taken.module, taken.options, options.emit, "optimizer", taken.planned))) {
+    taken.planned->curve = curve;
+    if (succeeded(compilation.run(*taken.module, taken.options, options.emit, "optimizer",
+                                  taken.planned))) {
       CompileResult result = finish(*taken.module, taken.options);
       if (taken.facts.family != variants.front().facts.family)
         result.chosen.push_back(mlpName(taken));
@@ -60,9 +64,11 @@ public:
   bool fits() { return derive(/*quiet=*/true) && choose(/*any=*/true).fits; }
 
 private:
-  /// Every variant up to its optimizer, the default first. False, with messages unless `quiet`, if that fails.
+  /// Every variant up to its optimizer, the default first. False, with messages unless `quiet`, if
+  /// that fails.
   bool derive(bool quiet = false) {
-    // What is open is known once the default has been derived: what there is to tile, how many tiles there are.
+    // What is open is known once the default has been derived: what there is to tile, how many
+    // tiles there are.
     const bool openMlp = options.tileMlp == "auto", openLoss = options.lossTilesInFlight == "auto";
     for (const char *tile : {"off", "on"}) {
       if (!openMlp && tile == std::string("on"))
@@ -73,12 +79,15 @@ private:
       if (!add(one, quiet))
         return false;
       train::StepOp step = variants.back().planned->step;
-      if (auto tiled = step->getAttrOfType<IntegerAttr>("train.tiled_mlps"); openMlp && tiled && tiled.getInt() == 0) {
+      if (auto tiled = step->getAttrOfType<IntegerAttr>("train.tiled_mlps");
+          openMlp && tiled && tiled.getInt() == 0) {
         variants.pop_back(); // the same step
         break;
       }
       auto tiles = step->getAttrOfType<IntegerAttr>("train.token_tiles");
-      for (int64_t inFlight : openLoss && tiles ? otherTilesInFlight(tiles.getInt()) : std::vector<int64_t>()) {
+      if (!openLoss || !tiles)
+        continue;
+      for (int64_t inFlight : otherTilesInFlight(tiles.getInt())) {
         one.lossTilesInFlight = std::to_string(inFlight);
         if (!add(one, quiet))
           return false;
@@ -88,8 +97,8 @@ private:
     return true;
   }
 
-  // Those that differ: powers of two below the number of tiles, and one for all of them; without the default. Fewer come
-  // first, the nearest to the default before the others.
+  // Those that differ: powers of two below the number of tiles, and one for all of them; without
+  // the default. Fewer come first, the nearest to the default before the others.
   static std::vector<int64_t> otherTilesInFlight(int64_t tiles) {
     const int64_t preset = FuseLinearCrossEntropyOptions().tokensInFlight;
     std::vector<int64_t> fewer, more;
@@ -134,15 +143,18 @@ private:
                                                : std::stoll(options.lossTilesInFlight);
   }
 
-  static std::string mlpName(const Variant &variant) { return variant.facts.family ? "tiled MLP" : "untiled MLP"; }
+  static std::string mlpName(const Variant &variant) {
+    return variant.facts.family ? "tiled MLP" : "untiled MLP";
+  }
   static std::string lossName(const Variant &variant) {
-    return std::to_string(variant.facts.workspace) + (variant.facts.workspace == 1 ? " loss tile" : " loss tiles") +
-           " in flight";
+    return std::to_string(variant.facts.workspace) +
+           (variant.facts.workspace == 1 ? " loss tile" : " loss tiles") + " in flight";
   }
 
   void nameVariants() {
     auto differ = [&](auto of) {
-      return llvm::any_of(variants, [&](const Variant &variant) { return of(variant) != of(variants.front()); });
+      return llvm::any_of(
+          variants, [&](const Variant &variant) { return of(variant) != of(variants.front()); });
     };
     const bool mlp = differ([](const Variant &variant) { return variant.facts.family; }),
                loss = differ([](const Variant &variant) { return variant.facts.workspace; });
@@ -160,7 +172,8 @@ private:
     for (const Variant &variant : variants)
       facts.push_back(variant.facts);
     auto plan = [&](size_t i) {
-      const BudgetPlan &made = variants[i].planned->makePlan(static_cast<uint64_t>(budget.memoryBudget));
+      const BudgetPlan &made =
+          variants[i].planned->makePlan(static_cast<uint64_t>(budget.memoryBudget));
       return VariantPlan{made.feasible, made.result.cost, made.result.arenaBytes};
     };
     return chooseVariant(facts, plan, any);
@@ -170,9 +183,10 @@ private:
   void remark() {
     const Variant &taken = variants[choice.taken];
     Message message{Message::Remark, options.model, "", {}};
-    message.text = taken.name + ": of " + std::to_string(variants.size()) +
-                   " variants of this step, which give the same bits, the one with the least modelled time, " +
-                   secondsText(taken.facts.stepCost + choice.plans[choice.taken]->recompute);
+    message.text =
+        taken.name + ": of " + std::to_string(variants.size()) +
+        " variants of this step, which give the same bits, the one with the least modelled time, " +
+        secondsText(taken.facts.stepCost + choice.plans[choice.taken]->recompute);
     size_t others = 0;
     for (size_t i = 0; i < variants.size(); ++i) {
       const uint64_t cost = variants[i].facts.stepCost;
@@ -182,8 +196,9 @@ private:
         message.notes.push_back(variants[i].name + ": does not fit, the smallest arena found is " +
                                 bytesText(choice.plans[i]->arena));
       } else {
-        message.notes.push_back(variants[i].name + ": " + secondsText(cost + choice.plans[i]->recompute) +
-                                ", recomputation " + secondsText(choice.plans[i]->recompute) + " of it");
+        message.notes.push_back(
+            variants[i].name + ": " + secondsText(cost + choice.plans[i]->recompute) +
+            ", recomputation " + secondsText(choice.plans[i]->recompute) + " of it");
       }
     }
     if (others)
@@ -198,10 +213,12 @@ private:
     CompileOptions other = options;
     other.lossImplementation = "linear-cross-entropy";
     if (Search(compilation, model, other, sink).fits())
-      sink({Message::Remark, options.model,
-            "the budget is met with --loss-impl=linear-cross-entropy, which never has all logits in "
-            "memory",
-            {}});
+      sink(
+          {Message::Remark,
+           options.model,
+           "the budget is met with --loss-impl=linear-cross-entropy, which never has all logits in "
+           "memory",
+           {}});
   }
 
   void tell(const Variant &variant) {
@@ -220,9 +237,10 @@ private:
 
 } // namespace
 
-CompileResult compileWithinBudget(Compilation &compilation, ModuleOp model, const CompileOptions &options,
-                                  const MessageSink &sink) {
-  return Search(compilation, model, options, sink).compile();
+CompileResult compileWithinBudget(Compilation &compilation, ModuleOp model,
+                                  const CompileOptions &options, const MessageSink &sink,
+                                  bool curve) {
+  return Search(compilation, model, options, sink).compile(curve);
 }
 
 } // namespace amc
