@@ -220,8 +220,14 @@ struct FuseLinearCrossEntropyPass : amc::impl::FuseLinearCrossEntropyBase<FuseLi
         bad = true;
         continue;
       }
-      for (const Head &head : heads)
+      uint64_t tokenTiles = 0;
+      for (const Head &head : heads) {
+        rt::workspace::LceShape shape;
+        shape.tokens = static_cast<uint64_t>(elementCount(shapeOf(CrossEntropyOp(head.loss).getLabels())));
+        tokenTiles = std::max(tokenTiles, shape.tokenTiles());
         write(head, tiles);
+      }
+      step->setAttr("train.token_tiles", Builder(&getContext()).getI64IntegerAttr(static_cast<int64_t>(tokenTiles)));
       eraseDeadOps(step);
     }
     if (bad)

@@ -280,20 +280,26 @@ private:
   }
 
   // For reports, of every instruction: the bytes it moves, and its block (-1: none). An operation of
-  // backward belongs to the block of the forward operation that it has its location from.
+  // backward belongs to the block of the forward operation that it has its location from. Of those
+  // that work in parts, each part: instruction, FLOPs, bytes, times, percent.
   void noteInstructions(amc::plan::ProgramOp program) {
-    SmallVector<int64_t> bytes, blocks;
+    SmallVector<int64_t> bytes, parts, blocks;
     DenseMap<Location, int64_t> blockAt; // look-ups only
     for (uint32_t index : live.instructions)
       if (auto block = gathered.ops[index]->getAttrOfType<IntegerAttr>("train.block"))
         blockAt.try_emplace(gathered.ops[index]->getLoc(), block.getInt());
     for (uint32_t index : live.instructions) {
+      for (const GraphWork &part : graph.ops[index].parts)
+        for (uint64_t number : {static_cast<uint64_t>(bytes.size()), part.flops, part.bytes, part.times, part.percent})
+          parts.push_back(static_cast<int64_t>(number));
       bytes.push_back(static_cast<int64_t>(graph.ops[index].bytesMoved));
       auto block = blockAt.find(gathered.ops[index]->getLoc());
       bool optimizer = graph.ops[index].phase == OpPhase::Optimizer;
       blocks.push_back(block == blockAt.end() || optimizer ? -1 : block->second);
     }
     program->setAttr("train.instruction_bytes", b.getDenseI64ArrayAttr(bytes));
+    if (!parts.empty())
+      program->setAttr("train.instruction_parts", b.getDenseI64ArrayAttr(parts));
     if (!blockAt.empty())
       program->setAttr("train.instruction_blocks", b.getDenseI64ArrayAttr(blocks));
   }

@@ -100,7 +100,7 @@ def FuseLinearCrossEntropy : Pass<"fuse-linear-cross-entropy", "::mlir::ModuleOp
     (softcap * tanh(x / softcap)), casts between floats and reshapes that keep the vocabulary. Logits that something
     else reads, or that no product makes, are an error: nothing is left unfused. Needs: attach-loss, which erases the
     model's outputs. Must stand before apply-precision, so that the logits keep fp32 inside, and before
-    derive-backward.
+    derive-backward. Leaves train.token_tiles on the step: the most tiles of tokens that any of them can have in flight.
 
     ```mlir
     %z = train.linear %x, %w {transpose_w} : ...
@@ -264,7 +264,8 @@ def PlanBudget : Pass<"plan-budget", "::mlir::ModuleOp"> {
     (compiler/analysis/BudgetPlanner.h), and says by a remark how far it is from a proven bound. Where none is found,
     an error states the smallest arena found, a proven bound for it, and what is alive at its peak. Needs:
     derive-backward. Leaves what Rematerialize leaves, and on the step train.memory_budget, which AssignOffsets holds
-    it to, train.recompute_seconds, train.recompute_bound_seconds, train.step_seconds.
+    it to, train.recompute_seconds, train.recompute_bound_seconds, train.step_seconds; with `curve-points` also
+    train.pareto_curve: arena bytes and picoseconds of recomputation of so many plans at most.
 
     ```mlir
     %y = train.exp %x : ...
@@ -281,6 +282,7 @@ def PlanBudget : Pass<"plan-budget", "::mlir::ModuleOp"> {
     Option<"policy", "policy", "std::string", "\"budget\"", "what train.ac_policy will say: budget or auto">,
     Option<"memoryBudget", "memory-budget", "int64_t", "0", "bytes of the arena">,
     Option<"origin", "origin", "std::string", "\"\"", "where the budget comes from, for messages">,
+    Option<"curvePoints", "curve-points", "int64_t", "0", "plans that train.pareto_curve shows, at least 2; 0: none">,
     Option<"target", "target", "std::string", "\"cpu\"", "the device whose costs are modelled">,
     Option<"precision", "precision", "std::string", "\"fp32\"", "fp32 or bf16">,
     Option<"alignment", "alignment", "int64_t", "256", "as AssignOffsets is given">,

@@ -2,12 +2,11 @@
 // knows no MLIR, and writes its decision: copies of the forward operations to run again, each just
 // before its first reader, and attributes. Copies are exact clones and no gradient is added in
 // another order, so that every budget gives the same bits.
-#include "compiler/analysis/BudgetPlanner.h"
-#include "compiler/analysis/GatherStep.h"
+#include "passes/PlanBudget.h"
+#include "compiler/analysis/BytesText.h"
 #include "compiler/dialect/StepSupport.h"
 #include "mlir/IR/IRMapping.h"
 #include "passes/BlockReport.h"
-#include "passes/Passes.h"
 #include "llvm/Support/Format.h"
 
 namespace amc {
@@ -20,21 +19,6 @@ using namespace amc;
 using namespace amc::train;
 
 namespace {
-
-std::string bytesText(uint64_t bytes) {
-  std::string text;
-  llvm::raw_string_ostream out(text);
-  auto value = static_cast<double>(bytes);
-  if (bytes < 1024)
-    out << bytes << " B";
-  else if (bytes < (uint64_t(1) << 20))
-    out << llvm::format("%.2f KiB", value / 1024);
-  else if (bytes < (uint64_t(1) << 30))
-    out << llvm::format("%.2f MiB", value / (1 << 20));
-  else
-    out << llvm::format("%.2f GiB", value / (1 << 30));
-  return text;
-}
 
 std::string percent(double part, double whole) {
   std::string text;
@@ -94,15 +78,20 @@ void write(StepOp step, GatheredStep &gathered, const BlockAnalysis &blocks,
 
 struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
   using PlanBudgetBase::PlanBudgetBase;
+  PlanBudgetPass(const PlanBudgetOptions &options, std::shared_ptr<PlannedStep> planned)
+      : PlanBudgetBase(options), planned(std::move(planned)) {}
 
-  std::optional<PlannerSettings> parseOptions() {
-    std::optional<DeviceModel> device = deviceModel(target, precision);
+  std::shared_ptr<PlannedStep> planned; // of one step, if its plan has been made
+
+  uint64_t budget() const { return static_cast<uint64_t>(int64_t(memoryBudget)); }
+
+  bool optionsAreValid() {
     bool bad = false;
     auto wrong = [&]() {
       bad = true;
       return getOperation().emitError();
     };
-    if (!device)
+    if (!deviceModel(target, precision))
       wrong() << "target is \"" << target << "\", should be cpu or cuda:sm_90";
     if (memoryBudget < 0)
       wrong() << "memory-budget is " << int64_t(memoryBudget) << ", should not be negative";
@@ -110,31 +99,47 @@ struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
       wrong() << "policy is \"" << policy << "\", should be budget or auto";
     if (alignment < 1 || alignment > (int64_t(1) << 30) || (alignment & (alignment - 1)) != 0)
       wrong() << "alignment is " << int64_t(alignment) << ", should be a power of two up to 2^30";
+    if (curvePoints < 0 || curvePoints == 1 || curvePoints > 1024)
+      wrong() << "curve-points is " << int64_t(curvePoints) << ", should be 0 or in [2, 1024]";
     for (auto [name, limit] : {std::pair("work-limit", int64_t(workLimit)),
                                std::pair("exact-items", int64_t(exactItems)),
                                std::pair("exact-steps", int64_t(exactSteps))})
       if (limit < 0)
         wrong() << name << " is " << limit << ", should not be negative";
-    if (bad)
-      return std::nullopt;
-    PlannerSettings settings{*device, static_cast<uint64_t>(int64_t(alignment)), {}};
-    settings.packing.work = static_cast<uint64_t>(int64_t(workLimit));
-    settings.packing.exactItems = static_cast<uint64_t>(int64_t(exactItems));
-    settings.packing.exactSteps = static_cast<uint64_t>(int64_t(exactSteps));
-    return settings;
+    return !bad;
   }
 
-  void refuse(StepOp step, const GatheredStep &gathered, const BudgetPlan &plan) {
-    InFlightDiagnostic error = step.emitError("the memory budget is ")
-                               << int64_t(memoryBudget) << " bytes ("
-                               << bytesText(static_cast<uint64_t>(int64_t(memoryBudget)))
+  /// The plan made before, or a new one; null, with a diagnostic, if the step cannot be gathered.
+  std::shared_ptr<PlannedStep> planOf(StepOp step) {
+    if (planned && planned->step == step)
+      return std::exchange(planned, nullptr);
+    PlanBudgetOptions options;
+    options.target = target;
+    options.precision = precision;
+    options.alignment = alignment;
+    options.workLimit = workLimit;
+    options.exactItems = exactItems;
+    options.exactSteps = exactSteps;
+    FailureOr<std::shared_ptr<PlannedStep>> made = PlannedStep::gather(step, options);
+    if (failed(made))
+      return nullptr;
+    (*made)->makePlan(budget());
+    return *made;
+  }
+
+  void refuse(const PlannedStep &step) {
+    const BudgetPlan &plan = step.plan;
+    InFlightDiagnostic error = StepOp(step.step).emitError("the memory budget is ")
+                               << int64_t(memoryBudget) << " bytes (" << bytesText(budget())
                                << (origin.empty() ? "" : ", " + origin)
                                << "), should be at least " << plan.result.arenaBytes << " ("
                                << bytesText(plan.result.arenaBytes)
                                << "), the smallest arena found";
+    if (!step.variant.empty())
+      error.attachNote() << "that is of the step with " << step.variant;
     error.attachNote() << "no plan of this step, in whatever order, needs less than "
                        << plan.peakBound << " bytes (" << bytesText(plan.peakBound) << ")";
-    describeBinding(error, gathered, plan);
+    describeBinding(error, step.gathered, plan);
   }
 
   void report(StepOp step, const BudgetPlan &plan) {
@@ -158,36 +163,38 @@ struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
     llvm::raw_string_ostream(bound) << llvm::format("%.4g s", seconds(plan.costBound)) << ", a gap of "
                                     << llvm::format("%.2f%%", 100 * plan.gap());
     step.emitRemark("memory budget: ")
-        << bytesText(static_cast<uint64_t>(int64_t(memoryBudget)))
+        << bytesText(budget())
         << (origin.empty() ? "" : ", " + origin) << "; arena " << result.arenaBytes
         << " bytes (" << bytesText(result.arenaBytes) << "); recomputation " << text
         << "; no plan with this order of gradient operations recomputes for less than " << bound;
   }
 
+  void noteCurve(StepOp step, BudgetPlanner &planner) {
+    SmallVector<int64_t> numbers;
+    for (const CurvePoint &point : planner.curve(static_cast<unsigned>(int64_t(curvePoints))))
+      numbers.append({static_cast<int64_t>(point.arenaBytes), static_cast<int64_t>(point.cost)});
+    step->setAttr("train.pareto_curve", DenseI64ArrayAttr::get(&getContext(), numbers));
+  }
+
   void runOnOperation() override {
-    std::optional<PlannerSettings> settings = parseOptions();
-    bool bad = !settings;
-    if (settings)
+    bool bad = !optionsAreValid();
+    if (!bad)
       for (StepOp step : getOperation().getOps<StepOp>()) {
-        FailureOr<GatheredStep> gathered = gatherStep(step);
-        if (failed(gathered)) {
+        std::shared_ptr<PlannedStep> made = planOf(step);
+        if (!made || !made->plan.feasible) {
+          if (made)
+            refuse(*made);
           bad = true;
           continue;
         }
-        BlockAnalysis blocks = findBlocks(gathered->graph);
-        BudgetPlan plan = BudgetPlanner(gathered->graph, blocks, *settings)
-                              .plan(static_cast<uint64_t>(int64_t(memoryBudget)));
-        if (!plan.feasible) {
-          refuse(step, *gathered, plan);
-          bad = true;
-          continue;
-        }
-        write(step, *gathered, blocks, plan.result);
-        describeBlocks(step, gathered->graph, blocks, findBlockFacts(gathered->graph, blocks));
-        step->setAttr("train.blocks", Builder(&getContext()).getI64IntegerAttr(blocks.count));
-        report(step, plan);
-        recomputedOps += plan.result.applied.copies;
-        blocksFound += blocks.count;
+        write(step, made->gathered, made->blocks, made->plan.result);
+        describeBlocks(step, made->gathered.graph, made->blocks, findBlockFacts(made->gathered.graph, made->blocks));
+        step->setAttr("train.blocks", Builder(&getContext()).getI64IntegerAttr(made->blocks.count));
+        report(step, made->plan);
+        if (curvePoints > 0)
+          noteCurve(step, *made->planner);
+        recomputedOps += made->plan.result.applied.copies;
+        blocksFound += made->blocks.count;
       }
     if (bad)
       signalPassFailure();
@@ -195,3 +202,30 @@ struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
 };
 
 } // namespace
+
+FailureOr<std::shared_ptr<PlannedStep>> PlannedStep::gather(StepOp step, const PlanBudgetOptions &options) {
+  std::optional<DeviceModel> device = deviceModel(options.target, options.precision);
+  FailureOr<GatheredStep> gathered = gatherStep(step);
+  if (!device || failed(gathered))
+    return failure();
+  auto made = std::make_shared<PlannedStep>();
+  made->step = step;
+  made->gathered = std::move(*gathered);
+  made->settings = {*device, static_cast<uint64_t>(options.alignment), {}};
+  made->settings.packing.work = static_cast<uint64_t>(options.workLimit);
+  made->settings.packing.exactItems = static_cast<uint64_t>(options.exactItems);
+  made->settings.packing.exactSteps = static_cast<uint64_t>(options.exactSteps);
+  made->stepCost = CostModel(made->gathered.graph, *device).stepCost;
+  return made;
+}
+
+const BudgetPlan &PlannedStep::makePlan(uint64_t budget) {
+  blocks = findBlocks(gathered.graph);
+  planner = std::make_unique<BudgetPlanner>(gathered.graph, blocks, settings);
+  plan = planner->plan(budget);
+  return plan;
+}
+
+std::unique_ptr<Pass> amc::createPlanBudget(const PlanBudgetOptions &options, std::shared_ptr<PlannedStep> planned) {
+  return std::make_unique<PlanBudgetPass>(options, std::move(planned));
+}

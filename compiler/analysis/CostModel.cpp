@@ -18,10 +18,16 @@ std::optional<DeviceModel> deviceModel(std::string_view target, std::string_view
 uint64_t opCost(const GraphOp &op, const DeviceModel &device) {
   if (op.kind != OpKind::Compute)
     return 0;
-  double compute = static_cast<double>(op.flops) / device.flopsPerSecond;
-  double memory = static_cast<double>(op.bytesMoved) / device.bytesPerSecond;
-  return static_cast<uint64_t>(
-      std::llround((device.launchSeconds + std::max(compute, memory)) * 1e12));
+  auto of = [&](const GraphWork &part) {
+    double compute = static_cast<double>(part.flops) / device.flopsPerSecond;
+    double memory = static_cast<double>(part.bytes) / device.bytesPerSecond;
+    double slower = static_cast<double>(part.percent) / 100;
+    return static_cast<double>(part.times) * (device.launchSeconds + slower * std::max(compute, memory));
+  };
+  double seconds = op.parts.empty() ? of({op.flops, op.bytesMoved}) : 0;
+  for (const GraphWork &part : op.parts)
+    seconds += of(part);
+  return static_cast<uint64_t>(std::llround(seconds * 1e12));
 }
 
 CostModel::CostModel(const StepGraph &graph, DeviceModel device) : device(std::move(device)) {

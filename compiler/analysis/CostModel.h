@@ -1,6 +1,7 @@
 // What an operation is modelled to cost on a device: a roofline. Plain C++.
 //
-// seconds = launch + max(FLOPs / peak rate, bytes moved / bandwidth). The rates are constants of the
+// seconds = launch + max(FLOPs / peak rate, bytes moved / bandwidth); of an operation that works in parts (train::Work),
+// their sum, where the larger of the two is longer if few pieces run at the same time. The rates are constants of the
 // named target, not of the machine that compiles, so that the same input gives the same plan. They
 // are round numbers for what library kernels reach, good for comparing plans with each other and for
 // shares of a step; a step's wall time is not promised. Costs are whole picoseconds: sums of them

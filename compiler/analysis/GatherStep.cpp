@@ -132,6 +132,8 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
       node.workspaceBytes = compute.getWorkspaceBytes();
       node.flops = compute.getFlops();
       node.bytesMoved = compute.getBytesMoved();
+      for (const Work &part : compute.getParts())
+        node.parts.push_back({part.flops, part.bytes, part.times, part.percent});
       for (unsigned at : compute.getReusableOperands())
         node.reusable.push_back(at);
       if (auto update = dyn_cast<UpdateOpInterface>(op))

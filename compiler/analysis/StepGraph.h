@@ -34,6 +34,11 @@ enum class BufferCategory : uint8_t {
   Constant
 };
 
+// What runs in one go, `times` times one after the other; see train::Work.
+struct GraphWork {
+  uint64_t flops = 0, bytes = 0, times = 1, percent = 100;
+};
+
 struct GraphOp {
   OpKind kind = OpKind::Compute;
   OpPhase phase = OpPhase::Forward;
@@ -44,6 +49,7 @@ struct GraphOp {
   uint64_t workspaceBytes = 0;
   uint64_t flops = 0;
   uint64_t bytesMoved = 0; // read and written by one execution
+  std::vector<GraphWork> parts; // of one execution; empty: `flops` and `bytesMoved` are one part
   std::vector<uint32_t> operands, results; // values
   std::vector<uint32_t> updated;           // positions in `operands` that are overwritten
   std::vector<uint32_t> reusable;          // positions whose buffer a result may take over

@@ -286,6 +286,15 @@ static uint64_t lceFlops(const rt::workspace::LceShape &shape, uint64_t products
   return llvm::SaturatingMultiply(llvm::SaturatingMultiply(shape.tokens, shape.classes), each);
 }
 
+/// Tiles in flight with which a device is taken to be busy: 16 threads, or 16 x 16 thread blocks of 128 x 64.
+static constexpr uint64_t busyInFlight = 16;
+
+/// How long what is done tile by tile takes, in percent of its time on a busy device; rounded up.
+static uint64_t tilewisePercent(const rt::workspace::LceShape &shape) {
+  uint64_t busy = std::min(busyInFlight, shape.tokenTiles()), slots = std::max<uint64_t>(1, shape.slots());
+  return slots >= busy ? 100 : llvm::divideCeil(100 * busy, slots);
+}
+
 namespace {
 
 /// The logits of one row, in double precision.
@@ -357,6 +366,15 @@ LogicalResult LinearCrossEntropyOp::buildVjp(OpBuilder &b, ValueRange cotangents
 
 uint64_t LinearCrossEntropyOp::getFlops() { return lceFlops(lceShape(*this), 1, 4); }
 
+SmallVector<Work> LinearCrossEntropyOp::getParts() {
+  // Every group of tiles walks the whole vocabulary: it reads the weight once more.
+  rt::workspace::LceShape s = lceShape(*this);
+  uint64_t weight = byteSize(getWeight().getType()), groups = s.groups();
+  uint64_t others = defaultBytesMoved(*this) - weight;
+  return {{getFlops(), llvm::SaturatingMultiplyAdd(groups, weight, others), 1, tilewisePercent(s)}};
+}
+
+uint64_t LinearCrossEntropyOp::getBytesMoved() { return bytesMoved(getParts()); }
 
 uint64_t LinearCrossEntropyOp::getWorkspaceBytes() { return rt::workspace::linearCrossEntropy(lceShape(*this)); }
 
@@ -426,6 +444,25 @@ uint64_t LinearCrossEntropyBackwardOp::getFlops() {
   return lceFlops(lceShape(*this), 1 + (getDhidden() ? 1 : 0) + (getDweight() ? 1 : 0), getDbias() ? 6 : 5);
 }
 
+SmallVector<Work> LinearCrossEntropyBackwardOp::getParts() {
+  // Logits and what they add to dhidden, tile by tile; and what they add to dweight, of whose columns there are enough for
+  // all threads. Each tile of the vocabulary reads the hidden states, and each group of tokens the weight.
+  rt::workspace::LceShape s = lceShape(*this);
+  const uint64_t groups = s.groups(), tiles = s.vocabularyTiles();
+  const uint64_t hidden = byteSize(getHidden().getType()), weight = byteSize(getWeight().getType());
+  auto sums = [&](Value of) { return llvm::SaturatingMultiply<uint64_t>(2 * s.bytes, elementCount(shapeOf(of))); };
+  auto bytes = [&](uint64_t ofGroup, uint64_t ofTile) {
+    return llvm::SaturatingMultiplyAdd(groups, ofGroup, llvm::SaturatingMultiply(tiles, ofTile));
+  };
+  SmallVector<Work> parts = {
+      {lceFlops(s, getDhidden() ? 2 : 1, getDbias() ? 6 : 5),
+       bytes(weight, llvm::SaturatingAdd(hidden, getDhidden() ? sums(getDhidden()) : 0)), 1, tilewisePercent(s)}};
+  if (getDweight())
+    parts.push_back({lceFlops(s, 1, 0), bytes(sums(getDweight()), hidden)});
+  return parts;
+}
+
+uint64_t LinearCrossEntropyBackwardOp::getBytesMoved() { return bytesMoved(getParts()); }
 
 uint64_t LinearCrossEntropyBackwardOp::getWorkspaceBytes() {
   return rt::workspace::linearCrossEntropyBackward(lceShape(*this), static_cast<bool>(getDhidden()),

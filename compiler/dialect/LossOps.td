@@ -41,7 +41,7 @@ def Train_CrossEntropyBackwardOp : Train_ComputeOp<"cross_entropy_backward", [],
 class Train_LinearCrossEntropyBase<string mnemonic, list<Trait> traits>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, AttrSizedOperandSegments,
         DeclareOpInterfaceMethods<InferTypeOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getWorkspaceBytes"]>])> {
+        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"]>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
@@ -55,6 +55,8 @@ def Train_LinearCrossEntropyOp : Train_LinearCrossEntropyBase<"linear_cross_entr
 
     The tiles follow from the shapes alone (runtime/plan/Workspace.h) and are added up in ascending order.
     `tokens_in_flight`, how many tiles of tokens are worked on at a time, decides the workspace and changes no bit.
+    What it costs: every group in flight reads the weight again, and adds to the weight's gradient again; with fewer than
+    16 (and than there are) what is done tile by tile takes longer in proportion.
     Save class: SAVE.
   }];
   let arguments = (ins Train_FloatTensor:$hidden, Train_FloatTensor:$weight, Optional<Train_FloatTensor>:$bias,

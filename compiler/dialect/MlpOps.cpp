@@ -31,6 +31,41 @@ struct Sizes {
   }
 };
 
+/// The operations that a network is made of, on one tile of rows of average size; `times` tiles. An element of the data
+/// takes `bytes`, one of a sum of weight gradients `wide`.
+struct Parts {
+  uint64_t rows, input, inner, output, bytes, wide, times;
+
+  Parts(const Sizes &s, Type element)
+      : input(s.input), inner(s.inner), output(s.output), bytes(element.getIntOrFloatBitWidth() / 8),
+        wide(statisticType(element).getIntOrFloatBitWidth() / 8),
+        times(llvm::divideCeil(static_cast<uint64_t>(s.rows), rt::workspace::mlpRowTile)) {
+    rows = times ? llvm::divideCeil(static_cast<uint64_t>(s.rows), times) : 0;
+  }
+  static uint64_t of(uint64_t a, uint64_t b) { return llvm::SaturatingMultiply(a, b); }
+  static uint64_t sum(std::initializer_list<uint64_t> list) {
+    uint64_t result = 0;
+    for (uint64_t summand : list)
+      result = llvm::SaturatingAdd(result, summand);
+    return result;
+  }
+
+  /// rows x `a` times a weight of `a` x `b`; `count` of them.
+  Work product(uint64_t a, uint64_t b, uint64_t count) const {
+    return {of(2 * rows, of(a, b)), of(bytes, sum({of(rows, a), of(a, b), of(rows, b)})), count * times};
+  }
+  /// `a` x `b`, summed over the rows, added to what is there.
+  Work weightGradient(uint64_t a, uint64_t b, uint64_t count) const {
+    return {of(2 * rows, of(a, b)), sum({of(bytes, sum({of(rows, a), of(rows, b)})), of(2 * wide, of(a, b))}),
+            count * times};
+  }
+  /// Reads and writes `tensors` of rows x `width`, of which `made` are results.
+  Work elementwise(uint64_t width, uint64_t tensors, uint64_t made) const {
+    uint64_t elements = of(rows, width);
+    return {of(made, elements), of(tensors * bytes, elements), times};
+  }
+};
+
 /// A weight as [rows, columns], whichever way it is stored.
 struct Weight {
   const std::vector<double> &data;
@@ -138,6 +173,13 @@ uint64_t GatedMlpOp::getFlops() {
   return 2 * s.productFlops(s.input) + s.productFlops(s.output);
 }
 
+SmallVector<Work> GatedMlpOp::getParts() {
+  Parts p(sizesOf(*this), elementOf(getX()));
+  return {p.product(p.input, p.inner, 2), p.elementwise(p.inner, 3, 1), p.product(p.inner, p.output, 1)};
+}
+
+uint64_t GatedMlpOp::getBytesMoved() { return bytesMoved(getParts()); }
+
 uint64_t GatedMlpOp::getWorkspaceBytes() {
   Sizes s = sizesOf(*this);
   return rt::workspace::gatedMlp(s.rows, s.input, s.inner, s.output,
@@ -203,6 +245,20 @@ uint64_t GatedMlpBackwardOp::getFlops() {
   // gate and up again, dx; dh; with weights their three gradients.
   return getInputOnly() ? 4 * input + output : 6 * input + 2 * output;
 }
+
+SmallVector<Work> GatedMlpBackwardOp::getParts() {
+  Parts p(sizesOf(*this), elementOf(getX()));
+  SmallVector<Work> parts = {p.product(p.input, p.inner, 2),  // gate and up again
+                             p.product(p.output, p.inner, 1), // dh
+                             p.elementwise(p.inner, 5, 2), p.product(p.inner, p.input, 2), // dx
+                             p.elementwise(p.input, 3, 1)};
+  if (!getInputOnly())
+    parts.append({p.elementwise(p.inner, 3, 1), p.weightGradient(p.input, p.inner, 2),
+                  p.weightGradient(p.inner, p.output, 1)});
+  return parts;
+}
+
+uint64_t GatedMlpBackwardOp::getBytesMoved() { return bytesMoved(getParts()); }
 
 uint64_t GatedMlpBackwardOp::getWorkspaceBytes() {
   Sizes s = sizesOf(*this);

@@ -1,6 +1,7 @@
 // Type arithmetic, broadcasting and graph-building helpers; see OpSupport.h.
 #include "compiler/dialect/OpSupport.h"
 #include "llvm/ADT/SmallString.h"
+#include "llvm/Support/MathExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -26,6 +27,13 @@ uint64_t defaultBytesMoved(Operation *op) {
     bytes += byteSize(type);
   for (Type type : op->getResultTypes())
     bytes += byteSize(type);
+  return bytes;
+}
+
+uint64_t bytesMoved(ArrayRef<Work> parts) {
+  uint64_t bytes = 0;
+  for (const Work &part : parts)
+    bytes = llvm::SaturatingMultiplyAdd(part.bytes, part.times, bytes);
   return bytes;
 }
 

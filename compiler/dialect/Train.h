@@ -19,6 +19,16 @@ namespace amc::train {
 /// What selective checkpointing does with an operation's results.
 enum class SaveClass { Recompute, Save, Alternate };
 
+/// What an operation does in one go. One that works in steps (a tile, then the next) is as many parts, which run one
+/// after the other: its time is the sum of theirs, where the time of one part is bound by its FLOPs or by its bytes.
+struct Work {
+  uint64_t flops = 0, bytes = 0; // of one time
+  uint64_t times = 1;
+  uint64_t percent = 100; // of the time at a device's full rate: more where few pieces run at the same time
+};
+/// Read and written by all parts.
+uint64_t bytesMoved(llvm::ArrayRef<Work> parts);
+
 uint64_t defaultFlops(mlir::Operation *op);
 uint64_t defaultBytesMoved(mlir::Operation *op);
 llvm::StringRef defaultKernelName(mlir::Operation *op);

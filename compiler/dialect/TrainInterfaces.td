@@ -27,6 +27,10 @@ def ComputeOpInterface : OpInterface<"ComputeOpInterface"> {
       "uint64_t", "getBytesMoved", (ins), "",
       [{ return ::amc::train::defaultBytesMoved($_op.getOperation()); }]>,
     InterfaceMethod<[{
+      The parts of one execution that run one after the other, for its modelled time; their bytes are getBytesMoved.
+      Default: none, all of it is one part.
+    }], "::llvm::SmallVector<::amc::train::Work>", "getParts", (ins), "", [{ return {}; }]>,
+    InterfaceMethod<[{
       What selective activation checkpointing does with the operation: SAVE (expensive or not repeatable),
       ALTERNATE (activation x weight products, every other one of a block), RECOMPUTE (the rest). Default: as
       compiler/dialect/SaveClasses.cpp's table says, which is what `amc inspect --ac-policy` prints.

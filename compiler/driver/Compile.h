@@ -20,9 +20,13 @@ struct CompileResult {
   std::optional<plan::Plan> plan;
   // The stage's IR with any other emit.
   std::string text;
+  // Within a memory budget: what the options left open and the budget decided otherwise than it is without one, as
+  // "tiled MLP".
+  std::vector<std::string> chosen = {};
 };
 
-// Compiles in memory: writes nothing, ignores options.output and options.report. Every message,
+// Compiles in memory: writes nothing, ignores options.output and options.report. Within a memory budget
+// the variant of the step with the least modelled time is taken (Variants.h). Every message,
 // also those of success (which weights are trained, tied weights found), goes to `sink`.
 CompileResult compile(const CompileOptions &options, const MessageSink &sink = printMessage);
 

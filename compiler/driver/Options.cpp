@@ -1,6 +1,7 @@
 // The table of options. A flag beats a recipe; both beat the default, which is CompileOptions'
 // initializer.
 #include "compiler/driver/Options.h"
+#include "runtime/plan/Workspace.h"
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -85,6 +86,13 @@ std::string namedShape(std::string_view text) {
   return "";
 }
 
+std::string tilesInFlight(std::string_view text) {
+  int64_t tiles = parseNumber<int64_t>(text).value_or(0);
+  constexpr auto most = static_cast<int64_t>(rt::workspace::lceMostInFlight);
+  return text == "auto" || (tiles >= 1 && tiles <= most) ? ""
+                                                         : "auto, or an integer in [1, " + std::to_string(most) + "]";
+}
+
 std::string number(double value) {
   std::ostringstream out;
   out << value;
@@ -123,6 +131,10 @@ const std::vector<OptionSpec> &optionTable() {
       {"--loss-impl", "loss_fn.implementation", &O::lossImplementation,
        "linear-cross-entropy|unfused", loss,
        "make the LM head and the loss one operation that never has all logits in memory"},
+      {"--loss-tiles-in-flight", "loss_fn.tiles_in_flight", &O::lossTilesInFlight, "N", memory,
+       "linear-cross-entropy: tiles of tokens whose logits are in memory at a time; fewer take less scratch and more "
+       "time; auto: by the budget, 16 without one",
+       tilesInFlight},
       {"--logits", "loss_fn.logits", &O::logits, "OUTPUT", loss,
        "the output that holds the logits"},
       {"--ignore-index", "loss_fn.ignore_index", &O::ignoreIndex, "LABEL", loss,
@@ -389,6 +401,9 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
   if (options.optimizerState != "precision" && options.optimizer == "sgd" && options.momentum == 0)
     errors.push_back("--optimizer-state is " + options.optimizerState +
                      ", but sgd without --momentum keeps no state");
+  if (options.lossTilesInFlight != "auto" && options.lossImplementation != "linear-cross-entropy")
+    errors.push_back("--loss-tiles-in-flight is for --loss-impl=linear-cross-entropy, which is '" +
+                     options.lossImplementation + "'");
   if (!options.acPolicy.empty() && options.activationCheckpointing != "selective")
     errors.push_back("--ac-policy is for --ac=selective, which is '" +
                      options.activationCheckpointing + "'");

@@ -28,6 +28,7 @@ struct CompileOptions {
 
   std::string loss = "auto";
   std::string lossImplementation = "unfused";
+  std::string lossTilesInFlight = "auto"; // or a number
   std::string logits;
   int64_t ignoreIndex = -100;
   double labelSmoothing = 0, zLoss = 0;

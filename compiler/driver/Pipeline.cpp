@@ -69,8 +69,12 @@ void addStep(OpPassManager &passes, const CompileOptions &options, Stage last) {
   }
   // The logits' readers are known once the model's outputs are gone. Before precision: the fused
   // loss keeps its logits in fp32, the unfused one stores them.
-  if (options.lossImplementation == "linear-cross-entropy")
-    passes.addPass(createFuseLinearCrossEntropy());
+  if (options.lossImplementation == "linear-cross-entropy") {
+    FuseLinearCrossEntropyOptions fuse;
+    if (options.lossTilesInFlight != "auto")
+      fuse.tokensInFlight = std::stoll(options.lossTilesInFlight); // the option table has read it
+    passes.addPass(createFuseLinearCrossEntropy(fuse));
+  }
   // After the loss: what is computed in which type is decided on the forward graph alone, so that gradients come out
   // in the types of what they are gradients of, by each operation's own rule.
   {
@@ -93,23 +97,15 @@ void addStep(OpPassManager &passes, const CompileOptions &options, Stage last) {
 }
 
 // What is kept, in which order, and where.
-void addMemory(OpPassManager &passes, const CompileOptions &options, Stage last) {
+void addMemory(OpPassManager &passes, const CompileOptions &options, Stage last,
+               std::shared_ptr<PlannedStep> planned) {
   // Before Schedule: what is recomputed has to be scheduled too. After AttachOptimizer: an update
   // may be the last reader of a gradient, and lifetimes decide what is worth saving.
   if (options.activationCheckpointing == "budget" || options.activationCheckpointing == "auto") {
-    PlanBudgetOptions budget;
-    budget.policy = options.activationCheckpointing;
-    if (options.activationCheckpointing == "auto") {
-      DeviceMemory memory = deviceMemory(options);
-      budget.memoryBudget = static_cast<int64_t>(memory.forArena());
-      budget.origin = std::to_string(memory.capacity) + " bytes (" + memory.origin +
-                      ") less a reserve of " + std::to_string(memory.reserve);
-    } else {
-      budget.memoryBudget = static_cast<int64_t>(*parseBytes(options.memoryBudget));
-    }
-    budget.target = options.target;
-    budget.precision = options.precision;
-    passes.addPass(createPlanBudget(budget));
+    PlanBudgetOptions budget = budgetOptions(options);
+    if (planned && planned->curve)
+      budget.curvePoints = paretoPoints;
+    passes.addPass(createPlanBudget(budget, std::move(planned)));
   } else {
     RematerializeOptions remat;
     remat.policy = options.activationCheckpointing;
@@ -138,15 +134,33 @@ void addMemory(OpPassManager &passes, const CompileOptions &options, Stage last)
 
 } // namespace
 
+PlanBudgetOptions budgetOptions(const CompileOptions &options) {
+  PlanBudgetOptions budget;
+  budget.policy = options.activationCheckpointing;
+  if (options.activationCheckpointing == "auto") {
+    DeviceMemory memory = deviceMemory(options);
+    budget.memoryBudget = static_cast<int64_t>(memory.forArena());
+    budget.origin = std::to_string(memory.capacity) + " bytes (" + memory.origin +
+                    ") less a reserve of " + std::to_string(memory.reserve);
+  } else {
+    budget.memoryBudget = static_cast<int64_t>(*parseBytes(options.memoryBudget));
+  }
+  budget.target = options.target;
+  budget.precision = options.precision;
+  return budget;
+}
+
+bool reachesMemory(const CompileOptions &options) { return stageOf(options.emit) > Optimizer; }
+
 void buildPipeline(OpPassManager &passes, const CompileOptions &options, llvm::StringRef upTo,
-                   llvm::StringRef after) {
+                   llvm::StringRef after, std::shared_ptr<PlannedStep> planned) {
   Stage first = stageOf(after), last = stageOf(upTo);
   if (first < Raise && last >= Raise)
     addFrontEnd(passes, options);
   if (first < Optimizer && last > Raise)
     addStep(passes, options, last);
   if (last > Optimizer)
-    addMemory(passes, options, last);
+    addMemory(passes, options, last, std::move(planned));
 }
 
 } // namespace amc

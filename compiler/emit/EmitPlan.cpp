@@ -422,6 +422,7 @@ private:
     }
     noteNumbers("instruction_blocks", "train.instruction_blocks");
     noteNumbers("instruction_bytes", "train.instruction_bytes");
+    noteNumbers("instruction_parts", "train.instruction_parts");
     note("memory_budget_bytes", "train.memory_budget");
     note("packing", "train.packing");
     noteNumbers("pareto_curve", "train.pareto_curve");

@@ -6,18 +6,6 @@
 
 namespace amc::report {
 
-std::string bytesText(uint64_t bytes) {
-  double value = static_cast<double>(bytes);
-  const char *unit = "B";
-  for (const char *next : {"KiB", "MiB", "GiB", "TiB"}) {
-    if (value < 1024)
-      break;
-    value /= 1024;
-    unit = next;
-  }
-  return unit == std::string("B") ? format("%.0f B", value) : format("%.2f %s", value, unit);
-}
-
 std::vector<std::pair<std::string, uint64_t>> categoriesAtPeak(const plan::Plan &plan) {
   const plan::Promise &promise = plan.promise();
   return {{"parameters", promise.parameter_bytes()},
@@ -50,10 +38,15 @@ std::vector<AliveGroup> group(const Values &values, const std::vector<const Valu
 
 std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::string &device) {
   const plan::Attribute *moved = nullptr;
-  for (const plan::Attribute &note : plan.notes())
+  std::map<int64_t, std::vector<GraphWork>> partsOf; // by instruction
+  for (const plan::Attribute &note : plan.notes()) {
     if (note.name() == "instruction_bytes" &&
         note.ints().value_size() == plan.instructions_size())
       moved = &note;
+    auto number = [&](int i) { return static_cast<uint64_t>(note.ints().value(i)); };
+    for (int i = 0; note.name() == "instruction_parts" && i + 5 <= note.ints().value_size(); i += 5)
+      partsOf[note.ints().value(i)].push_back({number(i + 1), number(i + 2), number(i + 3), number(i + 4)});
+  }
   std::optional<DeviceModel> model = deviceModel(device, plan.precision());
   if (!moved || !model)
     return std::nullopt;
@@ -63,6 +56,8 @@ std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::stri
     GraphOp op;
     op.flops = instruction.flops();
     op.bytesMoved = static_cast<uint64_t>(moved->ints().value(i));
+    if (auto parts = partsOf.find(i); parts != partsOf.end())
+      op.parts = parts->second;
     bool often = static_cast<uint64_t>(i) < plan.micro_batch_end();
     uint64_t cost = opCost(op, *model) * (often ? std::max<uint64_t>(1, plan.accumulation()) : 1);
     (instruction.phase() == plan::RECOMPUTE ? recompute : step) += cost;

@@ -2,6 +2,7 @@
 #ifndef AMC_COMPILER_REPORT_PEAK_H
 #define AMC_COMPILER_REPORT_PEAK_H
 
+#include "compiler/analysis/BytesText.h"
 #include "compiler/report/Values.h"
 #include <optional>
 #include <utility>
@@ -32,7 +33,6 @@ inline constexpr const char *modelledDevices[] = {"cpu", "cuda:sm_90"};
 
 /// snprintf into a string.
 template <class... Args> std::string format(const char *pattern, Args... args);
-std::string bytesText(uint64_t bytes); // "7.30 GiB"
 
 } // namespace amc::report
 

@@ -90,6 +90,7 @@ std::vector<std::pair<std::string, std::string>> saveClasses(const plan::Plan &p
 bool isPlain(const plan::Attribute &note) {
   return note.name() != "block_runs" && note.name() != "blocks" &&
          note.name() != "instruction_blocks" && note.name() != "instruction_bytes" &&
+         note.name() != "instruction_parts" &&
          note.name() != "pareto_curve" && note.name().rfind(classNote, 0) != 0;
 }
 

@@ -175,7 +175,10 @@ struct LceShape {
   }
   constexpr uint64_t tokenTiles() const { return detail::blocks(tokens, tokenTile()); }
   constexpr uint64_t vocabularyTile() const { return classes < lceVocabularyTile ? classes : lceVocabularyTile; }
+  constexpr uint64_t vocabularyTiles() const { return classes ? detail::blocks(classes, vocabularyTile()) : 0; }
   constexpr uint64_t slots() const { return inFlight < tokenTiles() ? inFlight : tokenTiles(); }
+  // The tiles of tokens are worked on in so many groups, one after the other.
+  constexpr uint64_t groups() const { return slots() ? detail::blocks(tokenTiles(), slots()) : 0; }
 
   // Parts of the scratch.
   constexpr uint64_t logitTile() const { return detail::pad(tokenTile() * vocabularyTile() * bytes); }

@@ -14,8 +14,8 @@ constexpr const char *version = "amrun 0.1.0 (plan format 1)";
 // What is decided when the plan is compiled; test/tools/amrun-usage.test holds it against amc's help.
 constexpr std::string_view flagsOfCompiler[] = {
     "-o", "--output", "--emit", "--report", "--embed-weights", "--shape", "--trainable", "--frozen",
-    "--precision", "--loss", "--loss-impl", "--logits", "--ignore-index", "--label-smoothing",
-    "--z-loss", "--class-weights", "--loss-reduction", "--ac", "--ac-matmuls", "--memory-budget",
+    "--precision", "--loss", "--loss-impl", "--loss-tiles-in-flight", "--logits", "--ignore-index",
+    "--label-smoothing", "--z-loss", "--class-weights", "--loss-reduction", "--ac", "--ac-matmuls", "--memory-budget",
     "--device-memory", "--ac-policy", "--ac-kv-sharing", "--tile-mlp", "--ac-trace", "--optimizer",
     "--betas", "--eps", "--weight-decay", "--weight-decay-on", "--momentum", "--nesterov",
     "--master-weights", "--optimizer-state", "--max-grad-norm", "--grad-accumulation",

@@ -1,9 +1,13 @@
 """budgets.py TOOLS WORK FIXTURE...: memory budgets between the smallest arena found and keeping everything.
 
 For each fixture and each of N budgets (default 12; --budgets): the arena, what amrun says it took, and the budget; the
-modelled cost, which must not rise with the budget; and the first batch's loss and gradients and the weights after ten
-steps, which must be those of --ac=none to the bit. Prints one line a plan, exits 1 if any of it fails. With --perturb
-every plan but the reference is compiled with twice the learning rate, and success is that the weights then differ.
+modelled time of a step, which must not rise with the budget; and the first batch's loss and gradients and the weights
+after ten steps, which must be those of --ac=none to the bit, whichever variant of the step was chosen. Prints one line a
+plan, exits 1 if any of it fails. With --perturb every plan but the reference is compiled with twice the learning rate,
+and success is that the weights then differ.
+
+--shape and --text train on a text in a shape of one's own; what stands behind -- is for amc compile, the reference's, too.
+--variants N: at least so many variants are chosen over the budgets, most of which are then near the smallest arena.
 """
 import argparse
 import json
@@ -21,8 +25,9 @@ def run(command, expect=0):
 
 
 class Fixture:
-    def __init__(self, tools, work, folder):
-        self.tools, self.folder = tools, folder
+    def __init__(self, tools, work, folder, text=None, flags=()):
+        self.tools, self.folder, self.flags = tools, folder, list(flags)
+        self.data = text or os.path.join(folder, "batches.safetensors")
         self.name = os.path.basename(folder.rstrip("/"))
         self.work = os.path.join(work, self.name)
         os.makedirs(self.work, exist_ok=True)
@@ -31,11 +36,11 @@ class Fixture:
 
     def compile(self, plan, options, expect=0):
         command = [os.path.join(self.tools, "amc"), "compile", os.path.join(self.folder, "model.onnx"), "-o", plan]
-        return run(command + options, expect)
+        return run(command + self.flags + options, expect)
 
     def train(self, plan):
         """What a run leaves, as bytes, and the memory that amrun states."""
-        data = ["--data", os.path.join(self.folder, "batches.safetensors")]
+        data = ["--data", self.data]
         amrun = os.path.join(self.tools, "amrun")
         gradients, weights, log = (os.path.join(self.work, name) for name in ("g", "w", "log"))
         run([amrun, plan] + data + ["--dump-gradients", gradients])
@@ -62,28 +67,38 @@ def smallest(fixture, plan):
     return int(found[1])
 
 
-def check(fixture, budgets, perturb):
+def taken(text):
+    """The variant that compile's messages say was taken."""
+    found = re.search(r"remark: (.*): of \d+ variants of this step", text)
+    return found[1] if found else "the only variant"
+
+
+def check(fixture, budgets, perturb, variants):
     plan = os.path.join(fixture.work, "plan")
     fixture.compile(plan, ["--ac=none"])
     none = fixture.inspect(plan)["peak_bytes"]
     reference, _ = fixture.train(plan)
     least = smallest(fixture, plan)
     changed = [f"--lr={2 * fixture.optimizer.get('lr', 1e-3)}"] if perturb else []
-    last, bad, differ = None, 0, 0
+    last, bad, differ, chosen = None, 0, 0, set()
     for i in range(budgets):
-        budget = least + (none - least) * i // (budgets - 1)
-        fixture.compile(plan, ["--ac=budget", f"--memory-budget={budget}"] + changed)
+        # Where variants are counted, more of the budgets are tight.
+        share = (i / (budgets - 1)) ** (2 if variants > 1 else 1)
+        budget = least + int((none - least) * share)
+        said = fixture.compile(plan, ["--ac=budget", f"--memory-budget={budget}"] + changed).stderr
+        chosen.add(taken(said))
         facts = fixture.inspect(plan)
         result, memory = fixture.train(plan)
         cost, bound = (float(facts["notes"][name]) for name in ("recompute_seconds", "recompute_bound_seconds"))
+        time = cost + float(facts["notes"]["step_seconds"])
         gap = 0 if cost == 0 else 100 * (cost - bound) / cost
         wrong = []
         if facts["peak_bytes"] > budget:
             wrong.append("the arena is above the budget")
         if memory != {facts["peak_bytes"]}:
             wrong.append(f"amrun took {sorted(memory)} bytes")
-        if last is not None and not cost <= last:
-            wrong.append("a larger budget costs more")
+        if last is not None and not time <= last:
+            wrong.append("a larger budget takes more time")
         if not bound <= cost:
             wrong.append("the bound is above the cost")
         if i == budgets - 1 and cost != 0:
@@ -94,8 +109,11 @@ def check(fixture, budgets, perturb):
                 wrong.append("the bits are not those of --ac=none")
         print(f"{fixture.name:10} budget {budget:10} arena {facts['peak_bytes']:10} "
               f"{facts['flops']['recompute'] / 1e6:10.3f} MFLOP {cost:.6e} s bound {bound:.6e} s gap {gap:5.1f}%  "
-              f"{'; '.join(wrong) or 'ok'}", flush=True)
-        last, bad = cost, bad + bool(wrong)
+              f"step {time:.6e} s, {taken(said)}  {'; '.join(wrong) or 'ok'}", flush=True)
+        last, bad = time, bad + bool(wrong)
+    if len(chosen) < variants:
+        print(f"{fixture.name}: {len(chosen)} variants were chosen, should be {variants} or more")
+        return False
     return bad == 0 and (not perturb or differ == budgets)
 
 
@@ -106,9 +124,16 @@ def main():
     parser.add_argument("fixtures", nargs="+")
     parser.add_argument("--budgets", type=int, default=12)
     parser.add_argument("--perturb", action="store_true")
-    options = parser.parse_args()
-    results = [check(Fixture(options.tools, options.work, folder), options.budgets, options.perturb)
-               for folder in options.fixtures]
+    parser.add_argument("--shape")
+    parser.add_argument("--text")
+    parser.add_argument("--variants", type=int, default=1)
+    ours, flags = sys.argv[1:], []
+    if "--" in ours:
+        ours, flags = ours[:ours.index("--")], ours[ours.index("--") + 1:]
+    options = parser.parse_args(ours)
+    flags += ["--shape", options.shape] if options.shape else []
+    results = [check(Fixture(options.tools, options.work, folder, options.text, flags), options.budgets,
+                     options.perturb, options.variants) for folder in options.fixtures]
     sys.exit(0 if all(results) else 1)
 
 

@@ -1,9 +1,10 @@
 // RUN: amc-opt %s --split-input-file --verify-diagnostics --plan-budget=memory-budget=1000
-// RUN: not amc-opt %s --split-input-file --plan-budget="memory-budget=-1 policy=full target=abacus alignment=3 work-limit=-1 exact-items=-1 exact-steps=-1" 2>&1 | FileCheck %s
+// RUN: not amc-opt %s --split-input-file --plan-budget="memory-budget=-1 policy=full target=abacus alignment=3 work-limit=-1 exact-items=-1 exact-steps=-1 curve-points=1" 2>&1 | FileCheck %s
 // CHECK: error: target is "abacus", should be cpu or cuda:sm_90
 // CHECK: error: memory-budget is -1, should not be negative
 // CHECK: error: policy is "full", should be budget or auto
 // CHECK: error: alignment is 3, should be a power of two up to 2^30
+// CHECK: error: curve-points is 1, should be 0 or in [2, 1024]
 // CHECK: error: work-limit is -1, should not be negative
 // CHECK: error: exact-items is -1, should not be negative
 // CHECK: error: exact-steps is -1, should not be negative

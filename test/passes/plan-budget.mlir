@@ -1,6 +1,7 @@
 // RUN: amc-opt %s --derive-backward --attach-optimizer --plan-budget="memory-budget=26160 alignment=16" 2>&1 | FileCheck %s --check-prefix=ROOM
 // RUN: amc-opt %s --derive-backward --attach-optimizer --plan-budget="memory-budget=20100 alignment=16 policy=auto" --schedule --assign-offsets=alignment=16 --verify-plan 2>%t | FileCheck %s --check-prefix=TIGHT
 // RUN: FileCheck %s --check-prefix=SAID --input-file=%t
+// RUN: amc-opt %s --derive-backward --attach-optimizer --plan-budget="memory-budget=20100 alignment=16 curve-points=4" 2>/dev/null | FileCheck %s --check-prefix=CURVE
 // RUN: not amc-opt %s --derive-backward --attach-optimizer --plan-budget="memory-budget=1 alignment=16" 2>&1 | FileCheck %s --check-prefix=NONE
 
 // Two blocks of a gated MLP with a residual; activations have 64 x 8 x 4 = 2048 bytes, weights 256. Keeping the block
@@ -22,6 +23,8 @@
 // SAID: remark: memory budget: 19.63 KiB; arena {{[0-9]+}} bytes (19.{{.*}} KiB); recomputation {{.*}} of a modelled step
 // SAID-SAME: no plan with this order of gradient operations recomputes for less than {{.*}} s, a gap of
 
+// Pairs of arena and cost, from the smallest arena found to keeping everything, whatever the budget.
+// CURVE: train.pareto_curve = array<i64: 17968, {{[0-9]+}}, {{.*}}, 26160, 0>
 // NONE: error: the memory budget is 1 bytes (1 B), should be at least 17968 (17.55 KiB), the smallest arena found
 // NONE: note: no plan of this step, in whatever order, needs less than 13568 bytes (13.25 KiB)
 // NONE: note: alive at the smallest peak: 2.00 KiB, 'tensor<64x8xf32>' of train.input

@@ -1,5 +1,6 @@
 // What operations say about their cost: FLOPs, class for checkpointing, workspace, buffers that
 // results may take over.
+#include "compiler/analysis/CostModel.h"
 #include "compiler/dialect/Train.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
@@ -147,6 +148,80 @@ TEST_F(Costs, LinearCrossEntropyHasNoLogits) {
   ASSERT_TRUE(frozenBody);
   EXPECT_EQ(frozenBody.getFlops(), 2 * product + 5 * logits);
   EXPECT_EQ(frozenBody.getWorkspaceBytes(), 16 * (mib / 2 + 2 * mib) + 4 * mib + 4 * mib);
+}
+
+// With fewer tiles in flight the weight is read by more groups, and what is done tile by tile takes longer once there are
+// fewer than 16 at a time.
+TEST_F(Costs, LinearCrossEntropyCostsMoreInSmallerGroups) {
+  auto parts = [&](const std::string &tokens, int tiles, bool backward) {
+    const std::string x = "tensor<" + tokens + "x2048xf32>", w = "tensor<128256x2048xf32>", l = "tensor<" + tokens;
+    std::string inFlight = "{transpose_w, tokens_in_flight = " + std::to_string(tiles) + " : i64, ";
+    std::string sources = "%d = train.input {name = \"d\"} : tensor<f32>\n%x = train.input {name = \"x\"} : " + x +
+                          "\n%w = train.input {name = \"w\"} : " + w + "\n%l = train.input {name = \"l\"} : " + l +
+                          "xi64>\n%lse = train.input {name = \"lse\"} : " + l + "xf32>\n";
+    ComputeOpInterface op =
+        backward ? parse(sources + "%y:2 = train.linear_cross_entropy_backward %d, %x, %w, %l, %lse " + inFlight +
+                         "operandSegmentSizes = array<i32: 1, 1, 1, 0, 1, 0, 1>, resultSegmentSizes = array<i32: 1, 1, 0>} : "
+                         "(tensor<f32>, " + x + ", " + w + ", " + l + "xi64>, " + l + "xf32>) -> (" + x + ", " + w + ")")
+                 : parse(sources + "%y:2 = train.linear_cross_entropy %x, %w, %l " + inFlight +
+                         "operandSegmentSizes = array<i32: 1, 1, 0, 1, 0>} : (" + x + ", " + w + ", " + l +
+                         "xi64>) -> (tensor<f32>, " + l + "xf32>)");
+    EXPECT_TRUE(op);
+    SmallVector<Work> result = op.getParts();
+    EXPECT_EQ(op.getBytesMoved(), bytesMoved(result));
+    return result;
+  };
+  const uint64_t weight = 128256ull * 2048 * 4, hidden = 16384ull * 2048 * 4, row = 16384 * 4;
+  // 64 tiles of 256 tokens.
+  for (auto [tiles, groups, percent] : {std::tuple(64, 1u, 100u), {16, 4u, 100u}, {8, 8u, 200u}, {3, 22u, 534u}, {1, 64u, 1600u}}) {
+    SmallVector<Work> forward = parts("16384", tiles, false);
+    ASSERT_EQ(forward.size(), 1u);
+    EXPECT_EQ(forward[0].bytes, hidden + groups * weight + 2 * row + row + 4) << tiles;
+    EXPECT_EQ(forward[0].percent, percent);
+    // Logits and dhidden; dweight. 251 tiles of the vocabulary.
+    SmallVector<Work> backward = parts("16384", tiles, true);
+    ASSERT_EQ(backward.size(), 2u);
+    EXPECT_EQ(backward[0].percent, percent);
+    EXPECT_EQ(backward[1].percent, 100u);
+    EXPECT_EQ(backward[0].bytes, 251 * 3 * hidden + groups * weight);
+    EXPECT_EQ(backward[1].bytes, 251 * hidden + groups * 2 * weight);
+  }
+  // Six tiles of 16 tokens: there is no room for more.
+  EXPECT_EQ(parts("96", 16, false)[0].percent, 100u);
+  EXPECT_EQ(parts("96", 3, false)[0].percent, 200u);
+}
+
+// gated_mlp costs what it stands for; its backward also computes gate and up again. No part is hidden behind another.
+TEST_F(Costs, GatedMlpCostsItsParts) {
+  for (int64_t rows : {int64_t(512), int64_t(4096)}) {
+    const std::string x = "tensor<" + std::to_string(rows) + "x64xf32>", w = "tensor<64x256xf32>", v = "tensor<256x64xf32>",
+                      h = "tensor<" + std::to_string(rows) + "x256xf32>";
+    const std::string sources = "%x = train.input {name = \"x\"} : " + x + "\n%g = train.input {name = \"g\"} : " + w +
+                                "\n%v = train.input {name = \"v\"} : " + v + "\n%h = train.input {name = \"h\"} : " + h + "\n";
+    amc::DeviceModel device = *amc::deviceModel("cpu", "fp32");
+    auto cost = [&](const std::string &text) {
+      ComputeOpInterface op = parse(sources + text);
+      EXPECT_TRUE(op) << text;
+      amc::GraphOp node;
+      node.flops = op.getFlops();
+      node.bytesMoved = op.getBytesMoved();
+      for (const Work &part : op.getParts())
+        node.parts.push_back({part.flops, part.bytes, part.times, part.percent});
+      return amc::opCost(node, device);
+    };
+    uint64_t up = cost("%y = train.linear %x, %g : (" + x + ", " + w + ") -> " + h),
+             down = cost("%y = train.linear %h, %v : (" + h + ", " + v + ") -> " + x),
+             act = cost("%y = train.gated_activation %h, %h {activation = \"silu\"} : (" + h + ", " + h + ") -> " + h),
+             whole = cost("%y = train.gated_mlp %x, %g, %g, %v {activation = \"silu\"} : (" + x + ", " + w + ", " + w +
+                          ", " + v + ") -> " + x);
+    if (rows <= 1024)
+      EXPECT_NEAR(double(whole), double(2 * up + act + down), 4);
+    else
+      EXPECT_GT(whole, 2 * up + act + down); // weights are read and kernels started once a tile
+    uint64_t backward = cost("%y:4 = train.gated_mlp_backward %x, %x, %g, %g, %v {activation = \"silu\"} : (" + x + ", " + x + ", " +
+                             w + ", " + w + ", " + v + ") -> (" + x + ", " + w + ", " + w + ", " + v + ")");
+    EXPECT_GT(backward, whole + 2 * up);
+  }
 }
 
 // Pairs inside the band, counted one by one, for every band around sizes that are equal, wide, tall

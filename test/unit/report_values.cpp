@@ -172,6 +172,10 @@ TEST(ReportPeak, ModelsRecomputationBesideTheRest) {
   EXPECT_NEAR(modelledTime(small.plan, "cpu")->step,
               3 * time->step - 2 * (5e-6 + 3000 / 2e10), 1e-11);
   EXPECT_FALSE(modelledTime(small.plan, "abacus"));
+  // The recomputed instruction works in two parts, the second three times and half as fast.
+  small.plan.set_accumulation(1);
+  small.note("instruction_parts", {3, 0, 2000, 1, 100, 3, 0, 4000, 3, 200});
+  EXPECT_NEAR(modelledTime(small.plan, "cpu")->recompute, 4 * 5e-6 + (2000 + 3 * 2 * 4000) / 2e10, 1e-12);
 }
 
 std::vector<std::string> words(const std::string &line) {

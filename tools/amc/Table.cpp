@@ -2,11 +2,12 @@
 // (--loss-impl, --optimizer-in-backward, --tile-mlp) is the same in every row; what this version
 // does not have is in none. Updating in backward needs clipping to be off, so those rows turn it off
 // and say so. Order: what is kept for backward varies fastest, so that the driver derives backward
-// once for the rows between two changes of anything else.
+// once for the rows between two changes of anything else. Within a budget the driver chooses what the flags leave open, and
+// the row names it.
 #include "tools/amc/Table.h"
+#include "compiler/analysis/BytesText.h"
 #include "compiler/driver/Compile.h"
 #include "compiler/driver/DeviceMemory.h"
-#include "compiler/report/Peak.h"
 #include "compiler/report/Table.h"
 #include <algorithm>
 #include <iostream>
@@ -138,7 +139,7 @@ private:
     }
     for (const std::string &budget : budgets)
       addRow(techniques, step,
-             {"budget " + report::bytesText(*parseBytes(budget)),
+             {"budget " + bytesText(*parseBytes(budget)),
               {{"--ac", "budget"}, {"--memory-budget", budget}}});
     if (!asked.deviceMemory.empty())
       addRow(techniques, step,
@@ -176,6 +177,9 @@ private:
       options.acMatmuls = defaults.acMatmuls;
       options.acPolicy = defaults.acPolicy;
     }
+    // What only linear cross-entropy takes.
+    if (options.lossImplementation != "linear-cross-entropy")
+      options.lossTilesInFlight = defaults.lossTilesInFlight;
     if (row.errors.empty()) {
       CompileResult result = techniques.compile(options, [&](const Message &message) {
         if (message.severity == Message::Error)
@@ -184,6 +188,8 @@ private:
           printMessage(message);
       });
       row.plan = std::move(result.plan);
+      for (const std::string &name : result.chosen)
+        row.technique += " + " + name;
     }
     if (isatty(STDERR_FILENO)) // a table of a big model takes its time
       std::cerr << row.technique << "\n";
