@@ -1,11 +1,11 @@
-// Raise: softmax(scale * q k^T, softcapped, masked) v becomes attention, with dropout where there is
-// one between softmax and the product.
+// Raise: softmax(scale * q k^T, softcapped, masked) v becomes attention, with dropout where there
+// is one between softmax and the product.
 //
 // From the product with v one walks up through the exporter's guard against NaN, dropout, softmax,
-// masks, softcap and scale to the product of q and k. Where q, k and v come from is found by following one
-// element through reshapes, transposes and broadcasts, so that repeated key heads, flattened
-// batches and transposed keys need no pattern of their own. The same following absorbs repeated
-// heads into attention that was imported as such.
+// masks, softcap and scale to the product of q and k. Where q, k and v come from is found by
+// following one element through reshapes, transposes and broadcasts, so that repeated key heads,
+// flattened batches and transposed keys need no pattern of their own. The same following absorbs
+// repeated heads into attention that was imported as such.
 //
 // Without the guard, minus infinity over a whole row gives NaN; raised, it gives zeros.
 #include "passes/Raise.h"
@@ -67,8 +67,8 @@ struct Probabilities {
 };
 } // namespace
 
-/// The softmax whose probabilities `value` is, NaN replaced by 0 perhaps, some dropped perhaps. What
-/// stands around dropout leaves elements in their order, so that its mask is attention's.
+/// The softmax whose probabilities `value` is, NaN replaced by 0 perhaps, some dropped perhaps.
+/// What stands around dropout leaves elements in their order, so that its mask is attention's.
 static Probabilities matchProbabilities(Rewriter &r, Value value) {
   DropoutOp dropout;
   for (int step = 0; step < maxSteps; ++step) {
@@ -533,11 +533,11 @@ static bool refine(Rewriter &r, MaskReader &masks, AttentionOp op) {
   StringAttr maskedRows = mask.isFinite && !allRowsAttend(mask, q[2], k[2])
                               ? b.getStringAttr("average")
                               : op.getMaskedRowsAttr();
-  auto attention = AttentionOp::create(
-      b, loc, op.getQ(), key, value, joinPadding(b, loc, mask.padding), bias, op.getSeed(),
-      op.getStep(), op.getMicroBatch(), op.getScaleAttr(), limit(b, mask.left),
-      limit(b, mask.right), op.getSoftcapAttr(), maskedRows, op.getDropoutAttr(),
-      op.getStreamAttr());
+  auto attention =
+      AttentionOp::create(b, loc, op.getQ(), key, value, joinPadding(b, loc, mask.padding), bias,
+                          op.getSeed(), op.getStep(), op.getMicroBatch(), op.getScaleAttr(),
+                          limit(b, mask.left), limit(b, mask.right), op.getSoftcapAttr(),
+                          maskedRows, op.getDropoutAttr(), op.getStreamAttr());
   r.replace(op, attention->getResults(), Found::Count);
   return true;
 }

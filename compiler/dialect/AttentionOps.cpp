@@ -274,7 +274,8 @@ static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, uns
   bool drops = op.getDropout().has_value();
   if (drops != static_cast<bool>(op.getSeed()) || drops != static_cast<bool>(op.getStep()) ||
       drops != static_cast<bool>(op.getMicroBatch()) || drops != op.getStream().has_value())
-    return inferError(loc, "seed, step, micro_batch, dropout and stream should be there all or none");
+    return inferError(loc,
+                      "seed, step, micro_batch, dropout and stream should be there all or none");
   if (!drops)
     return success();
   // attention_c14, attention_backward_c16
@@ -398,8 +399,8 @@ LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
     return failure();
   auto backward = AttentionBackwardOp::create(
       b, getLoc(), {getQ().getType(), getK().getType(), getV().getType()}, cotangents[0], getQ(),
-      getK(), getV(), heldResult(b, *this), getLse(), getPadding(), getBias(), getSeed(),
-      getStep(), getMicroBatch(), getScaleAttr(), getLeftAttr(), getRightAttr(), getSoftcapAttr(),
+      getK(), getV(), heldResult(b, *this), getLse(), getPadding(), getBias(), getSeed(), getStep(),
+      getMicroBatch(), getScaleAttr(), getLeftAttr(), getRightAttr(), getSoftcapAttr(),
       getMaskedRowsAttr(), getDropoutAttr(), getStreamAttr());
   for (unsigned i = 0; i < 3; ++i)
     if (needed[i])
@@ -409,12 +410,11 @@ LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
 
 uint64_t AttentionOp::getFlops() {
   Problem p(*this);
-  return p.flops(2 * static_cast<uint64_t>(p.width + p.valueWidth) + (getDropout() ? dropoutFlops : 0));
+  return p.flops(2 * static_cast<uint64_t>(p.width + p.valueWidth) +
+                 (getDropout() ? dropoutFlops : 0));
 }
 
-StringRef AttentionOp::getKernelName() {
-  return getDropout() ? "attention_dropout" : "attention";
-}
+StringRef AttentionOp::getKernelName() { return getDropout() ? "attention_dropout" : "attention"; }
 SmallVector<Value> AttentionOp::getKernelInputs() { return kernelInputs(*this); }
 
 uint64_t AttentionOp::getWorkspaceBytes() {

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Writes Inputs/gpt2-dropout.onnx and Inputs/bert-dropout.onnx: small models as PyTorch exports them for training, with
 dropout of attention's probabilities (attn_implementation="eager": torch's exporters write that of "sdpa" without its
-training mode), GPT-2 by the exporter of torch.export, BERT by the older one. Weights are absent. The copies that end in
--decomposed.onnx take the absolute values of the dropped probabilities, which changes nothing but keeps AMC from raising
-attention. Needed only to change them; environment: models/make-venv."""
+training mode), GPT-2 by the exporter of torch.export, BERT by the older one. Weights are absent. gpt2-dropout-decomposed.onnx
+takes the absolute values of the dropped probabilities, which changes nothing but keeps AMC from raising attention. Needed only to change them; environment: models/make-venv."""
 import os
 import tempfile
 
@@ -80,8 +79,9 @@ def main():
                 torch.onnx.export(model, inputs, path, dynamo=False, opset_version=17, do_constant_folding=False,
                                   training=torch.onnx.TrainingMode.TRAINING, **names)
             proto = onnx.load(path)
-        for each, suffix in ((decompose(proto), "-dropout-decomposed"), (proto, "-dropout")):
-            save(each, name + suffix)
+        if name == "gpt2":
+            save(decompose(proto), "gpt2-dropout-decomposed")
+        save(proto, name + "-dropout")
 
 
 if __name__ == "__main__":
