@@ -262,7 +262,7 @@ private:
   void writeCall(uint32_t index) {
     Operation *op = gathered.ops[index];
     SmallVector<Attribute> inputs, outputs, workspaces;
-    for (Value operand : operandSlots(op))
+    for (Value operand : cast<ComputeOpInterface>(op).getKernelInputs())
       inputs.push_back(viewOrUnit(operand));
     for (Value result : resultSlots(op))
       outputs.push_back(viewOrUnit(result));

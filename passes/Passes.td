@@ -7,8 +7,8 @@ include "mlir/Pass/PassBase.td"
 def Raise : Pass<"raise", "::mlir::ModuleOp"> {
   let summary = "turn decomposed subgraphs into one named operation each";
   let description = [{
-    Exporters write normalisations, activations, rotary embeddings, attention with its masks and mixtures of experts
-    as chains of elementary operations, each in its own way. They are found by structure, never by name, with
+    Exporters write normalisations, activations, rotary embeddings, attention with its masks and dropout, and mixtures
+    of experts as chains of elementary operations, each in its own way. They are found by structure, never by name, with
     operands in any order, and become rms_norm, layer_norm, gelu, silu, gated_activation, rotary, linear, attention,
     grouped_matmul and embedding. Masks are read symbolically (causal, window, padding) and never computed.
     Everything else is left as it is.

@@ -30,12 +30,13 @@ void Rewriter::retire(Operation *op) {
   SmallVector<Operation *> open = {op};
   while (!open.empty()) {
     Operation *next = open.pop_back_val();
+    if (!retired.insert(next).second) // an operand that it was twice
+      continue;
     SmallVector<Operation *> producers;
     for (Value operand : next->getOperands())
       if (Operation *producer = operand.getDefiningOp())
         producers.push_back(producer);
     next->dropAllReferences();
-    retired.insert(next);
     graveyard.push_back(next);
     for (Operation *producer : producers)
       if (!retired.contains(producer) && producer->use_empty() && isa<ComputeOpInterface>(producer))

@@ -1,10 +1,11 @@
-// Raise: softmax(scale * q k^T, softcapped, masked) v becomes attention.
+// Raise: softmax(scale * q k^T, softcapped, masked) v becomes attention, with dropout where there
+// is one between softmax and the product.
 //
-// From the product with v one walks up through the exporter's guard against NaN, softmax, masks,
-// softcap and scale to the product of q and k. Where q, k and v come from is found by following one
-// element through reshapes, transposes and broadcasts, so that repeated key heads, flattened
-// batches and transposed keys need no pattern of their own. The same following absorbs repeated
-// heads into attention that was imported as such.
+// From the product with v one walks up through the exporter's guard against NaN, dropout, softmax,
+// masks, softcap and scale to the product of q and k. Where q, k and v come from is found by
+// following one element through reshapes, transposes and broadcasts, so that repeated key heads,
+// flattened batches and transposed keys need no pattern of their own. The same following absorbs
+// repeated heads into attention that was imported as such.
 //
 // Without the guard, minus infinity over a whole row gives NaN; raised, it gives zeros.
 #include "passes/Raise.h"
@@ -59,15 +60,25 @@ static bool isHeadReshape(Operation *op) {
          from.take_back(2) == to.take_back(2);
 }
 
-/// The softmax whose probabilities `value` is, NaN replaced by 0 perhaps.
-static SoftmaxOp matchProbabilities(Rewriter &r, Value value) {
+namespace {
+struct Probabilities {
+  SoftmaxOp softmax;
+  DropoutOp dropout; // null: none
+};
+} // namespace
+
+/// The softmax whose probabilities `value` is, NaN replaced by 0 perhaps, some dropped perhaps.
+/// What stands around dropout leaves elements in their order, so that its mask is attention's.
+static Probabilities matchProbabilities(Rewriter &r, Value value) {
+  DropoutOp dropout;
   for (int step = 0; step < maxSteps; ++step) {
     Operation *op = value.getDefiningOp();
     if (!op)
-      return nullptr;
+      return {};
     if (auto softmax = dyn_cast<SoftmaxOp>(op))
-      return static_cast<int64_t>(softmax.getAxis()) + 1 == tensorType(value).getRank() ? softmax
-                                                                                        : nullptr;
+      return static_cast<int64_t>(softmax.getAxis()) + 1 == tensorType(value).getRank()
+                 ? Probabilities{softmax, dropout}
+                 : Probabilities{};
     if (auto select = dyn_cast<SelectOp>(op)) {
       Value condition = select.getCondition(), guarded = select.getB(), other = select.getA();
       if (auto negation = definedBy<NotOp>(condition)) {
@@ -77,15 +88,20 @@ static SoftmaxOp matchProbabilities(Rewriter &r, Value value) {
       auto isNan = definedBy<IsNanOp>(condition);
       if (!isNan || isNan.getX() != guarded || r.scalar(other) != 0.0 ||
           guarded.getType() != value.getType())
-        return nullptr;
+        return {};
       value = guarded;
+    } else if (auto drop = dyn_cast<DropoutOp>(op)) {
+      if (dropout) // two masks are none of the two
+        return {};
+      dropout = drop;
+      value = drop.getX();
     } else if (isFloatCast(op) || isHeadReshape(op)) {
       value = op->getOperand(0);
     } else {
-      return nullptr;
+      return {};
     }
   }
-  return nullptr;
+  return {};
 }
 
 /// True if a product of matrices is reached from `value` by what may stand between it and softmax.
@@ -430,7 +446,8 @@ static bool allRowsAttend(const Mask &mask, int64_t queries, int64_t keys) {
 
 static bool raiseDecomposed(Rewriter &r, MaskReader &masks, MatmulOp root) {
   // The operations looked at most often first: a product with probabilities on the left.
-  SoftmaxOp softmax = root.getTransposeA() ? nullptr : matchProbabilities(r, root.getA());
+  auto [softmax, dropout] =
+      root.getTransposeA() ? Probabilities{} : matchProbabilities(r, root.getA());
   std::optional<Scores> scores = softmax ? matchScores(r, softmax.getX()) : std::nullopt;
   std::optional<Heads> h = scores ? matchHeads(r, scores->product, root) : std::nullopt;
   if (!h)
@@ -458,11 +475,16 @@ static bool raiseDecomposed(Rewriter &r, MaskReader &masks, MatmulOp root) {
   Value q = arrange(b, loc, h->q, h->qAt, h->qSizes), k = arrange(b, loc, h->k, h->kAt, h->kSizes),
         v = arrange(b, loc, h->v, h->vAt, h->vSizes);
   bool isAverage = mask.isFinite && !allRowsAttend(mask, h->queries, h->keys);
-  auto attention = AttentionOp::create(b, loc, q, k, v, joinPadding(b, loc, mask.padding),
-                                       joinBias(b, loc, mask.biases, elementOf(q)),
-                                       b.getF64FloatAttr(scale), limit(b, mask.left),
-                                       limit(b, mask.right), b.getF64FloatAttr(scores->softcap),
-                                       b.getStringAttr(isAverage ? "average" : "zero"));
+  if (dropout && dropout.getProbability().isZero())
+    dropout = nullptr;
+  auto counter = [&](unsigned index) { return dropout ? dropout->getOperand(index) : Value(); };
+  auto attention = AttentionOp::create(
+      b, loc, q, k, v, joinPadding(b, loc, mask.padding),
+      joinBias(b, loc, mask.biases, elementOf(q)), counter(1), counter(2), counter(3),
+      b.getF64FloatAttr(scale), limit(b, mask.left), limit(b, mask.right),
+      b.getF64FloatAttr(scores->softcap), b.getStringAttr(isAverage ? "average" : "zero"),
+      dropout ? dropout.getProbabilityAttr() : FloatAttr(),
+      dropout ? dropout.getStreamAttr() : IntegerAttr());
   Value y = train::cast(b, loc, attention.getY(), elementOf(root.getY()));
   r.replace(root, train::reshape(b, loc, y, shapeOf(root.getY())), Found::Attention);
   return true;
@@ -511,9 +533,11 @@ static bool refine(Rewriter &r, MaskReader &masks, AttentionOp op) {
   StringAttr maskedRows = mask.isFinite && !allRowsAttend(mask, q[2], k[2])
                               ? b.getStringAttr("average")
                               : op.getMaskedRowsAttr();
-  auto attention = AttentionOp::create(
-      b, loc, op.getQ(), key, value, joinPadding(b, loc, mask.padding), bias, op.getScaleAttr(),
-      limit(b, mask.left), limit(b, mask.right), op.getSoftcapAttr(), maskedRows);
+  auto attention =
+      AttentionOp::create(b, loc, op.getQ(), key, value, joinPadding(b, loc, mask.padding), bias,
+                          op.getSeed(), op.getStep(), op.getMicroBatch(), op.getScaleAttr(),
+                          limit(b, mask.left), limit(b, mask.right), op.getSoftcapAttr(),
+                          maskedRows, op.getDropoutAttr(), op.getStreamAttr());
   r.replace(op, attention->getResults(), Found::Count);
   return true;
 }

@@ -4,6 +4,7 @@
 // and bias are known at run time and count as if they masked nothing. Constraints are labelled;
 // test/dialect/attention-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
+#include "runtime/plan/Philox.h"
 #include "runtime/plan/Workspace.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
@@ -269,7 +270,55 @@ static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, uns
   if (op.getMaskedRows() != "zero" && op.getMaskedRows() != "average")
     return inferError(loc, "masked_rows is \"" + op.getMaskedRows() +
                                "\", should be \"zero\" or \"average\"");
+  // attention_c13, attention_backward_c15
+  bool drops = op.getDropout().has_value();
+  if (drops != static_cast<bool>(op.getSeed()) || drops != static_cast<bool>(op.getStep()) ||
+      drops != static_cast<bool>(op.getMicroBatch()) || drops != op.getStream().has_value())
+    return inferError(loc,
+                      "seed, step, micro_batch, dropout and stream should be there all or none");
+  if (!drops)
+    return success();
+  // attention_c14, attention_backward_c16
+  double probability = op.getDropout()->convertToDouble();
+  if (!(probability >= 0 && probability < 1))
+    return inferError(loc, "dropout is " + numberString(*op.getDropout()) +
+                               ", should be at least 0 and below 1");
+  // attention_c15, attention_backward_c17
+  int64_t stream = static_cast<int64_t>(*op.getStream());
+  if (stream < 0 || stream > UINT32_MAX)
+    return inferError(loc, "stream is " + Twine(stream) + ", should be in [0, 2^32)");
   return success();
+}
+
+/// What dropout makes of a probability: a factor for each key of a query. All ones without dropout.
+template <typename Op> class ProbabilityFactors {
+public:
+  ProbabilityFactors(Op op, Inputs counters, int64_t keys) : factors(keys, 1), keys(keys) {
+    if (op.getDropout())
+      mask.emplace(op.getDropout()->convertToDouble(), static_cast<int64_t>(*op.getStream()),
+                   counters[0]->integer(0), counters[1]->integer(0), counters[2]->integer(0));
+  }
+  /// Those of one row of [B, H, Sq, Sk].
+  ArrayRef<double> of(int64_t row) {
+    for (int64_t j = 0; mask && j < keys; ++j) {
+      auto element = static_cast<uint64_t>(row * keys + j);
+      factors[j] = mask->keeps(element / 4)[element % 4] ? mask->scale() : 0;
+    }
+    return factors;
+  }
+
+private:
+  std::optional<rt::DropoutMask> mask;
+  SmallVector<double> factors;
+  int64_t keys;
+};
+
+/// The kernel's inputs: those of the kernel without dropout know nothing of counters.
+template <typename Op> static SmallVector<Value> kernelInputs(Op op) {
+  SmallVector<Value> inputs = operandSlots(op);
+  if (!op.getDropout())
+    inputs.truncate(Op::odsIndex_seed);
+  return inputs;
 }
 
 static RankedTensorType resultType(Value q, Value v) {
@@ -296,6 +345,7 @@ LogicalResult AttentionOp::inferReturnTypes(MLIRContext *, std::optional<Locatio
 
 LogicalResult AttentionOp::evaluate(Inputs in, Outputs out) {
   Problem p(*this);
+  ProbabilityFactors factors(*this, in.drop_front(odsIndex_seed), p.keys);
   const HostTensor &v = *in[2];
   for (int64_t b = 0; b < p.batch; ++b)
     for (int64_t h = 0; h < p.heads; ++h)
@@ -314,8 +364,9 @@ LogicalResult AttentionOp::evaluate(Inputs in, Outputs out) {
         for (double score : row.scores)
           sum += std::exp(score - largest);
         out[1].floats[flat] = largest + std::log(sum);
+        ArrayRef<double> factor = factors.of(flat);
         for (int64_t j = 0; j < p.keys; ++j) {
-          double probability = std::exp(row.scores[j] - largest) / sum;
+          double probability = factor[j] * std::exp(row.scores[j] - largest) / sum;
           int64_t value = ((b * p.keyHeads + p.keyHead(h)) * p.keys + j) * p.valueWidth;
           for (int64_t d = 0; d < p.valueWidth; ++d)
             out[0].floats[flat * p.valueWidth + d] += probability * v.floats[value + d];
@@ -343,13 +394,14 @@ LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
     return failure();
   if (!cotangents[0])
     return success();
-  // Neither padding nor bias has a gradient.
+  // Neither padding nor bias has a gradient, and counters are no floats.
   if (llvm::is_contained(needed.drop_front(odsIndex_padding), true))
     return failure();
   auto backward = AttentionBackwardOp::create(
       b, getLoc(), {getQ().getType(), getK().getType(), getV().getType()}, cotangents[0], getQ(),
-      getK(), getV(), heldResult(b, *this), getLse(), getPadding(), getBias(), getScaleAttr(),
-      getLeftAttr(), getRightAttr(), getSoftcapAttr(), getMaskedRowsAttr());
+      getK(), getV(), heldResult(b, *this), getLse(), getPadding(), getBias(), getSeed(), getStep(),
+      getMicroBatch(), getScaleAttr(), getLeftAttr(), getRightAttr(), getSoftcapAttr(),
+      getMaskedRowsAttr(), getDropoutAttr(), getStreamAttr());
   for (unsigned i = 0; i < 3; ++i)
     if (needed[i])
       gradients[i] = backward.getResult(i);
@@ -358,8 +410,12 @@ LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
 
 uint64_t AttentionOp::getFlops() {
   Problem p(*this);
-  return p.flops(2 * static_cast<uint64_t>(p.width + p.valueWidth));
+  return p.flops(2 * static_cast<uint64_t>(p.width + p.valueWidth) +
+                 (getDropout() ? dropoutFlops : 0));
 }
+
+StringRef AttentionOp::getKernelName() { return getDropout() ? "attention_dropout" : "attention"; }
+SmallVector<Value> AttentionOp::getKernelInputs() { return kernelInputs(*this); }
 
 uint64_t AttentionOp::getWorkspaceBytes() {
   ArrayRef<int64_t> q = shapeOf(getQ());
@@ -392,6 +448,7 @@ LogicalResult AttentionBackwardOp::inferReturnTypes(MLIRContext *, std::optional
 
 LogicalResult AttentionBackwardOp::evaluate(Inputs in, Outputs out) {
   Problem p(*this);
+  ProbabilityFactors factors(*this, in.drop_front(odsIndex_seed), p.keys);
   const HostTensor &dy = *in[0], &q = *in[1], &k = *in[2], &v = *in[3], &y = *in[4], &lse = *in[5];
   for (int64_t b = 0; b < p.batch; ++b)
     for (int64_t h = 0; h < p.heads; ++h)
@@ -402,6 +459,7 @@ LogicalResult AttentionBackwardOp::evaluate(Inputs in, Outputs out) {
         int64_t flat = (b * p.heads + h) * p.queries + i;
         const double *dys = dy.floats.data() + flat * p.valueWidth,
                      *ys = y.floats.data() + flat * p.valueWidth;
+        ArrayRef<double> factor = factors.of(flat);
         double delta = 0; // sum of dy * y, which is the sum of probability * dprobability
         for (int64_t d = 0; d < p.valueWidth; ++d)
           delta += dys[d] * ys[d];
@@ -411,8 +469,8 @@ LogicalResult AttentionBackwardOp::evaluate(Inputs in, Outputs out) {
           int64_t key = (b * p.keyHeads + p.keyHead(h)) * p.keys + j;
           double slope = -delta;
           for (int64_t d = 0; d < p.valueWidth; ++d) {
-            slope += dys[d] * v.floats[key * p.valueWidth + d];
-            out[2].floats[key * p.valueWidth + d] += probability * dys[d];
+            slope += factor[j] * dys[d] * v.floats[key * p.valueWidth + d];
+            out[2].floats[key * p.valueWidth + d] += factor[j] * probability * dys[d];
           }
           if (row.masked) // its scores are constants
             continue;
@@ -430,8 +488,14 @@ uint64_t AttentionBackwardOp::getFlops() {
   // Scores again, dq and dk over the head size; probabilities' gradients and dv over the values'
   // size.
   Problem p(*this);
-  return p.flops(6 * static_cast<uint64_t>(p.width) + 4 * static_cast<uint64_t>(p.valueWidth));
+  return p.flops(6 * static_cast<uint64_t>(p.width) + 4 * static_cast<uint64_t>(p.valueWidth) +
+                 (getDropout() ? dropoutFlops + 2 : 0)); // the mask is drawn once and applied twice
 }
+
+StringRef AttentionBackwardOp::getKernelName() {
+  return getDropout() ? "attention_dropout_backward" : "attention_backward";
+}
+SmallVector<Value> AttentionBackwardOp::getKernelInputs() { return kernelInputs(*this); }
 
 uint64_t AttentionBackwardOp::getWorkspaceBytes() {
   Problem p(*this);

@@ -23,7 +23,8 @@ def Train_RotaryBackwardOp : Train_ComputeOp<"rotary_backward"> {
 class Train_AttentionBase<string mnemonic, list<Trait> traits>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, AttrSizedOperandSegments,
         DeclareOpInterfaceMethods<InferTypeOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getWorkspaceBytes"]>])> {
+        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getKernelName", "getKernelInputs",
+                                                       "getWorkspaceBytes"]>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
@@ -43,20 +44,32 @@ def Train_AttentionOp : Train_AttentionBase<"attention", [DeclareOpInterfaceMeth
     there masks. It has no gradient.
     A row with nothing to attend to: `masked_rows` "zero" gives y = 0 (lse is -infinity), "average" the mean of all
     Sk values (lse is log Sk), what a finite minimum as mask gives.
+
+    With `dropout`, the probability that a probability is dropped, those that stay are divided by 1 - dropout before
+    they are multiplied with v: y = (train.dropout of the probabilities [B, H, Sq, Sk]) v, with that operation's seed,
+    step, micro_batch and `stream`, hence its mask, element for element, though it is never in memory: backward draws
+    it again. lse knows nothing of it. Step 0 drops nothing. Kernel: attention_dropout.
   }];
-  let arguments = (ins Train_FloatTensor:$q, Train_FloatTensor:$k, Train_FloatTensor:$v, Optional<Train_BoolTensor>:$padding,
-                       Optional<Train_FloatTensor>:$bias, F64Attr:$scale, OptionalAttr<I64Attr>:$left,
-                       OptionalAttr<I64Attr>:$right, DefaultValuedAttr<F64Attr, "0.0">:$softcap,
-                       DefaultValuedStrAttr<StrAttr, "zero">:$masked_rows);
+  let arguments = (ins Train_FloatTensor:$q, Train_FloatTensor:$k, Train_FloatTensor:$v,
+                       Optional<Train_BoolTensor>:$padding, Optional<Train_FloatTensor>:$bias,
+                       Optional<Train_I64Scalar>:$seed, Optional<Train_I64Scalar>:$step,
+                       Optional<Train_I64Scalar>:$micro_batch, F64Attr:$scale,
+                       OptionalAttr<I64Attr>:$left, OptionalAttr<I64Attr>:$right,
+                       DefaultValuedAttr<F64Attr, "0.0">:$softcap,
+                       DefaultValuedStrAttr<StrAttr, "zero">:$masked_rows, OptionalAttr<F64Attr>:$dropout,
+                       OptionalAttr<I64Attr>:$stream);
   let results = (outs Train_FloatTensor:$y, Train_FloatTensor:$lse);
 }
 def Train_AttentionBackwardOp : Train_AttentionBase<"attention_backward", []> {
   let summary = "dq, dk, dv of attention; dk and dv summed over the query heads of a group, ascending";
-  let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$q, Train_FloatTensor:$k, Train_FloatTensor:$v, Train_FloatTensor:$y,
-                       Train_FloatTensor:$lse, Optional<Train_BoolTensor>:$padding,
-                       Optional<Train_FloatTensor>:$bias, F64Attr:$scale, OptionalAttr<I64Attr>:$left,
-                       OptionalAttr<I64Attr>:$right, DefaultValuedAttr<F64Attr, "0.0">:$softcap,
-                       DefaultValuedStrAttr<StrAttr, "zero">:$masked_rows);
+  let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$q, Train_FloatTensor:$k, Train_FloatTensor:$v,
+                       Train_FloatTensor:$y, Train_FloatTensor:$lse, Optional<Train_BoolTensor>:$padding,
+                       Optional<Train_FloatTensor>:$bias, Optional<Train_I64Scalar>:$seed,
+                       Optional<Train_I64Scalar>:$step, Optional<Train_I64Scalar>:$micro_batch, F64Attr:$scale,
+                       OptionalAttr<I64Attr>:$left, OptionalAttr<I64Attr>:$right,
+                       DefaultValuedAttr<F64Attr, "0.0">:$softcap,
+                       DefaultValuedStrAttr<StrAttr, "zero">:$masked_rows, OptionalAttr<F64Attr>:$dropout,
+                       OptionalAttr<I64Attr>:$stream);
   let results = (outs Train_FloatTensor:$dq, Train_FloatTensor:$dk, Train_FloatTensor:$dv);
 }
 

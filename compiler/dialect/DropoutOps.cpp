@@ -1,6 +1,7 @@
 // Dropout by counter: shape rule, oracle, gradient. The numbers are runtime/plan/Philox.h's.
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/Philox.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 
@@ -35,6 +36,10 @@ LogicalResult DropoutOp::evaluate(ArrayRef<const HostTensor *> in, MutableArrayR
 }
 
 SmallVector<unsigned> DropoutOp::getReusableOperands() { return {0}; }
+
+uint64_t DropoutOp::getFlops() {
+  return llvm::SaturatingMultiply<uint64_t>(elementCount(shapeOf(getX())), dropoutFlops);
+}
 
 LogicalResult DropoutOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                   MutableArrayRef<Value> gradients) {

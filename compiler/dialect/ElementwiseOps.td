@@ -5,9 +5,9 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-class Train_Elementwise<string mnemonic, list<Trait> traits>
+class Train_Elementwise<string mnemonic, list<Trait> traits, list<string> declared = []>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getReusableOperands"]>])> {
+        DeclareOpInterfaceMethods<ComputeOpInterface, !listconcat(["evaluate", "getReusableOperands"], declared)>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
@@ -118,7 +118,8 @@ def Train_CastOp : Train_Elementwise<"cast", [DeclareOpInterfaceMethods<Differen
   let results = (outs Train_AnyTensor:$y);
 }
 
-def Train_DropoutOp : Train_Elementwise<"dropout", [DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+def Train_DropoutOp : Train_Elementwise<"dropout", [DeclareOpInterfaceMethods<DifferentiableOpInterface>],
+                                         ["getFlops"]> {
   let summary = "x / (1 - probability) where an element is kept, 0 where it is dropped; its own gradient's operation too";
   let description = [{
     Element i is dropped if word i % 4 of philox4x32-10 is below probability * 2^32 for the counter (i / 4, `stream`,

@@ -23,9 +23,7 @@ void eraseDeadOps(StepOp step);
 /// The ONNX node (or other name) that an operation comes from; "?" if its location has no name.
 std::string locationName(mlir::Location loc);
 
-/// Operands and results as the operation's definition lists them: an absent optional one is a null value, a variadic
-/// one's values just follow. What ComputeOpInterface::evaluate takes and what instructions of a plan list.
-llvm::SmallVector<mlir::Value> operandSlots(mlir::Operation *op);
+/// Results as operandSlots gives operands.
 llvm::SmallVector<mlir::Value> resultSlots(mlir::Operation *op);
 
 /// Tags every operation that a builder inserts with one phase.

@@ -32,6 +32,9 @@ uint64_t bytesMoved(llvm::ArrayRef<Work> parts);
 uint64_t defaultFlops(mlir::Operation *op);
 uint64_t defaultBytesMoved(mlir::Operation *op);
 llvm::StringRef defaultKernelName(mlir::Operation *op);
+/// Operands as the operation's definition lists them: an absent optional one is a null value, a variadic one's values
+/// just follow. What ComputeOpInterface::evaluate takes.
+llvm::SmallVector<mlir::Value> operandSlots(mlir::Operation *op);
 /// By the table in SaveClasses.h.
 SaveClass tabledSaveClass(mlir::Operation *op);
 

@@ -39,6 +39,10 @@ def ComputeOpInterface : OpInterface<"ComputeOpInterface"> {
     InterfaceMethod<[{ The runtime's name of the kernel. Default: the mnemonic. }],
       "::llvm::StringRef", "getKernelName", (ins), "",
       [{ return ::amc::train::defaultKernelName($_op.getOperation()); }]>,
+    InterfaceMethod<[{
+      The kernel's inputs in a plan, null where an optional one is absent. Default: the operands, see operandSlots.
+    }], "::llvm::SmallVector<::mlir::Value>", "getKernelInputs", (ins), "",
+      [{ return ::amc::train::operandSlots($_op.getOperation()); }]>,
     InterfaceMethod<[{ Scratch bytes the kernel needs while it runs; part of the plan. Default: none. }],
       "uint64_t", "getWorkspaceBytes", (ins), "", [{ return 0; }]>,
     InterfaceMethod<[{

@@ -73,7 +73,7 @@ static Value attention(Node &n, Value q, Value k, Value v, double scale, const M
   if (mask.right)
     attrs.push_back(n.intAttr("right", *mask.right));
   Operation *made = n.build(AttentionOp::getOperationName(), operands, attrs,
-                            {1, 1, 1, mask.padding ? 1 : 0, mask.bias ? 1 : 0});
+                            {1, 1, 1, mask.padding ? 1 : 0, mask.bias ? 1 : 0, 0, 0, 0});
   return made ? made->getResult(0) : Value();
 }
 

@@ -35,6 +35,11 @@ public:
 
   double scale() const { return factor; }
   bool keepsAll() const { return threshold == 0; }
+  // Words up to this one drop their element, unless everything is kept.
+  uint32_t lastDropped() const { return static_cast<uint32_t>(threshold - 1); }
+  std::array<uint32_t, 2> keyWords() const { return key; }
+  uint32_t streamWord() const { return stream; }
+  uint32_t stepWord() const { return step; }
   // Whether the elements 4 * block … 4 * block + 3 are kept.
   std::array<bool, 4> keeps(uint64_t block) const {
     auto words = philox4x32({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), stream, step}, key);

@@ -105,7 +105,7 @@ train.step @attention_c1 {
   %c = train.input {name = "c"} : tensor<2x2x5x7xf32>
   // expected-error@+2 {{operandSegmentSizes should give every required operand one value}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 3, 0, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 3, 0, 0, 0, 0, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -117,7 +117,7 @@ train.step @attention_c2 {
   %c = train.input {name = "c"} : tensor<2x2x5x7xf32>
   // expected-error@+2 {{q, k and v are of shapes 4x3x6, 2x2x5x6 and 2x2x5x7, should be of rank 4}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -129,7 +129,7 @@ train.step @attention_c3 {
   %c = train.input {name = "c"} : tensor<2x2x5x7xf32>
   // expected-error@+2 {{q, k and v are of shapes 1x4x3x6, 2x2x5x6 and 2x2x5x7, should have one batch size}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<1x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -141,7 +141,7 @@ train.step @attention_c4 {
   %c = train.input {name = "c"} : tensor<2x2x4x7xf32>
   // expected-error@+2 {{k and v are of shapes 2x2x5x6 and 2x2x4x7, should have the same heads and length}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x4x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x4x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -153,7 +153,7 @@ train.step @attention_c5 {
   %c = train.input {name = "c"} : tensor<2x3x5x7xf32>
   // expected-error@+2 {{key heads are 3, should divide the query heads 4}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x3x5x6xf32>, tensor<2x3x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x3x5x6xf32>, tensor<2x3x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -165,7 +165,7 @@ train.step @attention_c6 {
   %c = train.input {name = "c"} : tensor<2x2x5x7xf32>
   // expected-error@+2 {{head sizes of q and k are 6 and 7, should be equal}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x7xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x7xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -177,7 +177,7 @@ train.step @attention_c7 {
   %c = train.input {name = "c"} : tensor<2x2x5x7xf64>
   // expected-error@+2 {{q, k, v and bias should have one element type}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf64>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf64>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -190,7 +190,7 @@ train.step @attention_c8 {
   %d = train.input {name = "d"} : tensor<2x3xi1>
   // expected-error@+2 {{padding is of shape 2x3, should be 2x5}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c, %d {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x3xi1>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c, %d {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 0, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x3xi1>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -203,7 +203,7 @@ train.step @attention_c9 {
   %d = train.input {name = "d"} : tensor<2x2x3x5xf32>
   // expected-error@+2 {{bias is of shape 2x2x3x5, should be of rank 4 and broadcast to 2x4x3x5}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c, %d {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x2x3x5xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c, %d {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 1, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x2x3x5xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -215,7 +215,7 @@ train.step @attention_c10 {
   %c = train.input {name = "c"} : tensor<2x2x5x7xf32>
   // expected-error@+2 {{scale is +Inf, should be finite}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c {scale = 0x7FF0000000000000 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c {scale = 0x7FF0000000000000 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -227,7 +227,7 @@ train.step @attention_c11 {
   %c = train.input {name = "c"} : tensor<2x2x5x7xf32>
   // expected-error@+2 {{softcap is -2, should be 0 or more and finite}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, softcap = -2.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, softcap = -2.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -239,7 +239,7 @@ train.step @attention_c12 {
   %c = train.input {name = "c"} : tensor<2x2x5x7xf32>
   // expected-error@+2 {{masked_rows is "nan", should be "zero" or "average"}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, masked_rows = "nan", operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+  %r:2 = train.attention %a, %b, %c {scale = 0.5 : f64, masked_rows = "nan", operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
 }
 
 // -----
@@ -254,7 +254,7 @@ train.step @attention_backward_c1 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{operandSegmentSizes should give every required operand one value}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 6, 0, 0, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
 }
 
 // -----
@@ -269,7 +269,7 @@ train.step @attention_backward_c2 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{q, k and v are of shapes 4x3x6, 2x2x5x6 and 2x2x5x7, should be of rank 4}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
 }
 
 // -----
@@ -284,7 +284,7 @@ train.step @attention_backward_c3 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{q, k and v are of shapes 1x4x3x6, 2x2x5x6 and 2x2x5x7, should have one batch size}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<1x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<1x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<1x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<1x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
 }
 
 // -----
@@ -299,7 +299,7 @@ train.step @attention_backward_c4 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{k and v are of shapes 2x2x5x6 and 2x2x4x7, should have the same heads and length}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x4x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x4x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x4x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x4x7xf32>)
 }
 
 // -----
@@ -314,7 +314,7 @@ train.step @attention_backward_c5 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{key heads are 3, should divide the query heads 4}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x3x5x6xf32>, tensor<2x3x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x3x5x6xf32>, tensor<2x3x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x3x5x6xf32>, tensor<2x3x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x3x5x6xf32>, tensor<2x3x5x7xf32>)
 }
 
 // -----
@@ -329,7 +329,7 @@ train.step @attention_backward_c6 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{head sizes of q and k are 6 and 7, should be equal}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x7xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x7xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x7xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x7xf32>, tensor<2x2x5x7xf32>)
 }
 
 // -----
@@ -344,7 +344,7 @@ train.step @attention_backward_c7 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{q, k, v and bias should have one element type}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf64>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf64>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf64>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf64>)
 }
 
 // -----
@@ -360,7 +360,7 @@ train.step @attention_backward_c8 {
   %g = train.input {name = "g"} : tensor<2x3xi1>
   // expected-error@+2 {{padding is of shape 2x3, should be 2x5}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f, %g {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 1, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>, tensor<2x3xi1>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f, %g {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>, tensor<2x3xi1>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
 }
 
 // -----
@@ -376,7 +376,7 @@ train.step @attention_backward_c9 {
   %g = train.input {name = "g"} : tensor<2x2x3x5xf32>
   // expected-error@+2 {{bias is of shape 2x2x3x5, should be of rank 4 and broadcast to 2x4x3x5}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f, %g {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 1>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>, tensor<2x2x3x5xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f, %g {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 1, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>, tensor<2x2x3x5xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
 }
 
 // -----
@@ -391,7 +391,7 @@ train.step @attention_backward_c10 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{scale is +Inf, should be finite}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0x7FF0000000000000 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0x7FF0000000000000 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
 }
 
 // -----
@@ -406,7 +406,7 @@ train.step @attention_backward_c11 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{softcap is -2, should be 0 or more and finite}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, softcap = -2.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, softcap = -2.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
 }
 
 // -----
@@ -421,7 +421,7 @@ train.step @attention_backward_c12 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{masked_rows is "nan", should be "zero" or "average"}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, masked_rows = "nan", operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, masked_rows = "nan", operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
 }
 
 // -----
@@ -436,7 +436,7 @@ train.step @attention_backward_c13 {
   %f = train.input {name = "f"} : tensor<2x4x3xf32>
   // expected-error@+2 {{y is tensor<2x4x3x6xf32>, should be tensor<2x4x3x7xf32>}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x6xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x6xf32>, tensor<2x4x3xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
 }
 
 // -----
@@ -451,5 +451,89 @@ train.step @attention_backward_c14 {
   %f = train.input {name = "f"} : tensor<2x4x5xf32>
   // expected-error@+2 {{lse is tensor<2x4x5xf32>, should be tensor<2x4x3xf32>}}
   // expected-error@+1 {{failed to infer returned types}}
-  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x5xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+  %r:3 = train.attention_backward %a, %b, %c, %d, %e, %f {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x5xf32>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+}
+
+// -----
+
+// attention_c13: dropout needs all that its mask follows from.
+train.step @attention_c13 {
+  %a = train.input {name = "a"} : tensor<2x4x3x6xf32>
+  %b = train.input {name = "b"} : tensor<2x2x5x6xf32>
+  %c = train.input {name = "c"} : tensor<2x2x5x7xf32>
+  %n = train.input {name = "n"} : tensor<i64>
+  // expected-error@+2 {{seed, step, micro_batch, dropout and stream should be there all or none}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r:2 = train.attention %a, %b, %c, %n, %n {scale = 0.5 : f64, dropout = 0.5 : f64, stream = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 1, 0, 1>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<i64>, tensor<i64>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+}
+
+// -----
+
+// attention_c14: what is kept is divided by 1 - dropout.
+train.step @attention_c14 {
+  %a = train.input {name = "a"} : tensor<2x4x3x6xf32>
+  %b = train.input {name = "b"} : tensor<2x2x5x6xf32>
+  %c = train.input {name = "c"} : tensor<2x2x5x7xf32>
+  %n = train.input {name = "n"} : tensor<i64>
+  // expected-error@+2 {{dropout is 1, should be at least 0 and below 1}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r:2 = train.attention %a, %b, %c, %n, %n, %n {scale = 0.5 : f64, dropout = 1.0 : f64, stream = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 1, 1, 1>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+}
+
+// -----
+
+// attention_c15: a stream is a word of the counter.
+train.step @attention_c15 {
+  %a = train.input {name = "a"} : tensor<2x4x3x6xf32>
+  %b = train.input {name = "b"} : tensor<2x2x5x6xf32>
+  %c = train.input {name = "c"} : tensor<2x2x5x7xf32>
+  %n = train.input {name = "n"} : tensor<i64>
+  // expected-error@+2 {{stream is -1, should be in [0, 2^32)}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r:2 = train.attention %a, %b, %c, %n, %n, %n {scale = 0.5 : f64, dropout = 0.5 : f64, stream = -1 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 1, 1, 1>} : (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> (tensor<2x4x3x7xf32>, tensor<2x4x3xf32>)
+}
+
+// -----
+
+// attention_backward_c15: dropout needs all that its mask follows from.
+train.step @attention_backward_c15 {
+  %a = train.input {name = "a"} : tensor<2x4x3x7xf32>
+  %b = train.input {name = "b"} : tensor<2x4x3x6xf32>
+  %c = train.input {name = "c"} : tensor<2x2x5x6xf32>
+  %d = train.input {name = "d"} : tensor<2x2x5x7xf32>
+  %f = train.input {name = "f"} : tensor<2x4x3xf32>
+  %n = train.input {name = "n"} : tensor<i64>
+  // expected-error@+2 {{seed, step, micro_batch, dropout and stream should be there all or none}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r:3 = train.attention_backward %a, %b, %c, %d, %a, %f, %n, %n {scale = 0.5 : f64, dropout = 0.5 : f64, stream = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 1, 0, 1>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>, tensor<i64>, tensor<i64>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+}
+
+// -----
+
+// attention_backward_c16: what is kept is divided by 1 - dropout.
+train.step @attention_backward_c16 {
+  %a = train.input {name = "a"} : tensor<2x4x3x7xf32>
+  %b = train.input {name = "b"} : tensor<2x4x3x6xf32>
+  %c = train.input {name = "c"} : tensor<2x2x5x6xf32>
+  %d = train.input {name = "d"} : tensor<2x2x5x7xf32>
+  %f = train.input {name = "f"} : tensor<2x4x3xf32>
+  %n = train.input {name = "n"} : tensor<i64>
+  // expected-error@+2 {{dropout is 1, should be at least 0 and below 1}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r:3 = train.attention_backward %a, %b, %c, %d, %a, %f, %n, %n, %n {scale = 0.5 : f64, dropout = 1.0 : f64, stream = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
+}
+
+// -----
+
+// attention_backward_c17: a stream is a word of the counter.
+train.step @attention_backward_c17 {
+  %a = train.input {name = "a"} : tensor<2x4x3x7xf32>
+  %b = train.input {name = "b"} : tensor<2x4x3x6xf32>
+  %c = train.input {name = "c"} : tensor<2x2x5x6xf32>
+  %d = train.input {name = "d"} : tensor<2x2x5x7xf32>
+  %f = train.input {name = "f"} : tensor<2x4x3xf32>
+  %n = train.input {name = "n"} : tensor<i64>
+  // expected-error@+2 {{stream is -1, should be in [0, 2^32)}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r:3 = train.attention_backward %a, %b, %c, %d, %a, %f, %n, %n, %n {scale = 0.5 : f64, dropout = 0.5 : f64, stream = -1 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1>} : (tensor<2x4x3x7xf32>, tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x4x3xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> (tensor<2x4x3x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
 }

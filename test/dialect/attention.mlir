@@ -27,16 +27,37 @@ train.step @attention {
   %v = train.parameter {name = "v", trainable} : tensor<2x2x5x7xf32>
   %padding = train.input {name = "padding"} : tensor<2x5xi1>
   // CHECK: train.attention {{.*}}left = 2 : i64{{.*}}right = 0 : i64{{.*}} -> (tensor<2x4x5x7xf32>, tensor<2x4x5xf32>)
-  %y, %lse = train.attention %q, %k, %v, %padding {scale = 0.4 : f64, left = 2 : i64, right = 0 : i64, softcap = 30.0 : f64, masked_rows = "average", operandSegmentSizes = array<i32: 1, 1, 1, 1, 0>} : (tensor<2x4x5x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x5xi1>) -> (tensor<2x4x5x7xf32>, tensor<2x4x5xf32>)
+  %y, %lse = train.attention %q, %k, %v, %padding {scale = 0.4 : f64, left = 2 : i64, right = 0 : i64, softcap = 30.0 : f64, masked_rows = "average", operandSegmentSizes = array<i32: 1, 1, 1, 1, 0, 0, 0, 0>} : (tensor<2x4x5x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>, tensor<2x5xi1>) -> (tensor<2x4x5x7xf32>, tensor<2x4x5xf32>)
   // VJP: train.attention_backward
   // VJP-SAME: left = 2 : i64
   // VJP-SAME: masked_rows = "average"
-  // VJP-SAME: operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 1, 0>
+  // VJP-SAME: operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0>
   // VJP-SAME: right = 0 : i64
   // VJP-SAME: scale = 4.000000e-01 : f64
   // VJP-SAME: softcap = 3.000000e+01 : f64
   // VJP-SAME: -> (tensor<2x4x5x6xf32>, tensor<2x2x5x6xf32>, tensor<2x2x5x7xf32>)
   %loss = train.reduce_sum %y {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<2x4x5x7xf32>) -> tensor<f32>
+  train.output %loss {name = "loss", sum} : tensor<f32>
+}
+
+// -----
+
+// Dropout: backward gets the same counters and attributes. Without it neither has any.
+// CHECK-LABEL: @dropout
+// VJP-LABEL: @dropout
+train.step @dropout {
+  %q = train.parameter {name = "q", trainable} : tensor<1x2x3x4xf32>
+  // VJP-DAG: %[[SEED:.*]] = train.input {name = "seed"
+  // VJP-DAG: %[[STEP:.*]] = train.input {name = "step_number"
+  // VJP-DAG: %[[MICRO:.*]] = train.input {name = "micro_batch"
+  %seed = train.input {name = "seed", role = "seed"} : tensor<i64>
+  %step = train.input {name = "step_number", role = "step_number"} : tensor<i64>
+  %micro = train.input {name = "micro_batch", role = "micro_batch"} : tensor<i64>
+  // CHECK: train.attention {{.*}}{dropout = 1.000000e-01 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 1, 1, 1>, scale = 5.000000e-01 : f64, stream = 4 : i64}
+  %y, %lse = train.attention %q, %q, %q, %seed, %step, %micro {scale = 0.5 : f64, dropout = 0.1 : f64, stream = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 1, 1, 1>} : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> (tensor<1x2x3x4xf32>, tensor<1x2x3xf32>)
+  // VJP: train.attention_backward {{.*}}, %[[SEED]], %[[STEP]], %[[MICRO]] {dropout = 1.000000e-01 : f64
+  // VJP-SAME: stream = 4 : i64
+  %loss = train.reduce_sum %y {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<1x2x3x4xf32>) -> tensor<f32>
   train.output %loss {name = "loss", sum} : tensor<f32>
 }
 
@@ -51,7 +72,7 @@ train.step @attention {
 // VJP: train.attention_backward %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %[[BACK]], %[[LSE]]
 train.step @joined {
   %q = train.parameter {name = "q", trainable} : tensor<1x2x3x4xf32>
-  %y, %lse = train.attention %q, %q, %q {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> (tensor<1x2x3x4xf32>, tensor<1x2x3xf32>)
+  %y, %lse = train.attention %q, %q, %q {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) -> (tensor<1x2x3x4xf32>, tensor<1x2x3xf32>)
   %joined = train.transpose %y {permutation = array<i64: 0, 2, 1, 3>} : (tensor<1x2x3x4xf32>) -> tensor<1x3x2x4xf32>
   %loss = train.reduce_sum %joined {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<1x3x2x4xf32>) -> tensor<f32>
   train.output %loss {name = "loss", sum} : tensor<f32>
@@ -65,7 +86,7 @@ train.step @bias {
   %bias = train.parameter {name = "bias", trainable} : tensor<1x2x3x3xf32>
   // expected-error@+2 {{no gradient}}
   // expected-note@+1 {{freeze the parameters}}
-  %y, %lse = train.attention %q, %q, %q, %bias {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>} : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x3xf32>) -> (tensor<1x2x3x4xf32>, tensor<1x2x3xf32>)
+  %y, %lse = train.attention %q, %q, %q, %bias {scale = 0.5 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 1, 0, 0, 0>} : (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>, tensor<1x2x3x3xf32>) -> (tensor<1x2x3x4xf32>, tensor<1x2x3xf32>)
   %loss = train.reduce_sum %y {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<1x2x3x4xf32>) -> tensor<f32>
   train.output %loss {name = "loss", sum} : tensor<f32>
 }

@@ -50,25 +50,36 @@ static std::vector<Case> attentionCases() {
   constexpr const char *padding = "dense<[[true, true, false], [false, true, true]]> : tensor<2x3xi1>";
   constexpr const char *nothing = "dense<[[false, false, true], [true, true, true]]> : tensor<2x3xi1>";
   constexpr const char *bias = "dense<[[[[0.5, -1.0, 0.0], [0.1, 0.2, -0.3], [1.0, 0.0, -2.0]]]]> : tensor<1x1x3x3xf64>";
+  constexpr const char *zero = "dense<0> : tensor<i64>", *two = "dense<2> : tensor<i64>", *seven = "dense<7> : tensor<i64>";
   return {
       {"rotary", {"2x2x3x4", tables, sines}},
       {"rotary", {"1x1x3x4", tables, sines}, "{interleaved}"},
       {"rotary", {"2x1x1x2", "dense<[[0.5, -0.4]]> : tensor<1x2xf64>", "dense<0.7> : tensor<f64>"}},
-      {"attention", {"2x2x3x4", "2x2x3x4", "2x2x3x4", "-", "-"}, "{scale = 0.5 : f64}"},
+      {"attention", {"2x2x3x4", "2x2x3x4", "2x2x3x4", "-", "-", "-", "-", "-"}, "{scale = 0.5 : f64}"},
       // Causal, grouped heads, values of another width.
-      {"attention", {"1x4x3x2", "1x2x3x2", "1x2x3x5", "-", "-"}, "{scale = 0.7 : f64, right = 0 : i64}"},
-      {"attention", {"2x2x3x2", "2x1x3x2", "2x1x3x2", padding, "-"}, "{scale = 0.7 : f64, right = 0 : i64}"},
+      {"attention", {"1x4x3x2", "1x2x3x2", "1x2x3x5", "-", "-", "-", "-", "-"}, "{scale = 0.7 : f64, right = 0 : i64}"},
+      {"attention", {"2x2x3x2", "2x1x3x2", "2x1x3x2", padding, "-", "-", "-", "-"}, "{scale = 0.7 : f64, right = 0 : i64}"},
       // A row with nothing to attend to: zero, or the mean of all values.
-      {"attention", {"2x2x3x2", "2x2x3x2", "2x2x3x2", nothing, "-"}, "{scale = 0.7 : f64, right = 0 : i64}"},
-      {"attention", {"2x2x3x2", "2x1x3x2", "2x1x3x2", nothing, "-"},
+      {"attention", {"2x2x3x2", "2x2x3x2", "2x2x3x2", nothing, "-", "-", "-", "-"}, "{scale = 0.7 : f64, right = 0 : i64}"},
+      {"attention", {"2x2x3x2", "2x1x3x2", "2x1x3x2", nothing, "-", "-", "-", "-"},
        "{scale = 0.7 : f64, right = 0 : i64, masked_rows = \"average\"}"},
       // Window, both sides; more keys than queries.
-      {"attention", {"1x2x5x2", "1x2x5x2", "1x2x5x2", "-", "-"}, "{scale = 1.0 : f64, left = 2 : i64, right = 0 : i64}"},
-      {"attention", {"1x2x3x2", "1x2x5x2", "1x2x5x2", "-", "-"}, "{scale = 1.0 : f64, left = 1 : i64, right = 1 : i64}"},
-      {"attention", {"2x2x3x2", "2x2x3x2", "2x2x3x3", "-", "-"}, "{scale = 1.5 : f64, softcap = 2.0 : f64}"},
-      {"attention", {"2x2x3x2", "2x2x3x2", "2x2x3x2", "-", bias}, "{scale = 0.5 : f64}"},
-      {"attention", {"2x4x3x2", "2x2x3x2", "2x2x3x2", padding, bias},
+      {"attention", {"1x2x5x2", "1x2x5x2", "1x2x5x2", "-", "-", "-", "-", "-"}, "{scale = 1.0 : f64, left = 2 : i64, right = 0 : i64}"},
+      {"attention", {"1x2x3x2", "1x2x5x2", "1x2x5x2", "-", "-", "-", "-", "-"}, "{scale = 1.0 : f64, left = 1 : i64, right = 1 : i64}"},
+      {"attention", {"2x2x3x2", "2x2x3x2", "2x2x3x3", "-", "-", "-", "-", "-"}, "{scale = 1.5 : f64, softcap = 2.0 : f64}"},
+      {"attention", {"2x2x3x2", "2x2x3x2", "2x2x3x2", "-", bias, "-", "-", "-"}, "{scale = 0.5 : f64}"},
+      {"attention", {"2x4x3x2", "2x2x3x2", "2x2x3x2", padding, bias, "-", "-", "-"},
        "{scale = 0.5 : f64, softcap = 1.5 : f64, left = 1 : i64, right = 0 : i64}"},
+      // Dropout of probabilities: plain; with all that masks and with heads grouped; of a row that is the mean of all
+      // values; in evaluation (step 0), where nothing is dropped.
+      {"attention", {"2x2x3x4", "2x2x3x4", "2x2x3x4", "-", "-", seven, two, zero},
+       "{scale = 0.5 : f64, dropout = 0.4 : f64, stream = 3 : i64}"},
+      {"attention", {"2x4x3x2", "2x2x3x2", "2x2x3x3", padding, bias, seven, two, two},
+       "{scale = 0.5 : f64, softcap = 1.5 : f64, left = 1 : i64, right = 0 : i64, dropout = 0.3 : f64, stream = 0 : i64}"},
+      {"attention", {"2x2x3x2", "2x1x3x2", "2x1x3x2", nothing, "-", two, seven, zero},
+       "{scale = 0.7 : f64, right = 0 : i64, masked_rows = \"average\", dropout = 0.5 : f64, stream = 1 : i64}"},
+      {"attention", {"1x2x3x2", "1x2x5x2", "1x2x5x2", "-", "-", seven, zero, zero},
+       "{scale = 0.7 : f64, dropout = 0.9 : f64, stream = 1 : i64}"},
   };
 }
 

@@ -181,3 +181,14 @@ save("conv", model([node("Conv", ["x", "patch"], ["p"], name="patches", strides=
                     node("Conv", ["x", "w", "b"], ["c"], name="grouped", group=2, pads=[1, 1, 1, 1], strides=[2, 2]),
                     node("MaxPool", ["c"], ["m"], name="pool", kernel_shape=[2, 2])],
                    [image], [tensor("p", [1, 5, 2, 2]), tensor("m", [1, 6, 2, 2])], [weight("patch", 5, 4, 3, 3), weight("w", 6, 2, 3, 3), weight("b", 6)]))
+
+# ---- dropout of attention's probabilities in each of its modes: by default and explicitly switched off, a ratio of 0, on
+q5 = tensor("q", [1, 2, 5, 4])
+for name, inputs in {"default": ["p", "tenth"], "off": ["p", "tenth", "false"], "zero": ["p", "zero", "true"],
+                     "on": ["p", "tenth", "true"]}.items():
+    save("attention-dropout-" + name, model(
+        [node("Transpose", ["q"], ["k"], perm=[0, 1, 3, 2]), node("MatMul", ["q", "k"], ["s"]),
+         node("Softmax", ["s"], ["p"], axis=-1), node("Dropout", inputs, ["d"], name="drop"), node("MatMul", ["d", "q"], ["y"])],
+        [q5], [tensor("y", [1, 2, 5, 4])],
+        [numpy_helper.from_array(np.float32(0.1), "tenth"), numpy_helper.from_array(np.float32(0), "zero"),
+         numpy_helper.from_array(np.bool_(True), "true"), numpy_helper.from_array(np.bool_(False), "false")]))

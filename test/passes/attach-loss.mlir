@@ -69,7 +69,7 @@ train.step @unnamed {
 // CE-LABEL: train.step @encoder
 train.step @encoder {
   %q = train.input {name = "q"} : tensor<2x1x4x8xf32>
-  %y, %lse = train.attention %q, %q, %q {scale = 1.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>}
+  %y, %lse = train.attention %q, %q, %q {scale = 1.0 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>}
     : (tensor<2x1x4x8xf32>, tensor<2x1x4x8xf32>, tensor<2x1x4x8xf32>) -> (tensor<2x1x4x8xf32>, tensor<2x1x4xf32>)
   %x = train.reshape %y {shape = array<i64: 2, 4, 8>} : (tensor<2x1x4x8xf32>) -> tensor<2x4x8xf32>
   train.output %x {name = "logits"} : tensor<2x4x8xf32>

@@ -87,7 +87,7 @@ train.step @imported {
   %v5 = train.reshape %v {shape = array<i64: 1, 2, 1, 3, 8>} : (tensor<1x2x3x8xf32>) -> tensor<1x2x1x3x8xf32>
   %vr = train.broadcast %v5 {shape = array<i64: 1, 2, 2, 3, 8>} : (tensor<1x2x1x3x8xf32>) -> tensor<1x2x2x3x8xf32>
   %v4 = train.reshape %vr {shape = array<i64: 1, 4, 3, 8>} : (tensor<1x2x2x3x8xf32>) -> tensor<1x4x3x8xf32>
-  %y, %lse = train.attention %q, %k4, %v4, %bias {scale = 0.25 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>} : (tensor<1x4x3x8xf32>, tensor<1x4x3x8xf32>, tensor<1x4x3x8xf32>, tensor<1x1x3x3xf32>) -> (tensor<1x4x3x8xf32>, tensor<1x4x3xf32>)
+  %y, %lse = train.attention %q, %k4, %v4, %bias {scale = 0.25 : f64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 1, 0, 0, 0>} : (tensor<1x4x3x8xf32>, tensor<1x4x3x8xf32>, tensor<1x4x3x8xf32>, tensor<1x1x3x3xf32>) -> (tensor<1x4x3x8xf32>, tensor<1x4x3xf32>)
   train.output %y {name = "y"} : tensor<1x4x3x8xf32>
 }
 
@@ -123,4 +123,73 @@ train.step @trained_bias {
   %p = train.softmax %b {axis = 3 : i64} : (tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
   %y = train.matmul %p, %q : (tensor<1x2x3x3xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
   train.output %y {name = "y"} : tensor<1x2x3x8xf32>
+}
+
+// -----
+
+// Tests dropout between softmax and the product, as exporters write it in training mode, on flattened heads and with the
+// guard behind it: attention takes its counters, probability and stream, and the mask's elements are in their order.
+// CHECK-LABEL: @dropout
+// CHECK-DAG: %[[SEED:.*]] = train.input {name = "seed"
+// CHECK-DAG: %[[STEP:.*]] = train.input {name = "step_number"
+// CHECK-DAG: %[[MICRO:.*]] = train.input {name = "micro_batch"
+// CHECK: train.attention %{{.*}}, %[[SEED]], %[[STEP]], %[[MICRO]] {dropout = 2.500000e-01 : f64
+// CHECK-SAME: stream = 5 : i64
+// CHECK-NOT: train.dropout
+train.step @dropout {
+  %q = train.input {name = "q"} : tensor<2x3x5x8xf32>
+  %seed = train.input {name = "seed", role = "seed"} : tensor<i64>
+  %step = train.input {name = "step_number", role = "step_number"} : tensor<i64>
+  %micro = train.input {name = "micro_batch", role = "micro_batch"} : tensor<i64>
+  %zero = train.full {value = 0.0 : f64, shape = array<i64>, element = f32} : () -> tensor<f32>
+  %q3 = train.reshape %q {shape = array<i64: 6, 5, 8>} : (tensor<2x3x5x8xf32>) -> tensor<6x5x8xf32>
+  %s = train.matmul %q3, %q3 {transpose_b} : (tensor<6x5x8xf32>, tensor<6x5x8xf32>) -> tensor<6x5x5xf32>
+  %s4 = train.reshape %s {shape = array<i64: 2, 3, 5, 5>} : (tensor<6x5x5xf32>) -> tensor<2x3x5x5xf32>
+  %p = train.softmax %s4 {axis = 3 : i64} : (tensor<2x3x5x5xf32>) -> tensor<2x3x5x5xf32>
+  %d = train.dropout %p, %seed, %step, %micro {probability = 0.25 : f64, stream = 5 : i64} : (tensor<2x3x5x5xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<2x3x5x5xf32>
+  %nan = train.is_nan %d : (tensor<2x3x5x5xf32>) -> tensor<2x3x5x5xi1>
+  %g = train.select %nan, %zero, %d : (tensor<2x3x5x5xi1>, tensor<f32>, tensor<2x3x5x5xf32>) -> tensor<2x3x5x5xf32>
+  %p3 = train.reshape %g {shape = array<i64: 6, 5, 5>} : (tensor<2x3x5x5xf32>) -> tensor<6x5x5xf32>
+  %y = train.matmul %p3, %q3 : (tensor<6x5x5xf32>, tensor<6x5x8xf32>) -> tensor<6x5x8xf32>
+  train.output %y {name = "y"} : tensor<6x5x8xf32>
+}
+
+// -----
+
+// Tests that a probability of 0 leaves attention as it is without dropout.
+// CHECK-LABEL: @nothing_dropped
+// CHECK: train.attention
+// CHECK-NOT: dropout
+train.step @nothing_dropped {
+  %q = train.input {name = "q"} : tensor<1x2x3x8xf32>
+  %n = train.input {name = "n"} : tensor<i64>
+  %s = train.matmul %q, %q {transpose_b} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x3xf32>
+  %p = train.softmax %s {axis = 3 : i64} : (tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  %d = train.dropout %p, %n, %n, %n {probability = 0.0 : f64, stream = 0 : i64} : (tensor<1x2x3x3xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<1x2x3x3xf32>
+  %y = train.matmul %d, %q : (tensor<1x2x3x3xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
+  train.output %y {name = "y"} : tensor<1x2x3x8xf32>
+}
+
+// -----
+
+// Tests that dropout of scores, two dropouts, and a mask in another order of elements are none that attention has.
+// CHECK-LABEL: @other_dropout
+// CHECK-NOT: train.attention
+train.step @other_dropout {
+  %q = train.input {name = "q"} : tensor<1x2x3x3xf32>
+  %n = train.input {name = "n"} : tensor<i64>
+  %s = train.matmul %q, %q {transpose_b} : (tensor<1x2x3x3xf32>, tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  %ds = train.dropout %s, %n, %n, %n {probability = 0.5 : f64, stream = 0 : i64} : (tensor<1x2x3x3xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<1x2x3x3xf32>
+  %p = train.softmax %ds {axis = 3 : i64} : (tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  %y = train.matmul %p, %q : (tensor<1x2x3x3xf32>, tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  train.output %y {name = "y"} : tensor<1x2x3x3xf32>
+  %ps = train.softmax %s {axis = 3 : i64} : (tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  %once = train.dropout %ps, %n, %n, %n {probability = 0.5 : f64, stream = 1 : i64} : (tensor<1x2x3x3xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<1x2x3x3xf32>
+  %twice = train.dropout %once, %n, %n, %n {probability = 0.5 : f64, stream = 2 : i64} : (tensor<1x2x3x3xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<1x2x3x3xf32>
+  %z = train.matmul %twice, %q : (tensor<1x2x3x3xf32>, tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  train.output %z {name = "z"} : tensor<1x2x3x3xf32>
+  %turned = train.transpose %ps {permutation = array<i64: 0, 1, 3, 2>} : (tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  %dt = train.dropout %turned, %n, %n, %n {probability = 0.5 : f64, stream = 3 : i64} : (tensor<1x2x3x3xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<1x2x3x3xf32>
+  %w = train.matmul %dt, %q {transpose_a} : (tensor<1x2x3x3xf32>, tensor<1x2x3x3xf32>) -> tensor<1x2x3x3xf32>
+  train.output %w {name = "w"} : tensor<1x2x3x3xf32>
 }

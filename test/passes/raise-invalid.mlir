@@ -40,7 +40,7 @@ train.step @no_keys {
 // Tests indices that leave every range: the mask is not understood, and stays a bias.
 // CHECK-LABEL: @huge
 // CHECK: train.attention
-// CHECK-SAME: operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>
+// CHECK-SAME: operandSegmentSizes = array<i32: 1, 1, 1, 0, 1, 0, 0, 0>
 train.step @huge {
   %q = train.input {name = "q"} : tensor<1x2x3x8xf32>
   %r = train.iota {start = -9.0e18 : f64, step = 1.0e18 : f64, axis = 0 : i64, shape = array<i64: 3, 1>, element = i64} : () -> tensor<3x1xi64>

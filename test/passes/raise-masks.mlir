@@ -6,7 +6,7 @@
 // CHECK: %[[M:.*]] = train.input {name = "m"
 // CHECK: %[[P:.*]] = train.cast %[[M]] {to = i1} : (tensor<2x4xi64>) -> tensor<2x4xi1>
 // CHECK: train.attention %{{.*}}, %{{.*}}, %{{.*}}, %[[P]]
-// CHECK-SAME: {operandSegmentSizes = array<i32: 1, 1, 1, 1, 0>, right = 0 : i64, scale
+// CHECK-SAME: {operandSegmentSizes = array<i32: 1, 1, 1, 1, 0, 0, 0, 0>, right = 0 : i64, scale
 // CHECK-NOT: train.softmax
 train.step @flat_padding {
   %q = train.input {name = "q"} : tensor<2x2x4x8xf32>
@@ -39,7 +39,7 @@ train.step @flat_padding {
 // CHECK-LABEL: @packed
 // CHECK-NOT: train.cumsum
 // CHECK: train.attention
-// CHECK-SAME: {operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>, right = 0 : i64, scale
+// CHECK-SAME: {operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>, right = 0 : i64, scale
 train.step @packed {
   %q = train.input {name = "q"} : tensor<2x2x4x8xf32>
   %one = train.full {value = 1.0 : f64, shape = array<i64>, element = i64} : () -> tensor<i64>
@@ -133,7 +133,7 @@ train.step @arithmetic {
 // CHECK-LABEL: @prefix
 // CHECK: %[[BIAS:.*]] = train.reshape %{{.*}} -> tensor<1x1x4x4xf32>
 // CHECK: train.attention %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %[[BIAS]]
-// CHECK-SAME: operandSegmentSizes = array<i32: 1, 1, 1, 1, 1>
+// CHECK-SAME: operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 0, 0>
 // CHECK-NOT: right
 train.step @prefix {
   %q = train.input {name = "q"} : tensor<2x2x4x8xf32>
@@ -160,7 +160,7 @@ train.step @prefix {
 // CHECK: %[[LOW:.*]] = train.less_equal
 // CHECK: train.select %[[LOW]], %{{.*}}, %{{.*}} : (tensor<2x1x4x1xi1>
 // CHECK: train.attention
-// CHECK-SAME: masked_rows = "average", operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>
+// CHECK-SAME: masked_rows = "average", operandSegmentSizes = array<i32: 1, 1, 1, 0, 1, 0, 0, 0>
 train.step @queries {
   %q = train.input {name = "q"} : tensor<2x2x4x8xf32>
   %m = train.input {name = "m"} : tensor<2x4xi1>

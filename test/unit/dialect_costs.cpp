@@ -34,7 +34,7 @@ protected:
     return parse("%q = train.input {name = \"q\"} : " + q + "\n%k = train.input {name = \"k\"} : " +
                  k + "\n%v = train.input {name = \"v\"} : " + v +
                  "\n%y:2 = train.attention %q, %k, %v {scale = 1.0 : f64, " + attributes +
-                 "operandSegmentSizes = array<i32: 1, 1, 1, 0, 0>} : (" + q + ", " + k + ", " + v +
+                 "operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (" + q + ", " + k + ", " + v +
                  ") -> (" + y + ", tensor<2x4x" + std::to_string(queries) + "xf32>)");
   }
   MLIRContext context;
@@ -245,6 +245,34 @@ TEST_F(Costs, AttentionCountsTheBandOnly) {
         EXPECT_EQ(op.getFlops(), 2u * (6 + 7) * 2 * 4 * pairs)
             << queries << " x " << keys << " left " << left << " right " << right;
       }
+}
+
+// Dropout's mask costs 22 operations for each pair inside the band, as it does for each element of dropout, and has no
+// workspace: 15 pairs below the diagonal of 5 x 5. Backward draws it once more and multiplies twice.
+TEST_F(Costs, DropoutCountsTheDrawing) {
+  const std::string sources = R"(
+    %q = train.input {name = "q"} : tensor<2x4x5x6xf32>
+    %lse = train.input {name = "lse"} : tensor<2x4x5xf32>
+    %n = train.input {name = "n", role = "seed"} : tensor<i64>
+    %d = train.dropout %q, %n, %n, %n {probability = 0.1 : f64, stream = 0 : i64} : (tensor<2x4x5x6xf32>, tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<2x4x5x6xf32>)";
+  const std::string attributes =
+      "{scale = 1.0 : f64, right = 0 : i64, dropout = 0.1 : f64, stream = 0 : i64, operandSegmentSizes = array<i32: ";
+  ComputeOpInterface dropout = parse(sources);
+  ASSERT_TRUE(dropout);
+  EXPECT_EQ(dropout.getFlops(), 22u * 2 * 4 * 5 * 6);
+  ComputeOpInterface forward = parse(sources + "\n%y:2 = train.attention %q, %q, %q, %n, %n, %n " + attributes + R"(1, 1, 1, 0, 0, 1, 1, 1>}
+      : (tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<i64>, tensor<i64>, tensor<i64>)
+      -> (tensor<2x4x5x6xf32>, tensor<2x4x5xf32>))");
+  ASSERT_TRUE(forward);
+  EXPECT_EQ(forward.getFlops(), (2u * 12 + 22) * 2 * 4 * 15);
+  EXPECT_EQ(forward.getSaveClass(), SaveClass::Save);
+  EXPECT_EQ(forward.getKernelName(), "attention_dropout");
+  EXPECT_EQ(forward.getWorkspaceBytes(), amc::rt::workspace::attention(2, 4, 5, 6, 6, 4));
+  ComputeOpInterface backward = parse(sources + "\n%g:3 = train.attention_backward %q, %q, %q, %q, %q, %lse, %n, %n, %n " + attributes + R"(1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1>}
+      : (tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5xf32>, tensor<i64>, tensor<i64>, tensor<i64>)
+      -> (tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>))");
+  ASSERT_TRUE(backward);
+  EXPECT_EQ(backward.getFlops(), (10u * 6 + 24) * 2 * 4 * 15);
 }
 
 // Limits at the ends of 64 bits neither overflow nor crash.

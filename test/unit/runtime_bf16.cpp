@@ -22,6 +22,8 @@ const std::map<std::string, Exceptions> exceptions = {
     {"layer_norm_backward", {{2, 3}, {}, {}}},
     {"attention", {{}, {1}, {}}},
     {"attention_backward", {{5}, {}, {}}},
+    {"attention_dropout", {{}, {1}, {}}},
+    {"attention_dropout_backward", {{5}, {}, {}}},
     {"cross_entropy", {{2}, {0, 1}, {}}},
     {"cross_entropy_backward", {{0, 3, 4}, {}, {}}},
     {"linear_cross_entropy", {{4}, {0, 1}, {}}},

@@ -1,4 +1,5 @@
 // Dropout: the generator against published vectors, the mask's statistics, and that it is one mask however it is drawn.
+#include "runtime/device/cpu/DropoutRow.h"
 #include "runtime/plan/Philox.h"
 #include "runtime_support.h"
 
@@ -39,6 +40,29 @@ TEST(Dropout, DropsByTheMaskInEveryType) {
       SCOPED_TRACE(testing::Message() << plan::DType_Name(dtype) << " " << n);
       expectCall(dropoutCall(x, 0.25, 7, 42, 3, 1), {expected(x, DropoutMask(0.25, 7, 42, 3, 1))}, tolerance(dtype));
     }
+}
+
+// Rows that start and end within a draw of four or of a vector, blocks beyond 32 bits, probabilities at both ends: what
+// vectors draw, in every table this machine runs, is what the mask says, and nothing beside the row is written.
+TEST(Dropout, VectorsDrawTheMask) {
+  std::vector<const cpu::Hot *> tables = {&cpu::v3::hot};
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    tables.push_back(&cpu::v4::hot);
+  for (double probability : {1e-9, 0.3, 1 - 1e-12}) {
+    const DropoutMask mask(probability, 4000000000, -5, 3000000000, 2);
+    const cpu::DropoutDraw draw{{mask.keyWords()[0], mask.keyWords()[1]}, mask.streamWord(), mask.stepWord(), mask.lastDropped()};
+    for (const cpu::Hot *table : tables)
+      for (uint64_t first : {uint64_t(0), uint64_t(1), uint64_t(6), uint64_t(35), (uint64_t(1) << 34) - 3, uint64_t(1) << 40})
+        for (int64_t n : {0, 1, 3, 31, 32, 33, 64, 127, 200}) {
+          SCOPED_TRACE(testing::Message() << table->isa << ", " << n << " from " << first);
+          std::vector<uint32_t> keep(static_cast<size_t>(n) + 2, 5);
+          table->dropoutMask(draw, first, n, keep.data() + 1);
+          EXPECT_EQ(keep.front(), 5u);
+          EXPECT_EQ(keep.back(), 5u);
+          for (uint64_t i = 0; i < static_cast<uint64_t>(n); ++i)
+            ASSERT_EQ(keep[i + 1], mask.keeps((first + i) / 4)[(first + i) % 4] ? ~0u : 0u) << i;
+        }
+  }
 }
 
 TEST(Dropout, KeepsTheShareAskedFor) {

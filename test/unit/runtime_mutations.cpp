@@ -108,6 +108,17 @@ std::map<std::string, Call> samples() {
       {f({1, 4, 6, 5}), f({1, 4, 6, 8}), f({1, 2, 7, 8}), f({1, 2, 7, 5}), f({1, 4, 6, 5}), f({1, 4, 6}), b({1, 7}), f({1, 1, 6, 7})},
       {{F, {1, 4, 6, 8}}, {F, {1, 2, 7, 8}}, {F, {1, 2, 7, 5}}}, attention, workspace::attentionBackward(1, 4, 2, 6, 7, 8, 5, 4));
 
+  auto withDropout = [&](const char *plain, const char *name) {
+    Call call = all[plain];
+    for (double counter : {7, 2, 0})
+      call.inputs.push_back(scalar(plan::I64, counter));
+    call.attributes.insert(call.attributes.begin(), attribute("dropout", 0.4));
+    call.attributes.push_back(attribute("stream", 3));
+    add(name, call.inputs, call.outputs, call.attributes, call.workspace);
+  };
+  withDropout("attention", "attention_dropout");
+  withDropout("attention_backward", "attention_dropout_backward");
+
   add("shift_labels", {ids({2, 5}, 9)}, {{plan::I64, {2, 5}}}, {attribute("ignore_index", -100)});
   Attributes loss = {attribute("ignore_index", -100), attribute("label_smoothing", 0.1), attribute("z_loss", 0.01)};
   add("cross_entropy", {f({2, 5, 9}), ids({2, 5}, 9), f({9})}, {{F, {}}, {F, {2, 5}}}, loss);

@@ -1,5 +1,6 @@
 // matmul, linear, grouped_matmul and attention against loops in double.
 #include "runtime/device/cpu/Gemm.h"
+#include "runtime/plan/Philox.h"
 #include "runtime_support.h"
 
 namespace amc::rt::test {
@@ -190,6 +191,7 @@ struct AttentionCase {
   int64_t left = -1, right = -1; // -1: absent
   double softcap = 0;
   bool padded = false, biased = false, average = false;
+  double dropout = 0;
 };
 
 const AttentionCase attentions[] = {
@@ -204,7 +206,15 @@ const AttentionCase attentions[] = {
     {"padding and causal, masked rows averaged", 2, 2, 2, 80, 80, 8, 8, -1, 0, 0, true, false, true},
     {"bias with softcap", 2, 2, 2, 70, 70, 8, 8, -1, 0, 2.0, false, true},
     {"bias, averaged", 2, 2, 1, 33, 140, 8, 8, -1, -1, 0, false, true, true},
+    {"dropout", 2, 3, 3, 70, 132, 8, 8, -1, -1, 0, false, false, false, 0.3},
+    {"dropout, causal, rows that start within a draw", 2, 4, 2, 131, 131, 8, 12, -1, 0, 0, false, false, false, 0.1},
+    {"dropout, window, softcap, padding", 1, 2, 2, 90, 141, 8, 8, 9, 11, 2.0, true, false, false, 0.5},
+    {"dropout, bias, averaged", 2, 2, 1, 33, 142, 8, 8, -1, -1, 0, false, true, true, 0.6},
 };
+
+// Seed, step and micro-batch of those that drop.
+constexpr double dropoutCounters[] = {42, 3, 1};
+constexpr int64_t dropoutStream = 7;
 
 struct AttentionData {
   Array q, k, v, dy, padding, bias;
@@ -265,10 +275,14 @@ AttentionData attend(const AttentionCase &c, plan::DType dtype) {
           sum += p[j] = masked ? 1 : std::exp(score[j] - top);
         d.lse.push_back((masked ? 0 : top) + std::log(sum));
         double delta = 0;
+        std::vector<double> kept(c.keys, 1);
+        DropoutMask mask(c.dropout, dropoutStream, dropoutCounters[0], dropoutCounters[1], dropoutCounters[2]);
+        for (uint64_t j = 0; j < c.keys && c.dropout > 0; ++j)
+          kept[j] = mask.keeps((row * c.keys + j) / 4)[(row * c.keys + j) % 4] ? mask.scale() : 0;
         for (uint64_t j = 0; j < c.keys; ++j) {
           p[j] /= sum;
           for (uint64_t w = 0; w < c.valueWidth; ++w)
-            d.y[row * c.valueWidth + w] += p[j] * d.v.values[(kv * c.keys + j) * c.valueWidth + w];
+            d.y[row * c.valueWidth + w] += kept[j] * p[j] * d.v.values[(kv * c.keys + j) * c.valueWidth + w];
         }
         for (uint64_t w = 0; w < c.valueWidth; ++w)
           delta += d.dy.values[row * c.valueWidth + w] * rounded(dtype, d.y[row * c.valueWidth + w]);
@@ -276,8 +290,8 @@ AttentionData attend(const AttentionCase &c, plan::DType dtype) {
           double slope = -delta;
           for (uint64_t w = 0; w < c.valueWidth; ++w) {
             uint64_t at = (kv * c.keys + j) * c.valueWidth + w;
-            slope += d.dy.values[row * c.valueWidth + w] * d.v.values[at];
-            d.dv[at] += p[j] * d.dy.values[row * c.valueWidth + w];
+            slope += kept[j] * d.dy.values[row * c.valueWidth + w] * d.v.values[at];
+            d.dv[at] += kept[j] * p[j] * d.dy.values[row * c.valueWidth + w];
           }
           slope *= masked ? 0 : p[j] * cap[j] * scale;
           for (uint64_t w = 0; w < c.width; ++w) {
@@ -287,6 +301,13 @@ AttentionData attend(const AttentionCase &c, plan::DType dtype) {
         }
       }
   return d;
+}
+
+void addDropout(Call &call, const char *kernel, double dropout, double step) {
+  call.kernel = kernel;
+  for (double counter : {dropoutCounters[0], step, dropoutCounters[2]})
+    call.inputs.push_back(array(plan::I64, {}, {counter}));
+  call.attributes.insert(call.attributes.end(), {attribute("dropout", dropout), attribute("stream", dropoutStream)});
 }
 
 TEST(RuntimeAttention, ForwardAndBackward) {
@@ -304,16 +325,83 @@ TEST(RuntimeAttention, ForwardAndBackward) {
       Shape rows = {c.batch, c.heads, c.queries}, values = d.dy.shape;
       double allowed = dtype == plan::F64 ? 1e-10 : 2e-5;
       plan::DType statistic = statisticType(dtype);
-      expectCall({"attention", {d.q, d.k, d.v, d.padding, d.bias}, {{dtype, values}, {statistic, rows}}, attributes,
-                  workspace::attention(c.batch, c.heads, c.queries, c.width, c.valueWidth, width), {}},
-                 {d.y, d.lse}, allowed);
-      expectCall({"attention_backward",
-                  {d.dy, d.q, d.k, d.v, array(dtype, values, d.y), array(statistic, rows, d.lse), d.padding, d.bias},
-                  {{dtype, d.q.shape}, {dtype, d.k.shape}, {dtype, d.v.shape}}, attributes,
-                  workspace::attentionBackward(c.batch, c.heads, c.keyHeads, c.queries, c.keys, c.width,
-                                               c.valueWidth, width), {}},
-                 {d.dq, d.dk, d.dv}, allowed);
+      Call forward{"attention", {d.q, d.k, d.v, d.padding, d.bias}, {{dtype, values}, {statistic, rows}}, attributes,
+                   workspace::attention(c.batch, c.heads, c.queries, c.width, c.valueWidth, width), {}};
+      Call backward{"attention_backward",
+                    {d.dy, d.q, d.k, d.v, array(dtype, values, d.y), array(statistic, rows, d.lse), d.padding, d.bias},
+                    {{dtype, d.q.shape}, {dtype, d.k.shape}, {dtype, d.v.shape}}, attributes,
+                    workspace::attentionBackward(c.batch, c.heads, c.keyHeads, c.queries, c.keys, c.width,
+                                                 c.valueWidth, width), {}};
+      if (c.dropout > 0) {
+        addDropout(forward, "attention_dropout", c.dropout, dropoutCounters[1]);
+        addDropout(backward, "attention_dropout_backward", c.dropout, dropoutCounters[1]);
+      }
+      expectCall(forward, {d.y, d.lse}, allowed);
+      expectCall(backward, {d.dq, d.dk, d.dv}, allowed);
     }
+}
+
+// With one-hot values the result is the probabilities as they were dropped: the zeros and numbers that the dropout kernel
+// makes of the softmax kernel's. Queries, keys and heads are no multiples of 4.
+TEST(RuntimeAttention, DropsTheElementsThatDropoutDrops) {
+  constexpr uint64_t batch = 2, heads = 3, queries = 67, keys = 133, width = 8;
+  Array q = random(plan::F32, {batch, heads, queries, width}, 1, -2, 2),
+        k = random(plan::F32, {batch, heads, keys, width}, 2, -2, 2);
+  std::vector<double> scores, oneHot;
+  for (uint64_t row = 0; row < batch * heads * queries; ++row)
+    for (uint64_t j = 0; j < keys; ++j) {
+      double s = 0;
+      for (uint64_t w = 0; w < width; ++w)
+        s += q.values[row * width + w] * k.values[(row / queries * keys + j) * width + w];
+      scores.push_back(0.3 * s);
+    }
+  for (uint64_t i = 0; i < batch * heads * keys * keys; ++i)
+    oneHot.push_back(i / keys % keys == i % keys);
+  Shape full = {batch, heads, queries, keys}, rows = {batch, heads, queries};
+  Call softmax{"softmax", {array(plan::F32, full, scores)}, {{plan::F32, full}}, {attribute("axis", 3)}, 0, {}};
+  Call dropout{"dropout", {run(softmax).outputs[0]}, {{plan::F32, full}}, {attribute("probability", 0.4)}, 0, {}};
+  for (double counter : dropoutCounters)
+    dropout.inputs.push_back(array(plan::I64, {}, {counter}));
+  dropout.attributes.push_back(attribute("stream", dropoutStream));
+  Call attention{"attention", {q, k, array(plan::F32, {batch, heads, keys, keys}, oneHot), {}, {}}, {{plan::F32, full}, {plan::F32, rows}},
+                 {attribute("masked_rows", "zero"), attribute("scale", 0.3), attribute("softcap", 0.0)},
+                 workspace::attention(batch, heads, queries, width, keys, 4), {}};
+  addDropout(attention, "attention_dropout", 0.4, dropoutCounters[1]);
+  std::vector<double> decomposed = run(dropout).outputs[0].values, fused = run(attention).outputs[0].values;
+  EXPECT_TRUE(close(fused, decomposed, 1e-6));
+  uint64_t different = 0, zeros = 0;
+  for (uint64_t i = 0; i < fused.size(); ++i) {
+    different += (fused[i] == 0) != (decomposed[i] == 0);
+    zeros += fused[i] == 0;
+  }
+  EXPECT_EQ(different, 0u);
+  EXPECT_NEAR(static_cast<double>(zeros) / static_cast<double>(fused.size()), 0.4, 0.02);
+}
+
+// In evaluation (step 0), and with a probability of 0, the bits are those of attention without dropout.
+TEST(RuntimeAttention, WithoutADropTheBitsArePlain) {
+  for (plan::DType dtype : {plan::F32, plan::BF16}) {
+    const AttentionCase &c = attentions[8];
+    AttentionData d = attend(c, dtype);
+    Shape rows = {c.batch, c.heads, c.queries};
+    Attributes attributes = {attribute("masked_rows", "average"), attribute("right", 0), attribute("scale", 0.3),
+                             attribute("softcap", c.softcap)};
+    uint64_t bytes = dtypeBytes(dtype);
+    Call forward{"attention", {d.q, d.k, d.v, d.padding, {}}, {{dtype, d.dy.shape}, {plan::F32, rows}}, attributes,
+                 workspace::attention(c.batch, c.heads, c.queries, c.width, c.valueWidth, bytes), {}};
+    Call backward{"attention_backward",
+                  {d.dy, d.q, d.k, d.v, array(dtype, d.dy.shape, d.y), array(plan::F32, rows, d.lse), d.padding, {}},
+                  {{dtype, d.q.shape}, {dtype, d.k.shape}, {dtype, d.v.shape}}, attributes,
+                  workspace::attentionBackward(c.batch, c.heads, c.keyHeads, c.queries, c.keys, c.width, c.valueWidth, bytes), {}};
+    std::vector<std::string> plain = run(forward).bytes, plainBackward = run(backward).bytes;
+    for (auto [dropout, step] : {std::pair(0.4, 0.0), std::pair(0.0, 3.0), std::pair(0.4, 3.0)}) {
+      Call f = forward, g = backward;
+      addDropout(f, "attention_dropout", dropout, step);
+      addDropout(g, "attention_dropout_backward", dropout, step);
+      EXPECT_EQ(run(f).bytes == plain, dropout * step == 0);
+      EXPECT_EQ(run(g).bytes == plainBackward, dropout * step == 0);
+    }
+  }
 }
 
 // A bias in fp32 beside data in bf16: the same values, the same bits.

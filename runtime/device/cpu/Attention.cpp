@@ -5,12 +5,29 @@
 // out those that the band (causal, window) hides altogether, and keeps maximum, sum and the unnormalised result of each
 // row; scores live in one block of workspace per slot. No result overlaps an operand. Reference: AttentionOps.td,
 // three loops.
+//
+// attention_dropout multiplies by dropout's mask what is multiplied with v; the sums of rows are of all probabilities.
 #include "runtime/device/cpu/AttentionProblem.h"
 #include <climits>
 
 namespace amc::rt::cpu {
 
-Status AttentionProblem::check(const InstructionSpec &spec, size_t first, size_t masks) {
+Status AttentionProblem::expectOperands(const InstructionSpec &spec, std::vector<OperandRule> inputs,
+                                        const std::vector<OperandRule> &outputs, bool drops) {
+  std::vector<AttributeRule> attributes = {{"scale", Real},
+                                           {"left", Int, Optional},
+                                           {"right", Int, Optional},
+                                           {"softcap", Real},
+                                           {"masked_rows", Text}};
+  inputs.insert(inputs.end(), {{"padding", AcceptBool, Optional}, {"bias", AcceptData, Optional}});
+  if (drops) {
+    inputs.insert(inputs.end(), {{"seed", AcceptI64}, {"step", AcceptI64}, {"micro_batch", AcceptI64}});
+    attributes.insert(attributes.end(), {{"dropout", Real}, {"stream", Int}});
+  }
+  return cpu::expectOperands(spec, inputs, outputs, attributes);
+}
+
+Status AttentionProblem::check(const InstructionSpec &spec, size_t first, size_t masks, bool drops) {
   const TensorSpec &q = spec.inputs[first], &k = spec.inputs[first + 1], &v = spec.inputs[first + 2];
   AMC_EXPECT(q.rank() == 4 && k.rank() == 4 && v.rank() == 4, "inputs: q, k and v should be of rank 4");
   AMC_TRY(expectDType("k", k, q.dtype));
@@ -33,10 +50,12 @@ Status AttentionProblem::check(const InstructionSpec &spec, size_t first, size_t
   AMC_EXPECT(std::isfinite(spec.real("scale")), "attributes.scale: should be finite");
   AMC_EXPECT(std::isfinite(spec.real("softcap")) && spec.real("softcap") >= 0,
              "attributes.softcap: should be finite and at least 0");
+  if (drops)
+    AMC_TRY(expectDropout(spec, masks + 2, "dropout"));
   return expectOneOf(spec, "masked_rows", {"zero", "average"});
 }
 
-AttentionProblem AttentionProblem::create(const InstructionSpec &spec, size_t first, size_t masks) {
+AttentionProblem AttentionProblem::create(const InstructionSpec &spec, size_t first, size_t masks, bool drops) {
   const std::vector<int64_t> &q = spec.inputs[first].shape, &v = spec.inputs[first + 2].shape;
   constexpr int64_t unlimited = int64_t(1) << 48;
   AttentionProblem p{};
@@ -52,6 +71,8 @@ AttentionProblem AttentionProblem::create(const InstructionSpec &spec, size_t fi
   p.left = std::clamp(spec.integer("left", unlimited), -unlimited, unlimited);
   p.right = std::clamp(spec.integer("right", unlimited), -unlimited, unlimited);
   p.average = spec.string("masked_rows") == "average";
+  p.dropout = drops ? spec.real("dropout") : 0;
+  p.stream = drops ? spec.integer("stream") : 0;
   p.padded = spec.inputs[masks].present();
   p.biased = spec.inputs[masks + 1].present();
   if (p.biased) {
@@ -113,19 +134,31 @@ template <class S> struct Slot {
   }
 };
 
-// The mean of all values, for a row with nothing to attend to.
-template <class S> void averageRow(const AttentionProblem &p, const S *v, Wide<S> *y) {
+// The mean of all values, for query (b, h, i) with nothing to attend to.
+template <class S>
+void averageRow(const AttentionProblem &p, const ProbabilityDropout &dropout, int64_t b, int64_t h, int64_t i,
+                const S *v, Wide<S> *y) {
   using T = Wide<S>;
   std::fill_n(y, p.valueWidth, T{});
-  for (int64_t j = 0; j < p.keys; ++j)
-    for (int64_t d = 0; d < p.valueWidth; ++d)
-      y[d] += static_cast<T>(v[j * p.valueWidth + d]);
+  uint32_t keep[AttentionProblem::keyBlock];
+  std::fill_n(keep, p.keyBlock, ~uint32_t(0));
+  for (int64_t block = 0; block < p.keys; block += p.keyBlock) {
+    int64_t columns = std::min(p.keyBlock, p.keys - block);
+    if (dropout.isActive())
+      dropout.draw(b, h, i, block, columns, keep);
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t d = 0; d < p.valueWidth && keep[j]; ++d)
+        y[d] += static_cast<T>(v[(block + j) * p.valueWidth + d]);
+  }
   for (int64_t d = 0; d < p.valueWidth; ++d)
     y[d] /= static_cast<T>(p.keys);
+  if (dropout.isActive())
+    scaleRow(y, dropout.scale<T>(), p.valueWidth);
 }
 
 template <class S, class B>
-void queryBlockForward(const AttentionProblem &p, const Operands &o, int64_t piece, Slot<S> s) {
+void queryBlockForward(const AttentionProblem &p, const ProbabilityDropout &dropout, const Operands &o, int64_t piece,
+                       Slot<S> s) {
   using T = Wide<S>;
   constexpr T infinity = std::numeric_limits<T>::infinity();
   int64_t blocks = ceilDiv(p.queries, p.queryBlock);
@@ -159,6 +192,11 @@ void queryBlockForward(const AttentionProblem &p, const Operands &o, int64_t pie
       T correction = softmaxRow(row, columns, from, to, s.maximum + r, s.sum + r);
       if (correction != T(1))
         scaleRow(y + r * p.valueWidth, correction, p.valueWidth);
+      if (dropout.isActive() && from < to) {
+        uint32_t keep[AttentionProblem::keyBlock];
+        dropout.draw(b, h, begin + r, j + from, to - from, keep);
+        keepRow(row + from, keep, T(1), row + from, to - from);
+      }
     }
     if (p.valueWidth)
       gemm(false, false, rows, p.valueWidth, columns, T(1), s.scores, p.keyBlock,
@@ -167,10 +205,10 @@ void queryBlockForward(const AttentionProblem &p, const Operands &o, int64_t pie
 
   for (int64_t r = 0; r < rows; ++r) {
     if (s.maximum[r] != -infinity) {
-      scaleRow(y + r * p.valueWidth, T(1) / s.sum[r], p.valueWidth);
+      scaleRow(y + r * p.valueWidth, dropout.scale<T>() / s.sum[r], p.valueWidth);
       lse[r] = s.maximum[r] + std::log(s.sum[r]);
     } else if (p.average && p.keys > 0) {
-      averageRow(p, v, y + r * p.valueWidth);
+      averageRow(p, dropout, b, h, begin + r, v, y + r * p.valueWidth);
       lse[r] = std::log(static_cast<T>(p.keys));
     } else {
       std::fill_n(y + r * p.valueWidth, p.valueWidth, T{});
@@ -181,20 +219,10 @@ void queryBlockForward(const AttentionProblem &p, const Operands &o, int64_t pie
     narrowRow(y, result, rows * p.valueWidth);
 }
 
-Status check(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec,
-                         {{"q", AcceptData},
-                          {"k", AcceptData},
-                          {"v", AcceptData},
-                          {"padding", AcceptBool, Optional},
-                          {"bias", AcceptData, Optional}},
-                         {{"y", AcceptData}, {"lse", AcceptWide}},
-                         {{"scale", Real},
-                          {"left", Int, Optional},
-                          {"right", Int, Optional},
-                          {"softcap", Real},
-                          {"masked_rows", Text}}));
-  AMC_TRY(AttentionProblem::check(spec, 0, 3));
+template <bool Drops> Status check(const InstructionSpec &spec) {
+  AMC_TRY(AttentionProblem::expectOperands(spec, {{"q", AcceptData}, {"k", AcceptData}, {"v", AcceptData}},
+                                           {{"y", AcceptData}, {"lse", AcceptWide}}, Drops));
+  AMC_TRY(AttentionProblem::check(spec, 0, 3, Drops));
   const TensorSpec &q = spec.inputs[0];
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], q.dtype));
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], {q.shape[0], q.shape[1], q.shape[2], spec.inputs[2].shape[3]}));
@@ -205,16 +233,17 @@ Status check(const InstructionSpec &spec) {
                                                     u(spec.inputs[2].shape[3]), dtypeBytes(q.dtype)));
 }
 
-std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
-  AttentionProblem p = AttentionProblem::create(spec, 0, 3);
+template <bool Drops> std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
+  AttentionProblem p = AttentionProblem::create(spec, 0, 3, Drops);
   return withAttentionTypes(spec.inputs[0].dtype, spec.inputs[4].dtype, [&](auto data, auto bias) {
     using S = decltype(data);
     using B = decltype(bias);
     return makeKernel([=](const Operands &o, RunContext &c) {
+      const ProbabilityDropout dropout(p, o, Drops, 5);
       int64_t pieces = p.batch * p.heads * ceilDiv(p.queries, p.queryBlock);
       c.pool.parallelFor(pieces, [&](int64_t piece, unsigned slot) {
         // The last query blocks see most keys: they come first, the short ones fill up the end.
-        queryBlockForward<S, B>(p, o, pieces - 1 - piece, Slot<S>(p, o.workspaces[0], slot));
+        queryBlockForward<S, B>(p, dropout, o, pieces - 1 - piece, Slot<S>(p, o.workspaces[0], slot));
       }, static_cast<unsigned>(std::clamp<int64_t>(pieces, 1, workspace::attentionSlots)));
     });
   });
@@ -223,7 +252,8 @@ std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
 } // namespace
 
 void registerAttention(KernelRegistry &registry) {
-  registry.add("attention", {check, create, nullptr, false, true});
+  registry.add("attention", {check<false>, create<false>, nullptr, false, true});
+  registry.add("attention_dropout", {check<true>, create<true>, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

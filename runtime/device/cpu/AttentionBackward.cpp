@@ -5,6 +5,10 @@
 // are left out. Probabilities come from the scores, computed again, and lse. Workspace: row sums of dy * y, and two
 // blocks (probabilities, gradient of the scores) per slot; for bf16 also its operands' blocks, a block of dq and the
 // head's dk and dv. No result overlaps an operand. Reference: AttentionBackwardOp::evaluate, three loops.
+//
+// attention_dropout_backward draws the mask again, one row of a block at a time: it multiplies the gradient of the
+// probabilities, and, once the scores' gradient is known, the probabilities that dv is made of. The sum of dy * y is
+// that of probability and its gradient as before, since both have the mask in them.
 #include "runtime/device/cpu/AttentionProblem.h"
 
 namespace amc::rt::cpu {
@@ -35,6 +39,7 @@ void probabilityRow(double *scores, double *dscores, int64_t columns, int64_t fr
 template <class S, class B> struct HeadBackward {
   using T = Wide<S>;
   const AttentionProblem &p;
+  const ProbabilityDropout &dropout;
   const Operands &o;
   T *delta, *scores, *dscores;
   T *wideQ = nullptr, *wideDy = nullptr, *wideK = nullptr, *wideV = nullptr, *wideDq = nullptr, *dk = nullptr,
@@ -46,7 +51,8 @@ template <class S, class B> struct HeadBackward {
   const uint8_t *padding;
   const B *bias;
 
-  HeadBackward(const AttentionProblem &p, const Operands &o, unsigned slot) : p(p), o(o) {
+  HeadBackward(const AttentionProblem &p, const ProbabilityDropout &dropout, const Operands &o, unsigned slot)
+      : p(p), dropout(dropout), o(o) {
     ScratchCursor part{o.workspaces[0]};
     delta = part.take<T>(p.batch * p.heads * p.queries);
     part.at += slot * slotBytes();
@@ -145,12 +151,20 @@ template <class S, class B> struct HeadBackward {
       if (p.average && !p.attends(b, h, i, padding, bias))
         from = to = 0; // averagedRows adds it
       T *row = scores + r * ld, *gradient = dscores + r * ld;
+      uint32_t keep[AttentionProblem::keyBlock];
+      const bool drops = dropout.isActive() && from < to;
+      if (drops) {
+        dropout.draw(b, h, i, j + from, to - from, keep);
+        keepRow(gradient + from, keep, dropout.scale<T>(), gradient + from, to - from);
+      }
       if (p.softcap > 0)
         cappedRow(row, gradient, from, to, columns, i, j, sums[i]);
       else {
         p.adjust(row, from, to, b, h, i, j, padding, bias);
         probabilityRow(row, gradient, columns, from, to, lse[i], sums[i], scale);
       }
+      if (drops)
+        keepRow(row + from, keep, dropout.scale<T>(), row + from, to - from);
     }
     if (p.valueWidth)
       gemm(true, false, columns, p.valueWidth, rows, T(1), scores, ld, gradients, p.valueWidth, T(1),
@@ -176,31 +190,31 @@ template <class S, class B> struct HeadBackward {
     for (int64_t i = 0; i < p.queries; ++i) {
       if (p.attends(b, h, i, padding, bias))
         continue;
-      T share = T(1) / static_cast<T>(p.keys);
-      for (int64_t j = 0; j < p.keys; ++j)
-        for (int64_t d = 0; d < p.valueWidth; ++d)
-          dv[j * p.valueWidth + d] += share * static_cast<T>(dy[i * p.valueWidth + d]);
+      T share = dropout.scale<T>() / static_cast<T>(p.keys);
+      uint32_t keep[AttentionProblem::keyBlock];
+      std::fill_n(keep, p.keyBlock, ~uint32_t(0));
+      for (int64_t block = 0; block < p.keys; block += p.keyBlock) {
+        int64_t columns = std::min(p.keyBlock, p.keys - block);
+        if (dropout.isActive())
+          dropout.draw(b, h, i, block, columns, keep);
+        for (int64_t j = 0; j < columns; ++j)
+          for (int64_t d = 0; d < p.valueWidth && keep[j]; ++d)
+            dv[(block + j) * p.valueWidth + d] += share * static_cast<T>(dy[i * p.valueWidth + d]);
+      }
     }
   }
 };
 
-Status check(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec,
-                         {{"dy", AcceptData},
-                          {"q", AcceptData},
-                          {"k", AcceptData},
-                          {"v", AcceptData},
-                          {"y", AcceptData},
-                          {"lse", AcceptWide},
-                          {"padding", AcceptBool, Optional},
-                          {"bias", AcceptData, Optional}},
-                         {{"dq", AcceptData}, {"dk", AcceptData}, {"dv", AcceptData}},
-                         {{"scale", Real},
-                          {"left", Int, Optional},
-                          {"right", Int, Optional},
-                          {"softcap", Real},
-                          {"masked_rows", Text}}));
-  AMC_TRY(AttentionProblem::check(spec, 1, 6));
+template <bool Drops> Status check(const InstructionSpec &spec) {
+  AMC_TRY(AttentionProblem::expectOperands(spec,
+                                           {{"dy", AcceptData},
+                                            {"q", AcceptData},
+                                            {"k", AcceptData},
+                                            {"v", AcceptData},
+                                            {"y", AcceptData},
+                                            {"lse", AcceptWide}},
+                                           {{"dq", AcceptData}, {"dk", AcceptData}, {"dv", AcceptData}}, Drops));
+  AMC_TRY(AttentionProblem::check(spec, 1, 6, Drops));
   const TensorSpec &q = spec.inputs[1];
   std::vector<int64_t> rows = {q.shape[0], q.shape[1], q.shape[2]}, values = rows;
   values.push_back(spec.inputs[3].shape[3]);
@@ -221,15 +235,16 @@ Status check(const InstructionSpec &spec) {
                                                             u(q.shape[3]), u(v[3]), dtypeBytes(q.dtype)));
 }
 
-std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
-  AttentionProblem p = AttentionProblem::create(spec, 1, 6);
+template <bool Drops> std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
+  AttentionProblem p = AttentionProblem::create(spec, 1, 6, Drops);
   return withAttentionTypes(spec.inputs[1].dtype, spec.inputs[7].dtype, [&](auto data, auto bias) {
     using S = decltype(data);
     using B = decltype(bias);
     return makeKernel([=](const Operands &o, RunContext &c) {
+      const ProbabilityDropout dropout(p, o, Drops, 8);
       int64_t pieces = p.batch * p.keyHeads;
       c.pool.parallelFor(pieces, [&](int64_t piece, unsigned slot) {
-        HeadBackward<S, B>(p, o, slot).run(piece);
+        HeadBackward<S, B>(p, dropout, o, slot).run(piece);
       }, static_cast<unsigned>(std::clamp<int64_t>(pieces, 1, workspace::attentionSlots)));
     });
   });
@@ -238,7 +253,8 @@ std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
 } // namespace
 
 void registerAttentionBackward(KernelRegistry &registry) {
-  registry.add("attention_backward", {check, create, nullptr, false, true});
+  registry.add("attention_backward", {check<false>, create<false>, nullptr, false, true});
+  registry.add("attention_dropout_backward", {check<true>, create<true>, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

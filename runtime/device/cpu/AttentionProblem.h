@@ -3,6 +3,7 @@
 #ifndef AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
 #define AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
 
+#include "runtime/device/cpu/DropoutRow.h"
 #include "runtime/device/cpu/Gemm.h"
 #include <algorithm>
 #include <cmath>
@@ -19,10 +20,15 @@ struct AttentionProblem {
   bool average;        // what a row with nothing to attend to gives
   bool padded, biased;
   int64_t biasStrides[4];
+  double dropout; // of probabilities; only kernels with dropout look at it
+  int64_t stream;
 
-  // `first` is the position of q among the operands; padding and bias stand at `masks`.
-  static Status check(const InstructionSpec &spec, size_t first, size_t masks);
-  static AttentionProblem create(const InstructionSpec &spec, size_t first, size_t masks);
+  // `first` is the position of q among the operands; padding and bias stand at `masks`, behind them, in kernels with
+  // dropout, the counters.
+  static Status expectOperands(const InstructionSpec &spec, std::vector<OperandRule> inputs, // those before the masks
+                               const std::vector<OperandRule> &outputs, bool drops);
+  static Status check(const InstructionSpec &spec, size_t first, size_t masks, bool drops);
+  static AttentionProblem create(const InstructionSpec &spec, size_t first, size_t masks, bool drops);
 
   int64_t group() const { return heads / keyHeads; }
   // Keys [low, high) that query i may attend to as far as left and right say.
@@ -75,6 +81,32 @@ struct AttentionProblem {
           scores[j] = -std::numeric_limits<T>::infinity();
     }
   }
+};
+
+// What drops probabilities: element (b, h, i, j) of the dropout of a tensor [batch, heads, queries, keys] that is never
+// there. Rows are drawn a block of keys at a time, on the stack.
+class ProbabilityDropout {
+public:
+  static constexpr int64_t keyBlock = AttentionProblem::keyBlock;
+
+  // Drops nothing if there are no counters, and if everything is kept.
+  ProbabilityDropout(const AttentionProblem &p, const Operands &o, bool drops, size_t counters)
+      : p(p), rows(drops ? DropoutMask(p.dropout, p.stream, *o.in<int64_t>(counters), *o.in<int64_t>(counters + 1),
+                                       *o.in<int64_t>(counters + 2))
+                         : DropoutMask(0, 0, 0, 0, 0)) {}
+
+  bool isActive() const { return !rows.keepsAll(); }
+  template <class T> T scale() const { return static_cast<T>(rows.scale()); }
+  // Of keys [from, from + count) of a query; count is at most keyBlock.
+  void draw(int64_t b, int64_t h, int64_t i, int64_t from, int64_t count, uint32_t *keep) const {
+    auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
+    uint64_t row = (u(b) * u(p.heads) + u(h)) * u(p.queries) + u(i);
+    rows.draw(row * u(p.keys) + u(from), count, keep);
+  }
+
+private:
+  const AttentionProblem &p;
+  DropoutRows rows;
 };
 
 // Calls f(S{}, B{}) with the storage types of data and bias.

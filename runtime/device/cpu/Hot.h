@@ -37,6 +37,11 @@ struct SgdScalars {
   bool hasMomentum, firstStep, nesterov;
 };
 
+// What a dropout's mask is drawn from (runtime/plan/Philox.h): an element is kept if its word is above `lastDropped`.
+struct DropoutDraw {
+  uint32_t key[2], stream, step, lastDropped;
+};
+
 // Rows of bf16: the functions of Hot with the same names, each result rounded once, statistics and sums fp32. The order
 // of sums is that of fp32 rows.
 struct HotBf16Rows {
@@ -103,6 +108,10 @@ struct Hot {
   void (*attentionBackwardRow)(float *scores, float *dscores, int64_t columns, int64_t low, int64_t high, float lse,
                                float delta, float scale);
   float (*dot)(const float *a, const float *b, int64_t n);
+
+  // ---- dropout: keep[i] is all ones where element first + i is kept, else 0; y = keep ? x * factor : 0
+  void (*dropoutMask)(const DropoutDraw &, uint64_t first, int64_t n, uint32_t *keep);
+  void (*keepScaled)(const float *x, const uint32_t *keep, float factor, float *y, int64_t n);
 
   // ---- optimizer
   void (*adamw)(float *p, const float *g, float *m, float *v, int64_t n, const AdamWScalars &);

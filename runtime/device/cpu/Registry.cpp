@@ -70,7 +70,7 @@ bool KernelRegistry::mustAlias(const plan::Instruction &instruction, int output,
 namespace {
 
 Status expectTensors(const char *what, const std::vector<TensorSpec> &tensors,
-                     std::initializer_list<OperandRule> rules) {
+                     const std::vector<OperandRule> &rules) {
   AMC_EXPECT(tensors.size() == rules.size(), what, ": there are ", tensors.size(), " and should be ", rules.size());
   size_t i = 0;
   for (const OperandRule &rule : rules) {
@@ -109,7 +109,7 @@ const char *kindName(AttributeKind kind) {
 
 } // namespace
 
-Status expectAttributes(const InstructionSpec &spec, std::initializer_list<AttributeRule> rules) {
+Status expectAttributes(const InstructionSpec &spec, const std::vector<AttributeRule> &rules) {
   for (const plan::Attribute &attribute : spec.attributes()) {
     const AttributeRule *found = nullptr;
     for (const AttributeRule &rule : rules)
@@ -127,9 +127,8 @@ Status expectAttributes(const InstructionSpec &spec, std::initializer_list<Attri
   return Status();
 }
 
-Status expectOperands(const InstructionSpec &spec, std::initializer_list<OperandRule> inputs,
-                      std::initializer_list<OperandRule> outputs,
-                      std::initializer_list<AttributeRule> attributes) {
+Status expectOperands(const InstructionSpec &spec, const std::vector<OperandRule> &inputs,
+                      const std::vector<OperandRule> &outputs, const std::vector<AttributeRule> &attributes) {
   AMC_TRY(expectTensors("inputs", spec.inputs, inputs));
   AMC_TRY(expectTensors("outputs", spec.outputs, outputs));
   return expectAttributes(spec, attributes);

@@ -9,6 +9,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <vector>
 
 namespace amc::rt::cpu {
 
@@ -104,10 +105,9 @@ inline constexpr AttributeKind Int = AttributeKind::Integer, Real = AttributeKin
 inline constexpr bool Optional = true;
 
 // Counts, presence and dtypes of operands and results; presence and kinds of attributes, and that there is no other.
-Status expectOperands(const InstructionSpec &spec, std::initializer_list<OperandRule> inputs,
-                      std::initializer_list<OperandRule> outputs,
-                      std::initializer_list<AttributeRule> attributes = {});
-Status expectAttributes(const InstructionSpec &spec, std::initializer_list<AttributeRule> attributes);
+Status expectOperands(const InstructionSpec &spec, const std::vector<OperandRule> &inputs,
+                      const std::vector<OperandRule> &outputs, const std::vector<AttributeRule> &attributes = {});
+Status expectAttributes(const InstructionSpec &spec, const std::vector<AttributeRule> &attributes);
 // At least `bytes` of scratch, or none if that is 0.
 Status expectWorkspace(const InstructionSpec &spec, uint64_t bytes);
 Status expectShape(const char *what, const TensorSpec &tensor, const std::vector<int64_t> &shape);

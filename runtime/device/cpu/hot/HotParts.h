@@ -32,6 +32,8 @@ void rotary(const float *, const float *, const float *, float *, int64_t);
 void rotaryBackward(const float *, const float *, const float *, float *, int64_t);
 float attentionRow(float *, int64_t, int64_t, int64_t, float *, float *);
 void attentionBackwardRow(float *, float *, int64_t, int64_t, int64_t, float, float, float);
+void dropoutMask(const DropoutDraw &, uint64_t, int64_t, uint32_t *);
+void keepScaled(const float *, const uint32_t *, float, float *, int64_t);
 void transpose32(const uint32_t *, int64_t, uint32_t *, int64_t, int64_t, int64_t);
 
 } // namespace amc::rt::cpu::AMC_ISA

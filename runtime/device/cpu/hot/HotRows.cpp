@@ -327,8 +327,8 @@ extern const Hot hot = {
     unary, binary, gated, gatedBackward, activationBackward, addTo, bf16ToF32, f32ToBf16, f16ToF32, f32ToF16, sum,
     max, sumOfSquares, softmax, softmaxBackwardRow<float>, logSoftmaxRow<float>, logSoftmaxBackwardRow<float>,
     logSumExp, crossEntropyBackward, rmsNormRow<float>, rmsNormBackwardRow<float>, layerNormRow<float>,
-    layerNormBackwardRow<float>, rotary, rotaryBackward, attentionRow, scale, attentionBackwardRow, dot, adamw, sgd,
-    transpose32,
+    layerNormBackwardRow<float>, rotary, rotaryBackward, attentionRow, scale, attentionBackwardRow, dot, dropoutMask,
+    keepScaled, adamw, sgd, transpose32,
     {dotRow<BFloat16>, softmaxBf16, softmaxBackwardRow<BFloat16>, logSoftmaxRow<BFloat16>,
      logSoftmaxBackwardRow<BFloat16>, rmsNormRow<BFloat16>, rmsNormBackwardRow<BFloat16>, layerNormRow<BFloat16>,
      layerNormBackwardRow<BFloat16>}};
