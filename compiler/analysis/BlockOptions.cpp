@@ -111,7 +111,8 @@ class OptionSearch {
 public:
   OptionSearch(const SegmentProblem &problem, const CostModel &costModel, unsigned maxTried)
       : problem(problem), costModel(costModel), maxTried(maxTried),
-        costs(unitCosts(problem.graph, costModel)) {}
+        costs(unitCosts(problem.graph, costModel)), readers(readersOfRoots(problem.graph)),
+        places(findPlaces()) {}
 
   BlockOptions run() {
     const size_t n = problem.graph.ops.size();
@@ -124,7 +125,9 @@ public:
     PricedCut cut(problem, costs);
     for (double weight : {0.0, 0.25, 1.0, 4.0})
       hull(cut, weight);
-    neighbours();
+    neighbours(/*late=*/false, maxTried);
+    // On top of that, so that what is found without is found with it.
+    neighbours(/*late=*/true, tried + maxTried / 2);
     BlockOptions result;
     result.tried = tried;
     result.options = std::move(archive);
@@ -133,6 +136,8 @@ public:
   }
 
 private:
+  using Key = std::pair<std::vector<Keep>, std::vector<uint32_t>>;
+
   // Every price at which the cut changes, between "a byte costs nothing" and "nothing is dearer".
   void hull(const PricedCut &cut, double weight) {
     struct Point {
@@ -168,34 +173,12 @@ private:
     }
   }
 
-  // Changes one thing at a time, starting from every option that stands, in order of discovery.
-  void neighbours() {
-    const uint32_t n = static_cast<uint32_t>(problem.graph.ops.size());
-    std::vector<uint32_t> places; // where a part may begin: operations that read forward values
-    const IndexLists readers = readersOfRoots(problem.graph);
-    // Whether operations before and from `place` on read results of `op`.
-    auto readOnBothSides = [&](uint32_t op, uint32_t place) {
-      bool before = false, after = false;
-      for (uint32_t value : problem.graph.ops[op].results)
-        for (uint32_t reader : readers[value]) {
-          before = before || (reader < place && problem.graph.ops[reader].phase != OpPhase::Forward);
-          after = after || reader >= place;
-        }
-      return before && after;
-    };
-    for (uint32_t i = 0; i < n; ++i) {
-      const GraphOp &op = problem.graph.ops[i];
-      if (op.phase == OpPhase::Forward || op.kind != OpKind::Compute)
-        continue;
-      for (uint32_t operand : op.operands) {
-        uint32_t producer = problem.graph.values[problem.graph.rootOf(operand)].producer;
-        if (problem.mayDrop[producer]) {
-          places.push_back(i);
-          break;
-        }
-      }
-    }
-    while (tried < maxTried) {
+  // Changes one thing at a time, starting from every option that stands, in order of discovery:
+  // whether one operation more is kept, dropped, or run again in each part, and where parts begin;
+  // or (`late`) keeps one through the first part alone.
+  void neighbours(bool late, unsigned limit) {
+    std::set<Key> expanded;
+    while (tried < limit) {
       // The unexpanded option that costs least, so that cheap ones are explored first and all are.
       auto next = archive.end();
       for (auto at = archive.begin(); at != archive.end(); ++at)
@@ -206,35 +189,70 @@ private:
         return;
       BlockOption from = *next;
       expanded.insert({from.keep, from.split});
-      for (uint32_t i = 0; i < n && tried < maxTried; ++i) {
-        if (!problem.mayDrop[i])
-          continue;
-        for (Keep to : {Keep::Saved, Keep::Dropped, Keep::Twice, Keep::Late}) {
-          if (to == from.keep[i] || (from.split.empty() && (to == Keep::Twice || to == Keep::Late)))
-            continue;
-          std::vector<Keep> keep = from.keep;
-          keep[i] = to;
-          tryOption(std::move(keep), from.split);
-        }
-      }
-      if (from.split.empty() && from.cost > 0)
-        for (uint32_t place : places) {
-          std::vector<Keep> keep = from.keep;
-          for (Keep &k : keep)
-            k = k == Keep::Dropped ? Keep::Twice : k;
-          tryOption(std::move(keep), {place});
-        }
-      if (from.split.empty())
-        for (uint32_t place : places)
-          for (uint32_t i = 0; i < n && tried < maxTried; ++i)
-            if (problem.mayDrop[i] && from.keep[i] == Keep::Saved && readOnBothSides(i, place)) {
-              std::vector<Keep> keep = from.keep;
-              for (Keep &k : keep)
-                k = k == Keep::Dropped ? Keep::Twice : k;
-              keep[i] = Keep::Late;
-              tryOption(std::move(keep), {place});
-            }
+      if (late)
+        keepLate(from, limit);
+      else
+        changeOne(from, limit);
     }
+  }
+
+  void changeOne(const BlockOption &from, unsigned limit) {
+    for (uint32_t i = 0; i < from.keep.size() && tried < limit; ++i) {
+      if (!problem.mayDrop[i])
+        continue;
+      for (Keep to : {Keep::Saved, Keep::Dropped, Keep::Twice}) {
+        if (to == from.keep[i] || (to == Keep::Twice && from.split.empty()))
+          continue;
+        std::vector<Keep> keep = from.keep;
+        keep[i] = to;
+        tryOption(std::move(keep), from.split);
+      }
+    }
+    if (from.split.empty() && from.cost > 0)
+      for (uint32_t place : places)
+        tryOption(inEveryPart(from.keep), {place});
+  }
+
+  // Only where something of the operation is read on both sides of the place.
+  void keepLate(const BlockOption &from, unsigned limit) {
+    for (uint32_t place : from.split.empty() ? places : from.split)
+      for (uint32_t i = 0; i < from.keep.size() && tried < limit; ++i) {
+        if (!problem.mayDrop[i] || from.keep[i] == Keep::Late || !readOnBothSides(i, place))
+          continue;
+        std::vector<Keep> keep = from.split.empty() ? inEveryPart(from.keep) : from.keep;
+        keep[i] = Keep::Late;
+        tryOption(std::move(keep), {place});
+      }
+  }
+
+  // Where a part may begin: operations that read what may be dropped.
+  std::vector<uint32_t> findPlaces() const {
+    std::vector<uint32_t> result;
+    for (uint32_t i = 0; i < problem.graph.ops.size(); ++i) {
+      const GraphOp &op = problem.graph.ops[i];
+      if (op.phase != OpPhase::Forward && op.kind == OpKind::Compute &&
+          std::any_of(op.operands.begin(), op.operands.end(), [&](uint32_t operand) {
+            return problem.mayDrop[problem.graph.values[problem.graph.rootOf(operand)].producer];
+          }))
+        result.push_back(i);
+    }
+    return result;
+  }
+
+  bool readOnBothSides(uint32_t op, uint32_t place) const {
+    bool before = false, after = false;
+    for (uint32_t value : problem.graph.ops[op].results)
+      for (uint32_t reader : readers[value]) {
+        before = before || (reader < place && problem.graph.ops[reader].phase != OpPhase::Forward);
+        after = after || reader >= place;
+      }
+    return before && after;
+  }
+
+  static std::vector<Keep> inEveryPart(std::vector<Keep> keep) {
+    for (Keep &k : keep)
+      k = k == Keep::Dropped ? Keep::Twice : k;
+    return keep;
   }
 
   std::optional<BlockOption> tryOption(std::vector<Keep> keep, std::vector<uint32_t> split) {
@@ -257,13 +275,14 @@ private:
     return option;
   }
 
-  using Key = std::pair<std::vector<Keep>, std::vector<uint32_t>>;
   const SegmentProblem &problem;
   const CostModel &costModel;
   unsigned maxTried, tried = 0;
   std::vector<uint64_t> costs;
+  IndexLists readers;
+  std::vector<uint32_t> places;
   std::vector<BlockOption> archive;
-  std::set<Key> seen, expanded;
+  std::set<Key> seen;
 };
 
 } // namespace

@@ -4,10 +4,10 @@
 // Candidates: keep everything; drop everything; minimum cuts for every price of a byte kept at which
 // the cut changes (the lower hull), with several weights for bytes that are merely there again in
 // backward; then a local search that drops or keeps one operation more, divides the region in two
-// parts, or runs something again in both. All of that with the operations in the order given, in the
-// one that the scheduler finds for keeping everything, and in that for dropping everything. Each
-// candidate is carried out on the segment's graph and
-// its bytes are counted, not estimated. Bounded by a number of candidates.
+// parts, or runs something again in both; then one that keeps a value through the first part alone.
+// All of that with the operations in the order given, in the one that the scheduler finds for
+// keeping everything, and in that for dropping everything. Each candidate is carried out on the
+// segment's graph and its bytes are counted, not estimated. Bounded by a number of candidates.
 #ifndef AMC_COMPILER_ANALYSIS_BLOCKOPTIONS_H
 #define AMC_COMPILER_ANALYSIS_BLOCKOPTIONS_H
 
@@ -36,7 +36,7 @@ struct BlockOptions {
 std::optional<BlockOption> evaluateOption(const SegmentProblem &problem, const CostModel &costModel,
                                           std::vector<Keep> keep, std::vector<uint32_t> split);
 
-/// `maxTried` candidates in each of the three orders.
+/// `maxTried` candidates in each of the three orders, and half as many that keep something late.
 BlockOptions findOptions(const SegmentProblem &problem, const CostModel &costModel,
                          unsigned maxTried = 2000);
 

@@ -2,6 +2,7 @@
 #include "compiler/driver/Compile.h"
 #include "runtime/plan/PlanFile.h"
 #include <gtest/gtest.h>
+#include <map>
 
 using namespace amc;
 
@@ -48,16 +49,15 @@ TEST(Compile, EveryOptionOfTheOptimizerReachesThePlan) {
     if (instruction.kernel() != "adamw")
       continue;
     ++updates;
-    for (const plan::Attribute &attribute : instruction.attributes()) {
-      if (attribute.name() == "beta1")
-        EXPECT_EQ(attribute.f(), 0.7);
-      if (attribute.name() == "beta2")
-        EXPECT_EQ(attribute.f(), 0.8);
-      if (attribute.name() == "epsilon")
-        EXPECT_EQ(attribute.f(), 1e-6);
-      if (attribute.name() == "weight_decay")
-        EXPECT_EQ(attribute.f(), 0.3);
-    }
+    const std::map<std::string, double> expected{
+        {"beta1", 0.7}, {"beta2", 0.8}, {"epsilon", 1e-6}, {"weight_decay", 0.3}};
+    size_t found = 0;
+    for (const plan::Attribute &attribute : instruction.attributes())
+      if (auto wanted = expected.find(attribute.name()); wanted != expected.end()) {
+        EXPECT_EQ(attribute.f(), wanted->second) << attribute.name();
+        ++found;
+      }
+    EXPECT_EQ(found, expected.size());
   }
   EXPECT_EQ(updates, 30u);
 }

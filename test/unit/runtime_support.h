@@ -79,7 +79,7 @@ struct Call {
   Attributes attributes;
   uint64_t workspace = 0;
   // Result i stands in operand `replaces[i]`; -1 or beyond the end: in a buffer of its own.
-  std::vector<int> replaces;
+  std::vector<int> replaces = {};
 };
 
 // A valid plan that does nothing but this call.
