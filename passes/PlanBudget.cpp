@@ -164,7 +164,7 @@ struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
                                     << llvm::format("%.2f%%", 100 * plan.gap());
     step.emitRemark("memory budget: ")
         << bytesText(budget())
-        << (origin.empty() ? "" : ", " + origin) << "; arena " << result.arenaBytes
+        << (origin.empty() ? "" : ", " + origin) << "; arena at most " << result.arenaBytes
         << " bytes (" << bytesText(result.arenaBytes) << "); recomputation " << text
         << "; no plan with this order of gradient operations recomputes for less than " << bound;
   }

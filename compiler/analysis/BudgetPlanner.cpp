@@ -53,8 +53,11 @@ void roundBytes(StepGraph &graph, uint64_t alignment) {
 
 class BudgetPlanner::Impl {
 public:
-  Impl(const StepGraph &graph, const BlockAnalysis &blocks, PlannerSettings given)
-      : graph(graph), settings(std::move(given)), costs(graph, settings.device),
+  // Updates stand where they can run: gradients that the model takes to live to the end would hide
+  // what recomputation saves. Forward operations, which alone are in blocks, keep their numbers.
+  Impl(const StepGraph &step, const BlockAnalysis &blocks, PlannerSettings given)
+      : ready(reorderStep(step, updatesWhenReady(step))), graph(ready.graph),
+        settings(std::move(given)), costs(graph, settings.device),
         segments(findSegments(graph, asOneIfSmall(graph, blocks))), tail(tailBytes(graph, segments)),
         problems(makeSegmentProblems(graph, segments)) {
     std::map<std::vector<uint64_t>, uint32_t> kinds;
@@ -71,16 +74,14 @@ public:
   BudgetPlan plan(uint64_t budget) {
     BudgetPlan result;
     result.stepCost = costs.stepCost;
-    // Keeping everything costs nothing, so it is looked at first. The model knows neither the
-    // alignment nor what scheduling gains: the search starts a little above the budget.
-    CarriedOut *found = &carryOut(0);
-    for (uint32_t k = firstOnGrid(budget); found && !fits(*found, budget); ++k)
-      found = k <= gridPoints ? &carryOut(k) : nullptr;
+    CarriedOut *found = cheapestWithin(budget);
     result.feasible = found != nullptr;
     if (!found)
       found = &smallestArena();
     place(*found, searchLimits(*found));
     result.result = *found;
+    for (uint32_t &origin : result.result.applied.originOf)
+      origin = ready.originOf[origin];
     if (result.feasible) {
       result.costBound = costBound(*found, budget);
     } else {
@@ -332,26 +333,45 @@ private:
   // search is not told the budget: what a plan needs must not depend on who asks, or a larger budget
   // might miss a packing that a smaller one has found.
   bool fits(CarriedOut &plan, uint64_t budget) {
-    if (plan.arenaBytes > budget && plan.arenaBound <= budget && searched.insert(&plan).second)
-      place(plan, settings.packing);
+    if (plan.arenaBytes > budget && plan.arenaBound <= budget && searched.insert(&plan).second) {
+      PackingLimits limits = settings.packing;
+      // Half a second: each restart of the search looks at all pairs of buffers first.
+      const uint64_t ops = plan.applied.graph.ops.size();
+      limits.exactSteps = std::min<uint64_t>({limits.exactSteps, 10'000'000, 1'000'000'000'000 / (ops * ops + 1)});
+      limits.work = std::min<uint64_t>(limits.work, 100'000'000);
+      place(plan, limits);
+    }
     return plan.arenaBytes <= budget;
   }
 
   // A short search for each of many plans.
   PackingLimits searchLimits(const CarriedOut &plan) const {
     PackingLimits limits = settings.packing;
-    limits.work = std::min<uint64_t>(limits.work, 100'000'000);
+    limits.work = std::min<uint64_t>(limits.work, 30'000'000);
     limits.exactSteps =
         std::min<uint64_t>(limits.exactSteps, 400'000'000 / (plan.applied.graph.ops.size() + 1));
     return limits;
   }
 
+  // Nothing if no plan of the grid fits.
+  CarriedOut *cheapestWithin(uint64_t budget) {
+    // Keeping everything costs nothing, so it is looked at first. The model knows neither the
+    // alignment nor what scheduling gains: the search starts a little above the budget.
+    CarriedOut *found = &carryOut(0);
+    for (uint32_t k = firstOnGrid(budget); found && !fits(*found, budget); ++k)
+      found = k <= gridPoints ? &carryOut(k) : nullptr;
+    return found;
+  }
+
+  // What is named as the least that will do has to do, and a byte less must not.
   CarriedOut &smallestArena() {
-    CarriedOut *best = nullptr;
-    for (uint32_t k = gridPoints - 32; k <= gridPoints; ++k)
-      if (CarriedOut &candidate = carryOut(k);
-          !best || candidate.arenaBytes < best->arenaBytes)
-        best = &candidate;
+    CarriedOut *best = &carryOut(gridPoints);
+    while (best->arenaBytes > 0) {
+      CarriedOut *lower = cheapestWithin(best->arenaBytes - 1);
+      if (!lower)
+        break;
+      best = lower;
+    }
     return *best;
   }
 
@@ -429,7 +449,8 @@ private:
     return values;
   }
 
-  const StepGraph &graph;
+  const AppliedStep ready; // the step given, updates when they are ready
+  const StepGraph &graph;  // of `ready`
   PlannerSettings settings;
   CostModel costs;
   Segmentation segments;

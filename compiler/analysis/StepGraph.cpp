@@ -1,5 +1,6 @@
 // Construction and simple queries of StepGraph.
 #include "compiler/analysis/StepGraph.h"
+#include <algorithm>
 #include <cassert>
 
 namespace amc {
@@ -71,6 +72,53 @@ IndexLists operandRoots(const StepGraph &graph) {
   std::vector<std::pair<uint32_t, uint32_t>> pairs;
   forEachRoot(graph, [&](uint32_t op, uint32_t root) { pairs.emplace_back(op, root); });
   return IndexLists(static_cast<uint32_t>(graph.ops.size()), pairs);
+}
+
+std::vector<uint32_t> updatesWhenReady(const StepGraph &graph) {
+  const uint32_t n = static_cast<uint32_t>(graph.ops.size());
+  uint32_t lastForward = 0, lastBackward = 0;
+  for (uint32_t i = 0; i < n; ++i)
+    if (graph.ops[i].phase == OpPhase::Backward)
+      lastBackward = i;
+    else if (graph.ops[i].phase == OpPhase::Forward && graph.ops[i].kind == OpKind::Compute)
+      lastForward = i;
+  // What the optimizer brings in stands in front of backward then.
+  auto moves = [&](uint32_t i) {
+    return i > lastForward && (graph.ops[i].kind == OpKind::Source ||
+                               (graph.ops[i].phase == OpPhase::Optimizer &&
+                                graph.ops[i].kind == OpKind::Compute));
+  };
+  // Where each operation stands now: itself, or the operation that one which moves follows.
+  std::vector<uint32_t> place(n), lastReader(graph.values.size(), 0);
+  std::vector<std::vector<uint32_t>> behind(n);
+  const uint32_t sectionEnd = graph.microBatchEnd();
+  bool early = false;
+  for (uint32_t i = 0; i < n; ++i) {
+    const GraphOp &op = graph.ops[i];
+    place[i] = i;
+    if (moves(i)) {
+      uint32_t after =
+          graph.ops[i].kind == OpKind::Compute && i > sectionEnd ? sectionEnd : lastForward;
+      for (uint32_t operand : op.operands)
+        after = std::max(after, place[graph.values[operand].producer]);
+      for (uint32_t at : op.updated)
+        after = std::max(after, lastReader[graph.rootOf(op.operands[at])]);
+      early = early || (!op.updated.empty() && after < lastBackward);
+      place[i] = after;
+      behind[after].push_back(i);
+    }
+    for (uint32_t operand : op.operands)
+      lastReader[graph.rootOf(operand)] = std::max(lastReader[graph.rootOf(operand)], place[i]);
+  }
+  std::vector<uint32_t> order;
+  order.reserve(n);
+  for (uint32_t i = 0; i < n; ++i) {
+    if (!early || !moves(i))
+      order.push_back(i);
+    if (early && !moves(i))
+      order.insert(order.end(), behind[i].begin(), behind[i].end());
+  }
+  return order;
 }
 
 } // namespace amc

@@ -6,7 +6,9 @@
 #include "compiler/driver/Variants.h"
 #include "compiler/report/Report.h"
 #include "runtime/plan/PlanFile.h"
+#include "llvm/ADT/SmallString.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -77,6 +79,18 @@ ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {
       sink(errorMessage(*path + ": is the model itself, should be another file"));
       return BadInput;
     }
+  auto same = [](llvm::StringRef a, llvm::StringRef b) {
+    llvm::SmallString<128> left(a), right(b);
+    for (llvm::SmallString<128> *path : {&left, &right}) {
+      llvm::sys::fs::make_absolute(*path);
+      llvm::sys::path::remove_dots(*path, /*remove_dot_dot=*/true);
+    }
+    return left == right;
+  };
+  if (!options.report.empty() && options.report != "-" && same(options.report, options.output)) {
+    sink(errorMessage(options.report + ": is the plan itself, the report should be another file"));
+    return BadInput;
+  }
   CompileResult result = compile(options, sink);
   if (result.code != Done)
     return result.code;

@@ -1,10 +1,12 @@
 // The table of options. A flag beats a recipe; both beat the default, which is CompileOptions'
 // initializer.
 #include "compiler/driver/Options.h"
+#include "runtime/plan/Ranges.h"
 #include "runtime/plan/Workspace.h"
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <sstream>
 
@@ -91,6 +93,12 @@ std::string tilesInFlight(std::string_view text) {
   constexpr auto most = static_cast<int64_t>(rt::workspace::lceMostInFlight);
   return text == "auto" || (tiles >= 1 && tiles <= most) ? ""
                                                          : "auto, or an integer in [1, " + std::to_string(most) + "]";
+}
+
+std::string microBatches(std::string_view text) {
+  int64_t count = parseNumber<int64_t>(text).value_or(0);
+  constexpr auto most = static_cast<int64_t>(rt::mostMicroBatches);
+  return count >= 1 && count <= most ? "" : "an integer in [1, " + std::to_string(most) + "]";
 }
 
 std::string number(double value) {
@@ -189,7 +197,7 @@ const std::vector<OptionSpec> &optionTable() {
       {"--max-grad-norm", "clip_grad_norm.max_norm", &O::maxGradNorm, "NORM", optimizer,
        "clip gradients to this global norm; 0: never", notNegative},
       {"--grad-accumulation", "step_scheduler.grad_acc_steps", &O::gradAccumulation, "N", optimizer,
-       "micro-batches per step", atLeastOne},
+       "micro-batches per step", microBatches},
       {"--optimizer-in-backward", "optimizer.in_backward", &O::optimizerInBackward, "auto|on|off",
        optimizer,
        "update each parameter as soon as its gradient is final; auto: unless clipping or accumulation "
@@ -407,7 +415,16 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
   if (!options.acPolicy.empty() && options.activationCheckpointing != "selective")
     errors.push_back("--ac-policy is for --ac=selective, which is '" +
                      options.activationCheckpointing + "'");
+  std::map<std::string, std::string> classOf;
+  for (const std::string &rule : options.acPolicy) {
+    const std::string op = rule.substr(0, rule.find('='));
+    auto [at, fresh] = classOf.try_emplace(op, rule);
+    if (!fresh && at->second != rule)
+      errors.push_back("--ac-policy has " + at->second + " and " + rule + ", should name " + op + " once");
+  }
   const std::string &ac = options.activationCheckpointing;
+  if (options.acMatmuls != defaults.acMatmuls && ac != "selective")
+    errors.push_back("--ac-matmuls is for --ac=selective, which is '" + ac + "'");
   if (ac == "budget" && options.memoryBudget.empty())
     errors.push_back("--ac is 'budget' and no budget is given; name one with --memory-budget");
   if (ac != "budget" && !options.memoryBudget.empty())

@@ -67,8 +67,8 @@ private:
     if (plan.forward_end() > plan.micro_batch_end())
       error("forward_end: is ", plan.forward_end(), " and should be at most micro_batch_end, ",
             plan.micro_batch_end());
-    if (plan.accumulation() == 0)
-      error("accumulation: is 0 and should be at least 1");
+    if (plan.accumulation() < 1 || plan.accumulation() > mostMicroBatches)
+      error("accumulation: is ", plan.accumulation(), " and should be in [1, ", mostMicroBatches, "]");
     if (!plan::LossKind_IsValid(plan.loss()))
       error("loss: ", static_cast<int>(plan.loss()), " is no kind of loss");
     for (int i = 0; i < plan.class_weights_size(); ++i)

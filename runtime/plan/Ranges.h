@@ -16,6 +16,8 @@ constexpr bool rangeFits(uint64_t offset, uint64_t length, uint64_t limit) {
 // Products of more than this are refused everywhere, so that sizes can be multiplied by small factors and
 // counted in int64_t. 2^48 bytes is what an address space holds.
 inline constexpr uint64_t maxTensorBytes = uint64_t(1) << 48;
+// Micro-batches of a step: a run holds something for each.
+inline constexpr uint64_t mostMicroBatches = uint64_t(1) << 20;
 
 // Elements of a shape; nothing if it, or its product without zeros, is beyond maxTensorBytes.
 template <class Shape> std::optional<uint64_t> shapeElements(const Shape &shape) {

@@ -15,7 +15,7 @@ Recomputed FLOPs are those of torch.utils.flop_counter in backward, less eager's
 or not counted in full. Under the counter torch.compile would run forward uncompiled, so forward is not counted; nothing
 is recomputed there. The partitioner's list of expensive operations names attention of CUDA but not of the CPU, which it
 would therefore recompute at every budget below 1; here the list is completed, so that it plans as in the issue (peaks
-within 4 % of those published). --stock leaves it as it is.
+within 5 % of those published up to a budget of 0.20, within 13 % above). --stock leaves it as it is.
 
 Ours: SGD without momentum, so no states; clipping keeps all gradients until backward is over, as theirs; the loss
 unfused, as theirs, and the feed-forward network untiled (a tiled one computes activations again inside its gradient,
@@ -25,8 +25,8 @@ counted as theirs. "At their peak" is the plan whose budget is their peak; "at t
 that recomputes no more than they do, to within 1 %.
 
 Before a number is printed, loss and gradient norm of the same weights and tokens are compared: PyTorch at every budget,
-AMC with nothing recomputed and in its smallest arena. 32 layers take about half a minute a budget of PyTorch on two
-cores, as much again for AMC; the second time only AMC's.
+AMC with nothing recomputed and in its smallest arena. At 32 layers a budget of PyTorch took one and a half to four
+minutes on two busy cores; AMC's fifty plans take two and a half minutes, which is all the second time.
 """
 import argparse
 import contextlib
@@ -288,17 +288,19 @@ def bench(arguments):
     print(f"{'':7} | {'theirs':^31} | {'ours at their peak':^31} | {'ours at their GFLOP':^31}")
     print(f"{'budget':>7} | {'peak':>13} {'MiB':>8} {'GFLOP':>8} | {'peak':>13} {'MiB':>8} {'GFLOP':>8} | "
           f"{'peak':>13} {'MiB':>8} {'of theirs':>8}", flush=True)
-    higher = []
+    higher, unmet = [], False
     for budget, point in {"eager": eager, **theirs}.items():
         flops = point["flops"] - eager["flops"]
         here = amc.plan(point["peak"]) or amc.plan(amc.smallest)
+        unmet |= here["peak"] > point["peak"]
         same = amc.at_most(flops)
         if same["peak"] > point["peak"]:
             higher.append(budget)
         print(f"{budget:>7} | {number(point['peak'])} {flops / 1e9:8.2f} | {number(here['peak'])} {here['flops'] / 1e9:8.2f}"
               f"{'*' if here['peak'] > point['peak'] else ' '}| {number(same['peak'])} {same['peak'] / point['peak']:8.3f}",
               flush=True)
-    print(f"* cannot be met: the smallest arena found, {amc.smallest:,} bytes above the parameters")
+    if unmet:
+        print("* their peak is below the smallest arena amc finds for it; shown is that arena's plan")
     return verdicts(amc, theirs, higher)
 
 

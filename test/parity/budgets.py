@@ -57,9 +57,9 @@ class Fixture:
         return json.loads(run([os.path.join(self.tools, "amc"), "inspect", "--json", plan]).stdout)
 
 
-def smallest(fixture, plan):
+def smallest(fixture, plan, flags=()):
     """The smallest arena found, which the refusal of an impossible budget states."""
-    text = fixture.compile(plan, ["--ac=budget", "--memory-budget=1"], expect=1).stderr
+    text = fixture.compile(plan, ["--ac=budget", "--memory-budget=1", *flags], expect=1).stderr
     found = re.search(r"should be at least (\d+)", text)
     bound = re.search(r"needs less than (\d+) bytes", text)
     if not found or not bound or int(bound[1]) > int(found[1]):
@@ -79,6 +79,11 @@ def check(fixture, budgets, perturb, variants):
     none = fixture.inspect(plan)["peak_bytes"]
     reference, _ = fixture.train(plan)
     least = smallest(fixture, plan)
+    fixture.compile(plan, ["--ac=full"])
+    if fixture.inspect(plan)["peak_bytes"] < least:
+        print(f"{fixture.name}: --ac=full needs {fixture.inspect(plan)['peak_bytes']} bytes, the smallest arena found is {least}")
+        return False
+    fixture.compile(plan, ["--ac=budget", f"--memory-budget={least - 1}"], expect=1)  # named as the least, it has to be
     changed = [f"--lr={2 * fixture.optimizer.get('lr', 1e-3)}"] if perturb else []
     last, bad, differ, chosen = None, 0, 0, set()
     for i in range(budgets):

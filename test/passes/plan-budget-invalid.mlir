@@ -18,7 +18,7 @@ train.step @foreign {
 // -----
 
 // A step without backward fits or does not: there is nothing to run again.
-// expected-remark @+1 {{memory budget: 1000 B; arena 512 bytes (512 B); recomputation 0 s}}
+// expected-remark @+1 {{memory budget: 1000 B; arena at most 512 bytes (512 B); recomputation 0 s}}
 train.step @forward {
   %x = train.input {name = "x"} : tensor<4xf32>
   %y = train.exp %x : (tensor<4xf32>) -> tensor<4xf32>

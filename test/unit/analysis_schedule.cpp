@@ -150,4 +150,54 @@ TEST(ListSchedule, IsValidNeverWorseAndTheSameEveryTimeOnRandomGraphs) {
   EXPECT_GT(turned, 0u) << "local search should find what no member does, now and then";
 }
 
+// The names of an order's operations.
+std::string namesOf(const StepGraph &graph, const std::vector<uint32_t> &order) {
+  std::string text;
+  for (uint32_t op : order)
+    text += graph.names[graph.ops[op].name] + " ";
+  return text;
+}
+
+TEST(UpdatesWhenReady, FollowTheLastReaderOfWhatTheyOverwrite) {
+  // Of the two layers' weights each is read by backward after its gradient is there.
+  GraphBuilder b;
+  uint32_t x = b.input(), v = b.parameter(), w = b.parameter();
+  uint32_t y = b.op("f", {x, v}), z = b.op("g", {y, w});
+  b.phase = OpPhase::Backward;
+  uint32_t dz = b.op("start", {z}), dw = b.op("dw", {dz, y}), dy = b.op("dy", {dz, w}),
+           dv = b.op("dv", {dy, x});
+  b.phase = OpPhase::Optimizer;
+  uint32_t rate = b.source(BufferCategory::Input);
+  b.op("norm", {dw});
+  b.update(v, dv);
+  b.last().operands.push_back(rate);
+  b.update(w, dw);
+  std::vector<uint32_t> order = updatesWhenReady(b.graph);
+  EXPECT_EQ(namesOf(b.graph, order),
+            "source source source f g source start dw norm dy update dv update ");
+  expectValid(b.graph, order);
+}
+
+TEST(UpdatesWhenReady, LeavesWhatWaitsForTheNormOfAllGradients) {
+  GraphBuilder b;
+  uint32_t x = b.input(), w = b.parameter(), y = b.op("f", {x, w});
+  b.phase = OpPhase::Backward;
+  uint32_t dw = b.op("dw", {y}), dx = b.op("dx", {y, w});
+  b.phase = OpPhase::Optimizer;
+  uint32_t scale = b.op("clip", {b.op("norm", {dw}), b.op("norm", {dx})});
+  b.update(w, dw);
+  b.last().operands.push_back(scale);
+  EXPECT_EQ(updatesWhenReady(b.graph), b.programOrder());
+  // Nor is anything moved from behind the end of the micro-batch in front of it.
+  GraphBuilder c;
+  uint32_t v = c.parameter();
+  c.phase = OpPhase::Backward;
+  uint32_t dv = c.op("dv", {c.input()});
+  c.op("other", {dv});
+  c.microBatchEnd();
+  c.phase = OpPhase::Optimizer;
+  c.update(v, dv);
+  EXPECT_EQ(updatesWhenReady(c.graph), c.programOrder());
+}
+
 } // namespace

@@ -211,7 +211,26 @@ int printTable(const CompileOptions &options, const TableOptions &table) {
                 << "', should be a number of bytes that is not negative, as 7.3GiB, 512MiB or 80GB\n";
       return BadUsage;
     }
-  return Table(options, table).print();
+  if (!options.memoryBudget.empty()) {
+    std::cerr << "amc: error: --memory-budget is for one plan; rows within budgets are asked for with --budget\n";
+    return BadUsage;
+  }
+  if (table.budgetPoints > 1000) {
+    std::cerr << "amc: error: --budget-points is " << table.budgetPoints << ", should be at most 1000\n";
+    return BadUsage;
+  }
+  // What contradicts itself does so in every row.
+  CompileOptions asked = options;
+  const CompileOptions defaults;
+  asked.output = "-";
+  asked.deviceMemory.clear();
+  asked.acMatmuls = defaults.acMatmuls;
+  asked.acPolicy = defaults.acPolicy;
+  asked.lossTilesInFlight = defaults.lossTilesInFlight;
+  std::vector<std::string> wrong = checkTogether(asked);
+  for (const std::string &message : wrong)
+    std::cerr << "amc: error: " << message << "\n";
+  return wrong.empty() ? Table(options, table).print() : BadUsage;
 }
 
 } // namespace amc

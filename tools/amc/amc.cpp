@@ -329,6 +329,7 @@ int afterPrinting(int code) {
 int main(int argc, char **argv) {
   // Nobody reading the messages must not end a compilation half-way; results are looked after where they are written.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN); // a limit on file sizes is an error of the write, then
   CLI::App app(
       "AMC: compiles an ONNX model and its whole training step into a plan that amrun executes.\n"
       "`amc SUBCOMMAND --help` lists the flags of each.",
