@@ -335,10 +335,13 @@ private:
   bool fits(CarriedOut &plan, uint64_t budget) {
     if (plan.arenaBytes > budget && plan.arenaBound <= budget && searched.insert(&plan).second) {
       PackingLimits limits = settings.packing;
-      // Half a second: each restart of the search looks at all pairs of buffers first.
-      const uint64_t ops = plan.applied.graph.ops.size();
-      limits.exactSteps = std::min<uint64_t>({limits.exactSteps, 10'000'000, 1'000'000'000'000 / (ops * ops + 1)});
-      limits.work = std::min<uint64_t>(limits.work, 100'000'000);
+      // Half a second, for each restart of the search looks at all pairs of buffers first. Keeping
+      // everything, one plan of many, gets what AssignOffsets would give it.
+      if (const uint64_t ops = plan.applied.graph.ops.size(); plan.applied.copies > 0) {
+        limits.exactSteps = std::min<uint64_t>(
+            {limits.exactSteps, 10'000'000, 1'000'000'000'000 / (ops * ops + 1)});
+        limits.work = std::min<uint64_t>(limits.work, 100'000'000);
+      }
       place(plan, limits);
     }
     return plan.arenaBytes <= budget;
