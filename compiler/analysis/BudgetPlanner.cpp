@@ -350,7 +350,7 @@ private:
   // A short search for each of many plans.
   PackingLimits searchLimits(const CarriedOut &plan) const {
     PackingLimits limits = settings.packing;
-    limits.work = std::min<uint64_t>(limits.work, 30'000'000);
+    limits.work = std::min<uint64_t>(limits.work, 10'000'000);
     limits.exactSteps =
         std::min<uint64_t>(limits.exactSteps, 400'000'000 / (plan.applied.graph.ops.size() + 1));
     return limits;
