@@ -266,11 +266,10 @@ private:
     for (const BlockOption &other : archive)
       if (dominates(other, *option))
         return option;
-    archive.erase(std::remove_if(archive.begin(), archive.end(),
-                                 [&](const BlockOption &other) {
-                                   return dominates(*option, other);
-                                 }),
-                  archive.end());
+    archive.erase(
+        std::remove_if(archive.begin(), archive.end(),
+                       [&](const BlockOption &other) { return dominates(*option, other); }),
+        archive.end());
     archive.push_back(*option);
     return option;
   }

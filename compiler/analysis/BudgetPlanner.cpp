@@ -16,21 +16,21 @@
 namespace amc {
 
 double BudgetPlan::gapOfStep() const {
-  return stepCost == 0 ? 0
-                       : static_cast<double>(result.cost - costBound) /
-                             static_cast<double>(stepCost);
+  return stepCost == 0
+             ? 0
+             : static_cast<double>(result.cost - costBound) / static_cast<double>(stepCost);
 }
 
 double BudgetPlan::gap() const {
-  return result.cost == 0 ? 0
-                          : static_cast<double>(result.cost - costBound) /
-                                static_cast<double>(result.cost);
+  return result.cost == 0
+             ? 0
+             : static_cast<double>(result.cost - costBound) / static_cast<double>(result.cost);
 }
 
 namespace {
 
-// Where nothing repeats, segments are arbitrary, and what crosses them has to be kept: a small graph
-// is better looked at as a whole.
+// Where nothing repeats, segments are arbitrary, and what crosses them has to be kept: a small
+// graph is better looked at as a whole.
 BlockAnalysis asOneIfSmall(const StepGraph &graph, const BlockAnalysis &blocks) {
   constexpr uint32_t small = 60; // forward operations
   if (blocks.found != BlockAnalysis::Found::Segments || blocks.activationOps > small)
@@ -58,8 +58,8 @@ public:
   Impl(const StepGraph &step, const BlockAnalysis &blocks, PlannerSettings given)
       : ready(reorderStep(step, updatesWhenReady(step))), graph(ready.graph),
         settings(std::move(given)), costs(graph, settings.device),
-        segments(findSegments(graph, asOneIfSmall(graph, blocks))), tail(tailBytes(graph, segments)),
-        problems(makeSegmentProblems(graph, segments)) {
+        segments(findSegments(graph, asOneIfSmall(graph, blocks))),
+        tail(tailBytes(graph, segments)), problems(makeSegmentProblems(graph, segments)) {
     std::map<std::vector<uint64_t>, uint32_t> kinds;
     for (const SegmentProblem &problem : problems) {
       auto [at, fresh] = kinds.try_emplace(problem.key, static_cast<uint32_t>(options.size()));
@@ -161,12 +161,14 @@ private:
 
   uint64_t gridBudget(uint32_t k) const {
     // 128-bit arithmetic is not needed: differences are below 2^53.
-    return keepAll - static_cast<uint64_t>(static_cast<double>(keepAll - smallest) * k / gridPoints);
+    return keepAll -
+           static_cast<uint64_t>(static_cast<double>(keepAll - smallest) * k / gridPoints);
   }
 
-  // Where the search starts for a budget. The model counts regions in the order given, so scheduling
-  // lowers its peaks: by as much as for the plan that keeps everything, and a sixteenth of the range.
-  // (A constant of the step: were it the plan's, a larger budget might start below a smaller one.)
+  // Where the search starts for a budget. The model counts regions in the order given, so
+  // scheduling lowers its peaks: by as much as for the plan that keeps everything, and a sixteenth
+  // of the range. (A constant of the step: were it the plan's, a larger budget might start below a
+  // smaller one.)
   uint32_t firstOnGrid(uint64_t budget) {
     const uint64_t scheduled = carryOut(0).maxLiveBytes;
     const uint64_t slack = (keepAll - std::min(keepAll, scheduled)) + (keepAll - smallest) / 16;
@@ -324,14 +326,14 @@ private:
       return;
     Liveness live = computeLiveness(plan.applied.graph, plan.order);
     Placement placement = pack(packingItems(live), settings.alignment, limits);
-    plan.arenaBytes = plan.arenaBytes == 0 ? placement.height
-                                           : std::min(plan.arenaBytes, placement.height);
+    plan.arenaBytes =
+        plan.arenaBytes == 0 ? placement.height : std::min(plan.arenaBytes, placement.height);
     plan.arenaBound = std::max(plan.arenaBound, placement.bound);
   }
 
   // Whether the arena can be made to fit: searched for long only where that may be, and once. The
-  // search is not told the budget: what a plan needs must not depend on who asks, or a larger budget
-  // might miss a packing that a smaller one has found.
+  // search is not told the budget: what a plan needs must not depend on who asks, or a larger
+  // budget might miss a packing that a smaller one has found.
   bool fits(CarriedOut &plan, uint64_t budget) {
     if (plan.arenaBytes > budget && plan.arenaBound <= budget && searched.insert(&plan).second) {
       PackingLimits limits = settings.packing;
@@ -442,9 +444,8 @@ private:
     Liveness live = computeLiveness(plan.applied.graph, plan.order);
     std::vector<uint32_t> values;
     for (const LiveBuffer &buffer : live.buffers)
-      if (buffer.value != noIndex &&
-          (buffer.persistent || (buffer.first <= live.peakInstruction &&
-                                 live.peakInstruction < buffer.last)))
+      if (buffer.value != noIndex && (buffer.persistent || (buffer.first <= live.peakInstruction &&
+                                                            live.peakInstruction < buffer.last)))
         values.push_back(buffer.value);
     std::stable_sort(values.begin(), values.end(), [&](uint32_t a, uint32_t b) {
       return plan.applied.graph.values[a].bytes > plan.applied.graph.values[b].bytes;
@@ -459,8 +460,8 @@ private:
   Segmentation segments;
   uint64_t tail;
   std::vector<SegmentProblem> problems;
-  std::vector<BlockOptions> options; // by kind
-  std::vector<uint32_t> kindOf;      // of every segment
+  std::vector<BlockOptions> options;  // by kind
+  std::vector<uint32_t> kindOf;       // of every segment
   uint64_t keepAll = 0, smallest = 0; // model peaks
   std::map<uint32_t, std::vector<uint32_t>> choiceAt;
   std::map<std::vector<uint32_t>, CarriedOut> carried;

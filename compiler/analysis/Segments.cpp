@@ -21,10 +21,11 @@ bool isActivationRoot(const StepGraph &graph, uint32_t root) {
 
 namespace {
 
-// Operations whose results one later segment alone reads are that segment's, so that it may run them
-// again: the embedding, and what ends a block with nothing else of it in need of the operands (the
-// norm behind BERT's sums; not the sum that ends a block of Llama, whose operand the norm before it
-// reads, too: then two segments would share that). From the last to the first, so that chains follow.
+// Operations whose results one later segment alone reads are that segment's, so that it may run
+// them again: the embedding, and what ends a block with nothing else of it in need of the operands
+// (the norm behind BERT's sums; not the sum that ends a block of Llama, whose operand the norm
+// before it reads, too: then two segments would share that). From the last to the first, so that
+// chains follow.
 void adoptMakers(const StepGraph &graph, const BlockAnalysis &blocks, Segmentation &segments) {
   constexpr uint32_t unread = noIndex - 1;
   const IndexLists readers = readersOfRoots(graph);
@@ -33,7 +34,8 @@ void adoptMakers(const StepGraph &graph, const BlockAnalysis &blocks, Segmentati
     for (uint32_t operand : op.operands)
       if (uint32_t root = graph.rootOf(operand); isActivationRoot(graph, root))
         for (uint32_t reader : readers[root])
-          if (reader != index && isForward(graph, reader) && segments.segmentOfOp[reader] != segment)
+          if (reader != index && isForward(graph, reader) &&
+              segments.segmentOfOp[reader] != segment)
             return false;
     return true;
   };
@@ -125,9 +127,8 @@ Segmentation findSegments(const StepGraph &graph, const BlockAnalysis &blocks) {
       uint32_t root = graph.rootOf(operand);
       if (!isActivationRoot(graph, root))
         continue;
-      uint32_t by = firstReader[root] != noIndex
-                        ? firstReader[root]
-                        : result.segmentOfOp[graph.values[root].producer];
+      uint32_t by = firstReader[root] != noIndex ? firstReader[root]
+                                                 : result.segmentOfOp[graph.values[root].producer];
       region = region == noIndex ? by : std::max(region, by);
     }
     result.regionOfOp[i] = region == noIndex ? result.count : region;
@@ -224,10 +225,10 @@ public:
 
 private:
   struct Facts {
-    uint32_t owner = noIndex; // the segment that keeps it, if it may be read again at all
-    bool shared = false;      // several regions may read it
-    bool leaves = false;      // read by later segments in forward
-    bool output = false;      // of forward: leaves the step, so it is there to the end
+    uint32_t owner = noIndex;      // the segment that keeps it, if it may be read again at all
+    bool shared = false;           // several regions may read it
+    bool leaves = false;           // read by later segments in forward
+    bool output = false;           // of forward: leaves the step, so it is there to the end
     uint32_t lastRegion = noIndex; // of gradients: the last region that reads it; count: the tail
   };
 
@@ -251,8 +252,8 @@ private:
         uint32_t root = graph.rootOf(operand);
         if (!isActivationRoot(graph, root)) {
           if (!isForward(graph, i) && !graph.values[root].source) {
-            uint32_t region = graph.ops[i].kind == OpKind::Output ? segments.count
-                                                                   : segments.regionOfOp[i];
+            uint32_t region =
+                graph.ops[i].kind == OpKind::Output ? segments.count : segments.regionOfOp[i];
             uint32_t &last = values[root].lastRegion;
             last = last == noIndex || laterThan(region, last) ? region : last;
           }
@@ -281,8 +282,8 @@ private:
     for (uint32_t r = 0; r < segments.count; ++r)
       for (uint32_t op : opsOfRegion[r])
         for (uint32_t operand : graph.ops[op].operands)
-          if (uint32_t root = graph.rootOf(operand); touchedIn[root].empty() ||
-                                                     touchedIn[root].back() != r)
+          if (uint32_t root = graph.rootOf(operand);
+              touchedIn[root].empty() || touchedIn[root].back() != r)
             touchedIn[root].push_back(r);
     backwardBase.assign(segments.count, forwardBase);
     std::vector<int64_t> change(segments.count + 1, 0); // by region, ascending
@@ -361,8 +362,9 @@ private:
     std::vector<uint64_t> bytes;
     for (uint32_t value : graph.ops[index].results) {
       bytes.push_back(graph.values[value].bytes);
-      drop = drop && !values[value].shared && !values[value].output && !(values[value].owner != noIndex &&
-                                                values[value].owner != segments.segmentOfOp[index]);
+      drop =
+          drop && !values[value].shared && !values[value].output &&
+          !(values[value].owner != noIndex && values[value].owner != segments.segmentOfOp[index]);
     }
     uint32_t added = problem.graph.addOp(std::move(op), bytes);
     problem.opOf.push_back(index);

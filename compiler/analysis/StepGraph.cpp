@@ -84,9 +84,9 @@ std::vector<uint32_t> updatesWhenReady(const StepGraph &graph) {
       lastForward = i;
   // What the optimizer brings in stands in front of backward then.
   auto moves = [&](uint32_t i) {
-    return i > lastForward && (graph.ops[i].kind == OpKind::Source ||
-                               (graph.ops[i].phase == OpPhase::Optimizer &&
-                                graph.ops[i].kind == OpKind::Compute));
+    return i > lastForward &&
+           (graph.ops[i].kind == OpKind::Source ||
+            (graph.ops[i].phase == OpPhase::Optimizer && graph.ops[i].kind == OpKind::Compute));
   };
   // Where each operation stands now: itself, or the operation that one which moves follows.
   std::vector<uint32_t> place(n), lastReader(graph.values.size(), 0);

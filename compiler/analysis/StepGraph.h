@@ -48,7 +48,7 @@ struct GraphOp {
       0; // equal for operations that do the same on the same types, whatever they are called
   uint64_t workspaceBytes = 0;
   uint64_t flops = 0;
-  uint64_t bytesMoved = 0; // read and written by one execution
+  uint64_t bytesMoved = 0;      // read and written by one execution
   std::vector<GraphWork> parts; // of one execution; empty: `flops` and `bytesMoved` are one part
   std::vector<uint32_t> operands, results; // values
   std::vector<uint32_t> updated;           // positions in `operands` that are overwritten
@@ -112,8 +112,8 @@ IndexLists readersOfRoots(const StepGraph &graph);
 IndexLists operandRoots(const StepGraph &graph);
 
 /// The order in which operations of the optimizer's phase run as soon as they can: behind what they
-/// read and, where they overwrite, behind its readers, but on their side of the micro-batch's end. The
-/// order given where no update can run before backward ends (all wait for the gradients' norm).
+/// read and, where they overwrite, behind its readers, but on their side of the micro-batch's end.
+/// The order given where no update can run before backward ends (all wait for the gradients' norm).
 std::vector<uint32_t> updatesWhenReady(const StepGraph &graph);
 
 } // namespace amc

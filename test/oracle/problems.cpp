@@ -1,13 +1,15 @@
-// amc-oracle-problems: rematerialization problems as numbers, each with what the budget planner made of it, for a solver
-// that shares no code with it (solve.py, which says what the fields mean).
+// amc-oracle-problems: rematerialization problems as numbers, each with what the budget planner
+// made of it, for a solver that shares no code with it (solve.py, which says what the fields mean).
 //
-//   amc-oracle-problems BUDGETS random FIRST LAST              the random graphs of those seeds (test/unit/analysis_random.h)
-//   amc-oracle-problems BUDGETS model MODEL.onnx [KEY=VALUE…]  a model's training step; shape=, loss-impl= and
-//                                                              optimizer-in-backward= are options of `amc compile`
+//   amc-oracle-problems BUDGETS random FIRST LAST
+//       the random graphs of those seeds (test/unit/analysis_random.h)
+//   amc-oracle-problems BUDGETS model MODEL.onnx [KEY=VALUE…]
+//       a model's training step; shape=, loss-impl= and optimizer-in-backward= are those of amc
 //
-// One JSON object a line: the operations in the order of the planner's own plan, without its copies; the budget; and
-// the plan, as the sequence of those operations with copies in their places. Budgets go from the smallest arena that
-// the planner finds to the one that keeps everything, in equal steps, the last left out.
+// One JSON object a line: the operations in the order of the planner's own plan, without its
+// copies; the budget; and the plan, as the sequence of those operations with copies in their
+// places. Budgets go from the smallest arena that the planner finds to the one that keeps
+// everything, in equal steps, the last left out.
 #include "compiler/analysis/BudgetPlanner.h"
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/Train.h"
@@ -53,8 +55,8 @@ Json describe(const StepGraph &graph, const CostModel &costs) {
 }
 
 // Problem and answer of one budget.
-void print(const std::string &name, const StepGraph &step, const PlannerSettings &settings, uint64_t budget,
-           const BudgetPlan &plan) {
+void print(const std::string &name, const StepGraph &step, const PlannerSettings &settings,
+           uint64_t budget, const BudgetPlan &plan) {
   const CarriedOut &result = plan.result;
   std::vector<uint32_t> order, placeOf(step.ops.size());
   for (uint32_t op : result.order)
@@ -83,7 +85,8 @@ void print(const std::string &name, const StepGraph &step, const PlannerSettings
 void printAll(const std::string &name, const StepGraph &step, const PlannerSettings &settings,
               uint64_t budgets) {
   BudgetPlanner planner(step, findBlocks(step), settings);
-  uint64_t least = planner.plan(0).result.arenaBytes, most = planner.plan(~uint64_t(0) >> 1).result.arenaBytes;
+  uint64_t least = planner.plan(0).result.arenaBytes,
+           most = planner.plan(~uint64_t(0) >> 1).result.arenaBytes;
   for (uint64_t i = 0; i < budgets && least < most; ++i) {
     uint64_t budget = least + (most - least) * i / budgets;
     print(name + "@" + std::to_string(i), step, settings, budget, planner.plan(budget));
@@ -110,7 +113,8 @@ int trainingStep(const Arguments &arguments) {
   for (int i = 1; i < arguments.count; ++i) {
     const std::string word = arguments.words[i];
     const size_t equals = word.find('=');
-    const std::string key = word.substr(0, equals), value = equals == word.npos ? "" : word.substr(equals + 1);
+    const std::string key = word.substr(0, equals),
+                      value = equals == word.npos ? "" : word.substr(equals + 1);
     if (key == "shape")
       options.shape.push_back(value);
     else if (key == "loss-impl")
@@ -118,7 +122,10 @@ int trainingStep(const Arguments &arguments) {
     else if (key == "optimizer-in-backward")
       options.optimizerInBackward = value;
     else {
-      std::fprintf(stderr, "amc-oracle-problems: %s: should be shape=, loss-impl= or optimizer-in-backward=\n", word.c_str());
+      std::fprintf(
+          stderr,
+          "amc-oracle-problems: %s: should be shape=, loss-impl= or optimizer-in-backward=\n",
+          word.c_str());
       return 2;
     }
   }
@@ -130,7 +137,8 @@ int trainingStep(const Arguments &arguments) {
     return result.code;
   mlir::MLIRContext context;
   context.loadDialect<train::TrainDialect>();
-  mlir::OwningOpRef<mlir::ModuleOp> module = mlir::parseSourceString<mlir::ModuleOp>(result.text, &context);
+  mlir::OwningOpRef<mlir::ModuleOp> module =
+      mlir::parseSourceString<mlir::ModuleOp>(result.text, &context);
   if (!module)
     return 1;
   std::string name = options.model;
@@ -154,6 +162,7 @@ int main(int argc, char **argv) {
     return randomGraphs(arguments);
   if (what == "model" && argc > 3 && arguments.budgets > 0)
     return trainingStep(arguments);
-  std::fprintf(stderr, "usage: amc-oracle-problems BUDGETS random FIRST LAST | BUDGETS model MODEL.onnx [KEY=VALUE…]\n");
+  std::fprintf(stderr, "usage: amc-oracle-problems BUDGETS random FIRST LAST | BUDGETS model "
+                       "MODEL.onnx [KEY=VALUE…]\n");
   return 2;
 }

@@ -11,8 +11,8 @@ namespace amc::test {
 // One second per FLOP, so that costs are what the test says.
 inline const DeviceModel unitDevice{"unit", 1, 1e18, 0};
 
-// Forward operations with one or two results of random sizes, their gradients in reverse order: each
-// reads the incoming gradients, some of its operation's operands and some of its results.
+// Forward operations with one or two results of random sizes, their gradients in reverse order:
+// each reads the incoming gradients, some of its operation's operands and some of its results.
 struct RandomModel : GraphBuilder {
   std::vector<uint32_t> forward; // operations
 
@@ -28,7 +28,8 @@ struct RandomModel : GraphBuilder {
     const uint32_t count = 4 + pick(6);
     for (uint32_t i = 0; i < count; ++i) {
       Node node;
-      node.operands.push_back(i == 0 ? values[0] : values[values.size() - 1 - pick(2) % values.size()]);
+      node.operands.push_back(i == 0 ? values[0]
+                                     : values[values.size() - 1 - pick(2) % values.size()]);
       if (i > 1 && pick(2))
         node.operands.push_back(values[1 + pick(static_cast<uint32_t>(values.size()) - 1)]);
       std::vector<uint32_t> operands = node.operands;
@@ -58,9 +59,9 @@ struct RandomModel : GraphBuilder {
         uint32_t g = op("b", reads, graph.values[operand].bytes);
         last().flops = 30 + pick(30);
         last().reusable = {0};
-        gradient[operand] = gradient.count(operand) ? op("add", {gradient[operand], g},
-                                                         graph.values[operand].bytes)
-                                                    : g;
+        gradient[operand] = gradient.count(operand)
+                                ? op("add", {gradient[operand], g}, graph.values[operand].bytes)
+                                : g;
       }
     }
   }
