@@ -76,9 +76,10 @@ public:
     result.stepCost = costs.stepCost;
     CarriedOut *found = cheapestWithin(budget);
     result.feasible = found != nullptr;
-    if (!found)
-      found = &smallestArena();
-    place(*found, searchLimits(*found));
+    if (found)
+      place(*found, searchLimits(*found));
+    else
+      found = &smallestArena(); // as it is: asked for it, the planner has to find it again
     result.result = *found;
     for (uint32_t &origin : result.result.applied.originOf)
       origin = ready.originOf[origin];

@@ -7,9 +7,10 @@
 // What follows the last region (gradient norm, optimizer) is the tail.
 //
 // A value made before a segment and read again in one region only is that segment's to keep or, if
-// its operation stands between blocks (embedding) or ends one whose other operations have no need of
-// what it reads (the norm that ends a block of BERT), to make again. What several regions read (rotary tables,
-// shared keys and values) is kept, and counts for the earliest segment that reads it.
+// its operation stands between blocks (embedding) or ends one whose other operations have no need
+// of what it reads (the norm that ends a block of BERT), to make again. What several regions read
+// (rotary tables, shared keys and values) is kept, and counts for the earliest segment that reads
+// it.
 #ifndef AMC_COMPILER_ANALYSIS_SEGMENTS_H
 #define AMC_COMPILER_ANALYSIS_SEGMENTS_H
 
