@@ -4,7 +4,7 @@
 //   amc-oracle-problems BUDGETS random FIRST LAST
 //       the random graphs of those seeds (test/unit/analysis_random.h)
 //   amc-oracle-problems BUDGETS model MODEL.onnx [KEY=VALUE…]
-//       a model's training step; shape=, loss-impl= and optimizer-in-backward= are those of amc
+//       a model's training step; shape= and loss-impl= are those of amc
 //
 // One JSON object a line: the operations in the order of the planner's own plan, without its
 // copies; the budget; and the plan, as the sequence of those operations with copies in their
@@ -44,7 +44,6 @@ Json describe(const StepGraph &graph, const CostModel &costs) {
                    {"workspace", op.workspaceBytes},
                    {"operands", op.operands},
                    {"results", op.results},
-                   {"updated", op.updated},
                    {"reusable", op.reusable}});
   for (const GraphValue &value : graph.values)
     values.push_back({{"bytes", value.bytes},
@@ -119,13 +118,9 @@ int trainingStep(const Arguments &arguments) {
       options.shape.push_back(value);
     else if (key == "loss-impl")
       options.lossImplementation = value;
-    else if (key == "optimizer-in-backward")
-      options.optimizerInBackward = value;
     else {
-      std::fprintf(
-          stderr,
-          "amc-oracle-problems: %s: should be shape=, loss-impl= or optimizer-in-backward=\n",
-          word.c_str());
+      std::fprintf(stderr, "amc-oracle-problems: %s: should be shape= or loss-impl=\n",
+                   word.c_str());
       return 2;
     }
   }

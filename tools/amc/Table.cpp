@@ -31,6 +31,17 @@ const OptionSpec *specOf(std::string_view flag) {
   return nullptr;
 }
 
+// What only selective takes, and what only linear cross-entropy takes, is another row's elsewhere.
+void dropWhatOthersTake(CompileOptions &options) {
+  const CompileOptions defaults;
+  if (options.activationCheckpointing != "selective") {
+    options.acMatmuls = defaults.acMatmuls;
+    options.acPolicy = defaults.acPolicy;
+  }
+  if (options.lossImplementation != "linear-cross-entropy")
+    options.lossTilesInFlight = defaults.lossTilesInFlight;
+}
+
 class Table {
 public:
   Table(const CompileOptions &options, const TableOptions &table) : asked(options), table(table) {}
@@ -171,15 +182,7 @@ private:
       if (std::optional<std::string> wrong = setOption(options, *specOf(flag), value))
         row.errors.push_back(flag + " " + *wrong);
     }
-    // What only selective takes.
-    const CompileOptions defaults;
-    if (options.activationCheckpointing != "selective") {
-      options.acMatmuls = defaults.acMatmuls;
-      options.acPolicy = defaults.acPolicy;
-    }
-    // What only linear cross-entropy takes.
-    if (options.lossImplementation != "linear-cross-entropy")
-      options.lossTilesInFlight = defaults.lossTilesInFlight;
+    dropWhatOthersTake(options);
     if (row.errors.empty()) {
       CompileResult result = techniques.compile(options, [&](const Message &message) {
         if (message.severity == Message::Error)
@@ -221,12 +224,9 @@ int printTable(const CompileOptions &options, const TableOptions &table) {
   }
   // What contradicts itself does so in every row.
   CompileOptions asked = options;
-  const CompileOptions defaults;
   asked.output = "-";
   asked.deviceMemory.clear();
-  asked.acMatmuls = defaults.acMatmuls;
-  asked.acPolicy = defaults.acPolicy;
-  asked.lossTilesInFlight = defaults.lossTilesInFlight;
+  dropWhatOthersTake(asked);
   std::vector<std::string> wrong = checkTogether(asked);
   for (const std::string &message : wrong)
     std::cerr << "amc: error: " << message << "\n";
