@@ -183,7 +183,7 @@ void write(const Head &head, int64_t tokensInFlight) {
   auto fused = LinearCrossEntropyOp::create(
       b, loc, hidden, head.weight, bias, loss.getLabels(), weights, head.transposeW ? b.getUnitAttr() : UnitAttr(),
       loss.getIgnoreIndexAttr(), loss.getLabelSmoothingAttr(), loss.getZLossAttr(), b.getF64FloatAttr(head.softcap),
-      b.getI64IntegerAttr(tokensInFlight));
+      b.getI64IntegerAttr(tokensInFlight), /*group=*/StringAttr(), /*members=*/IntegerAttr());
   loss.getLoss().replaceAllUsesWith(cast(b, loc, fused.getLoss(), elementOf(loss.getLoss())));
   if (!loss.getLse().use_empty())
     loss.getLse().replaceAllUsesWith(cast(b, loc, fused.getLse(), elementOf(loss.getLse())));

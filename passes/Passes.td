@@ -190,10 +190,12 @@ def Shard : Pass<"shard", "::mlir::ModuleOp"> {
     Option<"dpShard", "dp-shard", "int64_t", "1", "ranks of the axis dp_shard">,
     Option<"cp", "cp", "int64_t", "1", "ranks of the axis cp">,
     Option<"tp", "tp", "int64_t", "1", "ranks of the axis tp">,
+    Option<"sequenceParallel", "sequence-parallel", "bool", "false", "with tp: cut the sequence where weights are not cut">,
     Option<"reshard", "reshard", "std::string", "\"always\"", "auto, always or never">,
   ];
   let statistics = [
     Statistic<"shardedParameters", "sharded-parameters", "parameters that are spread">,
+    Statistic<"dividedOps", "divided-ops", "operations that do a part of their work">,
     Statistic<"gathers", "gathers", "gathers of parameters in forward">,
   ];
   let dependentDialects = ["::amc::train::TrainDialect"];

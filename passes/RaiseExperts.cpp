@@ -150,7 +150,9 @@ bool raiseEmbedding(Rewriter &r, Operation *op) {
   if (!definedBy<ParameterOp>(table) || isRotaryTable(gather))
     return false;
   r.replace(op,
-            EmbeddingOp::create(r.at(op), op->getLoc(), gather.getX(), gather.getIndices()).getY(),
+            EmbeddingOp::create(r.at(op), op->getLoc(), gather.getX(), gather.getIndices(),
+                                /*group=*/StringAttr(), /*members=*/IntegerAttr())
+                .getY(),
             Found::Embedding);
   return true;
 }

@@ -17,6 +17,7 @@
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
+#include "passes/ShardAxis.h"
 #include "runtime/plan/Mesh.h"
 #include "llvm/ADT/MapVector.h"
 
@@ -71,8 +72,10 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     if (strategy != "fsdp2" && dpReplicate > 1)
       error("dp-replicate is " + Twine(dpReplicate) + " with strategy \"" + strategy +
             "\", should be 1: replicas of sharded groups are fsdp2's");
-    if (cp > 1 || tp > 1)
-      error("cp is " + Twine(cp) + " and tp is " + Twine(tp) + ", should be 1: only data parallelism is implemented");
+    if (cp > 1)
+      error("cp is " + Twine(cp) + ", should be 1: context parallelism is not implemented");
+    if (strategy == "ddp" && tp > 1)
+      error("tp is " + Twine(tp) + " with strategy \"ddp\", should be 1");
     return failure(bad);
   }
 
@@ -129,8 +132,11 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       SmallVector<int64_t> shape(whole.getShape());
       shape[dim] = static_cast<int64_t>(rt::pieceOf(static_cast<uint64_t>(shape[dim]), static_cast<uint64_t>(dpShard)));
       parameter.getResult().setType(RankedTensorType::get(shape, whole.getElementType()));
-      parameter.setSplitsAttr(ArrayAttr::get(
-          &getContext(), SplitAttr::get(&getContext(), dim, "dp_shard", dpShard, whole.getDimSize(dim))));
+      SmallVector<Attribute> splits;
+      if (parameter.getSplits())
+        llvm::append_range(splits, parameter.getSplitsAttr());
+      splits.push_back(SplitAttr::get(&getContext(), dim, "dp_shard", dpShard, whole.getDimSize(dim), /*blocks=*/1));
+      parameter.setSplitsAttr(ArrayAttr::get(&getContext(), splits));
       ++shardedParameters;
     }
     for (Unit &unit : units) {
@@ -141,7 +147,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       if (sharded) {
         bool always = reshard == "always" && unit.inBlock;
         value = AllGatherOp::create(b, loc, value, dim, whole.getDimSize(dim), "dp_shard", dpShard, always,
-                                    reshard == "never");
+                                    reshard == "never", /*alike=*/false);
         ++gathers;
       }
       for (OpOperand *use : unit.uses)
@@ -189,6 +195,16 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
         parameter.emitError("is spread over ranks already");
         return failure();
       }
+    if (tp > 1) {
+      AxisOutcome outcome = shardAxis(step, {"tp", tp, sequenceParallel});
+      shardedParameters += outcome.parameters;
+      dividedOps += outcome.operations;
+      if (outcome.dimensions == 0)
+        step.emitRemark("tensor parallelism: no dimension of a weight can be divided by ")
+            << tp << " along all that it goes through; the ranks of axis tp do the same work";
+      else if (sequenceParallel && !outcome.sequence)
+        step.emitRemark("sequence parallelism: no sequence can be divided by ") << tp << "; it stays whole";
+    }
     FailureOr<GatheredStep> gathered = gatherStep(step);
     if (failed(gathered))
       return failure();

@@ -76,6 +76,17 @@ LogicalResult RotaryOp::evaluate(Inputs in, Outputs out) {
   return success();
 }
 
+ShardingRule RotaryOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> shape = shapeOf(getX());
+  SmallVector<unsigned> dims = r.each(shape.drop_back());
+  dims.push_back(r.factor(shape.back(), FactorKind::Whole));
+  for (unsigned i = 0; i < 3; ++i)
+    r.broadcastOperand(i, shape, dims);
+  r.result(0, dims);
+  return std::move(r.rule);
+}
+
 LogicalResult RotaryOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                  MutableArrayRef<Value> gradients) {
   if (!cotangents[0])
@@ -406,6 +417,34 @@ LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
     if (needed[i])
       gradients[i] = backward.getResult(i);
   return success();
+}
+
+// Dropout's mask is drawn by the position in the whole [B, H, Sq, Sk].
+ShardingRule AttentionOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> q = shapeOf(getQ()), k = shapeOf(getK()), v = shapeOf(getV());
+  FactorKind part = getDropout() ? FactorKind::Whole : FactorKind::Parallel, whole = FactorKind::Whole;
+  unsigned batch = r.factor(q[0], part), heads = r.factor(k[1], part), group = r.factor(q[1] / std::max<int64_t>(k[1], 1), part),
+           rows = r.factor(q[2], whole), keys = r.factor(k[2], whole), width = r.factor(q[3], whole),
+           values = r.factor(v[3], whole);
+  r.operand(0, {batch, heads, rows, width});
+  r.operand(1, {batch, heads, keys, width});
+  r.operand(2, {batch, heads, keys, values});
+  r.result(0, {batch, heads, rows, values});
+  r.result(1, {batch, heads, rows});
+  for (ShardingRule::Dims *dims : {&r.rule.operands[0], &r.rule.results[0], &r.rule.results[1]})
+    r.split(*dims, 1, {heads, group});
+  unsigned next = 3;
+  if (getPadding())
+    r.operand(next++, {batch, keys});
+  if (getBias()) {
+    SmallVector<unsigned> dims{batch, heads, rows, keys};
+    SmallVector<int64_t> shape{q[0], q[1], q[2], k[2]};
+    r.broadcastOperand(next, shape, dims);
+    if (ArrayRef<int64_t> bias = shapeOf(getBias()); bias.size() >= 3 && bias[bias.size() - 3] == q[1])
+      r.split(r.rule.operands[next], bias.size() - 3, {heads, group});
+  }
+  return std::move(r.rule);
 }
 
 uint64_t AttentionOp::getFlops() {

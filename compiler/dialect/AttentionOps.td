@@ -4,7 +4,7 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-def Train_RotaryOp : Train_DiffOp<"rotary"> {
+def Train_RotaryOp : Train_DiffOp<"rotary", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
   let summary = "rotary position embedding: y = x * cos + rotate(x) * sin over the last dimension";
   let description = [{
     x [B, H, S, D]; cos and sin broadcast to x's shape (usually [1, 1, S, D] or [B, 1, S, D]). rotate negates and
@@ -28,7 +28,8 @@ class Train_AttentionBase<string mnemonic, list<Trait> traits>
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
-def Train_AttentionOp : Train_AttentionBase<"attention", [DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+def Train_AttentionOp : Train_AttentionBase<"attention", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
+    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
   let summary = "softmax(scale * q k^T, masked) v, without a score matrix in memory";
   let description = [{
     q [B, H, Sq, D], k [B, Hkv, Sk, D], v [B, Hkv, Sk, Dv]; Hkv divides H and query head h reads key head

@@ -51,6 +51,20 @@ uint64_t ringBytes(uint64_t bytes, int64_t members) {
   return bytes / n * (n - 1) + bytes % n * (n - 1) / n;
 }
 
+/// Along `dim` nothing is cut again; a sum over members goes element by element.
+ShardingRule alongRule(Operation *op, std::optional<int64_t> dim) {
+  RuleBuilder r(op);
+  ArrayRef<int64_t> x = shapeOf(op->getOperand(0)), y = shapeOf(op->getResult(0));
+  SmallVector<unsigned> from = r.each(x), to = from;
+  if (dim) {
+    r.rule.factors[from[*dim]].kind = FactorKind::Whole;
+    to[*dim] = r.factor(y[*dim], FactorKind::Whole);
+  }
+  r.operand(0, from);
+  r.result(0, to);
+  return std::move(r.rule);
+}
+
 LogicalResult copyAlone(int64_t members, Inputs in, Outputs out) {
   if (members != 1)
     return failure();
@@ -90,6 +104,10 @@ LogicalResult AllGatherOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
                                     MutableArrayRef<Value> gradients) {
   if (!needed[0] || !cotangents[0])
     return success();
+  if (getAlike()) {
+    gradients[0] = TakePieceOp::create(b, getLoc(), cotangents[0], getDim(), getGroup(), getMembers());
+    return success();
+  }
   Value sum = ReduceScatterOp::create(b, getLoc(), widened(b, getLoc(), cotangents[0]), getDim(), getGroup(), getMembers());
   gradients[0] = train::cast(b, getLoc(), sum, elementOf(getPiece()));
   return success();
@@ -98,6 +116,7 @@ LogicalResult AllGatherOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
 uint64_t AllGatherOp::getFlops() { return 0; }
 uint64_t AllGatherOp::getBytesMoved() { return 2 * byteSize(getWhole().getType()); }
 uint64_t AllGatherOp::getBytesSent() { return ringBytes(byteSize(getWhole().getType()), getMembers()); }
+ShardingRule AllGatherOp::getShardingRule() { return alongRule(*this, getDim()); }
 StringRef AllGatherOp::getGroupName() { return getGroup(); }
 std::optional<bool> AllGatherOp::getKept() {
   if (getReshard() || getRetain())
@@ -126,7 +145,7 @@ LogicalResult ReduceScatterOp::buildVjp(OpBuilder &b, ValueRange cotangents, Arr
                                         MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])
     gradients[0] = AllGatherOp::create(b, getLoc(), cotangents[0], getDim(), shapeOf(getWhole())[getDim()], getGroup(),
-                                       getMembers(), /*reshard=*/false, /*retain=*/false);
+                                       getMembers(), /*reshard=*/false, /*retain=*/false, /*alike=*/false);
   return success();
 }
 
@@ -137,6 +156,7 @@ uint64_t ReduceScatterOp::getBytesMoved() {
   return byteSize(getWhole().getType()) + byteSize(getPiece().getType());
 }
 uint64_t ReduceScatterOp::getBytesSent() { return ringBytes(byteSize(getWhole().getType()), getMembers()); }
+ShardingRule ReduceScatterOp::getShardingRule() { return alongRule(*this, getDim()); }
 StringRef ReduceScatterOp::getGroupName() { return getGroup(); }
 
 //===----------------------------------------------------------------------===//
@@ -169,6 +189,7 @@ uint64_t AllReduceOp::getFlops() {
 SmallVector<unsigned> AllReduceOp::getReusableOperands() { return {0}; }
 uint64_t AllReduceOp::getBytesMoved() { return 3 * byteSize(getX().getType()); }
 uint64_t AllReduceOp::getBytesSent() { return 2 * ringBytes(byteSize(getX().getType()), getMembers()); }
+ShardingRule AllReduceOp::getShardingRule() { return alongRule(*this, std::nullopt); }
 StringRef AllReduceOp::getGroupName() { return getGroup(); }
 
 //===----------------------------------------------------------------------===//
@@ -197,3 +218,30 @@ LogicalResult VaryOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<boo
 
 uint64_t VaryOp::getFlops() { return 0; }
 uint64_t VaryOp::getBytesMoved() { return 0; }
+
+//===----------------------------------------------------------------------===//
+// take_piece
+//===----------------------------------------------------------------------===//
+
+LogicalResult TakePieceOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                            DictionaryAttr attributes, OpaqueProperties properties,
+                                            RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  SmallVector<int64_t> shape(shapeOf(op.getWhole()));
+  if (failed(checkGroup(loc, op.getGroup(), op.getMembers())) || failed(checkDim(loc, op.getDim(), shape)))
+    return failure();
+  shape[op.getDim()] = piece(shape[op.getDim()], op.getMembers());
+  return inferTensor(loc, shape, elementOf(op.getWhole()), types);
+}
+
+LogicalResult TakePieceOp::evaluate(Inputs in, Outputs out) { return copyAlone(getMembers(), in, out); }
+
+LogicalResult TakePieceOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                    MutableArrayRef<Value> gradients) {
+  if (needed[0] && cotangents[0])
+    gradients[0] = AllGatherOp::create(b, getLoc(), cotangents[0], getDim(), shapeOf(getWhole())[getDim()], getGroup(),
+                                       getMembers(), /*reshard=*/false, /*retain=*/false, /*alike=*/true);
+  return success();
+}
+
+ShardingRule TakePieceOp::getShardingRule() { return alongRule(*this, getDim()); }

@@ -19,25 +19,28 @@ include "compiler/dialect/TrainDialect.td"
 
 def Train_SplitAttr : AttrDef<Train_Dialect, "Split"> {
   let mnemonic = "split";
-  let summary = "a dimension of `size` elements is spread over the members of a group";
-  let parameters = (ins "int64_t":$dim, StringRefParameter<"">:$group, "int64_t":$members, "int64_t":$size);
-  let assemblyFormat = "`<` $dim `,` $group `,` $members `,` $size `>`";
+  let summary = "a dimension of `size` elements, in `blocks` equal blocks, each of which is spread over the members of a group";
+  let parameters = (ins "int64_t":$dim, StringRefParameter<"">:$group, "int64_t":$members, "int64_t":$size,
+                        DefaultValuedParameter<"int64_t", "1">:$blocks);
+  let assemblyFormat = "`<` $dim `,` $group `,` $members `,` $size (`,` $blocks^)? `>`";
 }
 
 class Train_CollectiveOp<string mnemonic, list<string> declared = [], list<string> more = []>
-    : Train_DiffOp<mnemonic, [DeclareOpInterfaceMethods<CollectiveOpInterface, more>],
+    : Train_DiffOp<mnemonic, [DeclareOpInterfaceMethods<CollectiveOpInterface, more>,
+                              DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>],
                    !listconcat(["getFlops", "getBytesMoved"], declared)>;
 
 def Train_AllGatherOp : Train_CollectiveOp<"all_gather", [], ["getKept"]> {
   let summary = "spread to alike: every member's rows of dimension `dim`, which has `size`";
   let description = [{
-    What is gathered goes into each member's own work, so that its gradient is partial: reduce_scatter. `reshard` says
+    What is gathered goes into each member's own work, so that its gradient is partial: reduce_scatter. With `alike` all
+    members do the same with it, so that the gradient is alike: take_piece. `reshard` says
     that the result should not live from forward to backward whatever the checkpointing policy (FSDP's "reshard after
     forward"), `retain` that it should; with neither, the policy decides. Save class: SAVE for activations, RECOMPUTE
     for parameters.
   }];
   let arguments = (ins Train_AnyTensor:$piece, I64Attr:$dim, I64Attr:$size, StrAttr:$group, I64Attr:$members,
-                       UnitAttr:$reshard, UnitAttr:$retain);
+                       UnitAttr:$reshard, UnitAttr:$retain, UnitAttr:$alike);
   let results = (outs Train_AnyTensor:$whole);
 }
 def Train_ReduceScatterOp : Train_CollectiveOp<"reduce_scatter"> {
@@ -52,11 +55,18 @@ def Train_AllReduceOp : Train_CollectiveOp<"all_reduce", ["getReusableOperands"]
 }
 def Train_VaryOp : Train_Op<"vary", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>,
     DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved"]>,
-    DeclareOpInterfaceMethods<DifferentiableOpInterface>, DeclareOpInterfaceMethods<ViewOpInterface>]> {
+    DeclareOpInterfaceMethods<DifferentiableOpInterface>, DeclareOpInterfaceMethods<ViewOpInterface>,
+    DeclareOpInterfaceMethods<ShardingOpInterface>]> {
   let summary = "alike, used in each member's own work from here on: the bytes of x; its gradient is an all_reduce";
   let arguments = (ins Train_AnyTensor:$x, StrAttr:$group, I64Attr:$members);
   let results = (outs Train_AnyTensor:$y);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
+def Train_TakePieceOp : Train_DiffOp<"take_piece", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
+  let summary = "alike to spread: this member's rows; nothing is sent";
+  let arguments = (ins Train_AnyTensor:$whole, I64Attr:$dim, StrAttr:$group, I64Attr:$members);
+  let results = (outs Train_AnyTensor:$piece);
 }
 
 #endif

@@ -35,6 +35,15 @@ LogicalResult DropoutOp::evaluate(ArrayRef<const HostTensor *> in, MutableArrayR
   return success();
 }
 
+// The mask is drawn by the position in the whole tensor.
+ShardingRule DropoutOp::getShardingRule() {
+  RuleBuilder r(*this);
+  SmallVector<unsigned> dims = r.each(shapeOf(getX()), FactorKind::Whole);
+  r.operand(0, dims);
+  r.result(0, dims);
+  return std::move(r.rule);
+}
+
 SmallVector<unsigned> DropoutOp::getReusableOperands() { return {0}; }
 
 uint64_t DropoutOp::getFlops() {

@@ -5,9 +5,11 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-class Train_Elementwise<string mnemonic, list<Trait> traits, list<string> declared = []>
+class Train_Elementwise<string mnemonic, list<Trait> traits, list<string> declared = [],
+                        Trait sharding = DeclareOpInterfaceMethods<ShardingOpInterface>>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, !listconcat(["evaluate", "getReusableOperands"], declared)>])> {
+        DeclareOpInterfaceMethods<ComputeOpInterface, !listconcat(["evaluate", "getReusableOperands"], declared)>,
+        sharding])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
@@ -119,7 +121,7 @@ def Train_CastOp : Train_Elementwise<"cast", [DeclareOpInterfaceMethods<Differen
 }
 
 def Train_DropoutOp : Train_Elementwise<"dropout", [DeclareOpInterfaceMethods<DifferentiableOpInterface>],
-                                         ["getFlops"]> {
+                                         ["getFlops"], DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>> {
   let summary = "x / (1 - probability) where an element is kept, 0 where it is dropped; its own gradient's operation too";
   let description = [{
     Element i is dropped if word i % 4 of philox4x32-10 is below probability * 2^32 for the counter (i / 4, `stream`,

@@ -207,6 +207,28 @@ uint64_t GatherBackwardOp::getWorkspaceBytes() {
                                 : 0;
 }
 
+ShardingRule EmbeddingOp::getShardingRule() {
+  RuleBuilder r(*this);
+  SmallVector<unsigned> ids = r.each(shapeOf(getIds())), y = ids;
+  ArrayRef<int64_t> table = shapeOf(getTable());
+  // A table that is divided already is not divided again.
+  unsigned rows = r.factor(table[0], getGroup() ? FactorKind::Whole : FactorKind::Indexed);
+  y.append(r.each(table.drop_front()));
+  SmallVector<unsigned> dims{rows};
+  dims.append(y.begin() + static_cast<int64_t>(ids.size()), y.end());
+  r.operand(0, dims);
+  r.operand(1, ids);
+  r.result(0, y);
+  return std::move(r.rule);
+}
+
+void EmbeddingOp::localize(FactorKind kind, StringRef group, int64_t members) {
+  if (kind != FactorKind::Indexed)
+    return;
+  setGroup(group);
+  setMembers(members);
+}
+
 LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
                                             DictionaryAttr attributes, OpaqueProperties properties,
                                             RegionRange regions, Types &types) {

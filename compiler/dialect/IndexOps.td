@@ -16,14 +16,21 @@ def Train_GatherBackwardOp : Train_ComputeOp<"gather_backward", [], ["getWorkspa
   let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$indices, I64Attr:$axis, DenseI64ArrayAttr:$shape);
   let results = (outs Train_FloatTensor:$dx);
 }
-def Train_EmbeddingOp : Train_DiffOp<"embedding"> {
+def Train_EmbeddingOp : Train_DiffOp<"embedding", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule", "localize"]>]> {
   let summary = "rows of a trained table: y[…, :] = table[ids[…], :]";
-  let arguments = (ins Train_FloatTensor:$table, Train_IndexTensor:$ids);
+  let description = [{
+    With `group` the table holds this member's piece of the rows, the first piece the first member's, and ids mean rows
+    of the whole: rows that other members hold are zero here, so that y is partial.
+  }];
+  let arguments = (ins Train_FloatTensor:$table, Train_IndexTensor:$ids, OptionalAttr<StrAttr>:$group,
+                       OptionalAttr<I64Attr>:$members);
   let results = (outs Train_FloatTensor:$y);
 }
 def Train_EmbeddingBackwardOp : Train_ComputeOp<"embedding_backward", [], ["getWorkspaceBytes"]> {
   let summary = "dense gradient of the table, rows added in ascending token order";
-  let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$rows);
+  let description = [{ `group` and `members` as of embedding; `rows` are those of this member's piece. }];
+  let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$rows, OptionalAttr<StrAttr>:$group,
+                       OptionalAttr<I64Attr>:$members);
   let results = (outs Train_FloatTensor:$dtable);
 }
 def Train_GatherElementsOp : Train_DiffOp<"gather_elements"> {

@@ -106,6 +106,16 @@ LogicalResult ShiftLabelsOp::inferReturnTypes(MLIRContext *, std::optional<Locat
   return inferTensors(loc, {labels}, types);
 }
 
+ShardingRule ShiftLabelsOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> shape = shapeOf(getLabels());
+  SmallVector<unsigned> dims = r.each(shape.drop_back());
+  dims.push_back(r.factor(shape.back(), FactorKind::Whole));
+  r.operand(0, dims);
+  r.result(0, dims);
+  return std::move(r.rule);
+}
+
 LogicalResult ShiftLabelsOp::evaluate(Inputs in, Outputs out) {
   int64_t columns = out[0].shape().back();
   for (int64_t i = 0, e = out[0].size(); i < e; ++i)
@@ -166,6 +176,19 @@ LogicalResult CrossEntropyOp::buildVjp(OpBuilder &b, ValueRange cotangents, Arra
                                                   getClassWeights(), getIgnoreIndexAttr(), getLabelSmoothingAttr(),
                                                   getZLossAttr());
   return success();
+}
+
+ShardingRule CrossEntropyOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> shape = shapeOf(getLogits());
+  SmallVector<unsigned> rows = r.each(shape.drop_back(), FactorKind::Sum), logits = rows;
+  logits.push_back(r.factor(shape.back(), FactorKind::Whole));
+  r.operand(0, logits);
+  r.operand(1, rows);
+  if (getClassWeights())
+    r.operand(2, logits.back());
+  r.result(1, rows);
+  return std::move(r.rule);
 }
 
 uint64_t CrossEntropyOp::getFlops() { return flopsPerElement(getLogits(), 3); }
@@ -356,12 +379,39 @@ LogicalResult LinearCrossEntropyOp::buildVjp(OpBuilder &b, ValueRange cotangents
   auto backward = LinearCrossEntropyBackwardOp::create(
       b, getLoc(), wanted(0, getHidden()), wanted(1, getWeight()), biased ? wanted(2, getBias()) : Type(),
       cotangents[0], getHidden(), getWeight(), getBias(), getLabels(), getClassWeights(), getLse(), getTransposeWAttr(),
-      getIgnoreIndexAttr(), getLabelSmoothingAttr(), getZLossAttr(), getSoftcapAttr(), getTokensInFlightAttr());
+      getIgnoreIndexAttr(), getLabelSmoothingAttr(), getZLossAttr(), getSoftcapAttr(), getTokensInFlightAttr(), getGroupAttr(), getMembersAttr());
   gradients[0] = backward.getDhidden();
   gradients[1] = backward.getDweight();
   if (biased)
     gradients[2] = backward.getDbias();
   return success();
+}
+
+ShardingRule LinearCrossEntropyOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> shape = shapeOf(getHidden()), weight = shapeOf(getWeight());
+  SmallVector<unsigned> rows = r.each(shape.drop_back(), FactorKind::Sum), hidden = rows;
+  unsigned width = r.factor(shape.back(), FactorKind::Whole);
+  // Classes that are divided already are not divided again.
+  unsigned classes = r.factor(weight[getTransposeW() ? 0 : 1], getGroup() ? FactorKind::Whole : FactorKind::Exchanged);
+  hidden.push_back(width);
+  r.operand(0, hidden);
+  r.operand(1, getTransposeW() ? ArrayRef{classes, width} : ArrayRef{width, classes});
+  unsigned next = 2;
+  if (getBias())
+    r.operand(next++, classes);
+  r.operand(next++, rows);
+  if (getClassWeights())
+    r.operand(next++, classes);
+  r.result(1, rows);
+  return std::move(r.rule);
+}
+
+void LinearCrossEntropyOp::localize(FactorKind kind, StringRef group, int64_t members) {
+  if (kind != FactorKind::Exchanged)
+    return;
+  setGroup(group);
+  setMembers(members);
 }
 
 uint64_t LinearCrossEntropyOp::getFlops() { return lceFlops(lceShape(*this), 1, 4); }

@@ -4,12 +4,12 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-def Train_ShiftLabelsOp : Train_ComputeOp<"shift_labels"> {
+def Train_ShiftLabelsOp : Train_ComputeOp<"shift_labels", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
   let summary = "causal-LM labels: y[…, t] = labels[…, t + 1], ignore_index at the last position";
   let arguments = (ins Train_TensorOf<[I64]>:$labels, I64Attr:$ignore_index);
   let results = (outs Train_TensorOf<[I64]>:$y);
 }
-def Train_CrossEntropyOp : Train_DiffOp<"cross_entropy", [], ["getFlops"]> {
+def Train_CrossEntropyOp : Train_DiffOp<"cross_entropy", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
   let summary = "sum over rows of log sum e^logits - logits[label]";
   let description = [{
     logits z [..., V], labels y of logits' shape without the last dimension. With the class weights w (all 1 if
@@ -45,7 +45,8 @@ class Train_LinearCrossEntropyBase<string mnemonic, list<Trait> traits>
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
-def Train_LinearCrossEntropyOp : Train_LinearCrossEntropyBase<"linear_cross_entropy", [DeclareOpInterfaceMethods<DifferentiableOpInterface>]> {
+def Train_LinearCrossEntropyOp : Train_LinearCrossEntropyBase<"linear_cross_entropy", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
+    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule", "localize"]>]> {
   let summary = "cross_entropy of hidden times weight, without the logits in memory";
   let description = [{
     hidden x [..., H]; weight is [H, V], or [V, H] if `transpose_w`; bias [V]; labels of hidden's shape without the
@@ -57,13 +58,17 @@ def Train_LinearCrossEntropyOp : Train_LinearCrossEntropyBase<"linear_cross_entr
     `tokens_in_flight`, how many tiles of tokens are worked on at a time, decides the workspace and changes no bit.
     What it costs: every group in flight reads the weight again, and adds to the weight's gradient again; with fewer than
     16 (and than there are) what is done tile by tile takes longer in proportion.
-    Save class: SAVE.
+
+    With `group` weight, bias and class_weights hold this member's piece of the classes, the first piece the
+    first member's, and labels mean classes of the whole: members exchange, for each token, what they know of its
+    log-sum-exp and of its label's logit, and all get the whole loss and lse. Save class: SAVE.
   }];
   let arguments = (ins Train_FloatTensor:$hidden, Train_FloatTensor:$weight, Optional<Train_FloatTensor>:$bias,
                        Train_TensorOf<[I64]>:$labels, Optional<Train_FloatTensor>:$class_weights, UnitAttr:$transpose_w,
                        DefaultValuedAttr<I64Attr, "-100">:$ignore_index, DefaultValuedAttr<F64Attr, "0.0">:$label_smoothing,
                        DefaultValuedAttr<F64Attr, "0.0">:$z_loss, DefaultValuedAttr<F64Attr, "0.0">:$softcap,
-                       DefaultValuedAttr<I64Attr, "16">:$tokens_in_flight);
+                       DefaultValuedAttr<I64Attr, "16">:$tokens_in_flight, OptionalAttr<StrAttr>:$group,
+                       OptionalAttr<I64Attr>:$members);
   let results = (outs Train_FloatTensor:$loss, Train_FloatTensor:$lse);
 }
 def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cross_entropy_backward", [AttrSizedResultSegments]> {
@@ -72,14 +77,15 @@ def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cr
     Any result may be absent: what is frozen costs nothing. Vocabulary tiles ascending, in each the token tiles
     ascending: logits, their gradient, its products into dhidden and into the tile of dweight and dbias, all in fp32
     (f64 for f64). A tile of dweight is rounded to the weight's type once, when all tokens have been added; dhidden
-    when all the vocabulary has.
+    when all the vocabulary has. `group` and `members` as of linear_cross_entropy; dhidden is then partial.
   }];
   let arguments = (ins Train_FloatTensor:$dloss, Train_FloatTensor:$hidden, Train_FloatTensor:$weight,
                        Optional<Train_FloatTensor>:$bias, Train_TensorOf<[I64]>:$labels,
                        Optional<Train_FloatTensor>:$class_weights, Train_FloatTensor:$lse, UnitAttr:$transpose_w,
                        DefaultValuedAttr<I64Attr, "-100">:$ignore_index, DefaultValuedAttr<F64Attr, "0.0">:$label_smoothing,
                        DefaultValuedAttr<F64Attr, "0.0">:$z_loss, DefaultValuedAttr<F64Attr, "0.0">:$softcap,
-                       DefaultValuedAttr<I64Attr, "16">:$tokens_in_flight);
+                       DefaultValuedAttr<I64Attr, "16">:$tokens_in_flight, OptionalAttr<StrAttr>:$group,
+                       OptionalAttr<I64Attr>:$members);
   let results = (outs Optional<Train_FloatTensor>:$dhidden, Optional<Train_FloatTensor>:$dweight, Optional<Train_FloatTensor>:$dbias);
 }
 

@@ -138,6 +138,27 @@ LogicalResult MatmulOp::buildVjp(OpBuilder &builder, ValueRange cotangents, Arra
   return success();
 }
 
+ShardingRule MatmulOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> shape = shapeOf(getY());
+  SmallVector<unsigned> batch = r.each(shape.drop_back(2));
+  unsigned m = r.factor(shape[shape.size() - 2]), n = r.factor(shape.back());
+  unsigned k = r.factor(Matrix(shapeOf(getA()), getTransposeA()).columns, FactorKind::Sum);
+  auto place = [&](unsigned number, Value operand, unsigned rows, unsigned columns, bool transposed) {
+    r.broadcastOperand(number, shape, batch); // the leading dimensions; the last two are set below
+    ShardingRule::Dims &dims = r.rule.operands[number];
+    dims[dims.size() - 2] = {transposed ? columns : rows};
+    dims[dims.size() - 1] = {transposed ? rows : columns};
+  };
+  batch.append({RuleBuilder::none, RuleBuilder::none});
+  place(0, getA(), m, k, getTransposeA());
+  place(1, getB(), k, n, getTransposeB());
+  batch[batch.size() - 2] = m;
+  batch.back() = n;
+  r.result(0, batch);
+  return std::move(r.rule);
+}
+
 uint64_t MatmulOp::getFlops() {
   Matrix left(shapeOf(getA()), getTransposeA());
   return productFlops(
@@ -210,6 +231,20 @@ LogicalResult LinearOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<b
   if (getBias() && needed[2])
     gradients[2] = sumTo(b, getLoc(), dy, tensorType(getBias()));
   return success();
+}
+
+ShardingRule LinearOp::getShardingRule() {
+  RuleBuilder r(*this);
+  SmallVector<unsigned> x = r.each(shapeOf(getX()).drop_back()), y = x;
+  unsigned k = r.factor(shapeOf(getX()).back(), FactorKind::Sum), n = r.factor(shapeOf(getY()).back());
+  x.push_back(k);
+  y.push_back(n);
+  r.operand(0, x);
+  r.operand(1, getTransposeW() ? ArrayRef{n, k} : ArrayRef{k, n});
+  if (getBias())
+    r.operand(2, n);
+  r.result(0, y);
+  return std::move(r.rule);
 }
 
 uint64_t LinearOp::getFlops() {
@@ -323,6 +358,17 @@ LogicalResult GroupedMatmulOp::buildVjp(OpBuilder &b, ValueRange cotangents, Arr
     gradients[1] = GroupedMatmulWeightGradOp::create(b, getLoc(), getX(), dy, getIds(),
                                                      shapeOf(getW())[0], getTransposeW());
   return success();
+}
+
+ShardingRule GroupedMatmulOp::getShardingRule() {
+  RuleBuilder r(*this);
+  unsigned rows = r.factor(shapeOf(getX())[0]), k = r.factor(shapeOf(getX())[1], FactorKind::Sum),
+           groups = r.factor(shapeOf(getW())[0], FactorKind::Whole), m = r.factor(shapeOf(getY())[1]);
+  r.operand(0, {rows, k});
+  r.operand(1, getTransposeW() ? ArrayRef{groups, m, k} : ArrayRef{groups, k, m});
+  r.operand(2, rows);
+  r.result(0, {rows, m});
+  return std::move(r.rule);
 }
 
 uint64_t GroupedMatmulOp::getFlops() {

@@ -11,7 +11,8 @@ class Train_Product<string mnemonic, list<Trait> traits = [], list<string> decla
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
-def Train_MatmulOp : Train_Product<"matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>], ["getWorkspaceBytes"]> {
+def Train_MatmulOp : Train_Product<"matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
+    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getWorkspaceBytes"]> {
   let summary = "batched matrix product, leading dimensions broadcast";
   let description = [{
     op(a) is [..., M, K] and op(b) is [..., K, N], where op swaps the last two dimensions if `transpose_a` /
@@ -21,7 +22,8 @@ def Train_MatmulOp : Train_Product<"matmul", [DeclareOpInterfaceMethods<Differen
   let arguments = (ins Train_NumberTensor:$a, Train_NumberTensor:$b, UnitAttr:$transpose_a, UnitAttr:$transpose_b);
   let results = (outs Train_NumberTensor:$y);
 }
-def Train_LinearOp : Train_Product<"linear", [DeclareOpInterfaceMethods<DifferentiableOpInterface>], ["getWorkspaceBytes"]> {
+def Train_LinearOp : Train_Product<"linear", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
+    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getWorkspaceBytes"]> {
   let summary = "y = x w + bias over the last dimension of x";
   let description = [{
     x is [..., K]; w is [K, N], or [N, K] if `transpose_w` (as torch.nn.Linear keeps it); bias is [N].
@@ -39,7 +41,8 @@ def Train_LinearWeightGradOp : Train_Product<"linear_weight_grad", [], ["getWork
   let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$dy, UnitAttr:$transpose_w);
   let results = (outs Train_FloatTensor:$dw);
 }
-def Train_GroupedMatmulOp : Train_Product<"grouped_matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>], ["getWorkspaceBytes"]> {
+def Train_GroupedMatmulOp : Train_Product<"grouped_matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
+    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getWorkspaceBytes"]> {
   let summary = "mixture of experts: row i of x times the matrix of group ids[i]";
   let description = [{
     x is [N, K], w is [E, K, M], or [E, M, K] if `transpose_w`; ids is [N], each in [0, E). y is [N, M].

@@ -168,6 +168,22 @@ LogicalResult GatedMlpOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef
   return success();
 }
 
+ShardingRule GatedMlpOp::getShardingRule() {
+  RuleBuilder r(*this);
+  SmallVector<unsigned> x = r.each(shapeOf(getX()).drop_back()), y = x;
+  ArrayRef<int64_t> down = shapeOf(getDown());
+  unsigned k = r.factor(shapeOf(getX()).back(), FactorKind::Whole),
+           inner = r.factor(down[getTransposeDown() ? 1 : 0], FactorKind::Sum), n = r.factor(shapeOf(getY()).back());
+  x.push_back(k);
+  y.push_back(n);
+  r.operand(0, x);
+  r.operand(1, getTransposeGate() ? ArrayRef{inner, k} : ArrayRef{k, inner});
+  r.operand(2, getTransposeUp() ? ArrayRef{inner, k} : ArrayRef{k, inner});
+  r.operand(3, getTransposeDown() ? ArrayRef{n, inner} : ArrayRef{inner, n});
+  r.result(0, y);
+  return std::move(r.rule);
+}
+
 uint64_t GatedMlpOp::getFlops() {
   Sizes s = sizesOf(*this);
   return 2 * s.productFlops(s.input) + s.productFlops(s.output);

@@ -4,7 +4,7 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-def Train_GatedMlpOp : Train_DiffOp<"gated_mlp", [], ["getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"]> {
+def Train_GatedMlpOp : Train_DiffOp<"gated_mlp", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"]> {
   let summary = "(activation(x gate) * (x up)) down, tiled over rows";
   let description = [{
     x is [..., K], gate and up are [K, I], down is [I, N]; each is stored the other way round if its `transpose_`

@@ -88,6 +88,19 @@ LogicalResult RmsNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<
   return success();
 }
 
+ShardingRule RmsNormOp::getShardingRule() {
+  RuleBuilder r(*this);
+  SmallVector<unsigned> rows = r.each(shapeOf(getX()).drop_back()), dims = rows;
+  dims.push_back(r.factor(shapeOf(getX()).back(), FactorKind::Whole));
+  r.operand(0, dims);
+  for (unsigned i = 1; i < getNumOperands(); ++i)
+    r.operand(i, dims.back());
+  r.result(0, dims);
+  for (unsigned i = 1; i < getNumResults(); ++i)
+    r.result(i, rows);
+  return std::move(r.rule);
+}
+
 uint64_t RmsNormOp::getFlops() { return flopsPerElement(getX(), 4); }
 
 LogicalResult RmsNormBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
@@ -207,6 +220,19 @@ LogicalResult LayerNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
   if (getBias() && needed[2])
     gradients[2] = backward.getDbias();
   return success();
+}
+
+ShardingRule LayerNormOp::getShardingRule() {
+  RuleBuilder r(*this);
+  SmallVector<unsigned> rows = r.each(shapeOf(getX()).drop_back()), dims = rows;
+  dims.push_back(r.factor(shapeOf(getX()).back(), FactorKind::Whole));
+  r.operand(0, dims);
+  for (unsigned i = 1; i < getNumOperands(); ++i)
+    r.operand(i, dims.back());
+  r.result(0, dims);
+  for (unsigned i = 1; i < getNumResults(); ++i)
+    r.result(i, rows);
+  return std::move(r.rule);
 }
 
 uint64_t LayerNormOp::getFlops() { return flopsPerElement(getX(), 8); }

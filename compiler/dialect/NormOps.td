@@ -4,7 +4,7 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-def Train_RmsNormOp : Train_DiffOp<"rms_norm", [], ["getFlops"]> {
+def Train_RmsNormOp : Train_DiffOp<"rms_norm", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
   let summary = "y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + epsilon)";
   let description = [{ x [..., D], weight [D] or absent; rstd has x's shape without the last dimension. }];
   let arguments = (ins Train_FloatTensor:$x, Optional<Train_FloatTensor>:$weight, F64Attr:$epsilon);
@@ -20,7 +20,7 @@ def Train_RmsNormBackwardOp : Train_ComputeOp<"rms_norm_backward", [], ["getFlop
   let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$x, Train_FloatTensor:$rstd, Optional<Train_FloatTensor>:$weight);
   let results = (outs Train_FloatTensor:$dx, Optional<Train_FloatTensor>:$dweight);
 }
-def Train_LayerNormOp : Train_DiffOp<"layer_norm", [AttrSizedOperandSegments], ["getFlops"]> {
+def Train_LayerNormOp : Train_DiffOp<"layer_norm", [AttrSizedOperandSegments, DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
   let summary = "y = (x - mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + epsilon)";
   let arguments = (ins Train_FloatTensor:$x, Optional<Train_FloatTensor>:$weight, Optional<Train_FloatTensor>:$bias, F64Attr:$epsilon);
   let results = (outs Train_FloatTensor:$y, Train_FloatTensor:$mean, Train_FloatTensor:$rstd);

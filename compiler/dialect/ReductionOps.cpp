@@ -108,6 +108,34 @@ Value shareAmongEqual(OpBuilder &b, Location loc, Value x, Value y, Value dy,
 // Sum, mean, product
 //===--------------------------------------------------------------------------------------------===//
 
+/// What is not reduced is parallel; what is, of that kind.
+static ShardingRule reductionRule(Operation *op, ArrayRef<int64_t> axes, bool keepdims, FactorKind reduced) {
+  RuleBuilder r(op);
+  ArrayRef<int64_t> shape = shapeOf(op->getOperand(0));
+  SmallVector<unsigned> x, y;
+  for (int64_t dim = 0; dim < static_cast<int64_t>(shape.size()); ++dim) {
+    bool gone = llvm::is_contained(axes, dim);
+    x.push_back(r.factor(shape[dim], gone ? reduced : FactorKind::Parallel));
+    if (!gone || keepdims)
+      y.push_back(gone ? RuleBuilder::none : x.back());
+  }
+  r.operand(0, x);
+  r.result(0, y);
+  return std::move(r.rule);
+}
+
+/// Along `axis` nothing is cut.
+static ShardingRule alongRule(Operation *op, int64_t axis) {
+  RuleBuilder r(op);
+  ArrayRef<int64_t> shape = shapeOf(op->getOperand(0));
+  SmallVector<unsigned> dims;
+  for (int64_t dim = 0; dim < static_cast<int64_t>(shape.size()); ++dim)
+    dims.push_back(r.factor(shape[dim], dim == axis ? FactorKind::Whole : FactorKind::Parallel));
+  r.operand(0, dims);
+  r.result(0, dims);
+  return std::move(r.rule);
+}
+
 LogicalResult ReduceSumOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
                                             DictionaryAttr attributes, OpaqueProperties properties,
                                             RegionRange regions, Types &types) {
@@ -117,6 +145,9 @@ LogicalResult ReduceSumOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange o
 LogicalResult ReduceSumOp::evaluate(ArrayRef<const HostTensor *> inputs,
                                     MutableArrayRef<HostTensor> outputs) {
   return evaluateReduction(*inputs[0], getAxes(), 0, 0, outputs[0], std::plus<double>(), wrapAdd);
+}
+ShardingRule ReduceSumOp::getShardingRule() {
+  return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Sum);
 }
 uint64_t ReduceSumOp::getFlops() { return readElements(getX()); }
 LogicalResult ReduceSumOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
@@ -145,6 +176,9 @@ LogicalResult ReduceMeanOp::evaluate(ArrayRef<const HostTensor *> inputs,
     sum /= count;
   return success();
 }
+ShardingRule ReduceMeanOp::getShardingRule() {
+  return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
+}
 uint64_t ReduceMeanOp::getFlops() { return readElements(getX()); }
 LogicalResult ReduceMeanOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                      MutableArrayRef<Value> gradients) {
@@ -171,6 +205,9 @@ LogicalResult ReduceProdOp::evaluate(ArrayRef<const HostTensor *> inputs,
                                      MutableArrayRef<HostTensor> outputs) {
   return evaluateReduction(*inputs[0], getAxes(), 1, 1, outputs[0], std::multiplies<double>(),
                            wrapMul);
+}
+ShardingRule ReduceProdOp::getShardingRule() {
+  return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceProdOp::getFlops() { return readElements(getX()); }
 
@@ -212,6 +249,9 @@ LogicalResult ReduceMaxOp::evaluate(ArrayRef<const HostTensor *> inputs,
                            std::numeric_limits<int64_t>::min(), outputs[0], larger,
                            [](int64_t a, int64_t b) { return std::max(a, b); });
 }
+ShardingRule ReduceMaxOp::getShardingRule() {
+  return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
+}
 uint64_t ReduceMaxOp::getFlops() { return readElements(getX()); }
 LogicalResult ReduceMaxOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
@@ -231,6 +271,9 @@ LogicalResult ReduceMinOp::evaluate(ArrayRef<const HostTensor *> inputs,
   return evaluateReduction(*inputs[0], getAxes(), std::numeric_limits<double>::infinity(),
                            std::numeric_limits<int64_t>::max(), outputs[0], smaller,
                            [](int64_t a, int64_t b) { return std::min(a, b); });
+}
+ShardingRule ReduceMinOp::getShardingRule() {
+  return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceMinOp::getFlops() { return readElements(getX()); }
 LogicalResult ReduceMinOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
@@ -300,6 +343,7 @@ LogicalResult SoftmaxOp::evaluate(ArrayRef<const HostTensor *> inputs,
   return success();
 }
 // Maximum, difference, exponential, sum, division.
+ShardingRule SoftmaxOp::getShardingRule() { return alongRule(*this, getAxis()); }
 uint64_t SoftmaxOp::getFlops() { return 5 * readElements(getX()); }
 LogicalResult SoftmaxOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                   MutableArrayRef<Value> gradients) {
@@ -347,6 +391,7 @@ LogicalResult LogSoftmaxOp::evaluate(ArrayRef<const HostTensor *> inputs,
   return success();
 }
 // Maximum, difference, exponential, sum, difference.
+ShardingRule LogSoftmaxOp::getShardingRule() { return alongRule(*this, getAxis()); }
 uint64_t LogSoftmaxOp::getFlops() { return 5 * readElements(getX()); }
 LogicalResult LogSoftmaxOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                      MutableArrayRef<Value> gradients) {

@@ -4,7 +4,8 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-class Train_Reduction<string mnemonic, string what> : Train_DiffOp<mnemonic, [], ["getFlops"]> {
+class Train_Reduction<string mnemonic, string what>
+    : Train_DiffOp<mnemonic, [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
   let summary = what;
   let description = [{ `axes` are ascending and not negative; reducing none is the identity. }];
   let arguments = (ins Train_NumberTensor:$x, DenseI64ArrayAttr:$axes, BoolAttr:$keepdims);
@@ -18,7 +19,7 @@ def Train_ReduceMaxOp : Train_Reduction<"reduce_max", "largest over axes; equal 
 }
 def Train_ReduceMinOp : Train_Reduction<"reduce_min", "smallest over axes; equal elements share the gradient">;
 
-def Train_SoftmaxOp : Train_DiffOp<"softmax", [], ["getFlops"]> {
+def Train_SoftmaxOp : Train_DiffOp<"softmax", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
   let summary = "e^x / sum e^x along `axis`, maximum subtracted";
   let arguments = (ins Train_FloatTensor:$x, I64Attr:$axis);
   let results = (outs Train_FloatTensor:$y);
@@ -28,7 +29,7 @@ def Train_SoftmaxBackwardOp : Train_ComputeOp<"softmax_backward", [], ["getFlops
   let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$y, I64Attr:$axis);
   let results = (outs Train_FloatTensor:$dx);
 }
-def Train_LogSoftmaxOp : Train_DiffOp<"log_softmax", [], ["getFlops"]> {
+def Train_LogSoftmaxOp : Train_DiffOp<"log_softmax", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
   let summary = "x - log sum e^x along `axis`";
   let arguments = (ins Train_FloatTensor:$x, I64Attr:$axis);
   let results = (outs Train_FloatTensor:$y);

@@ -37,6 +37,14 @@ LogicalResult ReshapeOp::evaluate(ArrayRef<const HostTensor *> inputs,
 uint64_t ReshapeOp::getFlops() { return 0; }
 uint64_t ReshapeOp::getBytesMoved() { return 0; }
 
+ShardingRule ReshapeOp::getShardingRule() {
+  RuleBuilder r(*this);
+  r.rule.flat = true;
+  return std::move(r.rule);
+}
+
+void ReshapeOp::localize(FactorKind, StringRef, int64_t) { setShape(shapeOf(getY())); }
+
 LogicalResult ReshapeOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                   MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])
@@ -82,6 +90,16 @@ LogicalResult TransposeOp::evaluate(ArrayRef<const HostTensor *> inputs,
   });
 }
 
+ShardingRule TransposeOp::getShardingRule() {
+  RuleBuilder r(*this);
+  SmallVector<unsigned> x = r.each(shapeOf(getX())), y;
+  for (int64_t from : getPermutation())
+    y.push_back(x[from]);
+  r.operand(0, x);
+  r.result(0, y);
+  return std::move(r.rule);
+}
+
 LogicalResult TransposeOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (!needed[0] || !cotangents[0])
@@ -122,6 +140,10 @@ LogicalResult BroadcastOp::evaluate(ArrayRef<const HostTensor *> inputs,
     outputs[0].copyElement(i, *inputs[0], index(i));
   return success();
 }
+
+ShardingRule BroadcastOp::getShardingRule() { return broadcastRule(*this); }
+
+void BroadcastOp::localize(FactorKind, StringRef, int64_t) { setShape(shapeOf(getY())); }
 
 LogicalResult BroadcastOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
@@ -176,6 +198,38 @@ LogicalResult SliceOp::evaluate(ArrayRef<const HostTensor *> inputs,
     outputs[0].copyElement(flat, *inputs[0], from);
     return success();
   });
+}
+
+// A block of a dimension of equal blocks (one of three in a product that makes queries, keys and values) can be cut as the
+// others are; other parts of a dimension cannot.
+ShardingRule SliceOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> shape = shapeOf(getX());
+  for (size_t d = 0; d < shape.size(); ++d) {
+    int64_t size = getSizes()[d], start = getStarts()[d];
+    if (size == shape[d] && getSteps()[d] == 1) {
+      unsigned all = r.factor(size);
+      r.split(r.rule.operands[0], d, all);
+      r.split(r.rule.results[0], d, all);
+    } else if (size > 0 && getSteps()[d] == 1 && shape[d] % size == 0 && start % size == 0) {
+      unsigned blocks = r.factor(shape[d] / size, FactorKind::Whole), block = r.factor(size);
+      r.split(r.rule.operands[0], d, {blocks, block});
+      r.split(r.rule.results[0], d, block);
+    } else {
+      r.split(r.rule.operands[0], d, r.factor(shape[d], FactorKind::Whole));
+      r.split(r.rule.results[0], d, r.factor(size, FactorKind::Whole));
+    }
+  }
+  return std::move(r.rule);
+}
+
+void SliceOp::localize(FactorKind, StringRef, int64_t) {
+  SmallVector<int64_t> starts(getStarts()), sizes(shapeOf(getY()));
+  for (size_t d = 0; d < sizes.size(); ++d)
+    if (sizes[d] != getSizes()[d])
+      starts[d] = starts[d] / getSizes()[d] * sizes[d]; // the same block, of which there is a part
+  setStarts(starts);
+  setSizes(sizes);
 }
 
 // Zeros around dy, and between its elements where steps skipped some; dimensions taken backwards are turned first.
@@ -259,6 +313,19 @@ LogicalResult ConcatOp::evaluate(ArrayRef<const HostTensor *> inputs,
     base += from.n;
   }
   return success();
+}
+
+ShardingRule ConcatOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> shape = shapeOf(getY());
+  SmallVector<unsigned> dims = r.each(shape);
+  r.rule.factors[dims[getAxis()]].kind = FactorKind::Whole;
+  r.result(0, dims);
+  for (auto [number, input] : llvm::enumerate(getInputs())) {
+    dims[getAxis()] = r.factor(shapeOf(input)[getAxis()], FactorKind::Whole);
+    r.operand(number, dims);
+  }
+  return std::move(r.rule);
 }
 
 LogicalResult ConcatOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,

@@ -6,28 +6,29 @@ include "compiler/dialect/TrainDialect.td"
 
 def Train_ReshapeOp : Train_Op<"reshape", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>,
     DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved"]>,
-    DeclareOpInterfaceMethods<DifferentiableOpInterface>, DeclareOpInterfaceMethods<ViewOpInterface>]> {
+    DeclareOpInterfaceMethods<DifferentiableOpInterface>, DeclareOpInterfaceMethods<ViewOpInterface>,
+    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule", "localize"]>]> {
   let summary = "the same elements under another shape: a view, never a kernel";
   let arguments = (ins Train_AnyTensor:$x, DenseI64ArrayAttr:$shape);
   let results = (outs Train_AnyTensor:$y);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
-def Train_TransposeOp : Train_DiffOp<"transpose"> {
+def Train_TransposeOp : Train_DiffOp<"transpose", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
   let summary = "permutes dimensions: y's dimension i is x's dimension permutation[i]";
   let arguments = (ins Train_AnyTensor:$x, DenseI64ArrayAttr:$permutation);
   let results = (outs Train_AnyTensor:$y);
 }
-def Train_BroadcastOp : Train_DiffOp<"broadcast"> {
+def Train_BroadcastOp : Train_DiffOp<"broadcast", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule", "localize"]>]> {
   let summary = "NumPy broadcast to `shape`, materialised";
   let arguments = (ins Train_AnyTensor:$x, DenseI64ArrayAttr:$shape);
   let results = (outs Train_AnyTensor:$y);
 }
-def Train_SliceOp : Train_DiffOp<"slice"> {
+def Train_SliceOp : Train_DiffOp<"slice", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule", "localize"]>]> {
   let summary = "y[i] = x[starts + i * steps], `sizes` elements a dimension; steps may be negative";
   let arguments = (ins Train_AnyTensor:$x, DenseI64ArrayAttr:$starts, DenseI64ArrayAttr:$sizes, DenseI64ArrayAttr:$steps);
   let results = (outs Train_AnyTensor:$y);
 }
-def Train_ConcatOp : Train_DiffOp<"concat"> {
+def Train_ConcatOp : Train_DiffOp<"concat", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
   let summary = "joins tensors along `axis` (not negative)";
   let arguments = (ins Variadic<Train_AnyTensor>:$inputs, I64Attr:$axis);
   let results = (outs Train_AnyTensor:$y);

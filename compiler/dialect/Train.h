@@ -3,6 +3,7 @@
 #define AMC_COMPILER_DIALECT_TRAIN_H
 
 #include "compiler/dialect/HostTensor.h"
+#include "compiler/dialect/Sharding.h"
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"

@@ -85,6 +85,23 @@ def CollectiveOpInterface : OpInterface<"CollectiveOpInterface"> {
   ];
 }
 
+def ShardingOpInterface : OpInterface<"ShardingOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{
+    An operation that may be divided among ranks. One without it runs whole on every rank.
+  }];
+  let methods = [
+    InterfaceMethod<[{ How (compiler/dialect/Sharding.h). Default: elementwise, with broadcasting. }],
+      "::amc::train::ShardingRule", "getShardingRule", (ins), "",
+      [{ return ::amc::train::broadcastRule($_op.getOperation()); }]>,
+    InterfaceMethod<[{
+      Called on a copy whose operands and result types are those of one of `members` ranks, a factor of kind `kind`
+      having been cut: brings attributes that state shapes in line, and keeps the group if the kind asks for it.
+    }], "void", "localize", (ins "::amc::train::FactorKind":$kind, "::llvm::StringRef":$group, "int64_t":$members), "",
+      [{ (void)kind; (void)group; (void)members; }]>,
+  ];
+}
+
 def ViewOpInterface : OpInterface<"ViewOpInterface"> {
   let cppNamespace = "::amc::train";
   let description = [{ The single result is the bytes of operand 0 under another shape: no kernel, no buffer. }];

@@ -266,6 +266,8 @@ private:
       into.set_dim(static_cast<uint32_t>(split.getDim()));
       into.set_group(split.getGroup().str());
       into.set_size(static_cast<uint64_t>(split.getSize()));
+      if (split.getBlocks() != 1)
+        into.set_blocks(static_cast<uint64_t>(split.getBlocks()));
     }
   }
 

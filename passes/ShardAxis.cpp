@@ -1,0 +1,492 @@
+// Tensor and sequence parallelism; see ShardAxis.h. Phases:
+//
+//   gather  every dimension of every value as a product of atoms (compiler/analysis/Atoms.h), unified by the operations'
+//           rules, so that an atom is everything that has to be cut together: the heads of a layer with the columns of
+//           its query, key and value weights and the rows of its output weight, say
+//   decide  an atom of a weight is cut if everything that it goes through allows that: a feed-forward network's inner
+//           dimension, attention's heads, a vocabulary. What norms run over is not. No operation is cut twice. This is
+//           Megatron's plan (Shoeybi et al., 2019), found by structure. With sequence parallelism (Korthikanti et al.,
+//           2022) all other work on activations is cut along the sequence
+//   write   operations of a cut atom become those of one member; where a value is needed in another form (alike, spread,
+//           partial: compiler/dialect/CollectiveOps.td), a collective stands between
+//
+// Key and value heads that are fewer than members stay whole: every member computes them, and query heads are cut within
+// their groups. Limits: an atom that members do not divide is not cut (a vocabulary of 50,257 over 4); weights are cut
+// along one atom; dropout is not cut, for its mask is drawn by position.
+#include "passes/ShardAxis.h"
+#include "compiler/analysis/Atoms.h"
+#include "compiler/analysis/GatherStep.h"
+#include "compiler/analysis/Blocks.h"
+#include "compiler/dialect/OpSupport.h"
+#include "compiler/dialect/StepSupport.h"
+#include "mlir/IR/IRMapping.h"
+#include <map>
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+namespace {
+
+constexpr uint32_t noAtom = ~0u;
+
+// An operation, and along what it is cut.
+struct Node {
+  Operation *op = nullptr;
+  bool divisible = false; // has a rule
+  ShardingRule rule;
+  std::vector<AtomList> factorAtoms;
+  uint32_t cut = noAtom;
+  unsigned factor = 0; // of the rule; the cut atom is in it
+};
+
+// Dimensions of all values as atoms.
+class Dimensions {
+public:
+  explicit Dimensions(StepOp step) {
+    for (Operation &op : step.getBody().front()) {
+      nodes.emplace_back();
+      nodes.back().op = &op;
+      bind(nodes.back());
+    }
+  }
+
+  std::vector<Node> nodes;
+  Atoms atoms;
+
+  /// Of one dimension, resolved.
+  AtomList of(Value value, unsigned dim) const { return atoms.leaves(dims.lookup(value)[dim]); }
+  /// The dimension that has the atom among its factors; nothing if none has.
+  std::optional<unsigned> find(Value value, uint32_t atom) const {
+    for (unsigned dim = 0, rank = shapeOf(value).size(); dim < rank; ++dim)
+      if (llvm::is_contained(of(value, dim), atom))
+        return dim;
+    return std::nullopt;
+  }
+
+private:
+  AtomList join(const std::vector<AtomList> &lists) const {
+    AtomList all;
+    for (const AtomList &list : lists)
+      all.insert(all.end(), list.begin(), list.end());
+    return all;
+  }
+
+  std::vector<AtomList> fresh(ArrayRef<int64_t> shape) {
+    std::vector<AtomList> result;
+    for (int64_t size : shape)
+      result.push_back({atoms.add(size)});
+    return result;
+  }
+
+  void bind(Node &node) {
+    auto divisible = dyn_cast<ShardingOpInterface>(node.op);
+    node.divisible = divisible && node.op->getNumResults() > 0;
+    if (!node.divisible) {
+      for (Value result : node.op->getResults())
+        dims[result] = fresh(shapeOf(result));
+      return;
+    }
+    node.rule = divisible.getShardingRule();
+    if (node.rule.flat) {
+      Value x = node.op->getOperand(0), y = node.op->getResult(0);
+      dims[y] = fresh(shapeOf(y));
+      AtomList all = join(dims[x]);
+      atoms.unify(all, join(dims[y]));
+      node.rule.factors = {{elementCount(shapeOf(x)), FactorKind::Parallel}};
+      node.factorAtoms = {all};
+      return;
+    }
+    for (const ShardingRule::Factor &factor : node.rule.factors)
+      node.factorAtoms.push_back({atoms.add(factor.size)});
+    auto listOf = [&](ArrayRef<unsigned> factors) {
+      AtomList list;
+      for (unsigned factor : factors)
+        list.insert(list.end(), node.factorAtoms[factor].begin(), node.factorAtoms[factor].end());
+      return list;
+    };
+    for (auto [operand, rule] : llvm::zip_equal(node.op->getOperands(), node.rule.operands))
+      for (auto [dim, factors] : llvm::enumerate(rule))
+        if (!factors.empty())
+          atoms.unify(listOf(factors), dims[operand][dim]);
+    for (auto [result, rule] : llvm::zip_equal(node.op->getResults(), node.rule.results)) {
+      std::vector<AtomList> lists = fresh(shapeOf(result));
+      for (auto [dim, factors] : llvm::enumerate(rule))
+        if (!factors.empty())
+          lists[dim] = listOf(factors);
+      dims[result] = std::move(lists);
+    }
+  }
+
+  DenseMap<Value, std::vector<AtomList>> dims;
+};
+
+// Along which atoms operations are cut.
+class Choice {
+public:
+  Choice(StepOp step, Dimensions &dimensions, const AxisRequest &request)
+      : dimensions(dimensions), request(request) {
+    collect(step);
+  }
+
+  AxisOutcome decide() {
+    AxisOutcome outcome;
+    for (uint32_t atom : order)
+      if (ofWeight(atom) && isWholeWay(atom)) {
+        claim(atom);
+        ++outcome.dimensions;
+      }
+    if (request.sequenceParallel && outcome.dimensions > 0)
+      outcome.sequence = claimSequence();
+    return outcome;
+  }
+
+private:
+  struct Touch {
+    size_t node;
+    unsigned factor;
+  };
+  struct Facts {
+    std::vector<Touch> touches;
+    bool weight = false;  // a dimension of a parameter of rank 2 or more
+    bool opaque = false;  // goes through something that has no rule
+  };
+
+  bool divides(uint32_t atom) const {
+    return !dimensions.atoms.isFixed(atom) && dimensions.atoms.size(atom) % request.members == 0;
+  }
+  bool ofWeight(uint32_t atom) const { return facts.at(atom).weight; }
+
+  void collect(StepOp step) {
+    auto at = [&](uint32_t atom) -> Facts & {
+      auto [entry, isNew] = facts.try_emplace(atom);
+      if (isNew)
+        order.push_back(atom);
+      return entry->second;
+    };
+    for (auto [number, node] : llvm::enumerate(dimensions.nodes)) {
+      if (auto parameter = dyn_cast<ParameterOp>(node.op))
+        for (unsigned dim = 0, rank = shapeOf(parameter.getResult()).size(); dim < rank && rank >= 2; ++dim)
+          for (uint32_t atom : dimensions.of(parameter.getResult(), dim))
+            at(atom).weight = true;
+      if (node.divisible) {
+        for (auto [factor, atoms] : llvm::enumerate(node.factorAtoms))
+          for (uint32_t atom : dimensions.atoms.leaves(atoms))
+            at(atom).touches.push_back({number, static_cast<unsigned>(factor)});
+        continue;
+      }
+      for (Value operand : node.op->getOperands())
+        for (unsigned dim = 0, rank = shapeOf(operand).size(); dim < rank; ++dim)
+          for (uint32_t atom : dimensions.of(operand, dim))
+            at(atom).opaque = true;
+    }
+    FailureOr<GatheredStep> gathered = gatherStep(step);
+    if (failed(gathered))
+      return; // reported; nothing is then an activation
+    std::vector<bool> activations = findActivations(gathered->graph);
+    for (auto [value, number] : gathered->indexOf)
+      if (activations[number])
+        activation.insert(value);
+  }
+
+  // Everything that the atom goes through can be cut along it, and nothing of it is cut along another.
+  bool isWholeWay(uint32_t atom) const {
+    const Facts &f = facts.at(atom);
+    if (!divides(atom) || f.opaque || f.touches.empty())
+      return false;
+    std::optional<size_t> last;
+    for (const Touch &touch : f.touches) {
+      const Node &node = dimensions.nodes[touch.node];
+      if (node.rule.factors[touch.factor].kind == FactorKind::Whole || node.cut != noAtom || last == touch.node)
+        return false;
+      last = touch.node;
+    }
+    return true;
+  }
+
+  void claim(uint32_t atom) {
+    for (const Touch &touch : facts.at(atom).touches) {
+      dimensions.nodes[touch.node].cut = atom;
+      dimensions.nodes[touch.node].factor = touch.factor;
+    }
+  }
+
+  bool worksAlong(const Node &node, unsigned factor) const {
+    FactorKind kind = node.rule.factors[factor].kind;
+    return node.cut == noAtom && (kind == FactorKind::Parallel || kind == FactorKind::Sum) &&
+           llvm::any_of(node.op->getOperands(), [&](Value v) { return activation.contains(v); });
+  }
+
+  // The sequence is what most of the work that is left can be cut along; of equals the later dimension, which is the
+  // sequence and not the batch.
+  bool claimSequence() {
+    uint32_t best = noAtom;
+    size_t most = 0;
+    for (uint32_t atom : order) {
+      const Facts &f = facts.at(atom);
+      if (f.weight || !divides(atom))
+        continue;
+      size_t count = llvm::count_if(f.touches, [&](const Touch &touch) {
+        return worksAlong(dimensions.nodes[touch.node], touch.factor);
+      });
+      if (count > 0 && count >= most) {
+        best = atom;
+        most = count;
+      }
+    }
+    if (best == noAtom)
+      return false;
+    for (const Touch &touch : facts.at(best).touches) {
+      Node &node = dimensions.nodes[touch.node];
+      if (!worksAlong(node, touch.factor))
+        continue;
+      node.cut = best;
+      node.factor = touch.factor;
+    }
+    return true;
+  }
+
+  Dimensions &dimensions;
+  const AxisRequest &request;
+  std::map<uint32_t, Facts> facts;
+  std::vector<uint32_t> order; // as they come up
+  DenseSet<Value> activation;
+};
+
+class Writer {
+public:
+  Writer(StepOp step, Dimensions &dimensions, const AxisRequest &request)
+      : step(step), dimensions(dimensions), request(request), b(step.getContext()) {}
+
+  void run(AxisOutcome &outcome) {
+    findVaried();
+    for (Node &node : dimensions.nodes)
+      if (auto parameter = dyn_cast<ParameterOp>(node.op))
+        outcome.parameters += place(parameter);
+    SmallVector<Operation *> replaced;
+    for (Node &node : dimensions.nodes) {
+      if (isa<SourceOpInterface>(node.op))
+        continue;
+      b.setInsertionPoint(node.op);
+      if (node.cut == noAtom) {
+        for (OpOperand &operand : node.op->getOpOperands())
+          operand.set(alike(operand.get()));
+        continue;
+      }
+      divide(node);
+      replaced.push_back(node.op);
+      ++outcome.operations;
+    }
+    for (Operation *op : llvm::reverse(replaced))
+      op->erase();
+    for (Operation *op : llvm::reverse(wholeParameters))
+      op->erase();
+    eraseDeadOps(step);
+  }
+
+private:
+  // What there is of a value.
+  struct Forms {
+    Value alike, varying, partial;
+    SmallVector<std::pair<uint32_t, Value>, 1> spread; // by atom
+  };
+
+  // One dimension with the atom in it: `blocks` equal parts, each of which is cut.
+  struct Place {
+    unsigned dim;
+    int64_t blocks, size; // of each block
+  };
+  Place placeOf(Value value, uint32_t atom) const {
+    unsigned dim = *dimensions.find(value, atom);
+    int64_t blocks = 1;
+    for (uint32_t other : dimensions.of(value, dim)) {
+      if (other == atom)
+        break;
+      blocks *= dimensions.atoms.size(other);
+    }
+    return {dim, blocks, shapeOf(value)[dim] / blocks};
+  }
+  SmallVector<int64_t> pieceShape(Value value, uint32_t atom) const {
+    SmallVector<int64_t> shape(shapeOf(value));
+    shape[placeOf(value, atom).dim] /= request.members;
+    return shape;
+  }
+  /// The shape with the dimension parted into blocks, and which dimension is then cut.
+  static std::pair<SmallVector<int64_t>, int64_t> parted(ArrayRef<int64_t> shape, const Place &place) {
+    if (place.blocks == 1)
+      return {SmallVector<int64_t>(shape), place.dim};
+    SmallVector<int64_t> result(shape);
+    result[place.dim] /= place.blocks;
+    result.insert(result.begin() + place.dim, place.blocks);
+    return {result, place.dim + 1};
+  }
+
+  void findVaried() {
+    for (Node &node : dimensions.nodes) {
+      auto parameter = dyn_cast<ParameterOp>(node.op);
+      bool depends = parameter ? parameter.getTrainable() : llvm::any_of(node.op->getOperands(), [&](Value v) {
+        return varied.contains(v);
+      });
+      if (depends)
+        for (Value result : node.op->getResults())
+          if (isa<FloatType>(elementOf(result)))
+            varied.insert(result);
+    }
+  }
+
+  /// Makes the parameter that of one member if what reads it is cut along it.
+  bool place(ParameterOp parameter) {
+    Value whole = parameter.getResult();
+    uint32_t atom = noAtom;
+    for (Operation *user : whole.getUsers())
+      for (const Node &node : dimensions.nodes)
+        if (node.op == user && node.cut != noAtom && dimensions.find(whole, node.cut))
+          atom = node.cut;
+    if (atom == noAtom)
+      return false;
+    Place at = placeOf(whole, atom);
+    b.setInsertionPoint(parameter);
+    auto piece = cast<ParameterOp>(b.clone(*parameter));
+    piece.getResult().setType(RankedTensorType::get(pieceShape(whole, atom), elementOf(whole)));
+    SmallVector<Attribute> splits;
+    if (piece.getSplits())
+      llvm::append_range(splits, piece.getSplitsAttr());
+    splits.push_back(SplitAttr::get(b.getContext(), at.dim, request.axis, request.members, shapeOf(whole)[at.dim], at.blocks));
+    piece.setSplitsAttr(b.getArrayAttr(splits));
+    forms[whole].spread.emplace_back(atom, piece.getResult());
+    wholeParameters.push_back(parameter);
+    return true;
+  }
+
+  Forms &formsOf(Value value) {
+    auto [entry, isNew] = forms.try_emplace(value);
+    if (isNew)
+      entry->second.alike = value; // nothing has changed it
+    return entry->second;
+  }
+
+  Value alike(Value value) {
+    Forms &f = formsOf(value);
+    if (f.alike)
+      return f.alike;
+    Value made;
+    if (f.partial)
+      made = AllReduceOp::create(b, value.getLoc(), f.partial, request.axis, request.members);
+    else
+      made = gathered(value, f.spread.front(), /*alike=*/true);
+    return forms[value].alike = made;
+  }
+
+  /// Alike, and used in each member's own work.
+  Value varying(Value value) {
+    Forms f = formsOf(value);
+    if (f.varying)
+      return f.varying;
+    Value made;
+    if (!f.alike && !f.partial)
+      made = gathered(value, f.spread.front(), /*alike=*/false);
+    else if (made = alike(value); varied.contains(value))
+      made = VaryOp::create(b, value.getLoc(), made, request.axis, request.members);
+    return forms[value].varying = made;
+  }
+
+  Value spread(Value value, uint32_t atom) {
+    Forms f = formsOf(value);
+    for (auto [its, made] : f.spread)
+      if (its == atom)
+        return made;
+    Place place = placeOf(value, atom);
+    Location loc = value.getLoc();
+    auto [shape, dim] = parted(shapeOf(value), place);
+    Value made;
+    if (f.partial)
+      made = ReduceScatterOp::create(b, loc, reshape(b, loc, f.partial, shape), dim, request.axis, request.members);
+    else
+      made = TakePieceOp::create(b, loc, reshape(b, loc, alike(value), shape), dim, request.axis, request.members);
+    made = reshape(b, loc, made, pieceShape(value, atom));
+    forms[value].spread.emplace_back(atom, made);
+    return made;
+  }
+
+  Value gathered(Value value, std::pair<uint32_t, Value> from, bool alike) {
+    Place place = placeOf(value, from.first);
+    Location loc = value.getLoc();
+    auto [shape, dim] = parted(shapeOf(from.second), place);
+    Value whole = AllGatherOp::create(b, loc, reshape(b, loc, from.second, shape), dim, place.size, request.axis,
+                                      request.members, /*reshard=*/false, /*retain=*/false, alike);
+    return reshape(b, loc, whole, shapeOf(value));
+  }
+
+  bool isCut(const ShardingRule::Dims &dims, unsigned factor) const {
+    return llvm::any_of(dims, [&](ArrayRef<unsigned> factors) { return llvm::is_contained(factors, factor); });
+  }
+
+  void divide(const Node &node) {
+    Operation *op = node.op;
+    FactorKind kind = node.rule.factors[node.factor].kind;
+    SmallVector<Value> operands;
+    for (auto [number, operand] : llvm::enumerate(op->getOperands())) {
+      bool cut = node.rule.flat || isCut(node.rule.operands[number], node.factor);
+      operands.push_back(cut ? spread(operand, node.cut) : varying(operand));
+    }
+    // What is added to a sum is added once, when the members' parts have been added up.
+    Value addend;
+    if (auto linear = dyn_cast<LinearOp>(op); linear && linear.getBias() && kind == FactorKind::Sum) {
+      addend = linear.getBias();
+      operands.pop_back();
+    }
+    Operation *copy = op->clone(IRMapping(), Operation::CloneOptions::all());
+    copy->setOperands(operands);
+    for (auto [number, result] : llvm::enumerate(op->getResults()))
+      if (node.rule.flat || isCut(node.rule.results[number], node.factor))
+        copy->getResult(number).setType(RankedTensorType::get(pieceShape(result, node.cut), elementOf(result)));
+    cast<ShardingOpInterface>(copy).localize(kind, request.axis, request.members);
+    b.insert(copy);
+    for (auto [number, result] : llvm::enumerate(op->getResults())) {
+      Value made = copy->getResult(number);
+      Forms &f = forms[result];
+      if (node.rule.flat || isCut(node.rule.results[number], node.factor))
+        f.spread.emplace_back(node.cut, made);
+      else if (kind == FactorKind::Sum || kind == FactorKind::Indexed)
+        f.partial = made;
+      else
+        f.alike = made;
+    }
+    if (addend)
+      addOnce(op->getResult(0), addend);
+  }
+
+  void addOnce(Value result, Value addend) {
+    Location loc = result.getLoc();
+    uint32_t along = noAtom; // what reads the sum is cut along the sequence
+    for (Operation *user : result.getUsers())
+      for (const Node &node : dimensions.nodes)
+        if (node.op == user && node.cut != noAtom && dimensions.find(result, node.cut))
+          along = node.cut;
+    if (along == noAtom) {
+      Value sum = AddOp::create(b, loc, alike(result), alike(addend));
+      forms[result] = Forms{sum, {}, {}, {}};
+      return;
+    }
+    Value sum = AddOp::create(b, loc, spread(result, along), varying(addend));
+    forms[result] = Forms{{}, {}, {}, {{along, sum}}};
+  }
+
+  StepOp step;
+  Dimensions &dimensions;
+  const AxisRequest &request;
+  OpBuilder b;
+  DenseMap<Value, Forms> forms; // look-ups only
+  DenseSet<Value> varied;       // depends on a parameter that is trained
+  SmallVector<Operation *> wholeParameters;
+};
+
+} // namespace
+
+AxisOutcome amc::shardAxis(StepOp step, const AxisRequest &request) {
+  Dimensions dimensions(step);
+  AxisOutcome outcome = Choice(step, dimensions, request).decide();
+  if (outcome.dimensions > 0)
+    Writer(step, dimensions, request).run(outcome);
+  return outcome;
+}
