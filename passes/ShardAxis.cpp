@@ -19,7 +19,6 @@
 #include "compiler/analysis/Blocks.h"
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
-#include "mlir/IR/IRMapping.h"
 #include <map>
 
 using namespace mlir;
@@ -435,7 +434,7 @@ private:
       addend = linear.getBias();
       operands.pop_back();
     }
-    Operation *copy = op->clone(IRMapping(), Operation::CloneOptions::all());
+    Operation *copy = op->clone();
     copy->setOperands(operands);
     for (auto [number, result] : llvm::enumerate(op->getResults()))
       if (node.rule.flat || isCut(node.rule.results[number], node.factor))
