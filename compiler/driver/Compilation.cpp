@@ -81,6 +81,7 @@ FailureOr<OwningOpRef<ModuleOp>> Compilation::import(const CompileOptions &optio
                                                      ImportReport &report, bool standIns) {
   ImportOptions importOptions;
   importOptions.standIns = standIns;
+  importOptions.batch = options.localBatchSize;
   for (const std::string &binding : options.shape) {
     size_t equals = binding.find('=');
     importOptions.shapes[binding.substr(0, equals)] =

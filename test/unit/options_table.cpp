@@ -21,7 +21,7 @@ const OptionSpec &spec(std::string_view flag) {
 std::vector<std::string> recipe(const std::string &text, CompileOptions &options) {
   std::string path = testing::TempDir() + "recipe.yaml";
   std::ofstream(path) << text;
-  std::vector<std::string> errors = applyRecipe(path, options);
+  std::vector<std::string> errors = applyRecipe({path}, options).errors;
   for (std::string &error : errors)
     error = error.substr(path.size() + 1);
   std::remove(path.c_str());
