@@ -245,7 +245,7 @@ Status checkTogether(const TrainOptions &options) {
     return usageError("--model and --model-dir both say where the model is; give one of them");
   bool trains = options.steps || options.epochs || !options.dumpGradients.empty();
   if (!trains && !options.eval)
-    return usageError("neither --steps N nor --epochs N nor --eval is given");
+    return usageError("neither --steps N, --epochs N nor --eval is given");
   auto together = [](std::string_view flag, std::string_view needed) {
     return usageError(text(flag, " needs ", needed));
   };

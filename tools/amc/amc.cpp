@@ -239,7 +239,7 @@ int runRecipe(const Given &given, const std::string &path) {
   std::printf("\n  %-38s", "amrun");
   for (const std::string &argument : options.runArguments)
     std::printf(" %s", argument.c_str());
-  std::printf("\n");
+  std::printf(options.runArguments.empty() ? " nothing\n" : "\n");
   for (const std::string &text : later)
     printMessage({Message::Remark, asked.config, text, {}});
   return Done;
