@@ -16,9 +16,7 @@ struct Sizes {
   int64_t dp, replicate, cp, tp, ep;
 };
 
-std::string is(std::string_view flag, int64_t value) {
-  return std::string(flag) + " is " + std::to_string(value);
-}
+std::string is(std::string_view flag, int64_t value) { return std::string(flag) + " is " + std::to_string(value); }
 
 // "1, 2, 3 or 6": the divisors of a number, of many the small ones.
 std::string divisors(int64_t number) {
@@ -56,10 +54,9 @@ void decideRanks(const CompileOptions &options, Sizes &sizes, std::vector<std::s
   } else if (int64_t made = product({sizes.dp, others}); made != options.ranks) {
     errors.push_back(is("--ranks", options.ranks) + " and " + is("--dp-size", sizes.dp) + ", " + named +
                      ", which make " + std::to_string(made) + " ranks, should make as many; " +
-                     (options.ranks % others == 0
-                          ? "give --dp-size " + std::to_string(options.ranks / others) + " or none, or start " +
-                                std::to_string(made) + " ranks"
-                          : "start " + std::to_string(made) + " ranks, or give other sizes"));
+                     (options.ranks % others == 0 ? "give --dp-size " + std::to_string(options.ranks / others) +
+                                                        " or none, or start " + std::to_string(made) + " ranks"
+                                                  : "start " + std::to_string(made) + " ranks, or give other sizes"));
   }
   if (product({sizes.dp, others}) > static_cast<int64_t>(rt::mostRanks))
     errors.push_back(is("--dp-size", sizes.dp) + ", " + named + ", which make more than the " +
@@ -83,11 +80,11 @@ void checkStrategy(const CompileOptions &options, const Sizes &sizes, std::vecto
                        " 1, or --strategy fsdp2");
   const int64_t regrouped = product({sizes.dp, sizes.cp, sizes.tp});
   if (regrouped % sizes.ep != 0)
-    errors.push_back(is("--ep-size", sizes.ep) + " and " + is("--dp-size", sizes.dp) + ", " +
-                     is("--cp-size", sizes.cp) + ", " + is("--tp-size", sizes.tp) + ": it should divide their product " +
-                     std::to_string(regrouped) + ", whose ranks hold the experts; give --ep-size " +
-                     divisors(regrouped) +
-                     (options.dpSize == 0 && options.ranks == 0 ? ", or --ranks, whose rest --dp-size none takes" : ""));
+    errors.push_back(
+        is("--ep-size", sizes.ep) + " and " + is("--dp-size", sizes.dp) + ", " + is("--cp-size", sizes.cp) + ", " +
+        is("--tp-size", sizes.tp) + ": it should divide their product " + std::to_string(regrouped) +
+        ", whose ranks hold the experts; give --ep-size " + divisors(regrouped) +
+        (options.dpSize == 0 && options.ranks == 0 ? ", or --ranks, whose rest --dp-size none takes" : ""));
   if (options.activationCheckpointing == "selective" && options.strategy != "fsdp2")
     errors.push_back(strategy + " and --ac is selective, which is fsdp2's; give --ac full or none, or "
                                 "--strategy fsdp2");
@@ -108,7 +105,7 @@ int64_t decideAccumulation(const CompileOptions &options, int64_t dp, std::vecto
     return options.gradAccumulation;
   if (local == 0) {
     errors.push_back(is("--global-batch-size", global) + " and --local-batch-size is not given: accumulation follows "
-                     "from both; give it, or --grad-accumulation instead");
+                                                         "from both; give it, or --grad-accumulation instead");
     return 1;
   }
   const std::string named = is("--global-batch-size", global) + ", " + is("--local-batch-size", local) +
@@ -140,9 +137,12 @@ int64_t decideAccumulation(const CompileOptions &options, int64_t dp, std::vecto
 MeshDecision decideMesh(const CompileOptions &options) {
   MeshDecision decision;
   Sizes sizes{options.dpSize, options.dpReplicateSize, options.cpSize, options.tpSize, options.epSize};
-  for (auto [flag, size, least] : {std::tuple("--dp-size", sizes.dp, 0), {"--dp-replicate-size", sizes.replicate, 1},
-                                   {"--cp-size", sizes.cp, 1}, {"--tp-size", sizes.tp, 1},
-                                   {"--ep-size", sizes.ep, 1}, {"--ranks", options.ranks, 0}})
+  for (auto [flag, size, least] : {std::tuple("--dp-size", sizes.dp, 0),
+                                   {"--dp-replicate-size", sizes.replicate, 1},
+                                   {"--cp-size", sizes.cp, 1},
+                                   {"--tp-size", sizes.tp, 1},
+                                   {"--ep-size", sizes.ep, 1},
+                                   {"--ranks", options.ranks, 0}})
     if (size < least || size > static_cast<int64_t>(rt::mostRanks))
       decision.errors.push_back(is(flag, size) + ", should be an integer in [1, " + std::to_string(rt::mostRanks) +
                                 "]");

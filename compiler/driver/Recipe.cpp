@@ -93,12 +93,18 @@ private:
       if (overridden.count(part))
         return "--" + part;
     YAML::Mark mark = at.Mark();
-    return request.path + (mark.is_null() ? "" // an empty document has none
-                                          : ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1));
+    if (mark.is_null()) // a section that only overrides have made
+      for (const std::string &entry : overridden)
+        if (entry.starts_with(key + "."))
+          return "--" + entry;
+    return request.path + (mark.is_null()
+                               ? "" // an empty document has none
+                               : ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1));
   }
 
   bool isSection(const std::string &key) const {
-    return std::any_of(keys.begin(), keys.end(), [&](const std::string &known) { return known.starts_with(key + "."); });
+    return std::any_of(keys.begin(), keys.end(),
+                       [&](const std::string &known) { return known.starts_with(key + "."); });
   }
 
   void section(const YAML::Node &node, const std::string &key) {
@@ -162,7 +168,8 @@ private:
     std::string text = isClass ? lastComponent(node.Scalar()) : scalarText(node);
     std::optional<std::string> ours = foreign.values.empty() ? text : ourValue(foreign.values, text);
     if (!ours && (isClass || !spec)) {
-      error(node, key, "'" + key + "' is '" + node.Scalar() + "', should be one of " + joined(theirValues(foreign.values)),
+      error(node, key,
+            "'" + key + "' is '" + node.Scalar() + "', should be one of " + joined(theirValues(foreign.values)),
             isClass ? "a class is known by its last component" : "");
       return;
     }
@@ -188,7 +195,8 @@ private:
     for (const std::string &value : theirValues(foreign.values))
       should += value + " or ";
     error(node.IsScalar() ? node : at, key,
-          "'" + key + "' is " + (node.IsScalar() ? "'" + node.Scalar() + "'" : "given") + ", should be " + should + "none",
+          "'" + key + "' is " + (node.IsScalar() ? "'" + node.Scalar() + "'" : "given") + ", should be " + should +
+              "none",
           std::string(foreign.why));
   }
 
@@ -215,9 +223,10 @@ private:
     if (spec.key == "distributed.activation_checkpointing" && (node.IsScalar() || node.IsNull())) {
       std::string text = checkpointingSpelling(node.IsNull() ? "null" : node.Scalar());
       if (text != "none" && text != "full" && text != "selective" && text != "budget" && text != "auto")
-        error(node, key, "'" + key + "' is '" + text +
-                             "', should be one of true, on, full, enabled, yes; false, off, none, disabled, no, null; "
-                             "selective; budget; auto, in any case");
+        error(node, key,
+              "'" + key + "' is '" + text +
+                  "', should be one of true, on, full, enabled, yes; false, off, none, disabled, no, null; "
+                  "selective; budget; auto, in any case");
       else
         set(node, key, spec, text, false);
       return;
@@ -278,8 +287,9 @@ private:
     auto [before, fresh] = given.try_emplace(std::string(spec.key), Given{key, text, at});
     const bool list = std::holds_alternative<std::vector<std::string> CompileOptions::*>(spec.member);
     if (!fresh && !list && before->second.text != text)
-      error(at, key, "'" + key + "' says '" + text + "' and '" + before->second.key + "' says '" + before->second.text +
-                         "', should be the same: both are " + std::string(spec.key),
+      error(at, key,
+            "'" + key + "' says '" + text + "' and '" + before->second.key + "' says '" + before->second.text +
+                "', should be the same: both are " + std::string(spec.key),
             spec.key == "model.precision"
                 ? "fp32 weights with bf16 arithmetic are model.precision bf16 with optimizer.master_weights fp32"
                 : "");
@@ -375,9 +385,9 @@ private:
   };
   const RecipeRequest &request;
   CompileOptions &options;
-  std::vector<std::string> keys;            // all known, for the nearest
-  std::set<std::string> overridden;         // key paths from the command line
-  std::map<std::string, Given> given;       // by the option's key
+  std::vector<std::string> keys;      // all known, for the nearest
+  std::set<std::string> overridden;   // key paths from the command line
+  std::map<std::string, Given> given; // by the option's key
   std::map<std::string, std::string> classes;
   std::vector<std::string> notes;
   std::string checkpoints; // checkpoint.enabled

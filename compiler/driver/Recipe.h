@@ -1,5 +1,5 @@
-// Recipes: the table of Options.h as a YAML file, in the keys that users of NeMo AutoModel know. What of the guide's own
-// keys is not in the table is in RecipeKeys.h.
+// Recipes: the table of Options.h as a YAML file, in the keys that users of NeMo AutoModel know. What of the guide's
+// own keys is not in the table is in RecipeKeys.h.
 #ifndef AMC_COMPILER_DRIVER_RECIPE_H
 #define AMC_COMPILER_DRIVER_RECIPE_H
 

@@ -21,8 +21,9 @@ struct ForeignKey {
   Fate fate = Fate::Ignored;
   // Means: the key of the option table; empty: the value is checked and says nothing else.
   std::string_view option = {};
-  // Means: "theirs=ours|…"; other texts go through as they are, but of a class (`_target_`, by its last component) these
-  // are all. An empty "ours" says nothing. Refused: values that ask for nothing, "false|0"; none and null always do.
+  // Means: "theirs=ours|…"; other texts go through as they are, but of a class (`_target_`, by its last component)
+  // these are all. An empty "ours" says nothing. Refused: values that ask for nothing, "false|0"; none and null always
+  // do.
   std::string_view values = {};
   // Refused: why, and what to do.
   std::string_view why = {};

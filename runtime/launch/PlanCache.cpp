@@ -51,7 +51,8 @@ Expected<std::string> cacheFolder(const std::string &asked) {
   fs::create_directories(folder, error);
   if (error || !fs::is_directory(folder, error))
     return limitError(folder, ": cannot be used as the folder for plans",
-                      error ? ": " + error.message() : std::string(", is no folder"), "; name another with --plan-cache");
+                      error ? ": " + error.message() : std::string(", is no folder"),
+                      "; name another with --plan-cache");
   return folder;
 }
 
@@ -90,11 +91,13 @@ struct RecipeFacts {
 
 std::optional<RecipeFacts> parseFacts(const std::string &content) {
   Json json = Json::parse(content, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("model") || !json["model"].is_string() || !json.contains("pretrained_model") ||
-      !json["pretrained_model"].is_string() || !json.contains("run") || !json["run"].is_array() ||
-      !json.contains("depends_on_machine") || !json["depends_on_machine"].is_boolean())
+  if (!json.is_object() || !json.contains("model") || !json["model"].is_string() ||
+      !json.contains("pretrained_model") || !json["pretrained_model"].is_string() || !json.contains("run") ||
+      !json["run"].is_array() || !json.contains("depends_on_machine") || !json["depends_on_machine"].is_boolean())
     return std::nullopt;
-  RecipeFacts facts{json["model"].get<std::string>(), json["pretrained_model"].get<std::string>(), {},
+  RecipeFacts facts{json["model"].get<std::string>(),
+                    json["pretrained_model"].get<std::string>(),
+                    {},
                     json["depends_on_machine"].get<bool>()};
   for (const Json &word : json["run"]) {
     if (!word.is_string())
@@ -166,7 +169,8 @@ Expected<RecipeFacts> factsOf(const RecipeRun &run, const std::string &amc, cons
   }
   std::optional<RecipeFacts> facts = parseFacts(end->out);
   if (!facts)
-    return inputError(amc, ": says nothing about ", run.recipe, " that this amrun understands; is it of another version?");
+    return inputError(amc, ": says nothing about ", run.recipe,
+                      " that this amrun understands; is it of another version?");
   if (Status failure = writeFileWhole(hashText(end->out) + "\n" + end->out, entry); !failure.ok())
     return failure;
   return *facts;
@@ -183,8 +187,9 @@ Expected<CompiledRecipe> compileRecipe(const RecipeRun &run, std::optional<uint6
   if (::access(amc.c_str(), X_OK) != 0)
     amc = findInPath("amc");
   if (amc.empty())
-    return inputError(run.recipe, ": a recipe is compiled by amc, which is neither beside amrun nor in PATH; install it, "
-                                  "or compile a plan elsewhere and give that");
+    return inputError(run.recipe,
+                      ": a recipe is compiled by amc, which is neither beside amrun nor in PATH; install it, "
+                      "or compile a plan elsewhere and give that");
   Expected<std::string> folder = cacheFolder(run.planCache);
   if (!folder.ok())
     return folder.status();

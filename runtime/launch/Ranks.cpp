@@ -64,7 +64,8 @@ Expected<int> runRanks(uint64_t ranks, const std::string &program, const std::ve
   if (mpirun.empty())
     mpirun = findInPath("mpiexec");
   if (mpirun.empty())
-    return limitError("--nproc-per-node starts ranks through mpirun, which is not in PATH; install an MPI (Debian: mpich)");
+    return limitError(
+        "--nproc-per-node starts ranks through mpirun, which is not in PATH; install an MPI (Debian: mpich)");
   Expected<ProgramEnd> version = runCaptured({mpirun, "--version"});
   if (!version.ok())
     return version.status();

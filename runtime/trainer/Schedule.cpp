@@ -83,7 +83,8 @@ double Schedule::at(uint64_t step) const {
     const uint64_t begin = horizon - std::min(wsdSteps, horizon);
     if (done <= begin)
       return rate;
-    return minRate + (rate - minRate) * decay(wsdStyle, static_cast<double>(done - begin) / static_cast<double>(wsdSteps));
+    return minRate +
+           (rate - minRate) * decay(wsdStyle, static_cast<double>(done - begin) / static_cast<double>(wsdSteps));
   }
   double progress = static_cast<double>(done - warmupSteps) / static_cast<double>(horizon - warmupSteps);
   return minRate +

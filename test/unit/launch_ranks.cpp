@@ -1,6 +1,7 @@
 // Starting other programs and ranks: through the mpirun of this machine, and through one that stands in for Open MPI's.
 #include "runtime/launch/Process.h"
 #include "runtime/launch/Ranks.h"
+#include "runtime/plan/PlanFile.h"
 #include "test/unit/trainer_support.h"
 
 #include <cerrno>
@@ -72,10 +73,12 @@ TEST(Ranks, OfPlans) {
   EXPECT_EQ(ranksOf(planFor(2, 4, 0, 2)), 16u); // 0 stands for 1
   EXPECT_EQ(take(ranksToStart(planFor(1, 4, 1, 1), "p", 0)), 4u);
   EXPECT_EQ(take(ranksToStart(planFor(1, 4, 1, 1), "p", 4)), 4u);
-  expectError(ranksToStart(planFor(1, 4, 1, 2), "p", 4).status(), ErrorKind::Input,
-              "p: is a plan for 8 ranks (dp_shard 4 x tp 2), --nproc-per-node is 4; give --nproc-per-node 8 or auto, or "
-              "compile for 4 (amc compile --ranks 4 --dp-size none)");
-  expectError(ranksToStart(plan::Plan(), "p", 2).status(), ErrorKind::Input, "p: is a plan for 1 rank, --nproc-per-node is 2;");
+  expectError(
+      ranksToStart(planFor(1, 4, 1, 2), "p", 4).status(), ErrorKind::Input,
+      "p: is a plan for 8 ranks (dp_shard 4 x tp 2), --nproc-per-node is 4; give --nproc-per-node 8 or auto, or "
+      "compile for 4 (amc compile --ranks 4 --dp-size none)");
+  expectError(ranksToStart(plan::Plan(), "p", 2).status(), ErrorKind::Input,
+              "p: is a plan for 1 rank, --nproc-per-node is 2;");
 }
 
 TEST(Ranks, DivideTheProcessors) {
@@ -126,7 +129,8 @@ TEST(Ranks, TellOpenMpi) {
   std::filesystem::create_directories(folder);
   std::ofstream(folder + "/mpirun") << "#!/bin/sh\n"
                                        "[ \"$1\" = --version ] && echo 'mpirun (Open MPI) 4.1.4' && exit 0\n"
-                                       "printf '%s ' \"$@\" > " << folder << "/words\n";
+                                       "printf '%s ' \"$@\" > "
+                                    << folder << "/words\n";
   ::chmod((folder + "/mpirun").c_str(), 0755);
   PathIs path(folder + ":/usr/bin:/bin");
   EXPECT_EQ(take(runRanks(4, "/x/amrun", {"p", "--steps", "1"}, ignore)), 0);
@@ -134,6 +138,32 @@ TEST(Ranks, TellOpenMpi) {
   std::getline(std::ifstream(folder + "/words") >> std::ws, words);
   EXPECT_EQ(words, std::string("-n 4 --oversubscribe --bind-to none ") +
                        (::geteuid() == 0 ? "--allow-run-as-root " : "") + "/x/amrun p --steps 1 ");
+}
+
+// amrun itself, with a plan for two ranks: started twice by the launcher, without what only the first takes, and with
+// its share of the processors unless the user says how many threads.
+TEST(Ranks, AreAmrunAgain) {
+  const std::string amrun = std::filesystem::path(ownProgram()).parent_path() / "amrun";
+  ASSERT_TRUE(std::filesystem::exists(amrun));
+  TempDir folder;
+  ASSERT_TRUE(writePlanFile(planFor(1, 2, 1, 1), folder.path("p.amplan")).ok());
+  folder.write("mpirun", "#!/bin/sh\n[ \"$1\" = --version ] && echo HYDRA && exit 0\nshift 3\necho \"$@\"\nexit 3\n");
+  ::chmod(folder.path("mpirun").c_str(), 0755);
+  PathIs path(folder.path("") + ":/usr/bin:/bin");
+  ::unsetenv("AMC_NUM_THREADS");
+  ::unsetenv("PMI_SIZE");
+  std::vector<std::string> command = {amrun, "--nproc-per-node=auto", folder.path("p.amplan"), "--data", "d", "--steps",
+                                      "1"};
+  ProgramEnd end = take(runCaptured(command));
+  EXPECT_EQ(end.code, 3);
+  EXPECT_EQ(end.out, text(folder.path("p.amplan"), " --data d --steps 1 --threads ", threadsPerRank(2), "\n"));
+  EXPECT_NE(end.err.find("starting 2 ranks through "), std::string::npos) << end.err;
+  command.insert(command.end(), {"--threads", "7"});
+  EXPECT_EQ(take(runCaptured(command)).out, folder.path("p.amplan") + " --data d --steps 1 --threads 7\n");
+  command[1] = "--nproc-per-node=4";
+  end = take(runCaptured(command));
+  EXPECT_EQ(end.code, 1);
+  EXPECT_NE(end.err.find("is a plan for 2 ranks (dp_shard 2), --nproc-per-node is 4;"), std::string::npos) << end.err;
 }
 
 TEST(Ranks, NeedALauncher) {

@@ -56,21 +56,25 @@ TEST(MeshRules, DataParallelRanksLeftOpen) {
 TEST(MeshRules, RanksThatTheSizesDoNotMake) {
   CompileOptions options = sizes(0, 1, 1, 3);
   options.ranks = 8;
-  expectOnly(options, "--ranks is 8, --cp-size is 1 and --tp-size is 3: their product 3 should divide the ranks, the rest "
-                      "is data-parallel; give sizes that do, or another number of ranks");
+  expectOnly(options,
+             "--ranks is 8, --cp-size is 1 and --tp-size is 3: their product 3 should divide the ranks, the rest "
+             "is data-parallel; give sizes that do, or another number of ranks");
   options = sizes(2, 1, 1, 2);
   options.ranks = 8;
-  expectOnly(options, "--ranks is 8 and --dp-size is 2, --cp-size is 1 and --tp-size is 2, which make 4 ranks, should make "
-                      "as many; give --dp-size 4 or none, or start 4 ranks");
+  expectOnly(options,
+             "--ranks is 8 and --dp-size is 2, --cp-size is 1 and --tp-size is 2, which make 4 ranks, should make "
+             "as many; give --dp-size 4 or none, or start 4 ranks");
 }
 
 TEST(MeshRules, Replicas) {
-  expectOnly(sizes(6, 4, 1, 1), "--dp-replicate-size is 4 and --dp-size is 6: the replicas should divide the data-parallel "
-                                "ranks; give --dp-replicate-size 1, 2, 3 or 6");
+  expectOnly(sizes(6, 4, 1, 1),
+             "--dp-replicate-size is 4 and --dp-size is 6: the replicas should divide the data-parallel "
+             "ranks; give --dp-replicate-size 1, 2, 3 or 6");
   CompileOptions options = sizes(4, 2, 1, 1);
   options.strategy = "ddp";
-  expectOnly(options, "--strategy is ddp and --dp-replicate-size is 2: replicas of a sharded group are fsdp2's (HSDP); give "
-                      "--dp-replicate-size 1, or --strategy fsdp2");
+  expectOnly(options,
+             "--strategy is ddp and --dp-replicate-size is 2: replicas of a sharded group are fsdp2's (HSDP); give "
+             "--dp-replicate-size 1, or --strategy fsdp2");
   options.strategy = "megatron_fsdp";
   EXPECT_EQ(decideMesh(options).errors.size(), 1u);
 }
@@ -84,12 +88,14 @@ TEST(MeshRules, StrategiesAndSizes) {
   options = sizes(2, 1, 2, 2, 2);
   EXPECT_TRUE(decideMesh(options).errors.empty());
   options.strategy = "megatron_fsdp";
-  expectOnly(options, "--strategy is megatron_fsdp and --ep-size is 2, should be 1 there; give --ep-size 1, or --strategy "
-                      "fsdp2");
+  expectOnly(options,
+             "--strategy is megatron_fsdp and --ep-size is 2, should be 1 there; give --ep-size 1, or --strategy "
+             "fsdp2");
   options.strategy = "ddp"; // all three at once
   EXPECT_EQ(decideMesh(options).errors.size(), 3u);
-  expectOnly(sizes(2, 1, 1, 1, 4), "--ep-size is 4 and --dp-size is 2, --cp-size is 1, --tp-size is 1: it should divide "
-                                   "their product 2, whose ranks hold the experts; give --ep-size 1 or 2");
+  expectOnly(sizes(2, 1, 1, 1, 4),
+             "--ep-size is 4 and --dp-size is 2, --cp-size is 1, --tp-size is 1: it should divide "
+             "their product 2, whose ranks hold the experts; give --ep-size 1 or 2");
 }
 
 TEST(MeshRules, WhatAStrategyWouldNotRead) {
@@ -97,7 +103,8 @@ TEST(MeshRules, WhatAStrategyWouldNotRead) {
   options.activationCheckpointing = "selective";
   EXPECT_TRUE(decideMesh(options).errors.empty());
   options.strategy = "ddp";
-  expectOnly(options, "--strategy is ddp and --ac is selective, which is fsdp2's; give --ac full or none, or --strategy fsdp2");
+  expectOnly(options,
+             "--strategy is ddp and --ac is selective, which is fsdp2's; give --ac full or none, or --strategy fsdp2");
   options = {};
   options.zeroDpStrategy = 1;
   expectOnly(options, "--zero-dp-strategy is 1 and --strategy is fsdp2: it is megatron_fsdp's; leave it out, or give "
@@ -106,8 +113,9 @@ TEST(MeshRules, WhatAStrategyWouldNotRead) {
   EXPECT_TRUE(decideMesh(options).errors.empty());
   options = {};
   options.sequenceParallel = true;
-  expectOnly(options, "--sequence-parallel is given and --tp-size is 1: it divides work among tensor-parallel ranks; leave "
-                      "it out, or give --tp-size 2 or more");
+  expectOnly(options,
+             "--sequence-parallel is given and --tp-size is 1: it divides work among tensor-parallel ranks; leave "
+             "it out, or give --tp-size 2 or more");
   options = {};
   options.reshardAfterForward = "never";
   EXPECT_TRUE(decideMesh(options).errors.empty());
@@ -128,12 +136,14 @@ TEST(MeshRules, Batches) {
                       "--grad-accumulation is 2; leave one of them out");
   options.gradAccumulation = 1;
   options.globalBatchSize = 40;
-  expectOnly(options, "--global-batch-size is 40, --local-batch-size is 8 and --dp-size 2: a step should be a whole number "
-                      "of micro-batches on every rank; give --global-batch-size 32 or 48, or another --local-batch-size");
+  expectOnly(options,
+             "--global-batch-size is 40, --local-batch-size is 8 and --dp-size 2: a step should be a whole number "
+             "of micro-batches on every rank; give --global-batch-size 32 or 48, or another --local-batch-size");
   options.globalBatchSize = 8;
-  expectOnly(options, "--global-batch-size is 8, --local-batch-size is 8 and --dp-size 2: a step should be a whole number of "
-                      "micro-batches on every rank; give a --global-batch-size of at least local batch x data-parallel "
-                      "ranks");
+  expectOnly(options,
+             "--global-batch-size is 8, --local-batch-size is 8 and --dp-size 2: a step should be a whole number of "
+             "micro-batches on every rank; give a --global-batch-size of at least local batch x data-parallel "
+             "ranks");
   options.localBatchSize = 0;
   EXPECT_EQ(decideMesh(options).errors.size(), 1u);
   options.localBatchSize = 1;

@@ -73,21 +73,26 @@ TEST(ForeignKeys, Lookup) {
 }
 
 TEST(GuideRecipe, Classes) {
-  EXPECT_EQ(good("loss_fn: {_target_: nemo_automodel.components.loss.linear_ce.FusedLinearCrossEntropy}").lossImplementation,
-            "linear-cross-entropy");
-  for (const char *loss : {"masked_ce.MaskedCrossEntropy", "chunked_ce.ChunkedCrossEntropy", "x.TEParallelCrossEntropy"})
+  EXPECT_EQ(
+      good("loss_fn: {_target_: nemo_automodel.components.loss.linear_ce.FusedLinearCrossEntropy}").lossImplementation,
+      "linear-cross-entropy");
+  for (const char *loss :
+       {"masked_ce.MaskedCrossEntropy", "chunked_ce.ChunkedCrossEntropy", "x.TEParallelCrossEntropy"})
     EXPECT_EQ(good(std::string("loss_fn: {_target_: ") + loss + "}").lossImplementation, "unfused");
   EXPECT_EQ(good("optimizer: {_target_: torch.optim.SGD, momentum: 0.5}").optimizer, "sgd");
-  EXPECT_EQ(good("distributed: {_target_: nemo_automodel.components.distributed.fsdp2.FSDP2Manager}").strategy, "fsdp2");
+  EXPECT_EQ(good("distributed: {_target_: nemo_automodel.components.distributed.fsdp2.FSDP2Manager}").strategy,
+            "fsdp2");
   EXPECT_EQ(good("distributed_config: {_target_: x.DDPConfig}").strategy, "ddp");
-  expectError("loss_fn: {_target_: x.FusedCrossEntropy}",
-              "1:21: error: 'loss_fn._target_' is 'x.FusedCrossEntropy', should be one of FusedLinearCrossEntropy, "
-              "MaskedCrossEntropy, ChunkedCrossEntropy, TEParallelCrossEntropy\nnote: a class is known by its last component");
-  expectError("recipe: KnowledgeDistillationRecipeForNextTokenPrediction",
-              "1:9: error: 'recipe' is 'KnowledgeDistillationRecipeForNextTokenPrediction', should be one of "
-              "TrainFinetuneRecipeForNextTokenPrediction, FinetuneRecipeForNextTokenPrediction, "
-              "TrainFinetuneRecipeForSequenceClassification, BenchmarkingRecipeForNextTokenPrediction\nnote: a class is "
-              "known by its last component");
+  expectError(
+      "loss_fn: {_target_: x.FusedCrossEntropy}",
+      "1:21: error: 'loss_fn._target_' is 'x.FusedCrossEntropy', should be one of FusedLinearCrossEntropy, "
+      "MaskedCrossEntropy, ChunkedCrossEntropy, TEParallelCrossEntropy\nnote: a class is known by its last component");
+  expectError(
+      "recipe: KnowledgeDistillationRecipeForNextTokenPrediction",
+      "1:9: error: 'recipe' is 'KnowledgeDistillationRecipeForNextTokenPrediction', should be one of "
+      "TrainFinetuneRecipeForNextTokenPrediction, FinetuneRecipeForNextTokenPrediction, "
+      "TrainFinetuneRecipeForSequenceClassification, BenchmarkingRecipeForNextTokenPrediction\nnote: a class is "
+      "known by its last component");
 }
 
 // torch's Adam and SGD decay nothing unless told to; Adam's decay is no decay of AMC's.
@@ -97,9 +102,10 @@ TEST(GuideRecipe, WeightDecay) {
   EXPECT_EQ(good("optimizer: {weight_decay: 0, _target_: torch.optim.Adam}").weightDecay, 0);
   EXPECT_EQ(good("optimizer: {_target_: torch.optim.SGD}").weightDecay, 0);
   EXPECT_EQ(good("optimizer: {_target_: torch.optim.SGD, weight_decay: 0.5}").weightDecay, 0.5);
-  expectError("optimizer: {_target_: torch.optim.Adam, weight_decay: 0.1}",
-              "1:55: error: 'optimizer.weight_decay' is '0.1', should be 0 with optimizer._target_ torch.optim.Adam, which "
-              "adds it to the gradient\nnote: AMC decays weights as torch.optim.AdamW does; name that class, or give 0");
+  expectError(
+      "optimizer: {_target_: torch.optim.Adam, weight_decay: 0.1}",
+      "1:55: error: 'optimizer.weight_decay' is '0.1', should be 0 with optimizer._target_ torch.optim.Adam, which "
+      "adds it to the gradient\nnote: AMC decays weights as torch.optim.AdamW does; name that class, or give 0");
 }
 
 // The guide's losses sum and its trainer divides, which is AMC's mean; AMC's own reduction is another key's meaning.
@@ -127,23 +133,26 @@ TEST(GuideRecipe, Spellings) {
 // What asks for nothing passes, what asks for something that AMC lacks does not.
 TEST(GuideRecipe, Refused) {
   for (const char *nothing :
-       {"peft: null", "peft: {}", "peft: none", "fp8: {enabled: false, recipe_name: x}", "quantization: {load_in_4bit: False}",
-        "qat: {enabled: false}", "packed_sequence: {packed_sequence_size: 0, split_across_pack: false}",
-        "distributed: {pp_size: 1}", "distributed: {pp_size: none}", "loss_fn: {logit_softcapping: 0}",
-        "optimizer: {amsgrad: false, dampening: 0}", "checkpoint: {restore_from: null}"})
+       {"peft: null", "peft: {}", "peft: none", "fp8: {enabled: false, recipe_name: x}",
+        "quantization: {load_in_4bit: False}", "qat: {enabled: false}",
+        "packed_sequence: {packed_sequence_size: 0, split_across_pack: false}", "distributed: {pp_size: 1}",
+        "distributed: {pp_size: none}", "loss_fn: {logit_softcapping: 0}", "optimizer: {amsgrad: false, dampening: 0}",
+        "checkpoint: {restore_from: null}"})
     EXPECT_TRUE(read(nothing).report.errors.empty()) << nothing;
   for (const char *something :
        {"peft: {dim: 8}", "fp8: {enabled: true}", "quantization: {load_in_4bit: true}", "qat: {enabled: true}",
-        "packed_sequence: {packed_sequence_size: 4096}", "distributed: {pp_size: 2}", "loss_fn: {logit_softcapping: 30}",
-        "optimizer: {amsgrad: true}", "checkpoint: {restore_from: LATEST}", "clip_grad_norm: {norm_type: 1}",
-        "distributed: {activation_checkpointing_scope: vision}", "neftune: {noise_alpha: 5}",
-        "distributed: {mp_policy: {reduce_dtype: bfloat16}}"})
+        "packed_sequence: {packed_sequence_size: 4096}", "distributed: {pp_size: 2}",
+        "loss_fn: {logit_softcapping: 30}", "optimizer: {amsgrad: true}", "checkpoint: {restore_from: LATEST}",
+        "clip_grad_norm: {norm_type: 1}", "distributed: {activation_checkpointing_scope: vision}",
+        "neftune: {noise_alpha: 5}", "distributed: {mp_policy: {reduce_dtype: bfloat16}}"})
     EXPECT_EQ(read(something).report.errors.size(), 1u) << something;
-  expectError("distributed:\n  pp_size: 2\n",
-              "2:12: error: 'distributed.pp_size' is '2', should be 0 or 1 or none\nnote: AMC has no pipeline parallelism; "
-              "give distributed.pp_size 1 and other sizes");
-  expectError("peft:\n  dim: 8\n", "1:1: error: 'peft' is given, should be false or none\nnote: AMC trains whole weights, no "
-                                   "adapters; leave it out (--frozen keeps weights)");
+  expectError(
+      "distributed:\n  pp_size: 2\n",
+      "2:12: error: 'distributed.pp_size' is '2', should be 0 or 1 or none\nnote: AMC has no pipeline parallelism; "
+      "give distributed.pp_size 1 and other sizes");
+  expectError("peft:\n  dim: 8\n",
+              "1:1: error: 'peft' is given, should be false or none\nnote: AMC trains whole weights, no "
+              "adapters; leave it out (--frozen keeps weights)");
 }
 
 // One remark for all that says nothing here.
@@ -151,7 +160,8 @@ TEST(GuideRecipe, Remark) {
   Read result = read("wandb: {project: a, name: b}\nmodel: {use_liger_kernel: true}\ndataloader: {num_workers: 2}\n"
                      "_spare: {x: 1}\n");
   EXPECT_TRUE(result.report.errors.empty());
-  EXPECT_EQ(result.report.ignored, (std::vector<std::string>{"wandb", "model.use_liger_kernel", "dataloader", "_spare"}));
+  EXPECT_EQ(result.report.ignored,
+            (std::vector<std::string>{"wandb", "model.use_liger_kernel", "dataloader", "_spare"}));
   EXPECT_TRUE(result.report.remark.ends_with(
       "guide.yaml: remark: no meaning in AMC, ignored: wandb, model.use_liger_kernel, dataloader, _spare"))
       << result.report.remark;
@@ -159,23 +169,27 @@ TEST(GuideRecipe, Remark) {
 }
 
 TEST(GuideRecipe, UnknownKeysNameTheNearest) {
-  expectError("model: {use_liger_kernl: true}", "1:9: error: unknown key 'model.use_liger_kernl'\nnote: the nearest known key "
-                                                "is 'model.use_liger_kernel'");
+  expectError("model: {use_liger_kernl: true}",
+              "1:9: error: unknown key 'model.use_liger_kernl'\nnote: the nearest known key "
+              "is 'model.use_liger_kernel'");
 }
 
 TEST(GuideRecipe, KeysOfOneOptionAgree) {
   EXPECT_EQ(good("rng: {seed: 3}\nseed: 3\n").runArguments, (std::vector<std::string>{"--seed", "3"}));
   expectError("rng: {seed: 3}\nseed: 4\n",
               "2:7: error: 'seed' says '4' and 'rng.seed' says '3', should be the same: both are dataset.seed");
-  EXPECT_EQ(read("model: {torch_dtype: float32}\ndistributed: {mp_policy: {param_dtype: bfloat16}}\n").report.errors.size(), 1u);
+  EXPECT_EQ(
+      read("model: {torch_dtype: float32}\ndistributed: {mp_policy: {param_dtype: bfloat16}}\n").report.errors.size(),
+      1u);
 }
 
 TEST(GuideRecipe, RunSettings) {
-  CompileOptions options = good("lr_scheduler: {lr_decay_style: WSD, wsd_decay_steps: 3, lr_warmup_steps: 2, init_lr: 1e-6}\n"
-                                "step_scheduler: {max_steps: 9, num_epochs: 2}\nrng: {seed: 7}\ndataset: {path: d.txt}\n");
-  EXPECT_EQ(options.runArguments,
-            (std::vector<std::string>{"--data", "d.txt", "--seed", "7", "--steps", "9", "--epochs", "2", "--lr-schedule", "WSD",
-                                      "--warmup-steps", "2", "--init-lr", "1e-6", "--wsd-decay-steps", "3"}));
+  CompileOptions options =
+      good("lr_scheduler: {lr_decay_style: WSD, wsd_decay_steps: 3, lr_warmup_steps: 2, init_lr: 1e-6}\n"
+           "step_scheduler: {max_steps: 9, num_epochs: 2}\nrng: {seed: 7}\ndataset: {path: d.txt}\n");
+  EXPECT_EQ(options.runArguments, (std::vector<std::string>{"--data", "d.txt", "--seed", "7", "--steps", "9",
+                                                            "--epochs", "2", "--lr-schedule", "WSD", "--warmup-steps",
+                                                            "2", "--init-lr", "1e-6", "--wsd-decay-steps", "3"}));
   // The guide's defaults: cosine, checkpoints in ./checkpoints; a constant rate has no end.
   EXPECT_EQ(good("lr_scheduler: {min_lr: 0.5}").runArguments,
             (std::vector<std::string>{"--lr-schedule", "cosine", "--min-lr", "0.5"}));
@@ -183,8 +197,9 @@ TEST(GuideRecipe, RunSettings) {
             (std::vector<std::string>{"--lr-schedule", "constant"}));
   EXPECT_EQ(good("step_scheduler: {ckpt_every_steps: 5}").runArguments,
             (std::vector<std::string>{"--checkpoint-every", "5", "--checkpoint-dir", "checkpoints"}));
-  EXPECT_EQ(good("step_scheduler: {ckpt_every_steps: 5}\ncheckpoint: {enabled: false, checkpoint_dir: c}\n").runArguments,
-            std::vector<std::string>());
+  EXPECT_EQ(
+      good("step_scheduler: {ckpt_every_steps: 5}\ncheckpoint: {enabled: false, checkpoint_dir: c}\n").runArguments,
+      std::vector<std::string>());
 }
 
 TEST(Overrides, AreTakenOutOfACommandLine) {
@@ -195,16 +210,18 @@ TEST(Overrides, AreTakenOutOfACommandLine) {
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[0].key + " " + found[0].value, "a.b 1");
   EXPECT_EQ(found[1].key + " " + found[1].value, "c.d x=y");
-  for (std::vector<std::string> wrong : {std::vector<std::string>{"--a.b"}, {"--a.b", "--lr"}, {"--a.b=1", "--a.b=2"}}) {
+  for (std::vector<std::string> wrong :
+       {std::vector<std::string>{"--a.b"}, {"--a.b", "--lr"}, {"--a.b=1", "--a.b=2"}}) {
     found.clear();
     EXPECT_TRUE(takeOverrides(wrong, found));
   }
 }
 
 TEST(Overrides, BeatTheRecipe) {
-  EXPECT_EQ(good("distributed: {activation_checkpointing: full}", {{"distributed.activation_checkpointing", "selective"}})
-                .activationCheckpointing,
-            "selective");
+  EXPECT_EQ(
+      good("distributed: {activation_checkpointing: full}", {{"distributed.activation_checkpointing", "selective"}})
+          .activationCheckpointing,
+      "selective");
   EXPECT_EQ(good("wandb: {}", {{"optimizer.betas", "[0.5, 0.25]"}}).betas, (std::vector<double>{0.5, 0.25}));
   EXPECT_EQ(good("model: {shape: {input_ids: [1, 2]}}", {{"model.shape.input_ids", "[3, 4]"}}).shape,
             std::vector<std::string>{"input_ids=3x4"});
