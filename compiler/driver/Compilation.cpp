@@ -152,6 +152,7 @@ CompileOptions withEnvironment(CompileOptions options) {
     if (const char *value = std::getenv(name);
         value && llvm::StringRef(value) != "" && llvm::StringRef(value) != "0")
       options.acTrace = true;
+  settle(options);
   return options;
 }
 

@@ -456,6 +456,9 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
     errors.push_back("the plan and the report cannot both go to standard output");
   if (options.emit != "plan" && !options.report.empty())
     errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
+  // What was settled may be of a later version, too: --ranks 8 is --dp-size 8.
+  for (const std::string &later : notYet(options))
+    errors.push_back(later);
   std::vector<std::string> choices = checkChoices(options);
   errors.insert(errors.end(), choices.begin(), choices.end());
   return errors;
