@@ -81,6 +81,7 @@ FailureOr<OwningOpRef<ModuleOp>> Compilation::import(const CompileOptions &optio
                                                      ImportReport &report, bool standIns) {
   ImportOptions importOptions;
   importOptions.standIns = standIns;
+  importOptions.batch = options.localBatchSize;
   for (const std::string &binding : options.shape) {
     size_t equals = binding.find('=');
     importOptions.shapes[binding.substr(0, equals)] =
@@ -151,6 +152,7 @@ CompileOptions withEnvironment(CompileOptions options) {
     if (const char *value = std::getenv(name);
         value && llvm::StringRef(value) != "" && llvm::StringRef(value) != "0")
       options.acTrace = true;
+  settle(options);
   return options;
 }
 

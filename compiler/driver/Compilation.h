@@ -41,7 +41,7 @@ private:
 };
 
 // Options as the passes see them: --ac-trace is also an environment variable, and another one in
-// the guide that users come from.
+// the guide that users come from; what is left open (--dp-size none) is settled.
 CompileOptions withEnvironment(CompileOptions options);
 
 Message errorMessage(const std::string &text);

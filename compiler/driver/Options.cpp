@@ -1,6 +1,7 @@
 // The table of options. A flag beats a recipe; both beat the default, which is CompileOptions'
 // initializer.
 #include "compiler/driver/Options.h"
+#include "compiler/driver/MeshRules.h"
 #include "runtime/plan/Ranges.h"
 #include "runtime/plan/Workspace.h"
 #include <algorithm>
@@ -44,6 +45,12 @@ std::string positive(std::string_view text) {
 }
 std::string atLeastOne(std::string_view text) {
   return parseNumber<int64_t>(text).value_or(0) >= 1 ? "" : "an integer of at least 1";
+}
+std::string atLeastZero(std::string_view text) {
+  return parseNumber<int64_t>(text).value_or(-1) >= 0 ? "" : "an integer of at least 0";
+}
+std::string atLeastOneOrNone(std::string_view text) {
+  return text == "none" || atLeastOne(text).empty() ? "" : "an integer of at least 1, or none: what the others leave";
 }
 std::string fraction(std::string_view text) {
   double value = parseNumber<double>(text).value_or(-1);
@@ -208,7 +215,7 @@ const std::vector<OptionSpec> &optionTable() {
       {"--strategy", "distributed.strategy", &O::strategy, "fsdp2|megatron_fsdp|ddp", ranks,
        "how parameters are spread; all are the same on one rank"},
       {"--dp-size", "distributed.dp_size", &O::dpSize, "N", ranks,
-       "data-parallel ranks, replicas included", atLeastOne},
+       "data-parallel ranks, replicas included; none: what --ranks leaves to them", atLeastOneOrNone},
       {"--dp-replicate-size", "distributed.dp_replicate_size", &O::dpReplicateSize, "N", ranks,
        "fsdp2: replicas of the sharded group (HSDP); divides --dp-size", atLeastOne},
       {"--tp-size", "distributed.tp_size", &O::tpSize, "N", ranks, "tensor-parallel ranks",
@@ -217,13 +224,31 @@ const std::vector<OptionSpec> &optionTable() {
        atLeastOne, "1"},
       {"--ep-size", "distributed.ep_size", &O::epSize, "N", ranks, "expert-parallel ranks",
        atLeastOne, "1"},
+      {"--ranks", "", &O::ranks, "N", ranks,
+       "ranks of the run, which the sizes have to make; left out, they make it", atLeastOne},
+      {"--zero-dp-strategy", "distributed.zero_dp_strategy", &O::zeroDpStrategy, "0|1|2|3", ranks,
+       "megatron_fsdp: spread nothing, optimizer state, gradients too, parameters too", nullptr, "3"},
+      {"--sequence-parallel", "distributed.sequence_parallel", &O::sequenceParallel, "", ranks,
+       "with tensor parallelism: norms work on a share of the sequence", nullptr, "false"},
+      {"--reshard-after-forward", "distributed.reshard_after_forward", &O::reshardAfterForward,
+       "auto|always|never", ranks,
+       "whether gathered parameters are let go after forward; auto: as memory decides", nullptr, "auto"},
+
+      {"--global-batch-size", "step_scheduler.global_batch_size", &O::globalBatchSize, "N", optimizer,
+       "rows of a step: local batch x data-parallel ranks x accumulation, of which it gives the last",
+       atLeastOne},
+      {"--local-batch-size", "step_scheduler.local_batch_size", &O::localBatchSize, "N", optimizer,
+       "rows of a rank's micro-batch: binds the first dimension of the model's first input", atLeastOne},
 
       {"", "model.path", &O::model, "FILE", model, "the ONNX file"},
+      {"", "model.pretrained_model_name_or_path", &O::pretrainedModel, "NAME", model,
+       "what the guide loads; AMC takes the ONNX file exported from it"},
 
       // A recipe describes the run too. These are amrun's flags; amc prints them for it.
       {"--data", "dataset.path", {}, "FILE", run, "training data"},
       {"--seed", "dataset.seed", {}, "N", run, "order of the data"},
       {"--steps", "step_scheduler.max_steps", {}, "N", run, "steps", atLeastOne},
+      {"--epochs", "step_scheduler.num_epochs", {}, "N", run, "passes over the data", atLeastOne},
       {"--checkpoint-every",
        "step_scheduler.ckpt_every_steps",
        {},
@@ -238,20 +263,15 @@ const std::vector<OptionSpec> &optionTable() {
        run,
        "steps between evaluations",
        atLeastOne},
-      {"--lr-schedule",
-       "lr_scheduler.lr_decay_style",
-       {},
-       "constant|linear|cosine",
-       run,
-       "learning-rate schedule"},
-      {"--warmup-steps", "lr_scheduler.lr_warmup_steps", {}, "N", run, "steps of warm-up"},
-      {"--min-lr",
-       "lr_scheduler.min_lr",
-       {},
-       "RATE",
-       run,
-       "rate at the schedule's end",
-       notNegative},
+      {"--lr-schedule", "lr_scheduler.lr_decay_style", {},
+       "constant|linear|cosine|inverse-square-root|WSD", run, "learning-rate schedule"},
+      {"--warmup-steps", "lr_scheduler.lr_warmup_steps", {}, "N", run, "steps of warm-up", atLeastZero},
+      {"--init-lr", "lr_scheduler.init_lr", {}, "RATE", run, "rate that the warm-up starts from", notNegative},
+      {"--min-lr", "lr_scheduler.min_lr", {}, "RATE", run, "rate at the schedule's end", notNegative},
+      {"--lr-decay-steps", "lr_scheduler.lr_decay_steps", {}, "N", run, "step at which the schedule ends", atLeastOne},
+      {"--wsd-decay-steps", "lr_scheduler.wsd_decay_steps", {}, "N", run, "WSD: steps of its decay", atLeastOne},
+      {"--wsd-decay-style", "lr_scheduler.lr_wsd_decay_style", {}, "linear|cosine|exponential|minus_sqrt",
+       run, "WSD: how it decays"},
       {"--checkpoint-dir", "checkpoint.checkpoint_dir", {}, "DIR", run, "where checkpoints go"},
   };
   return table;
@@ -300,8 +320,32 @@ std::string checkpointingSpelling(std::string_view text) {
   return std::string(text);
 }
 
+namespace {
+
+std::optional<std::string> laterVersion(const OptionSpec &spec, std::string_view text) {
+  if (spec.available.empty())
+    return std::nullopt;
+  std::vector<std::string> here = split(spec.available, '|');
+  if (std::find(here.begin(), here.end(), text) != here.end())
+    return std::nullopt;
+  return "is '" + std::string(text) + "', which this version of AMC does not have yet; available: " +
+         std::string(spec.available);
+}
+
+void setRunArgument(CompileOptions &options, std::string_view flag, std::string_view text) {
+  for (size_t i = 0; i < options.runArguments.size(); i += 2)
+    if (options.runArguments[i] == flag) {
+      options.runArguments[i + 1] = text;
+      return;
+    }
+  options.runArguments.emplace_back(flag);
+  options.runArguments.emplace_back(text);
+}
+
+} // namespace
+
 std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec,
-                                     std::string_view text, bool append) {
+                                     std::string_view text, bool append, Versions versions) {
   auto is = [&](const std::string &should) {
     return "is '" + std::string(text) + "', should be " + should;
   };
@@ -316,17 +360,12 @@ std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &
     if (!known)
       return is("one of " + std::string(spec.value) + " (nearest: " + nearest(text, choices) + ")");
   }
-  if (!spec.available.empty()) {
-    std::vector<std::string> here = split(spec.available, '|');
-    if (std::find(here.begin(), here.end(), text) == here.end())
-      return "is '" + std::string(text) +
-             "', which this version of AMC does not have yet; available: " +
-             std::string(spec.available);
-  }
+  if (versions == Versions::This)
+    if (std::optional<std::string> later = laterVersion(spec, text))
+      return later;
 
   if (std::holds_alternative<std::monostate>(spec.member)) {
-    options.runArguments.push_back(std::string(spec.flag));
-    options.runArguments.push_back(std::string(text));
+    setRunArgument(options, spec.flag, text);
   } else if (auto *member = std::get_if<std::string CompileOptions::*>(&spec.member)) {
     options.*(*member) = text;
   } else if (auto *member = std::get_if<bool CompileOptions::*>(&spec.member)) {
@@ -334,7 +373,8 @@ std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &
       return is("true or false");
     options.*(*member) = text == "true";
   } else if (auto *member = std::get_if<int64_t CompileOptions::*>(&spec.member)) {
-    std::optional<int64_t> value = parseNumber<int64_t>(text);
+    std::optional<int64_t> value =
+        text == "none" && spec.check == atLeastOneOrNone ? 0 : parseNumber<int64_t>(text);
     if (!value)
       return is("an integer");
     options.*(*member) = *value;
@@ -356,31 +396,76 @@ std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &
   return std::nullopt;
 }
 
+std::string valueText(const CompileOptions &options, const OptionSpec &spec) {
+  std::string text;
+  auto append = [&](const std::string &part) { text += (text.empty() ? "" : ",") + part; };
+  if (auto *member = std::get_if<std::string CompileOptions::*>(&spec.member))
+    return options.*(*member);
+  if (auto *member = std::get_if<bool CompileOptions::*>(&spec.member))
+    return options.*(*member) ? "true" : "false";
+  if (auto *member = std::get_if<int64_t CompileOptions::*>(&spec.member)) {
+    if (options.*(*member) == 0 && spec.check == atLeastOneOrNone)
+      return "none";
+    return options.*(*member) == 0 && spec.check == atLeastOne ? "" : std::to_string(options.*(*member));
+  }
+  if (auto *member = std::get_if<double CompileOptions::*>(&spec.member))
+    return number(options.*(*member));
+  if (auto *member = std::get_if<std::vector<double> CompileOptions::*>(&spec.member))
+    for (double value : options.*(*member))
+      append(number(value));
+  if (auto *member = std::get_if<std::vector<std::string> CompileOptions::*>(&spec.member))
+    for (const std::string &value : options.*(*member))
+      append(value);
+  return text;
+}
+
 std::string defaultText(const OptionSpec &spec) {
   static const CompileOptions defaults;
-  if (auto *member = std::get_if<std::string CompileOptions::*>(&spec.member))
-    return defaults.*(*member);
-  if (auto *member = std::get_if<int64_t CompileOptions::*>(&spec.member))
-    return std::to_string(defaults.*(*member));
-  if (auto *member = std::get_if<double CompileOptions::*>(&spec.member))
-    return number(defaults.*(*member));
-  if (auto *member = std::get_if<std::vector<double> CompileOptions::*>(&spec.member)) {
-    std::string text;
-    for (double value : defaults.*(*member))
-      text += (text.empty() ? "" : ",") + number(value);
-    return text;
-  }
-  return "";
+  return std::holds_alternative<bool CompileOptions::*>(spec.member) ? "" : valueText(defaults, spec);
+}
+
+std::vector<std::string> notYet(const CompileOptions &options) {
+  std::vector<std::string> later;
+  for (const OptionSpec &spec : optionTable())
+    if (!std::holds_alternative<std::monostate>(spec.member))
+      if (std::optional<std::string> wrong = laterVersion(spec, valueText(options, spec)))
+        later.push_back(std::string(spec.flag) + " " + *wrong);
+  return later;
+}
+
+void settle(CompileOptions &options) {
+  MeshDecision mesh = decideMesh(options);
+  if (!mesh.errors.empty())
+    return;
+  options.dpSize = mesh.dataParallel;
+  options.gradAccumulation = mesh.gradAccumulation;
 }
 
 std::vector<std::string> checkTogether(const CompileOptions &options) {
   std::vector<std::string> errors;
-  if (options.model.empty())
+  if (options.model.empty() && options.pretrainedModel.empty())
     errors.push_back("no model is given; name an ONNX file, or set model.path in the recipe");
+  else if (options.model.empty())
+    errors.push_back("no model is given; the recipe's model.pretrained_model_name_or_path is '" +
+                     options.pretrainedModel +
+                     "', which AMC does not load: export it to ONNX (models/export.py is a complete example), then "
+                     "name that file, or set model.path in the recipe");
   if (options.emit == "plan" && options.output.empty())
     errors.push_back("no output is given; name a plan file with -o");
   if (options.output == "-" && options.report == "-")
     errors.push_back("the plan and the report cannot both go to standard output");
+  if (options.emit != "plan" && !options.report.empty())
+    errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
+  // What was settled may be of a later version, too: --ranks 8 is --dp-size 8.
+  for (const std::string &later : notYet(options))
+    errors.push_back(later);
+  std::vector<std::string> choices = checkChoices(options);
+  errors.insert(errors.end(), choices.begin(), choices.end());
+  return errors;
+}
+
+std::vector<std::string> checkChoices(const CompileOptions &options) {
+  std::vector<std::string> errors = decideMesh(options).errors;
   if (options.optimizer != "sgd" && (options.momentum != 0 || options.nesterov))
     errors.push_back("--momentum and --nesterov are for sgd, the optimizer is " +
                      options.optimizer);
@@ -434,8 +519,6 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
   if (ac == "auto" && options.deviceMemory.empty() && options.target != "cpu")
     errors.push_back("--ac is 'auto' and the target is '" + options.target +
                      "', whose memory is not this machine's; name it with --device-memory");
-  if (options.emit != "plan" && !options.report.empty())
-    errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
   return errors;
 }
 

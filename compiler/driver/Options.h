@@ -60,7 +60,13 @@ struct CompileOptions {
   std::string optimizerState = "precision";
   std::string target = "cpu";
   std::string strategy = "fsdp2";
-  int64_t dpSize = 1, dpReplicateSize = 1, tpSize = 1, cpSize = 1, epSize = 1;
+  int64_t dpSize = 1, dpReplicateSize = 1, tpSize = 1, cpSize = 1, epSize = 1; // dpSize 0: what the others leave
+  int64_t ranks = 0;                                                           // of the run; 0: not known
+  int64_t zeroDpStrategy = 3;
+  bool sequenceParallel = false;
+  std::string reshardAfterForward = "auto";
+  int64_t globalBatchSize = 0, localBatchSize = 0; // 0: not given
+  std::string pretrainedModel;                     // what a recipe calls the model where it has no ONNX file
 
   // Settings of a recipe that amrun takes, as its flags in the table's order: the compiler hands
   // them on.
@@ -92,16 +98,31 @@ const std::vector<OptionSpec> &optionTable();
 // --ac it stands for; other texts as they are.
 std::string checkpointingSpelling(std::string_view text);
 
+// Whether a value that only later versions have is an error.
+enum class Versions { This, Any };
+
 // Sets one option from text. Lists are replaced by the first call for an option and extended by
 // later ones when `append` is set. Returns an error message ("… is … should be …"), or nothing.
 std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec,
-                                     std::string_view text, bool append = false);
+                                     std::string_view text, bool append = false,
+                                     Versions versions = Versions::This);
 
+// The value as text; empty when there is none.
+std::string valueText(const CompileOptions &options, const OptionSpec &spec);
 // The default as text, for help; empty when there is none.
 std::string defaultText(const OptionSpec &spec);
 
+// What has been set with Versions::Any and this version does not have, each as setOption would say it.
+std::vector<std::string> notYet(const CompileOptions &options);
+
 // What no single option can judge: choices that exclude each other. Empty when all is well.
 std::vector<std::string> checkTogether(const CompileOptions &options);
+// The same without what a compilation needs besides: a model, an output.
+std::vector<std::string> checkChoices(const CompileOptions &options);
+
+// Puts numbers in the place of what is left open: the data-parallel ranks, accumulation from batch sizes. What cannot
+// be settled stays, and checkChoices says why.
+void settle(CompileOptions &options);
 
 // "8x256" as dimensions; nothing if it is no shape.
 std::optional<std::vector<int64_t>> parseShape(std::string_view text);

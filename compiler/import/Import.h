@@ -19,6 +19,9 @@ struct ImportOptions {
   /// `--shape name=AxB`: dimensions by input name, or one value by the name of a symbolic
   /// dimension.
   std::map<std::string, std::vector<int64_t>> shapes;
+  /// `--local-batch-size`: the first dimension of the first input, bound if it is symbolic and else held against it;
+  /// 0: not given.
+  int64_t batch = 0;
   /// Limits on what is read; beyond them the model is refused.
   uint64_t maxFileBytes = uint64_t(2) << 30;
   int64_t maxNodes = 1000000;

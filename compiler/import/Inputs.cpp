@@ -167,6 +167,20 @@ bool Importer::bindInputs(Scope &scope) {
     sound = false;
   }
 
+  if (options.batch > 0 && !inputs.empty() && !inputs.front().dims.empty()) {
+    Input &first = inputs.front();
+    const auto &dim = shapeOfInput(*first.proto).dim(0);
+    const Binding own{options.batch, "--local-batch-size"};
+    int64_t rows = first.dims[0];
+    if (rows == unknown && isName(dim.dim_param()))
+      rows = symbols.try_emplace(dim.dim_param(), own).first->second.value;
+    else if (rows == unknown && dim.dim_param().empty())
+      rows = first.dims[0] = options.batch;
+    if (rows != unknown && rows != options.batch)
+      fail(*first.proto) << "dimension 0 is " << rows << ", --local-batch-size (step_scheduler.local_batch_size) is "
+                         << options.batch << ", should be the same";
+  }
+
   for (const auto &[name, binding] : symbols)
     dimensions[name] = binding.value;
 

@@ -128,7 +128,10 @@ std::string stateToJson(const RunState &state) {
                       {"lr", state.schedule.rate},
                       {"min_lr", state.schedule.minRate},
                       {"warmup_steps", state.schedule.warmupSteps},
-                      {"steps", state.schedule.horizon}};
+                      {"steps", state.schedule.horizon},
+                      {"init_lr", state.schedule.initRate},
+                      {"wsd_steps", state.schedule.wsdSteps},
+                      {"wsd_style", decayName(state.schedule.wsdStyle)}};
   return json.dump(2) + "\n";
 }
 
@@ -170,13 +173,22 @@ Expected<RunState> stateFromJson(const std::string &text) {
   state.schedule.minRate = real(schedule, "min_lr");
   state.schedule.warmupSteps = number(schedule, "warmup_steps");
   state.schedule.horizon = number(schedule, "steps");
+  if (schedule.is_object() && schedule.contains("wsd_style")) { // older checkpoints have none of the three
+    state.schedule.initRate = real(schedule, "init_lr");
+    state.schedule.wsdSteps = number(schedule, "wsd_steps");
+    std::optional<DecayStyle> style;
+    if (schedule["wsd_style"].is_string())
+      style = decayFromName(schedule["wsd_style"].get_ref<const std::string &>());
+    if (!style)
+      return inputError("is no state of a run: its schedule's wsd_style should be ", decayNames());
+    state.schedule.wsdStyle = *style;
+  }
   Json kind = value(schedule, "kind");
   std::optional<ScheduleKind> known;
   if (kind.is_string())
     known = scheduleFromName(kind.get_ref<const std::string &>());
   if (!known)
-    return inputError(
-        "is no state of a run: its schedule kind should be constant, linear or cosine");
+    return inputError("is no state of a run: its schedule kind should be ", scheduleNames());
   state.schedule.kind = *known;
   if (!faults.empty())
     return inputError("is no state of a run: ", faults, " missing or no number");

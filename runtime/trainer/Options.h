@@ -19,6 +19,7 @@ struct TrainOptions {
   std::string plan;
   std::string data;
   std::optional<uint64_t> steps;
+  std::optional<uint64_t> epochs; // with steps: what comes first
 
   bool eval = false;
   std::optional<uint64_t> evalSteps;
@@ -29,6 +30,10 @@ struct TrainOptions {
   std::optional<ScheduleKind> schedule;
   std::optional<uint64_t> warmupSteps;
   std::optional<double> minLearningRate;
+  std::optional<double> initLearningRate;
+  std::optional<uint64_t> decaySteps; // absent: steps
+  std::optional<uint64_t> wsdSteps;
+  std::optional<DecayStyle> wsdStyle;
 
   std::optional<uint64_t> seed;
   std::optional<plan::DType> tokenDType;
@@ -50,14 +55,34 @@ struct TrainOptions {
   bool verbose = false;
 };
 
+// A recipe in the place of the plan: what is compiled first, and how the run's flags are completed by it.
+struct RecipeRun {
+  std::string recipe;
+  std::string model; // --model; empty: the recipe's
+  std::string planCache;
+  std::vector<std::string> compilerArguments; // flags of amc and `--section.key VALUE`
+  std::vector<std::string> arguments;         // amrun's own, without the recipe, --model and what starts ranks
+  std::vector<std::string> given;             // the flags among them, "--steps"
+};
+
 struct CommandLine {
-  std::optional<TrainOptions> run; // absent: print `output` and be done
+  std::optional<TrainOptions> run; // absent, and no recipe: print `output` and be done
   std::string output;              // of --help and --version
+  std::optional<RecipeRun> recipe; // instead of `run`
+  // --nproc-per-node; 0: auto, as many as the plan is for.
+  std::optional<uint64_t> ranksPerNode;
+  // With it: the arguments without it, which each rank is given.
+  std::vector<std::string> rankArguments;
 };
 
 // `arguments` without the program's name. Errors are of kind Usage; an unknown flag's names the
 // nearest known one.
 Expected<CommandLine> parseCommandLine(const std::vector<std::string> &arguments);
+
+// The run's arguments once the plan is there: what the recipe says ("--steps", "20", …) where no flag of the user's
+// says otherwise.
+std::vector<std::string> completeArguments(const RecipeRun &run, const std::string &plan, const std::string &model,
+                                           const std::vector<std::string> &recipeArguments);
 
 // The candidate nearest to `word` by edit distance; empty if none is near.
 std::string nearestWord(const std::string &word, const std::vector<std::string> &candidates);

@@ -68,6 +68,7 @@ private:
   Status openCheckpoints();
   Status resume();
   void resolveSchedule(double planRate);
+  Status limitToEpochs();
   void describePlan();
   Status evaluateOnly();
   Status train();
@@ -78,7 +79,7 @@ private:
   void reportTime();
   template <typename... Pieces> void note(const Pieces &...pieces) { sinks.note(text(pieces...)); }
 
-  const TrainOptions &options;
+  TrainOptions options;
   const TrainSinks &sinks;
   const std::atomic<bool> &stop;
   ResidentMemory startMemory;
@@ -171,6 +172,8 @@ Status Run::prepare() {
     for (const std::string &line : notes)
       note(line);
   }
+  if (Status failure = limitToEpochs(); !failure.ok())
+    return failure;
   ::malloc_trim(0); // the plan file's bytes and embedded weights go back to the system
   resolveSchedule(executor->plan().default_learning_rate());
   Expected<std::unique_ptr<StepRunner>> made = StepRunner::create(*executor, std::move(request));
@@ -179,6 +182,22 @@ Status Run::prepare() {
   runner = std::move(made.value());
   if (!options.logJson.empty())
     return log.open(options.logJson, options.resume);
+  return {};
+}
+
+// --epochs in steps: those that its entries fill.
+Status Run::limitToEpochs() {
+  if (!options.epochs)
+    return {};
+  const plan::Mesh &mesh = executor->plan().mesh(); // 0 stands for 1
+  uint64_t perStep = executor->plan().accumulation() * std::max<uint64_t>(mesh.dp_replicate(), 1) *
+                     std::max<uint64_t>(mesh.dp_shard(), 1);
+  unsigned __int128 entries = static_cast<unsigned __int128>(*options.epochs) * source->entriesPerEpoch() / perStep;
+  uint64_t steps = static_cast<uint64_t>(std::min<unsigned __int128>(entries, ~uint64_t(0) / 2));
+  if (steps == 0)
+    return inputError("--epochs is ", *options.epochs, " of ", source->entriesPerEpoch(),
+                      " micro-batches, and a step takes ", perStep, "; give more data, or more epochs");
+  options.steps = std::min(steps, options.steps.value_or(steps));
   return {};
 }
 
@@ -246,7 +265,10 @@ void Run::resolveSchedule(double planRate) {
   schedule.rate = options.learningRate.value_or(options.resume ? before.rate : planRate);
   schedule.minRate = options.minLearningRate.value_or(before.minRate);
   schedule.warmupSteps = options.warmupSteps.value_or(before.warmupSteps);
-  schedule.horizon = options.steps.value_or(before.horizon);
+  schedule.horizon = options.decaySteps.value_or(options.steps.value_or(before.horizon));
+  schedule.initRate = options.initLearningRate.value_or(before.initRate);
+  schedule.wsdSteps = options.wsdSteps.value_or(before.wsdSteps);
+  schedule.wsdStyle = options.wsdStyle.value_or(before.wsdStyle);
   if (options.resume && !options.eval && schedule != before &&
       (schedule.kind != ScheduleKind::Constant || schedule.rate != before.rate ||
        schedule.warmupSteps != before.warmupSteps))

@@ -21,7 +21,7 @@ const OptionSpec &spec(std::string_view flag) {
 std::vector<std::string> recipe(const std::string &text, CompileOptions &options) {
   std::string path = testing::TempDir() + "recipe.yaml";
   std::ofstream(path) << text;
-  std::vector<std::string> errors = applyRecipe(path, options);
+  std::vector<std::string> errors = applyRecipe({path}, options).errors;
   for (std::string &error : errors)
     error = error.substr(path.size() + 1);
   std::remove(path.c_str());
@@ -56,11 +56,27 @@ TEST(OptionTable, RefusesValuesOfLaterVersions) {
                              {"--tp-size", "2"},
                              {"--cp-size", "8"},
                              {"--ep-size", "2"},
-                             {"--dp-replicate-size", "2"}}) {
+                             {"--dp-replicate-size", "2"},
+                             {"--zero-dp-strategy", "2"},
+                             {"--sequence-parallel", "true"},
+                             {"--reshard-after-forward", "never"}}) {
     std::optional<std::string> error = setOption(options, spec(flag), value);
     ASSERT_TRUE(error) << flag;
     EXPECT_NE(error->find("does not have yet"), std::string::npos) << flag << ": " << *error;
   }
+}
+
+// amc recipe takes them, and says which they are.
+TEST(OptionTable, NamesWhatIsOfLaterVersions) {
+  CompileOptions options;
+  EXPECT_TRUE(notYet(options).empty());
+  EXPECT_EQ(setOption(options, spec("--tp-size"), "2", false, Versions::Any), std::nullopt);
+  EXPECT_EQ(setOption(options, spec("--dp-size"), "none"), std::nullopt);
+  EXPECT_EQ(options.dpSize, 0);
+  EXPECT_EQ(valueText(options, spec("--dp-size")), "none");
+  EXPECT_EQ(notYet(options), std::vector<std::string>{
+                                 "--tp-size is '2', which this version of AMC does not have yet; available: 1"});
+  EXPECT_TRUE(setOption(options, spec("--tp-size"), "none", false, Versions::Any));
 }
 
 TEST(OptionTable, RefusesBadValues) {

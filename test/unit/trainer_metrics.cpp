@@ -45,7 +45,55 @@ TEST(Schedule, WarmupBeyondTheHorizon) {
   EXPECT_EQ(schedule.at(21), 0);
 }
 
+// Megatron's, at W = 4: rate * sqrt(4 / finished steps), no lower than min.
+TEST(Schedule, InverseSquareRoot) {
+  Schedule schedule{ScheduleKind::InverseSquareRoot, 1, 0.25, 4, 100};
+  EXPECT_DOUBLE_EQ(schedule.at(2), 0.5);
+  EXPECT_DOUBLE_EQ(schedule.at(5), 1);        // sqrt(4 / 4)
+  EXPECT_DOUBLE_EQ(schedule.at(17), 0.5);     // sqrt(4 / 16)
+  EXPECT_DOUBLE_EQ(schedule.at(65), 0.25);    // sqrt(4 / 64)
+  EXPECT_DOUBLE_EQ(schedule.at(90), 0.25);    // min
+  EXPECT_DOUBLE_EQ(schedule.at(101), 0.25);
+  Schedule without{ScheduleKind::InverseSquareRoot, 1, 0, 0, 100};
+  EXPECT_EQ(without.at(1), 1);
+  EXPECT_EQ(without.at(2), 1);
+  EXPECT_DOUBLE_EQ(without.at(5), 0.5);
+}
+
+// Flat until D = 4 steps before the end N = 12, then down; finished steps 8 to 12 are progress 0 to 1.
+TEST(Schedule, WarmupStableDecay) {
+  Schedule schedule{ScheduleKind::WarmupStableDecay, 1, 0.1, 2, 12};
+  schedule.wsdSteps = 4;
+  for (uint64_t step : {2, 3, 8, 9})
+    EXPECT_DOUBLE_EQ(schedule.at(step), 1) << step;
+  const std::tuple<DecayStyle, double> at11[] = {{DecayStyle::Linear, 0.5},
+                                                 {DecayStyle::Cosine, 0.5},
+                                                 {DecayStyle::Exponential, 2 * std::sqrt(0.5) - 1},
+                                                 {DecayStyle::MinusSqrt, 1 - std::sqrt(0.5)}};
+  for (auto [style, share] : at11) {
+    schedule.wsdStyle = style;
+    EXPECT_NEAR(schedule.at(11), 0.1 + 0.9 * share, 1e-15) << decayName(style);
+    EXPECT_EQ(schedule.at(13), 0.1);
+  }
+  schedule.wsdSteps = 40; // longer than the run: it decays all along
+  schedule.wsdStyle = DecayStyle::Linear;
+  EXPECT_NEAR(schedule.at(11), 0.1 + 0.9 * (1 - 10.0 / 40), 1e-15);
+}
+
+TEST(Schedule, WarmupFromARate) {
+  Schedule schedule{ScheduleKind::Constant, 1, 0, 4, 100};
+  schedule.initRate = 0.2;
+  EXPECT_DOUBLE_EQ(schedule.at(1), 0.4);
+  EXPECT_DOUBLE_EQ(schedule.at(4), 1);
+}
+
 TEST(Schedule, Names) {
+  EXPECT_EQ(scheduleFromName("WSD"), ScheduleKind::WarmupStableDecay);
+  EXPECT_EQ(scheduleFromName("inverse-square-root"), ScheduleKind::InverseSquareRoot);
+  EXPECT_EQ(decayFromName("minus_sqrt"), DecayStyle::MinusSqrt);
+  EXPECT_EQ(scheduleNames(), "constant, linear, cosine, inverse-square-root or WSD");
+  EXPECT_EQ(decayNames(), "linear, cosine, exponential or minus_sqrt");
+
   EXPECT_EQ(scheduleFromName("cosine"), ScheduleKind::Cosine);
   EXPECT_EQ(scheduleFromName("cosin"), std::nullopt);
   EXPECT_EQ(scheduleName(ScheduleKind::Linear), "linear");

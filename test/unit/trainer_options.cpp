@@ -89,7 +89,7 @@ TEST(Options, BadValues) {
   expectUsage({"p", "--data", "d", "--steps", "-3"}, "--steps");
   expectUsage({"p", "--data", "d", "--steps", "2", "--lr", "-1"}, "--lr");
   expectUsage({"p", "--data", "d", "--steps", "2", "--lr-schedule", "cosin"},
-              "constant, linear or cosine");
+              "constant, linear, cosine, inverse-square-root or WSD");
   expectUsage({"p", "--data", "d", "--steps", "2", "--token-dtype", "u8"}, "u16 or u32");
   expectUsage({"p", "--data", "d", "--steps", "2", "--init", "seed:x"}, "seed:N");
   expectUsage({"p", "--data", "d", "--steps", "2", "--init", "w.bin"},
@@ -101,16 +101,86 @@ TEST(Options, BadValues) {
 TEST(Options, Combinations) {
   expectUsage({}, "no plan is given");
   expectUsage({"p"}, "no data is given");
-  expectUsage({"p", "--data", "d"}, "neither --steps N nor --eval");
+  expectUsage({"p", "--data", "d"}, "neither --steps N, --epochs N nor --eval");
   expectUsage({"p", "--data", "d", "--steps", "2", "--resume"}, "--resume needs --checkpoint-dir");
   expectUsage({"p", "--data", "d", "--steps", "2", "--keep", "2"}, "--keep needs --checkpoint-dir");
   expectUsage({"p", "--data", "d", "--eval", "--save-weights", "w"},
               "--save-weights does not apply");
   expectUsage({"p", "--data", "d", "--steps", "2", "--min-lr", "1"},
-              "--min-lr needs --lr-schedule");
+              "--min-lr needs an --lr-schedule");
   expectUsage(
       {"p", "--data", "d", "--steps", "2", "--resume", "--checkpoint-dir", "c", "--init", "seed:1"},
       "give one of them");
+}
+
+TEST(Options, Schedules) {
+  std::vector<std::string> wsd = {"p", "--data", "d", "--epochs", "2", "--lr-schedule", "WSD"};
+  expectUsage(wsd, "--lr-schedule WSD needs --wsd-decay-steps");
+  wsd.insert(wsd.end(), {"--wsd-decay-steps", "5", "--wsd-decay-style", "cosine", "--lr-decay-steps", "50"});
+  TrainOptions options = parsed(wsd);
+  EXPECT_EQ(options.wsdSteps, 5u);
+  EXPECT_EQ(options.wsdStyle, DecayStyle::Cosine);
+  EXPECT_EQ(options.decaySteps, 50u);
+  EXPECT_EQ(options.epochs, 2u);
+  std::vector<std::string> plain = {"p", "--data", "d", "--steps", "2"};
+  for (auto [flag, value, part] : {std::tuple("--wsd-decay-steps", "2", "--wsd-decay-steps needs --lr-schedule WSD"),
+                                   {"--wsd-decay-style", "cosine", "--wsd-decay-style needs --lr-schedule WSD"},
+                                   {"--wsd-decay-style", "cosin", "and should be linear, cosine"},
+                                   {"--lr-decay-steps", "2", "--lr-decay-steps needs"},
+                                   {"--init-lr", "1", "--init-lr needs --warmup-steps"}}) {
+    std::vector<std::string> arguments = plain;
+    arguments.insert(arguments.end(), {flag, value});
+    expectUsage(arguments, part);
+  }
+  expectUsage({"p", "--data", "d", "--eval", "--epochs", "1"}, "--epochs does not apply");
+}
+
+// In the place of the plan, a recipe: words are the compiler's, amrun's own, or the launcher's.
+TEST(Options, Recipe) {
+  CommandLine line = take(parseCommandLine({"--nproc-per-node", "8", "r.yaml", "--model=m.onnx", "--data", "d", "--ac=full",
+                                            "--shape", "x=1x2", "--nesterov", "--optimizer.lr", "1", "--steps=3",
+                                            "--plan-cache", "c"}));
+  ASSERT_TRUE(line.recipe);
+  EXPECT_FALSE(line.run);
+  EXPECT_EQ(line.ranksPerNode, 8u);
+  EXPECT_EQ(line.recipe->recipe, "r.yaml");
+  EXPECT_EQ(line.recipe->model, "m.onnx");
+  EXPECT_EQ(line.recipe->planCache, "c");
+  EXPECT_EQ(line.recipe->compilerArguments,
+            (std::vector<std::string>{"--ac=full", "--shape", "x=1x2", "--nesterov", "--optimizer.lr", "1"}));
+  EXPECT_EQ(line.recipe->arguments, (std::vector<std::string>{"--data", "d", "--steps=3"}));
+  // A flag beats the recipe, the rest is the recipe's.
+  EXPECT_EQ(completeArguments(*line.recipe, "p", "m", {"--data", "e", "--seed", "1", "--steps", "9", "--epochs", "2"}),
+            (std::vector<std::string>{"p", "--model", "m", "--seed", "1", "--data", "d", "--steps=3"}));
+}
+
+TEST(Options, RecipeCompletions) {
+  auto complete = [](std::vector<std::string> arguments, const std::vector<std::string> &recipe) {
+    arguments.insert(arguments.begin(), "r.yml");
+    CommandLine line = take(parseCommandLine(arguments));
+    std::vector<std::string> all = completeArguments(line.recipe.value_or(RecipeRun()), "p", "m", recipe);
+    all.erase(all.begin(), all.begin() + 3);
+    return all;
+  };
+  using List = std::vector<std::string>;
+  const List wsd = {"--lr-schedule", "WSD", "--min-lr", "1e-6", "--wsd-decay-steps", "3"};
+  EXPECT_EQ(complete({"--lr-schedule=constant"}, wsd), (List{"--lr-schedule=constant"}));
+  EXPECT_EQ(complete({"--lr-schedule", "cosine"}, wsd), (List{"--min-lr", "1e-6", "--lr-schedule", "cosine"}));
+  EXPECT_EQ(complete({"--eval"}, {"--data", "d", "--seed", "1", "--steps", "9", "--lr-schedule", "cosine"}),
+            (List{"--data", "d", "--seed", "1", "--eval"}));
+}
+
+TEST(Options, RecipeMistakes) {
+  expectUsage({"r.yaml", "-o", "x"}, "-o belongs to amc compile: amrun decides where");
+  expectUsage({"r.yaml", "--model-dir", "x"}, "a recipe's model is named by --model");
+  expectUsage({"r.yaml", "p"}, "unexpected argument 'p'");
+  expectUsage({"r.yaml", "--stpes", "1"}, "did you mean --steps?");
+  expectUsage({"p", "--data", "d", "--steps", "1", "--plan-cache", "c"}, "--plan-cache is for recipes");
+  expectUsage({"p", "--data", "d", "--steps", "1", "--optimizer.lr", "1"}, "is a key of a recipe, and a plan is run");
+  expectUsage({"p", "--data", "d", "--steps", "1", "--nproc-per-node", "0"}, "should be a whole number from 1 to 4096, or auto");
+  CommandLine line = take(parseCommandLine({"p", "--nproc-per-node=auto", "--data", "d", "--steps", "1"}));
+  EXPECT_EQ(line.ranksPerNode, 0u);
+  EXPECT_EQ(line.rankArguments, (std::vector<std::string>{"p", "--data", "d", "--steps", "1"}));
 }
 
 // The help has every flag that is accepted.
@@ -127,6 +197,13 @@ TEST(Options, HelpAndVersion) {
                            "--lr-schedule",
                            "--warmup-steps",
                            "--min-lr",
+                           "--epochs",
+                           "--init-lr",
+                           "--lr-decay-steps",
+                           "--wsd-decay-steps",
+                           "--wsd-decay-style",
+                           "--nproc-per-node",
+                           "--plan-cache",
                            "--seed",
                            "--token-dtype",
                            "--document-separator",

@@ -2,6 +2,7 @@
 // work is done by amc::compile and amc::check, printing by compiler/report.
 #include "compiler/driver/AcTable.h"
 #include "compiler/driver/Compile.h"
+#include "compiler/driver/MeshRules.h"
 #include "compiler/driver/Recipe.h"
 #include "compiler/report/Report.h"
 #include "runtime/plan/PlanFile.h"
@@ -25,12 +26,13 @@ namespace {
 // flag beats it.
 struct Given {
   std::string model, config;
+  std::vector<RecipeOverride> overrides;
   std::vector<std::pair<const OptionSpec *, std::vector<std::string>>> values;
   bool json = false;
 };
 
 // Which options of the table a subcommand has.
-enum class Takes { Everything, ModelOnly };
+enum class Takes { Everything, ModelOnly, NoModel };
 
 void addOption(CLI::App &command, Given &given, const OptionSpec &spec) {
   given.values.emplace_back(&spec, std::vector<std::string>());
@@ -62,7 +64,8 @@ void addOption(CLI::App &command, Given &given, std::string_view flag) {
 }
 
 void addTable(CLI::App &command, Given &given, Takes takes) {
-  command.add_option("model", given.model, "ONNX file")->type_name("MODEL.onnx");
+  if (takes != Takes::NoModel)
+    command.add_option("model", given.model, "ONNX file")->type_name("MODEL.onnx");
   // An empty name, as an unset variable of a shell makes it, is not "no recipe".
   command.add_option("--config", given.config, "recipe; flags beat it")
       ->type_name("RECIPE.yaml")
@@ -73,13 +76,13 @@ void addTable(CLI::App &command, Given &given, Takes takes) {
   for (const OptionSpec &spec : optionTable()) {
     if (spec.flag.empty() || std::holds_alternative<std::monostate>(spec.member))
       continue;
-    if (takes == Takes::ModelOnly && (spec.group == "Result" || spec.flag == "--ac"))
+    if ((takes == Takes::ModelOnly && spec.flag == "--ac") || (takes != Takes::Everything && spec.group == "Result"))
       continue;
     addOption(command, given, spec);
   }
   if (takes == Takes::Everything) {
-    std::string others = "Keys of a recipe that are no flags of amc compile: model.path, and a run's, which are "
-                         "printed as flags for amrun:\n";
+    std::string others = "Any key of a recipe can be given as --section.key VALUE, too, and beats the recipe. Keys that "
+                         "are no flags of amc compile: model.path, and a run's, which are printed as flags for amrun:\n";
     for (const OptionSpec &spec : optionTable())
       if (std::holds_alternative<std::monostate>(spec.member))
         others += "  " + std::string(spec.flag) + " (recipe: " + std::string(spec.key) + ")\n";
@@ -113,14 +116,19 @@ std::string unexpected(const CLI::App &command) {
   return message;
 }
 
-// Recipe first, then flags. Prints what is wrong and returns the exit code.
-int resolve(const Given &given, CompileOptions &options) {
-  if (!given.config.empty()) {
-    std::vector<std::string> errors = applyRecipe(given.config, options);
-    for (const std::string &error : errors)
+// Recipe and overrides first, then flags. Prints what is wrong and returns the exit code.
+int resolve(const Given &given, CompileOptions &options, Versions versions = Versions::This,
+            RecipeReport *report = nullptr) {
+  if (!given.config.empty() || !given.overrides.empty()) {
+    RecipeReport said = applyRecipe({given.config, given.overrides, versions}, options);
+    for (const std::string &error : said.errors)
       std::cerr << error << "\n";
-    if (!errors.empty())
+    if (!said.errors.empty())
       return BadInput;
+    if (!said.remark.empty())
+      std::cerr << said.remark << "\n";
+    if (report)
+      *report = std::move(said);
   }
   if (!given.model.empty())
     options.model = given.model;
@@ -130,13 +138,17 @@ int resolve(const Given &given, CompileOptions &options) {
     if (texts.size() > 1 && !list && !std::holds_alternative<bool CompileOptions::*>(spec->member))
       code = usage(std::string(spec->flag) + " is given " + std::to_string(texts.size()) +
                    " times, should be given once");
+    for (const RecipeOverride &entry : given.overrides)
+      if (!texts.empty() && entry.key == spec->key)
+        code = usage(std::string(spec->flag) + " and --" + entry.key + " are given, which are the same; give one of them");
     bool append = false;
     for (const std::string &text : texts) {
-      if (std::optional<std::string> wrong = setOption(options, *spec, text, append))
+      if (std::optional<std::string> wrong = setOption(options, *spec, text, append, versions))
         code = usage(std::string(spec->flag) + " " + *wrong);
       append = true;
     }
   }
+  settle(options);
   return code;
 }
 
@@ -168,6 +180,69 @@ int runCompile(const Given &given, bool verbose) {
     std::cerr << "\n";
   }
   return code;
+}
+
+// What a recipe comes to, without a model: every option that is not at its default, what amrun is told, the mesh. The
+// options of later versions are shown, too, and said to be that.
+int runRecipe(const Given &given, const std::string &path) {
+  Given asked = given;
+  if (!path.empty() && !given.config.empty())
+    return usage("a recipe and --config are given, should be one of them");
+  if (!path.empty())
+    asked.config = path;
+  if (asked.config.empty())
+    return usage("no recipe is given; name a YAML file");
+  CompileOptions options;
+  RecipeReport said;
+  if (int code = resolve(asked, options, Versions::Any, &said))
+    return code;
+  std::vector<std::string> wrong = checkChoices(options), later = notYet(options);
+  for (const std::string &message : wrong)
+    printMessage({Message::Error, "", message, {}});
+  if (!wrong.empty())
+    return BadUsage;
+  const rt::MeshShape mesh = decideMesh(options).shape;
+  const CompileOptions defaults;
+  std::vector<std::pair<std::string, std::string>> set;
+  for (const OptionSpec &spec : optionTable())
+    if (!spec.key.empty() && !std::holds_alternative<std::monostate>(spec.member))
+      if (std::string text = valueText(options, spec); text != valueText(defaults, spec))
+        set.emplace_back(spec.key, text);
+  if (given.json) {
+    nlohmann::ordered_json chosen = nlohmann::ordered_json::object(), grid = nlohmann::ordered_json::object();
+    for (const auto &[key, text] : set)
+      chosen[key] = text;
+    for (size_t axis = 0; axis < mesh.size.size(); ++axis)
+      grid[std::string(rt::meshAxes[axis])] = mesh.size[axis];
+    // What this machine has decides such a plan, so another machine's is not reused.
+    bool local = options.activationCheckpointing == "auto" && options.deviceMemory.empty();
+    std::cout << nlohmann::ordered_json({{"recipe", asked.config},
+                                         {"model", options.model},
+                                         {"pretrained_model", options.pretrainedModel},
+                                         {"options", chosen},
+                                         {"run", options.runArguments},
+                                         {"mesh", grid},
+                                         {"ranks", mesh.ranks()},
+                                         {"depends_on_machine", local},
+                                         {"ignored", said.ignored},
+                                         {"not_yet", later}})
+                     .dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
+              << "\n";
+    return Done;
+  }
+  std::printf("%s: %s\n", asked.config.c_str(), options.model.empty() ? "no model" : options.model.c_str());
+  for (const auto &[key, text] : set)
+    std::printf("  %-38s %s\n", key.c_str(), text.c_str());
+  std::printf("  %-38s %llu:", "ranks", static_cast<unsigned long long>(mesh.ranks()));
+  for (size_t axis = 0; axis < mesh.size.size(); ++axis)
+    std::printf(" %s %llu", std::string(rt::meshAxes[axis]).c_str(), static_cast<unsigned long long>(mesh.size[axis]));
+  std::printf("\n  %-38s", "amrun");
+  for (const std::string &argument : options.runArguments)
+    std::printf(" %s", argument.c_str());
+  std::printf(options.runArguments.empty() ? " nothing\n" : "\n");
+  for (const std::string &text : later)
+    printMessage({Message::Remark, asked.config, text, {}});
+  return Done;
 }
 
 int runCheck(const Given &given) {
@@ -340,7 +415,12 @@ int main(int argc, char **argv) {
   app.footer("Exit codes: 0 done, 1 the input or the request is at fault, 2 wrong usage, 3 a limit "
              "of the machine.");
 
-  Given compiled, checked, tabled;
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  std::vector<RecipeOverride> overrides;
+  if (std::optional<std::string> wrong = takeOverrides(arguments, overrides))
+    return usage(*wrong);
+
+  Given compiled, checked, tabled, resolved;
   CLI::App *compileCommand =
       app.add_subcommand("compile", "compile a model's training step into a plan");
   addTable(*compileCommand, compiled, Takes::Everything);
@@ -365,6 +445,12 @@ int main(int argc, char **argv) {
                    "without --budget: as many budgets between the smallest peak and keeping all")
       ->type_name("N")
       ->capture_default_str();
+
+  std::string recipe;
+  CLI::App *recipeCommand = app.add_subcommand("recipe", "what a recipe comes to, without compiling");
+  recipeCommand->add_option("recipe", recipe, "the recipe")->type_name("RECIPE.yaml");
+  addTable(*recipeCommand, resolved, Takes::NoModel);
+  recipeCommand->add_flag("--json", resolved.json, "for programs");
 
   std::string plan, checkpoint, output, model, reportPath;
   bool acPolicy = false, externalData = false;
@@ -399,8 +485,10 @@ int main(int argc, char **argv) {
                           "put the weights into a file beside the model");
   exportCommand->allow_extras();
 
+  std::string first = arguments.empty() ? "" : arguments.front();
+  std::reverse(arguments.begin(), arguments.end()); // as CLI11 wants them
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(arguments));
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0)
       return app.exit(error); // --help, --version
@@ -410,17 +498,24 @@ int main(int argc, char **argv) {
     std::vector<std::string> names;
     for (const CLI::App *command : app.get_subcommands([](const CLI::App *) { return true; }))
       names.push_back(command->get_name());
-    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands().empty())
-      return usage("unknown subcommand '" + std::string(argv[1]) + "'; the nearest is " +
-                   nearest(argv[1], names));
+    if (!first.empty() && first[0] != '-' && app.get_subcommands().empty())
+      return usage("unknown subcommand '" + first + "'; the nearest is " + nearest(first, names));
     return usage(error.what() + std::string("; see amc --help"));
   }
   for (CLI::App *command : app.get_subcommands())
     if (std::string message = unexpected(*command); !message.empty())
       return usage(message);
 
+  for (Given *given : {&compiled, &checked, &tabled, &resolved})
+    given->overrides = overrides;
+  inspected.overrides = overrides;
+  if (!overrides.empty() && (*exportCommand || (*inspectCommand && !acPolicy)))
+    return usage("--" + overrides.front().key + " is a key of a recipe, and this command compiles nothing");
+
   if (*compileCommand)
     return runCompile(compiled, verbose);
+  if (*recipeCommand)
+    return afterPrinting(runRecipe(resolved, recipe));
   if (*checkCommand)
     return afterPrinting(runCheck(checked));
   if (*tableCommand)

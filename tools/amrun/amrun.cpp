@@ -1,11 +1,17 @@
 // amrun: runs a training plan. Parses the command line, hands it to the trainer, turns its Status
-// into an exit code.
+// into an exit code. A recipe in the place of the plan is compiled first (runtime/launch/PlanCache); --nproc-per-node
+// starts this program again, as ranks (runtime/launch/Ranks).
+#include "runtime/launch/PlanCache.h"
+#include "runtime/launch/Process.h"
+#include "runtime/launch/Ranks.h"
+#include "runtime/plan/PlanFile.h"
 #include "runtime/trainer/Trainer.h"
 
 #include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -43,14 +49,67 @@ int report(const amc::rt::Status &status) {
   return status.exitCode();
 }
 
+// What a recipe's plan is run with, as if it had been given on the command line.
+amc::rt::Expected<amc::rt::CommandLine> compiled(const amc::rt::CommandLine &line) {
+  std::optional<uint64_t> ranks = amc::rt::ranksOfLauncher();
+  if (!ranks && line.ranksPerNode.value_or(0) != 0)
+    ranks = line.ranksPerNode;
+  auto plan = amc::rt::compileRecipe(*line.recipe, ranks, printNote);
+  if (!plan.ok())
+    return std::move(plan).status();
+  auto complete = amc::rt::parseCommandLine(
+      amc::rt::completeArguments(*line.recipe, plan->plan, plan->model, plan->arguments));
+  if (!complete.ok())
+    return std::move(complete).status().withContext(line.recipe->recipe);
+  complete->ranksPerNode = line.ranksPerNode;
+  return complete;
+}
+
+// The exit code of the ranks; nothing if this process is to do it alone.
+amc::rt::Expected<std::optional<int>> asRanks(const amc::rt::CommandLine &line) {
+  if (!line.ranksPerNode)
+    return std::optional<int>();
+  if (std::optional<uint64_t> among = amc::rt::ranksOfLauncher())
+    return amc::rt::Status(amc::rt::ErrorKind::Usage,
+                           amc::rt::text("--nproc-per-node starts ranks, and this is one of ", *among,
+                                         " that an MPI launcher has started; leave it out"));
+  auto plan = amc::rt::readPlanFile(line.run->plan);
+  if (!plan.ok())
+    return std::move(plan).status();
+  auto ranks = amc::rt::ranksToStart(*plan, line.run->plan, *line.ranksPerNode);
+  if (!ranks.ok())
+    return std::move(ranks).status();
+  if (*ranks == 1)
+    return std::optional<int>();
+  std::vector<std::string> arguments = line.rankArguments;
+  if (line.run->threads == 0 && !std::getenv("AMC_NUM_THREADS")) {
+    arguments.push_back("--threads");
+    arguments.push_back(std::to_string(amc::rt::threadsPerRank(*ranks)));
+  }
+  auto code = amc::rt::runRanks(*ranks, amc::rt::ownProgram(), arguments, printNote);
+  if (!code.ok())
+    return std::move(code).status();
+  return std::optional<int>(*code);
+}
+
 int run(int argc, char **argv) {
   auto line = amc::rt::parseCommandLine({argv + 1, argv + argc});
   if (!line.ok())
     return report(line.status());
-  if (!line->run) {
+  if (!line->run && !line->recipe) {
     std::fputs(line->output.c_str(), stdout);
     return 0;
   }
+  if (line->recipe) {
+    line = compiled(*line);
+    if (!line.ok())
+      return report(line.status());
+  }
+  auto ended = asRanks(*line);
+  if (!ended.ok())
+    return report(ended.status());
+  if (*ended)
+    return **ended;
   // A file-size limit is then an error of the write, like a full disk; so is a reader of the results that went away,
   // while notes that nobody reads matter to nobody.
   std::signal(SIGXFSZ, SIG_IGN);

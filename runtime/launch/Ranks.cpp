@@ -1,0 +1,94 @@
+// See Ranks.h.
+#include "runtime/launch/Ranks.h"
+
+#include "runtime/launch/Process.h"
+#include "runtime/plan/Mesh.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <sched.h>
+#include <unistd.h>
+
+namespace amc::rt {
+namespace {
+
+MeshShape meshOf(const plan::Plan &plan) {
+  auto axis = [](uint64_t size) { return std::max<uint64_t>(size, 1); };
+  const plan::Mesh &mesh = plan.mesh();
+  return {{axis(mesh.dp_replicate()), axis(mesh.dp_shard()), axis(mesh.cp()), axis(mesh.tp())}};
+}
+
+} // namespace
+
+uint64_t ranksOf(const plan::Plan &plan) { return meshOf(plan).ranks(); }
+
+std::optional<uint64_t> ranksOfLauncher() {
+  // MPICH and what speaks its protocol; Open MPI.
+  for (const char *name : {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE"})
+    if (const char *value = std::getenv(name)) {
+      char *end = nullptr;
+      unsigned long long size = std::strtoull(value, &end, 10);
+      if (end != value && !*end && size > 0)
+        return size;
+    }
+  return std::nullopt;
+}
+
+Expected<uint64_t> ranksToStart(const plan::Plan &plan, const std::string &path, uint64_t asked) {
+  const MeshShape mesh = meshOf(plan);
+  const uint64_t ranks = mesh.ranks();
+  if (asked == 0 || asked == ranks)
+    return ranks;
+  std::string sizes;
+  for (size_t axis = 0; axis < meshAxes.size(); ++axis)
+    if (mesh.size[axis] > 1)
+      sizes += text(sizes.empty() ? "" : " x ", std::string(meshAxes[axis]), " ", mesh.size[axis]);
+  return inputError(path, ": is a plan for ", ranks, ranks == 1 ? " rank" : " ranks",
+                    sizes.empty() ? "" : text(" (", sizes, ")"), ", --nproc-per-node is ", asked,
+                    "; give --nproc-per-node ", ranks, " or auto, or compile for ", asked, " (amc compile --ranks ",
+                    asked, " --dp-size none)");
+}
+
+unsigned threadsPerRank(uint64_t ranks) {
+  cpu_set_t set;
+  uint64_t processors = ::sched_getaffinity(0, sizeof set, &set) == 0
+                            ? static_cast<uint64_t>(CPU_COUNT(&set))
+                            : static_cast<uint64_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  return static_cast<unsigned>(std::max<uint64_t>(1, processors / std::max<uint64_t>(ranks, 1)));
+}
+
+Expected<int> runRanks(uint64_t ranks, const std::string &program, const std::vector<std::string> &arguments,
+                       const std::function<void(std::string_view)> &note) {
+  std::string mpirun = findInPath("mpirun");
+  if (mpirun.empty())
+    mpirun = findInPath("mpiexec");
+  if (mpirun.empty())
+    return limitError(
+        "--nproc-per-node starts ranks through mpirun, which is not in PATH; install an MPI (Debian: mpich)");
+  Expected<ProgramEnd> version = runCaptured({mpirun, "--version"});
+  if (!version.ok())
+    return version.status();
+  std::vector<std::string> command = {mpirun, "-n", std::to_string(ranks)};
+  if ((version->out + version->err).find("Open MPI") != std::string::npos ||
+      (version->out + version->err).find("OpenRTE") != std::string::npos) {
+    // It counts cores, binds ranks to them and does not like root; threads are divided here.
+    command.insert(command.end(), {"--oversubscribe", "--bind-to", "none"});
+    if (::geteuid() == 0)
+      command.push_back("--allow-run-as-root");
+  }
+  command.push_back(program);
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  note(text("starting ", ranks, " ranks through ", mpirun));
+  Expected<ProgramEnd> end = runForwarding(command);
+  if (!end.ok())
+    return end.status();
+  if (end->signal)
+    return limitError(mpirun, ": ended by signal ", end->signal, " (", ::strsignal(end->signal), ")");
+  if (end->code > 3)
+    return limitError("the ranks ended with exit code ", end->code,
+                      end->code > 128 || end->code == 9 ? ", which stands for a signal" : "", "; see above");
+  return end->code;
+}
+
+} // namespace amc::rt
