@@ -123,9 +123,10 @@ private:
     if (!trained)
       return rt::inputError(checkpoint.path(), " has no tensor '", name, "'");
     rt::Shape shape(tensor.dims().begin(), tensor.dims().end());
-    rt::Shape given = rt::TransposedLayout::valid(trained->shape, wanted.permutation)
-                          ? rt::TransposedLayout(trained->shape, wanted.permutation).storedShape()
-                          : trained->shape;
+    if (!rt::TransposedLayout::valid(trained->shape, wanted.permutation))
+      return rt::inputError(request.plan, ": the permutation of '", name, "' is none of the axes of '",
+                            wanted.stored, "' in ", checkpoint.path());
+    rt::Shape given = rt::TransposedLayout(trained->shape, wanted.permutation).storedShape();
     if (given != shape)
       return rt::inputError("'", name, "' is ", rt::shapeText(given), " in ",
                             checkpoint.path(), ", should be ", rt::shapeText(shape), " as in ",
