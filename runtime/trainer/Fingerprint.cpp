@@ -42,9 +42,9 @@ Expected<std::string> sampleOf(const std::string &path) {
 }
 
 template <class T> std::string wordOf(const std::optional<T> &value) {
-  return value ? fmt::format("{}", *value) : "not given";
+  return value ? fmt::format("{}", *value) : "none";
 }
-std::string pathOf(const std::string &path) { return path.empty() ? "not given" : path; }
+std::string pathOf(const std::string &path) { return path.empty() ? "none" : path; }
 
 } // namespace
 
@@ -53,12 +53,12 @@ Expected<std::vector<std::pair<std::string, std::string>>> fingerprint(const Tra
   Expected<std::string> plan = planHash(options.plan);
   if (!plan.ok())
     return plan.status();
-  facts.emplace_back("plan", *plan);
+  facts.emplace_back("the plan", *plan);
   Expected<std::string> data = sampleOf(options.data);
   if (!data.ok())
     return data.status();
-  facts.emplace_back("data", *data);
-  facts.emplace_back("kind of data", std::filesystem::path(options.data).extension().string());
+  facts.emplace_back("the data", *data);
+  facts.emplace_back("the kind of data", std::filesystem::path(options.data).extension().string());
   std::string init = "the plan's weights";
   std::error_code ignored; // a folder, or a file that is not there, goes by its name
   if (options.init.from == InitialWeights::From::Seed) {
@@ -75,21 +75,21 @@ Expected<std::vector<std::pair<std::string, std::string>>> fingerprint(const Tra
   facts.emplace_back("--init", init);
   auto add = [&](const char *name, std::string value) { facts.emplace_back(name, std::move(value)); };
   add("--steps", wordOf(options.steps));
-  add("--eval", options.eval ? "given" : "not given");
+  add("--eval", options.eval ? "it" : "none");
   add("--eval-steps", wordOf(options.evalSteps));
   add("--eval-every", text(options.evalEvery));
   add("--eval-fraction", fmt::format("{}", options.evalFraction));
   add("--lr", wordOf(options.learningRate));
-  add("--lr-schedule", options.schedule ? std::string(scheduleName(*options.schedule)) : "not given");
+  add("--lr-schedule", options.schedule ? std::string(scheduleName(*options.schedule)) : "none");
   add("--warmup-steps", wordOf(options.warmupSteps));
   add("--min-lr", wordOf(options.minLearningRate));
   add("--seed", wordOf(options.seed));
-  add("--token-dtype", options.tokenDType ? std::string(dtypeName(*options.tokenDType)) : "not given");
+  add("--token-dtype", options.tokenDType ? std::string(dtypeName(*options.tokenDType)) : "none");
   add("--document-separator", wordOf(options.documentSeparator));
   add("--checkpoint-dir", pathOf(options.checkpointDir));
   add("--checkpoint-every", text(options.checkpointEvery));
   add("--keep", text(options.keep));
-  add("--resume", options.resume ? "given" : "not given");
+  add("--resume", options.resume ? "it" : "none");
   add("--save-weights", pathOf(options.saveWeights));
   add("--dump-gradients", pathOf(options.dumpGradients));
   return facts;

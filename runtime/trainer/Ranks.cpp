@@ -102,8 +102,8 @@ Status Ranks::sameOnAll(const std::vector<std::pair<std::string, std::string>> &
       return inputError("rank ", other, " runs another amrun than rank 0", advice);
     for (size_t i = 0; i < mine->size(); ++i)
       if ((*mine)[i] != (*theirs)[i])
-        return inputError("rank ", other, " has another ", (*theirs)[i].first, " than rank 0: ", (*theirs)[i].second,
-                          ", and not ", (*mine)[i].second, advice);
+        return inputError((*theirs)[i].first, " differs: rank ", other, " has ", (*theirs)[i].second,
+                          ", rank 0 has ", (*mine)[i].second, advice);
   }
   return {};
 }
