@@ -67,7 +67,8 @@ private:
   int descriptor = -1;
   std::string name;
   std::string partial;
-  bool owner = true; // of the partial file
+  bool owner = true;      // of the partial file
+  uint64_t unflushed = 0; // bytes written since the last flush
 };
 
 // Writes a small file whole.

@@ -62,7 +62,7 @@ std::vector<Seen> runSteps(const MeshShape &mesh, uint64_t accumulation, uint64_
     expectOk(ranks.setMesh(mesh));
     amc::plan::Plan plan = bigramOn(mesh, {.accumulation = accumulation});
     DataRequest request = requestFor(plan);
-    Executor executor = take(Executor::create(std::move(plan), {.threads = 1}));
+    Executor executor = take(Executor::create(std::move(plan), executorOptions(communicator)));
     auto runner = take(StepRunner::create(executor, ranks, request));
     Recorder source(7);
     Seen &mine = seen[ranks.rank()];
@@ -88,7 +88,7 @@ std::vector<EvalResult> evaluateOn(const MeshShape &mesh, amc::plan::LossKind lo
     amc::plan::Plan plan = bigramOn(mesh);
     plan.set_loss(loss);
     DataRequest request = requestFor(plan);
-    Executor executor = take(Executor::create(std::move(plan), {.threads = 1}));
+    Executor executor = take(Executor::create(std::move(plan), executorOptions(communicator)));
     std::vector<float> table = BigramPlan::initialTable(16);
     std::memcpy(executor.parameter(0).data, table.data(), table.size() * 4);
     auto runner = take(StepRunner::create(executor, ranks, request));

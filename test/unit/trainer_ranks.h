@@ -9,6 +9,8 @@
 #include "test/unit/trainer_plan.h"
 
 #include <condition_variable>
+#include <cstring>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -60,7 +62,9 @@ public:
   // The plans of these tests have no collectives.
   Expected<Group *> group(const std::vector<unsigned> &) override { return inputError("ranks as threads have no groups"); }
   Expected<std::byte *> allocate(uint64_t bytes) override {
-    memory.emplace_back(new std::byte[bytes]());
+    uint64_t pages = std::max<uint64_t>((bytes + 4095) / 4096, 1) * 4096;
+    memory.emplace_back(static_cast<std::byte *>(std::aligned_alloc(4096, pages)), std::free);
+    std::memset(memory.back().get(), 0, pages);
     return memory.back().get();
   }
   uint64_t scratchBytes() const override { return 0; }
@@ -82,8 +86,15 @@ public:
 private:
   Meeting &meeting;
   unsigned own;
-  std::vector<std::unique_ptr<std::byte[]>> memory;
+  std::vector<std::unique_ptr<std::byte, void (*)(void *)>> memory;
 };
+
+// How a rank's executor is made.
+inline ExecutorOptions executorOptions(Communicator &) {
+  ExecutorOptions options;
+  options.threads = 1;
+  return options;
+}
 
 // Calls `work(communicator)` on every rank, a thread each; what each returned, by rank.
 template <typename Work> std::vector<Status> onRanks(unsigned size, Work work) {

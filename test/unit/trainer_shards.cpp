@@ -38,7 +38,7 @@ std::vector<ParameterSpec> modelOn(const MeshShape &mesh) {
 // One rank with its plan, the seam to the others, and what it made of it.
 struct Rank {
   Rank(Communicator &communicator, const MeshShape &mesh)
-      : ranks(&communicator), executor(take(Executor::create(shardedPlan(mesh), {.threads = 1}))) {
+      : ranks(&communicator), executor(take(Executor::create(shardedPlan(mesh), executorOptions(communicator)))) {
     expectOk(ranks.setMesh(mesh));
   }
   static amc::plan::Plan shardedPlan(const MeshShape &mesh) {
