@@ -75,7 +75,8 @@ Status saveOptimizer(const Executor &executor, const std::string &path) {
   for (const plan::Parameter &parameter : plan.parameters())
     for (const plan::OptimizerState &state : parameter.states())
       if (kept(state))
-        specs.push_back({statePrefix(state) + parameter.name(), state.view().dtype(), shapeOf(state.view())});
+        specs.push_back(
+            {statePrefix(state) + parameter.name(), state.view().dtype(), shapeOf(state.view())});
   Expected<SafetensorsWriter> writer = SafetensorsWriter::create(path, std::move(specs), {});
   if (!writer.ok())
     return writer.status();
@@ -126,7 +127,8 @@ Status loadOptimizer(Executor &executor, const Ranks &ranks, const StoredTensors
 // Weights and states of a run of several ranks, as this one holds them.
 Expected<std::vector<ShardedTensor>> shardedTensors(const Executor &executor, const Ranks &ranks) {
   std::vector<ShardedTensor> tensors;
-  auto add = [&](std::string name, std::string_view kind, const Tensor &tensor, const Splits &splits) -> Status {
+  auto add = [&](std::string name, std::string_view kind, const Tensor &tensor,
+                 const Splits &splits) -> Status {
     Expected<Slice> slice = sliceOf(*tensor.view, splits, ranks);
     if (!slice.ok())
       return slice.status();
@@ -137,15 +139,16 @@ Expected<std::vector<ShardedTensor>> shardedTensors(const Executor &executor, co
   const plan::Plan &plan = executor.plan();
   for (int i = 0; i < plan.parameters_size(); ++i) {
     const plan::Parameter &parameter = plan.parameters(i);
-    if (Status failure = add(parameter.name(), modelFiles, executor.parameter(i), parameter.splits());
+    if (Status failure =
+            add(parameter.name(), modelFiles, executor.parameter(i), parameter.splits());
         !failure.ok())
       return failure;
     for (int s = 0; s < parameter.states_size(); ++s) {
       const plan::OptimizerState &state = parameter.states(s);
       if (!kept(state))
         continue;
-      if (Status failure = add(statePrefix(state) + parameter.name(), optimizerFiles, executor.state(i, s),
-                               state.splits());
+      if (Status failure = add(statePrefix(state) + parameter.name(), optimizerFiles,
+                               executor.state(i, s), state.splits());
           !failure.ok())
         return failure;
     }
@@ -188,7 +191,8 @@ Expected<Checkpoints::Lock> Checkpoints::prepare(const std::string &directory) {
   return held;
 }
 
-Expected<Checkpoints> Checkpoints::open(const std::string &directory, uint64_t keep, const Ranks &ranks) {
+Expected<Checkpoints> Checkpoints::open(const std::string &directory, uint64_t keep,
+                                        const Ranks &ranks) {
   Lock held;
   Status mine;
   if (ranks.isFirst()) {
@@ -209,9 +213,11 @@ Expected<Checkpoints> Checkpoints::open(const std::string &directory, uint64_t k
 }
 
 // This rank's files, and on rank 0 what is there once.
-Status Checkpoints::write(const Executor &executor, const RunState &state, const std::string &folder) const {
+Status Checkpoints::write(const Executor &executor, const RunState &state,
+                          const std::string &folder) const {
   if (ranks->alone()) {
-    if (Status failure = saveWeights(executor, *ranks, folder + "/model.safetensors"); !failure.ok())
+    if (Status failure = saveWeights(executor, *ranks, folder + "/model.safetensors");
+        !failure.ok())
       return failure;
     if (Status failure = saveOptimizer(executor, folder + "/optimizer.safetensors"); !failure.ok())
       return failure;
@@ -223,7 +229,8 @@ Status Checkpoints::write(const Executor &executor, const RunState &state, const
       if (Status failure = writeShard(folder, kind, *tensors, *ranks); !failure.ok())
         return failure;
     if (ranks->isFirst())
-      if (Status failure = writeWholeFile(folder + "/index.json", indexToJson(*tensors, ranks->mesh()));
+      if (Status failure =
+              writeWholeFile(folder + "/index.json", indexToJson(*tensors, ranks->mesh()));
           !failure.ok())
         return failure;
   }
@@ -257,7 +264,8 @@ Status Checkpoints::save(const Executor &executor, const RunState &state) {
   // again.
   if (ranks->isFirst())
     if (Status cleared = removeTree(partial); !cleared.ok())
-      return std::move(failure).withContext(text("checkpoint ", name, " (", cleared.message(), ")"));
+      return std::move(failure).withContext(
+          text("checkpoint ", name, " (", cleared.message(), ")"));
   return std::move(failure).withContext(text("checkpoint ", name));
 }
 

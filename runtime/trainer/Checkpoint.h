@@ -3,9 +3,9 @@
 // stands). DIR/LATEST is a symbolic link to the newest one.
 //
 // Several ranks each write files of their own instead of those two, with an index beside them: see
-// Shards.h. So a checkpoint takes as long as its largest part, nothing is gathered, and no two ranks
-// write to one file. Any mesh resumes from what any other wrote; DIR has to be the same folder for
-// all ranks, which rank 0 makes, renames and removes.
+// Shards.h. So a checkpoint takes as long as its largest part, nothing is gathered, and no two
+// ranks write to one file. Any mesh resumes from what any other wrote; DIR has to be the same
+// folder for all ranks, which rank 0 makes, renames and removes.
 //
 // A checkpoint is written under another name, flushed, renamed when whole, and only then does
 // LATEST move; a run that dies at any point, a full disk included, leaves the previous checkpoint
@@ -29,16 +29,18 @@ public:
   // Creates the directory, locks it for this run and clears what an interrupted save left. `keep`:
   // newest checkpoints to keep, 0 for all.
   // Called by all ranks; what one finds wrong, all return.
-  static Expected<Checkpoints> open(const std::string &directory, uint64_t keep, const Ranks &ranks);
+  static Expected<Checkpoints> open(const std::string &directory, uint64_t keep,
+                                    const Ranks &ranks);
 
   // Called by all ranks. If one of them fails, all do, and the checkpoints are as they were.
   Status save(const Executor &executor, const RunState &state);
 
-  // The newest checkpoint's folder; nothing if there is none. Called by all ranks: they get the same.
+  // The newest checkpoint's folder; nothing if there is none. Called by all ranks: they get the
+  // same.
   Expected<std::optional<std::string>> latest() const;
 
-  // Where the run of a checkpoint's folder stands, and this rank's part of its weights and optimizer
-  // states.
+  // Where the run of a checkpoint's folder stands, and this rank's part of its weights and
+  // optimizer states.
   static Expected<RunState> readState(const std::string &folder);
   static Status load(Executor &executor, const Ranks &ranks, const std::string &folder);
 

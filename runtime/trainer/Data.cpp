@@ -171,7 +171,9 @@ private:
 } // namespace
 
 bool sameUseButCount(std::string_view a, std::string_view b) {
-  auto rest = [](std::string_view words) { return words.substr(std::min(words.find(','), words.size())); };
+  auto rest = [](std::string_view words) {
+    return words.substr(std::min(words.find(','), words.size()));
+  };
   return rest(a) == rest(b);
 }
 

@@ -146,9 +146,8 @@ Status OutputFile::writeAt(uint64_t offset, std::span<const std::byte> source) {
 
 Status OutputFile::flush() {
   unflushed = 0;
-  return ::fsync(descriptor) == 0
-             ? Status()
-             : systemError(errno, name, "cannot be flushed to the disk");
+  return ::fsync(descriptor) == 0 ? Status()
+                                  : systemError(errno, name, "cannot be flushed to the disk");
 }
 
 Status OutputFile::commit() {

@@ -49,8 +49,8 @@ private:
 class OutputFile {
 public:
   static Expected<OutputFile> create(const std::string &path);
-  // One more writer of the file that `create` makes elsewhere under the name `partialPath`: it writes
-  // and flushes, and leaves putting in place and removing to the other.
+  // One more writer of the file that `create` makes elsewhere under the name `partialPath`: it
+  // writes and flushes, and leaves putting in place and removing to the other.
   static Expected<OutputFile> join(const std::string &path, const std::string &partialPath);
   OutputFile(OutputFile &&other) noexcept;
   OutputFile &operator=(OutputFile &&) = delete;

@@ -34,7 +34,8 @@ Expected<std::string> sampleOf(const std::string &path) {
   uint64_t hash = 0;
   for (uint64_t offset : {uint64_t(0), rest / 2, rest}) {
     std::string block(length, '\0');
-    if (Status failure = file->readAt(offset, std::as_writable_bytes(std::span(block))); !failure.ok())
+    if (Status failure = file->readAt(offset, std::as_writable_bytes(std::span(block)));
+        !failure.ok())
       return failure;
     hash = mixBits(hash ^ streamOf(block));
   }
@@ -48,7 +49,8 @@ std::string pathOf(const std::string &path) { return path.empty() ? "none" : pat
 
 } // namespace
 
-Expected<std::vector<std::pair<std::string, std::string>>> fingerprint(const TrainOptions &options) {
+Expected<std::vector<std::pair<std::string, std::string>>>
+fingerprint(const TrainOptions &options) {
   std::vector<std::pair<std::string, std::string>> facts;
   Expected<std::string> plan = planHash(options.plan);
   if (!plan.ok())
@@ -73,7 +75,9 @@ Expected<std::vector<std::pair<std::string, std::string>>> fingerprint(const Tra
     }
   }
   facts.emplace_back("--init", init);
-  auto add = [&](const char *name, std::string value) { facts.emplace_back(name, std::move(value)); };
+  auto add = [&](const char *name, std::string value) {
+    facts.emplace_back(name, std::move(value));
+  };
   add("--steps", wordOf(options.steps));
   add("--eval", options.eval ? "it" : "none");
   add("--eval-steps", wordOf(options.evalSteps));

@@ -17,7 +17,8 @@ GradientDump::create(const Executor &executor, const Ranks &ranks, const std::st
     if (!gradient.data)
       continue;
     // The verifier has seen to it that gradient and weight have the same shape as wholes.
-    if (Status failure = appendSpecs(executor, ranks, static_cast<size_t>(i), "grad.", gradient.dtype, specs);
+    if (Status failure =
+            appendSpecs(executor, ranks, static_cast<size_t>(i), "grad.", gradient.dtype, specs);
         !failure.ok())
       return failure;
     due.emplace_back(parameter.gradient_ready(), static_cast<size_t>(i));
@@ -35,7 +36,8 @@ Status GradientDump::afterInstruction(uint64_t instruction) {
   for (; next < due.size() && due[next].first == instruction; ++next)
     if (Status failure = saveTensor(
             executor, ranks, due[next].second, executor.gradient(due[next].second),
-            executor.plan().parameters(static_cast<int>(due[next].second)).gradient_splits(), "grad.", writer);
+            executor.plan().parameters(static_cast<int>(due[next].second)).gradient_splits(),
+            "grad.", writer);
         !failure.ok())
       return failure;
   return {};
@@ -44,7 +46,8 @@ Status GradientDump::afterInstruction(uint64_t instruction) {
 Status GradientDump::finish(double loss) {
   float value = static_cast<float>(loss);
   if (ranks.isFirst())
-    if (Status failure = writer.write("loss", 0, std::as_bytes(std::span(&value, 1))); !failure.ok())
+    if (Status failure = writer.write("loss", 0, std::as_bytes(std::span(&value, 1)));
+        !failure.ok())
       return failure;
   return writer.finish();
 }

@@ -88,7 +88,8 @@ ResidentMemory parseSmaps(std::string_view smaps, uint64_t arenaBegin, uint64_t 
       bool threadStack = mapping->writable && mapping->anonymous && before.inaccessible &&
                          before.end == mapping->begin && before.end - before.begin <= 65536;
       bool overlaps = mapping->begin < arenaEnd && arenaBegin < mapping->end;
-      inArena = overlaps ? std::min(mapping->end, arenaEnd) - std::max(mapping->begin, arenaBegin) : 0;
+      inArena =
+          overlaps ? std::min(mapping->end, arenaEnd) - std::max(mapping->begin, arenaBegin) : 0;
       if (mapping->shared)
         counted = &memory.shared;
       else if (overlaps)
@@ -142,9 +143,11 @@ Expected<std::string> memoryOfRanks(const Ranks &ranks, const ResidentMemory &no
   }
   auto [least, most] = std::minmax_element(held.begin(), held.end());
   auto describe = [&](auto at) {
-    return fmt::format("{} bytes (rank {}, {} of them arena)", at->first, at - held.begin(), at->second);
+    return fmt::format("{} bytes (rank {}, {} of them arena)", at->first, at - held.begin(),
+                       at->second);
   };
-  return fmt::format("memory of {} ranks: resident set from {} to {}; other ranks' memory that a rank maps is not counted",
+  return fmt::format("memory of {} ranks: resident set from {} to {}; other ranks' memory that a "
+                     "rank maps is not counted",
                      held.size(), describe(least), describe(most));
 }
 

@@ -1,11 +1,11 @@
 // What the process really holds in memory, beside what the plan promised.
 //
 // Every mapping of /proc/self/smaps belongs to one line: the arena, files (program and libraries),
-// thread stacks, heap and other anonymous memory. Of several ranks on a machine each maps the others'
-// arenas and what they talk through; those pages are shared memory, counted apart and not as this
-// rank's: each arena is counted where it belongs. So the growth of the resident set since the start
-// is accounted for to the page; what the trainer knows of the heap (plan, staging, data, kernels'
-// scratch) is listed under it.
+// thread stacks, heap and other anonymous memory. Of several ranks on a machine each maps the
+// others' arenas and what they talk through; those pages are shared memory, counted apart and not
+// as this rank's: each arena is counted where it belongs. So the growth of the resident set since
+// the start is accounted for to the page; what the trainer knows of the heap (plan, staging, data,
+// kernels' scratch) is listed under it.
 #ifndef AMC_RUNTIME_TRAINER_MEMORYTABLE_H
 #define AMC_RUNTIME_TRAINER_MEMORYTABLE_H
 

@@ -26,7 +26,8 @@ bool leavesFolder(const std::string &path) {
 
 } // namespace
 
-Status PlanSource::open(const plan::Parameter &parameter, const plan::Source &source, uint64_t elements, DType to) {
+Status PlanSource::open(const plan::Parameter &parameter, const plan::Source &source,
+                        uint64_t elements, DType to) {
   stored = parameter.view().dtype();
   if (!parameter.initializer_dtype().empty())
     stored = dtypeFromName(parameter.initializer_dtype());
@@ -61,7 +62,8 @@ Status PlanSource::read(uint64_t first, uint64_t count, DType to, std::byte *tar
                : inputError("element ", first + done + good, " does not fit ", dtypeName(to));
   };
   if (current->has_embedded())
-    return convert(reinterpret_cast<const std::byte *>(current->embedded().data()) + first * width, 0, count);
+    return convert(reinterpret_cast<const std::byte *>(current->embedded().data()) + first * width,
+                   0, count);
   uint64_t offset = current->file().offset() + first * width;
   if (stored == to && stored != plan::BOOL)
     return file->readAt(offset, std::span(target, count * width));
@@ -69,7 +71,9 @@ Status PlanSource::read(uint64_t first, uint64_t count, DType to, std::byte *tar
   uint64_t atOnce = buffer.size() / width;
   for (uint64_t done = 0; done < count; done += atOnce) {
     uint64_t batch = std::min(atOnce, count - done);
-    if (Status failure = file->readAt(offset + done * width, std::span(buffer.data(), batch * width)); !failure.ok())
+    if (Status failure =
+            file->readAt(offset + done * width, std::span(buffer.data(), batch * width));
+        !failure.ok())
       return failure;
     if (Status failure = convert(buffer.data(), done, batch); !failure.ok())
       return failure;
@@ -90,13 +94,14 @@ Status PlanSource::checkModel() {
   return checkHash(path.string(), compiled.model_hash(), "is not the model that");
 }
 
-Status PlanSource::checkHash(const std::string &path, const std::string &hash, std::string_view fault) {
+Status PlanSource::checkHash(const std::string &path, const std::string &hash,
+                             std::string_view fault) {
   Expected<std::string> found = hashFile(path);
   if (!found.ok())
     return found.status();
-  return *found == hash ? Status()
-                        : inputError(path, ": ", fault,
-                                     " the plan was compiled from; compile the plan again");
+  return *found == hash
+             ? Status()
+             : inputError(path, ": ", fault, " the plan was compiled from; compile the plan again");
 }
 
 Status PlanSource::openFile(const std::string &path) {

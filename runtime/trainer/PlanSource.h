@@ -1,5 +1,5 @@
-// The initial bytes of weights that a plan embeds or points to, read element by element. One open file at a time:
-// weights of a model are in few files, in order.
+// The initial bytes of weights that a plan embeds or points to, read element by element. One open
+// file at a time: weights of a model are in few files, in order.
 #ifndef AMC_RUNTIME_TRAINER_PLANSOURCE_H
 #define AMC_RUNTIME_TRAINER_PLANSOURCE_H
 
@@ -17,8 +17,10 @@ public:
   PlanSource(const plan::Plan &compiled, std::string directory)
       : compiled(compiled), directory(std::move(directory)) {}
 
-  // Turns to one weight of `elements` elements; both outlive what is read of it. `to`: the type it will be read as.
-  Status open(const plan::Parameter &parameter, const plan::Source &source, uint64_t elements, DType to);
+  // Turns to one weight of `elements` elements; both outlive what is read of it. `to`: the type it
+  // will be read as.
+  Status open(const plan::Parameter &parameter, const plan::Source &source, uint64_t elements,
+              DType to);
   DType storedType() const { return stored; }
   // Elements [first, first + count) of it, converted to `to`.
   Status read(uint64_t first, uint64_t count, DType to, std::byte *target) const;

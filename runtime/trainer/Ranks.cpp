@@ -51,7 +51,8 @@ Status Ranks::setMesh(const MeshShape &mesh) {
   if (mesh.ranks() == size())
     return {};
   return inputError("the plan is for ", mesh.ranks(), mesh.ranks() == 1 ? " rank" : " ranks",
-                    mesh.ranks() == 1 ? "" : text(" (", meshText(mesh), ")"), ", and this run has ", size(), "; ",
+                    mesh.ranks() == 1 ? "" : text(" (", meshText(mesh), ")"), ", and this run has ",
+                    size(), "; ",
                     mesh.ranks() == 1 ? "compile it with --dp-size or the like for more"
                                       : text("start it with --nproc-per-node ", mesh.ranks(),
                                              " or mpirun -n ", mesh.ranks()));
@@ -80,7 +81,9 @@ Status Ranks::agree(const Status &mine) const {
     if (said.empty())
       continue;
     agreed = true;
-    ErrorKind kind = said[0] == '2' ? ErrorKind::Usage : said[0] == '3' ? ErrorKind::Limit : ErrorKind::Input;
+    ErrorKind kind = said[0] == '2'   ? ErrorKind::Usage
+                     : said[0] == '3' ? ErrorKind::Limit
+                                      : ErrorKind::Input;
     return Status(kind, text("rank ", other, ": ", said.substr(1)));
   }
   return {};
@@ -102,8 +105,8 @@ Status Ranks::sameOnAll(const std::vector<std::pair<std::string, std::string>> &
       return inputError("rank ", other, " runs another amrun than rank 0", advice);
     for (size_t i = 0; i < mine->size(); ++i)
       if ((*mine)[i] != (*theirs)[i])
-        return inputError((*theirs)[i].first, " differs: rank ", other, " has ", (*theirs)[i].second,
-                          ", rank 0 has ", (*mine)[i].second, advice);
+        return inputError((*theirs)[i].first, " differs: rank ", other, " has ",
+                          (*theirs)[i].second, ", rank 0 has ", (*mine)[i].second, advice);
   }
   return {};
 }

@@ -82,8 +82,8 @@ public:
   // All bytes of all tensors have to be written by now.
   Status finish();
 
-  // For several writers, instead: each flushes what it wrote, and the one that created the file puts
-  // it in place.
+  // For several writers, instead: each flushes what it wrote, and the one that created the file
+  // puts it in place.
   Status flush() { return file.flush(); }
   Status commit() { return file.commit(); }
   uint64_t writtenBytes() const; // by this writer

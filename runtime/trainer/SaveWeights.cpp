@@ -42,7 +42,8 @@ Status SharedWriter::finish() {
     return writer.finish();
   if (Status failure = ranks->agree(writer.flush()); !failure.ok())
     return failure;
-  Expected<std::vector<std::string>> written = ranks->exchange(std::to_string(writer.writtenBytes()));
+  Expected<std::vector<std::string>> written =
+      ranks->exchange(std::to_string(writer.writtenBytes()));
   if (!written.ok())
     return written.status();
   // Every rank comes to the same sum, so that all of them stop here or none does.
@@ -51,13 +52,15 @@ Status SharedWriter::finish() {
     bytes += std::strtoull(count.c_str(), nullptr, 10);
   Status mine;
   if (bytes != writer.dataBytes())
-    mine = inputError(path, ": has ", bytes, " bytes written by all ranks and should have ", writer.dataBytes());
+    mine = inputError(path, ": has ", bytes, " bytes written by all ranks and should have ",
+                      writer.dataBytes());
   else if (ranks->isFirst())
     mine = writer.commit();
   return ranks->agree(mine);
 }
 
-Status appendSpecs(const Executor &executor, const Ranks &ranks, size_t index, std::string_view prefix, DType dtype,
+Status appendSpecs(const Executor &executor, const Ranks &ranks, size_t index,
+                   std::string_view prefix, DType dtype,
                    std::vector<SafetensorsWriter::Spec> &specs) {
   const plan::Parameter &parameter = executor.plan().parameters(static_cast<int>(index));
   Expected<Shape> shape = wholeShapeOf(parameter.view(), parameter.splits(), ranks);
@@ -85,7 +88,9 @@ Status saveTensor(const Executor &executor, const Ranks &ranks, size_t index, co
   auto save = [&](const std::string &name, const std::vector<uint32_t> &permutation) {
     return writeSlice(
         slice->stored(permutation), width, static_cast<const std::byte *>(tensor.data),
-        [&](uint64_t first, std::span<const std::byte> bytes) { return writer.write(name, first * width, bytes); },
+        [&](uint64_t first, std::span<const std::byte> bytes) {
+          return writer.write(name, first * width, bytes);
+        },
         [&] { ranks.progress(); });
   };
   if (Status failure = save(text(prefix, parameter.name()), {}); !failure.ok())
@@ -100,9 +105,11 @@ Status saveWeights(const Executor &executor, const Ranks &ranks, const std::stri
   std::vector<SafetensorsWriter::Spec> specs;
   size_t count = static_cast<size_t>(executor.plan().parameters_size());
   for (size_t i = 0; i < count; ++i)
-    if (Status failure = appendSpecs(executor, ranks, i, "", executor.parameter(i).dtype, specs); !failure.ok())
+    if (Status failure = appendSpecs(executor, ranks, i, "", executor.parameter(i).dtype, specs);
+        !failure.ok())
       return failure;
-  Expected<SharedWriter> writer = SharedWriter::create(ranks, path, std::move(specs), {{"format", "pt"}});
+  Expected<SharedWriter> writer =
+      SharedWriter::create(ranks, path, std::move(specs), {{"format", "pt"}});
   if (!writer.ok())
     return writer.status();
   Status written;

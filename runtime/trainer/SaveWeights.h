@@ -1,9 +1,10 @@
-// Weights and gradients from the arenas of all ranks to one safetensors file, in the names and layouts of the ONNX
-// file's initializers.
+// Weights and gradients from the arenas of all ranks to one safetensors file, in the names and
+// layouts of the ONNX file's initializers.
 //
-// Rank 0 creates the file, every rank writes what it holds to the places where that belongs (what several hold, the
-// lowest of them), rank 0 puts the file in place once all have flushed. So nothing is gathered in memory: a rank needs a
-// buffer of a mebibyte. It does need a file system that all ranks see.
+// Rank 0 creates the file, every rank writes what it holds to the places where that belongs (what
+// several hold, the lowest of them), rank 0 puts the file in place once all have flushed. So
+// nothing is gathered in memory: a rank needs a buffer of a mebibyte. It does need a file system
+// that all ranks see.
 #ifndef AMC_RUNTIME_TRAINER_SAVEWEIGHTS_H
 #define AMC_RUNTIME_TRAINER_SAVEWEIGHTS_H
 
@@ -38,11 +39,12 @@ private:
 
 // The tensors that saveTensor writes for parameter `index`: its own name and the tied ones, each
 // with `prefix`, whole and of this type.
-Status appendSpecs(const Executor &executor, const Ranks &ranks, size_t index, std::string_view prefix, DType dtype,
+Status appendSpecs(const Executor &executor, const Ranks &ranks, size_t index,
+                   std::string_view prefix, DType dtype,
                    std::vector<SafetensorsWriter::Spec> &specs);
 
-// Writes what this rank holds of `tensor`, the whole of which is shaped like parameter `index` (the weight, or its
-// gradient), under all of its names.
+// Writes what this rank holds of `tensor`, the whole of which is shaped like parameter `index` (the
+// weight, or its gradient), under all of its names.
 Status saveTensor(const Executor &executor, const Ranks &ranks, size_t index, const Tensor &tensor,
                   const Splits &splits, std::string_view prefix, SharedWriter &writer);
 

@@ -34,8 +34,9 @@ Expected<MeshShape> parseMesh(const Json &json) {
   plan::Mesh mesh;
   std::array<uint64_t, meshAxes.size()> sizes;
   for (size_t axis = 0; axis < meshAxes.size(); ++axis) {
-    std::optional<uint64_t> size =
-        json.is_object() && json.contains("mesh") ? numberOf(json["mesh"], meshAxes[axis].data()) : std::nullopt;
+    std::optional<uint64_t> size = json.is_object() && json.contains("mesh")
+                                       ? numberOf(json["mesh"], meshAxes[axis].data())
+                                       : std::nullopt;
     if (!size || *size == 0)
       return inputError("its mesh should have ", meshAxes[axis], ", at least 1");
     sizes[axis] = *size;
@@ -51,8 +52,8 @@ Expected<MeshShape> parseMesh(const Json &json) {
 Status parseTensor(const Json &json, const MeshShape &mesh, TensorInfo &info, Splits &splits) {
   std::optional<std::string> dtype = stringOf(json, "dtype");
   info.dtype = dtype ? dtypeFromName(*dtype) : plan::DTYPE_UNSPECIFIED;
-  if (info.dtype == plan::DTYPE_UNSPECIFIED || !json.contains("shape") || !json["shape"].is_array() ||
-      !json.contains("splits") || !json["splits"].is_array())
+  if (info.dtype == plan::DTYPE_UNSPECIFIED || !json.contains("shape") ||
+      !json["shape"].is_array() || !json.contains("splits") || !json["splits"].is_array())
     return inputError("should have dtype, shape and splits");
   for (const Json &dimension : json["shape"]) {
     if (!dimension.is_number_unsigned())
@@ -82,8 +83,8 @@ std::string shardName(std::string_view kind, uint64_t rank, uint64_t ranks) {
   return fmt::format("{}.rank-{:05}-of-{:05}.safetensors", kind, rank, ranks);
 }
 
-Status writeShard(const std::string &folder, std::string_view kind, const std::vector<ShardedTensor> &tensors,
-                  const Ranks &ranks) {
+Status writeShard(const std::string &folder, std::string_view kind,
+                  const std::vector<ShardedTensor> &tensors, const Ranks &ranks) {
   auto isMine = [&](const ShardedTensor &tensor) {
     return tensor.kind == kind && tensor.mine.lowestHolder() && tensor.mine.elements() > 0;
   };
@@ -129,7 +130,8 @@ std::string indexToJson(const std::vector<ShardedTensor> &tensors, const MeshSha
     entry["shape"] = tensor.whole;
     entry["splits"] = Json::array();
     for (const plan::Split &split : tensor.splits)
-      entry["splits"].push_back({{"dim", split.dim()}, {"group", split.group()}, {"size", split.size()}});
+      entry["splits"].push_back(
+          {{"dim", split.dim()}, {"group", split.group()}, {"size", split.size()}});
     json["tensors"].push_back(std::move(entry));
   }
   // As SafetensorsWriter writes names that are no UTF-8.
@@ -141,7 +143,8 @@ bool ShardedReader::isIn(const std::string &folder) {
   return std::filesystem::exists(indexPath(folder), ignored);
 }
 
-Expected<std::unique_ptr<ShardedReader>> ShardedReader::open(const std::string &folder, std::string_view kind) {
+Expected<std::unique_ptr<ShardedReader>> ShardedReader::open(const std::string &folder,
+                                                             std::string_view kind) {
   Expected<std::string> json = readWholeFile(indexPath(folder), mostIndexBytes);
   if (!json.ok())
     return json.status();
@@ -194,7 +197,8 @@ Expected<const SafetensorsReader *> ShardedReader::fileOf(uint64_t rank) const {
     return &open->second;
   if (files.size() >= mostOpenFiles)
     files.clear();
-  Expected<SafetensorsReader> opened = SafetensorsReader::open(folder + "/" + shardName(kind, rank, shape.ranks()));
+  Expected<SafetensorsReader> opened =
+      SafetensorsReader::open(folder + "/" + shardName(kind, rank, shape.ranks()));
   if (!opened.ok())
     return opened.status();
   return &files.emplace(rank, std::move(opened).value()).first->second;
@@ -219,11 +223,12 @@ Status ShardedReader::read(const TensorInfo &tensor, uint64_t first, uint64_t co
       return file.status();
     const TensorInfo *part = (*file)->find(tensor.name);
     if (!part)
-      return inputError((*file)->path(), ": tensor '", tensor.name, "' is missing, which the index says is there");
+      return inputError((*file)->path(), ": tensor '", tensor.name,
+                        "' is missing, which the index says is there");
     if (part->dtype != tensor.dtype || part->shape != place.counts)
-      return inputError((*file)->path(), ": tensor '", tensor.name, "' is ", dtypeName(part->dtype), " ",
-                        shapeText(part->shape), " and should be ", dtypeName(tensor.dtype), " ",
-                        shapeText(place.counts));
+      return inputError((*file)->path(), ": tensor '", tensor.name, "' is ", dtypeName(part->dtype),
+                        " ", shapeText(part->shape), " and should be ", dtypeName(tensor.dtype),
+                        " ", shapeText(place.counts));
     if (Status failure = (*file)->read(*part, place.at, place.elements, to, target); !failure.ok())
       return failure;
     first += place.elements;
@@ -250,8 +255,10 @@ Expected<std::unique_ptr<StoredTensors>> openWeights(const std::string &path) {
   if (!std::filesystem::is_directory(path, ignored)) {
     std::string folder = parentDirectory(path);
     if (!std::filesystem::exists(path, ignored) && ShardedReader::isIn(folder))
-      return inputError(path, ": is not there: several ranks wrote this checkpoint, each a part; name its folder, ",
-                        folder);
+      return inputError(
+          path,
+          ": is not there: several ranks wrote this checkpoint, each a part; name its folder, ",
+          folder);
     return plain(path);
   }
   for (const std::string &folder : {path + "/LATEST", path}) {
@@ -260,7 +267,9 @@ Expected<std::unique_ptr<StoredTensors>> openWeights(const std::string &path) {
     if (std::string file = folder + "/model.safetensors"; std::filesystem::exists(file, ignored))
       return plain(file);
   }
-  return inputError(path, ": holds no checkpoint: neither model.safetensors nor index.json is there, nor in LATEST");
+  return inputError(
+      path,
+      ": holds no checkpoint: neither model.safetensors nor index.json is there, nor in LATEST");
 }
 
 } // namespace amc::rt

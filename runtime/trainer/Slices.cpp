@@ -33,8 +33,8 @@ Slice::Slice(const Shape &whole) : size(whole), strides(rowMajor(whole)) {
     parts.push_back({0, dimension, dimension});
 }
 
-Expected<Slice> Slice::of(std::span<const uint64_t> local, const Splits &splits, const MeshShape &mesh,
-                          uint64_t rank) {
+Expected<Slice> Slice::of(std::span<const uint64_t> local, const Splits &splits,
+                          const MeshShape &mesh, uint64_t rank) {
   Expected<Shape> whole = wholeShape(local, splits, mesh);
   if (!whole.ok())
     return whole.status();
@@ -72,7 +72,8 @@ uint64_t Slice::elements() const {
 }
 
 bool Slice::padded() const {
-  return std::any_of(parts.begin(), parts.end(), [](const Piece &piece) { return piece.count != piece.local; });
+  return std::any_of(parts.begin(), parts.end(),
+                     [](const Piece &piece) { return piece.count != piece.local; });
 }
 
 Slice Slice::stored(const std::vector<uint32_t> &permutation) const {
@@ -107,7 +108,8 @@ Status Slice::forEachRun(const std::function<Status(const ElementRun &)> &visit)
     run.elements = parts[dims].count;
     run.step = strides[dims];
     while (dims > 0 && parts[dims].count == size[dims] &&
-           (run.elements == 1 || parts[dims - 1].count == 1 || strides[dims - 1] == run.elements * run.step)) {
+           (run.elements == 1 || parts[dims - 1].count == 1 ||
+            strides[dims - 1] == run.elements * run.step)) {
       --dims;
       if (run.elements == 1)
         run.step = strides[dims];
@@ -152,7 +154,7 @@ Status readSlice(const Slice &slice, uint64_t width, std::byte *local, const Rea
   // Runs that do not lie in a row here but do in the file are read together, then spread.
   std::vector<std::byte> buffer;
   std::vector<ElementRun> gathered; // what lies in the buffer
-  uint64_t held = 0;         // elements of it
+  uint64_t held = 0;                // elements of it
   auto spread = [&]() -> Status {
     if (held == 0)
       return {};
@@ -181,7 +183,8 @@ Status readSlice(const Slice &slice, uint64_t width, std::byte *local, const Rea
     }
     buffer.resize(most * width);
     for (uint64_t done = 0; done < run.elements;) {
-      bool follows = held == 0 || gathered.back().whole + gathered.back().elements == run.whole + done;
+      bool follows =
+          held == 0 || gathered.back().whole + gathered.back().elements == run.whole + done;
       if (!follows || held == most)
         if (Status failed = spread(); !failed.ok())
           return failed;
@@ -195,8 +198,8 @@ Status readSlice(const Slice &slice, uint64_t width, std::byte *local, const Rea
   return failure.ok() ? spread() : failure;
 }
 
-Status writeSlice(const Slice &slice, uint64_t width, const std::byte *local, const WriteElements &write,
-                  const Progress &progress) {
+Status writeSlice(const Slice &slice, uint64_t width, const std::byte *local,
+                  const WriteElements &write, const Progress &progress) {
   std::vector<std::byte> buffer;
   uint64_t first = 0, held = 0; // elements gathered, where they belong
   auto flush = [&]() -> Status {
@@ -214,7 +217,8 @@ Status writeSlice(const Slice &slice, uint64_t width, const std::byte *local, co
         return failed;
       for (uint64_t done = 0; done < run.elements; done += direct) {
         uint64_t count = std::min(direct, run.elements - done);
-        if (Status failed = write(run.whole + done, std::span(local + (run.local + done) * width, count * width));
+        if (Status failed = write(run.whole + done,
+                                  std::span(local + (run.local + done) * width, count * width));
             !failed.ok())
           return failed;
         progress();

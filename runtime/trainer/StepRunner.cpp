@@ -115,7 +115,8 @@ uint64_t StepRunner::stagingBytes() const {
   return bytes;
 }
 
-Expected<StepRunner::Counted> StepRunner::countAll(std::span<const LabelCount> mine, bool stop) const {
+Expected<StepRunner::Counted> StepRunner::countAll(std::span<const LabelCount> mine,
+                                                   bool stop) const {
   Counted all;
   auto add = [&](const LabelCount &labels) {
     all.labels.tokens += labels.tokens;
@@ -176,8 +177,8 @@ void StepRunner::ignoreLabels(Entry &entry) const {
     if (!input.labels)
       continue;
     for (uint64_t element = 0; element < input.elements(); ++element)
-      convertElements(plan::I64, reinterpret_cast<const std::byte *>(&request.ignoreIndex), input.dtype,
-                      entry[i].data() + element * dtypeBytes(input.dtype), 1);
+      convertElements(plan::I64, reinterpret_cast<const std::byte *>(&request.ignoreIndex),
+                      input.dtype, entry[i].data() + element * dtypeBytes(input.dtype), 1);
   }
 }
 
@@ -249,10 +250,10 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
   return result;
 }
 
-// The plan's forward pass may talk to the other ranks, so all of them run it equally often, each on an entry of its
-// own. Where fewer entries are left than ranks, those without one take the last with all labels ignored, which adds
-// nothing to the loss. A loss that is the model's own, a mean of unknown weights, has no such entry: what is left is
-// evaluated one by one, by all ranks alike.
+// The plan's forward pass may talk to the other ranks, so all of them run it equally often, each on
+// an entry of its own. Where fewer entries are left than ranks, those without one take the last
+// with all labels ignored, which adds nothing to the loss. A loss that is the model's own, a mean
+// of unknown weights, has no such entry: what is left is evaluated one by one, by all ranks alike.
 Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint64_t entries,
                                           uint64_t seed,
                                           const std::function<void(uint64_t)> &progress) {
@@ -294,7 +295,8 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
       return nonFinite(text("evaluation, batch ", mine, ": the loss"), loss, feed);
     // Ranks that took the same entry counted its labels once each.
     uint64_t copies = alike ? together : 1;
-    double weight = at.normalizer ? all->labels.weight / static_cast<double>(copies) : static_cast<double>(taken);
+    double weight = at.normalizer ? all->labels.weight / static_cast<double>(copies)
+                                  : static_cast<double>(taken);
     sum += loss * weight;
     weights += weight;
     result.labelTokens += all->labels.tokens / copies;

@@ -4,10 +4,11 @@
 //
 // A step stages all of its micro-batches first, because the number of labelled tokens over all of
 // them, on all ranks, normalises the loss of each. Of `accumulation` x R entries, R ranks taking
-// data, rank d of them takes those at m * R + d: what one rank would with R times the micro-batches.
-// Labels are counted in that order too, so that the normaliser is the same to the bit. A loss that is not finite stops the step before the update, a
-// gradient norm that is not finite stops the update before it changes a weight; either error names
-// the first tensor that went wrong.
+// data, rank d of them takes those at m * R + d: what one rank would with R times the
+// micro-batches. Labels are counted in that order too, so that the normaliser is the same to the
+// bit. A loss that is not finite stops the step before the update, a gradient norm that is not
+// finite stops the update before it changes a weight; either error names the first tensor that went
+// wrong.
 #ifndef AMC_RUNTIME_TRAINER_STEPRUNNER_H
 #define AMC_RUNTIME_TRAINER_STEPRUNNER_H
 
@@ -52,8 +53,8 @@ public:
   // Bytes of the staging buffers.
   uint64_t stagingBytes() const;
 
-  // Reads this rank's share of the entriesPerStep() entries from `position` on and counts labels with
-  // the others. Gives true if any rank says `stop`; then all of them get it.
+  // Reads this rank's share of the entriesPerStep() entries from `position` on and counts labels
+  // with the others. Gives true if any rank says `stop`; then all of them get it.
   Expected<bool> stage(DataSource &source, uint64_t position, bool stop = false);
   // Runs the staged step. `step` counts from 1.
   Expected<StepResult> run(uint64_t step, double learningRate, uint64_t seed);

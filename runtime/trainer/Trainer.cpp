@@ -76,7 +76,8 @@ private:
   Status readPlan(plan::Plan &plan);
   Status createExecutor(plan::Plan plan);
   Status openCheckpoints();
-  Status load(DataRequest request, std::vector<plan::Source> sources, const std::string &modelDirectory);
+  Status load(DataRequest request, std::vector<plan::Source> sources,
+              const std::string &modelDirectory);
   Status resume();
   Status checkUse(const DataRequest &request);
   void resolveSchedule(double planRate);
@@ -140,9 +141,9 @@ Status Run::prepare() {
   DataRequest request = requestFor(plan);
   if (!options.model.empty())
     moveModel(plan, options.model);
-  std::string modelDirectory = options.modelDir.value_or(
-      options.model.empty() ? findModelDirectory(options.plan, plan)
-                            : parentDirectory(options.model));
+  std::string modelDirectory =
+      options.modelDir.value_or(options.model.empty() ? findModelDirectory(options.plan, plan)
+                                                      : parentDirectory(options.model));
   std::vector<plan::Source> sources = takeSources(plan);
   if (Status failure = createExecutor(std::move(plan)); !failure.ok())
     return failure;
@@ -183,7 +184,8 @@ Status Run::createExecutor(plan::Plan plan) {
 }
 
 // Data and initial weights, or where the checkpoint's run stood: what a rank does by itself.
-Status Run::load(DataRequest request, std::vector<plan::Source> sources, const std::string &modelDirectory) {
+Status Run::load(DataRequest request, std::vector<plan::Source> sources,
+                 const std::string &modelDirectory) {
   request.path = options.data;
   request.seed = state.seed = options.seed.value_or(0);
   request.tokenDType = options.tokenDType;
@@ -213,8 +215,8 @@ Status Run::load(DataRequest request, std::vector<plan::Source> sources, const s
       return std::move(failure).withContext("--resume");
   } else {
     std::vector<std::string> notes;
-    if (Status failure = loadWeights(*executor, ranks, options.init, std::move(sources),
-                                     modelDirectory, notes);
+    if (Status failure =
+            loadWeights(*executor, ranks, options.init, std::move(sources), modelDirectory, notes);
         !failure.ok())
       return failure;
     for (const std::string &line : notes)
@@ -232,8 +234,8 @@ Status Run::load(DataRequest request, std::vector<plan::Source> sources, const s
   return {};
 }
 
-// How this run takes its data, and whether the checkpoint's run took it so. On another mesh a step may take another
-// number of entries: that goes on, with other steps.
+// How this run takes its data, and whether the checkpoint's run took it so. On another mesh a step
+// may take another number of entries: that goes on, with other steps.
 Status Run::checkUse(const DataRequest &request) {
   std::string use = describeUse(request, executor->plan().accumulation() * ranks.dataRanks());
   if (options.resume && !options.eval && !state.dataUse.empty() && use != state.dataUse) {
@@ -242,13 +244,15 @@ Status Run::checkUse(const DataRequest &request) {
                         ", this one would as ", use,
                         "; resume with the same plan and settings, or start anew from the "
                         "checkpoint's weights (--init ",
-                        options.checkpointDir, "/LATEST", state.mesh.ranks() > 1 ? "" : "/model.safetensors", ")");
+                        options.checkpointDir, "/LATEST",
+                        state.mesh.ranks() > 1 ? "" : "/model.safetensors", ")");
     note("the checkpoint's run took its data as ", state.dataUse, ", this one takes it as ", use,
          "; it goes on with the entry behind the last one taken, in steps of another size");
   }
   if (options.resume && !options.eval && state.mesh != ranks.mesh())
     note("the checkpoint is of ", meshText(state.mesh), ", this run of ", meshText(ranks.mesh()),
-         ": sums are taken in another order, so it goes on as that run would have within their rounding");
+         ": sums are taken in another order, so it goes on as that run would have within their "
+         "rounding");
   state.mesh = ranks.mesh();
   state.dataUse = std::move(use);
   return {};
@@ -286,7 +290,8 @@ Status Run::openCheckpoints() {
   if (options.resume && !*earlier)
     failure = inputError(options.checkpointDir,
                          ": has no checkpoint to resume from; start without --resume");
-  // A run of its own would replace checkpoints of the same name and, with --keep, remove the others.
+  // A run of its own would replace checkpoints of the same name and, with --keep, remove the
+  // others.
   if (!options.resume && *earlier)
     failure = inputError(options.checkpointDir, ": holds checkpoints of an earlier run; --resume "
                                                 "continues it, another folder starts anew");
@@ -391,8 +396,8 @@ Status Run::train() {
   return {};
 }
 
-// False: a rank was told to stop, and no step was done. Signals reach ranks at different times, or only one of them, so
-// they agree in the exchange that begins a step.
+// False: a rank was told to stop, and no step was done. Signals reach ranks at different times, or
+// only one of them, so they agree in the exchange that begins a step.
 Expected<bool> Run::oneStep() {
   if (ranks.alone() && stop.load())
     return false;
@@ -427,8 +432,8 @@ Expected<bool> Run::oneStep() {
   return true;
 }
 
-// The step's line. Rank 0 has what there is to say of all: loss and norm are sums over them, and their arenas are laid
-// out by one plan.
+// The step's line. Rank 0 has what there is to say of all: loss and norm are sums over them, and
+// their arenas are laid out by one plan.
 Status Run::report(const StepResult &result, double rate, double seconds) {
   StepRecord record;
   record.step = state.step;

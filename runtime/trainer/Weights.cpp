@@ -17,7 +17,7 @@ namespace amc::rt {
 namespace {
 
 constexpr uint64_t bufferBytes = 1 << 20;
-constexpr uint64_t drawnBetweenSigns = 1 << 20; // numbers
+constexpr uint64_t drawnBetweenSigns = 1 << 20;    // numbers
 constexpr std::string_view masterState = "master"; // as passes/AttachOptimizer.cpp names it
 
 std::byte *bytesOf(const Tensor &tensor) { return static_cast<std::byte *>(tensor.data); }
@@ -56,8 +56,8 @@ struct Target {
   Slice slice;
 };
 
-// The parameter and the states that begin as it does, the fp32 master first: it has every bit that the source has, and
-// the others are its rounding.
+// The parameter and the states that begin as it does, the fp32 master first: it has every bit that
+// the source has, and the others are its rounding.
 Expected<std::vector<Target>> targetsOf(const Executor &executor, const Ranks &ranks, int index) {
   const plan::Parameter &parameter = executor.plan().parameters(index);
   std::vector<Target> targets;
@@ -83,9 +83,11 @@ Expected<std::vector<Target>> targetsOf(const Executor &executor, const Ranks &r
   return targets;
 }
 
-// Fills parameter `index` by `fill(slice, to, via, target)`, which writes what the slice holds in the type `to`; `via` is
-// the type of the first. What holds the same elements as one before is copied from it.
-template <typename Fill> Status fillParameter(const Executor &executor, const Ranks &ranks, int index, Fill &&fill) {
+// Fills parameter `index` by `fill(slice, to, via, target)`, which writes what the slice holds in
+// the type `to`; `via` is the type of the first. What holds the same elements as one before is
+// copied from it.
+template <typename Fill>
+Status fillParameter(const Executor &executor, const Ranks &ranks, int index, Fill &&fill) {
   Expected<std::vector<Target>> targets = targetsOf(executor, ranks, index);
   if (!targets.ok())
     return targets.status();
@@ -94,20 +96,23 @@ template <typename Fill> Status fillParameter(const Executor &executor, const Ra
     auto before = std::find_if(targets->begin(), targets->begin() + static_cast<std::ptrdiff_t>(t),
                                [&](const Target &other) { return other.slice == slice; });
     if (before != targets->begin() + static_cast<std::ptrdiff_t>(t)) {
-      convertElements(before->tensor.dtype, bytesOf(before->tensor), tensor.dtype, bytesOf(tensor), tensor.elements);
+      convertElements(before->tensor.dtype, bytesOf(before->tensor), tensor.dtype, bytesOf(tensor),
+                      tensor.elements);
       continue;
     }
-    if (Status failure = fill(slice, tensor.dtype, targets->front().tensor.dtype, bytesOf(tensor)); !failure.ok())
+    if (Status failure = fill(slice, tensor.dtype, targets->front().tensor.dtype, bytesOf(tensor));
+        !failure.ok())
       return failure;
   }
   return {};
 }
 
 // Elements [first, first + count) of a stored tensor, converted.
-using ReadConverted = std::function<Status(uint64_t first, uint64_t count, DType to, std::byte *target)>;
+using ReadConverted =
+    std::function<Status(uint64_t first, uint64_t count, DType to, std::byte *target)>;
 
-// Fills `target` from a stored tensor that `slice` is a part of: read as `via`, the most exact type that is kept, then
-// rounded to `to`.
+// Fills `target` from a stored tensor that `slice` is a part of: read as `via`, the most exact type
+// that is kept, then rounded to `to`.
 Status fillFrom(const Slice &slice, DType to, DType via, std::byte *target, const Ranks &ranks,
                 const ReadConverted &read) {
   std::vector<std::byte> exact;
@@ -135,14 +140,15 @@ void store(DType dtype, std::byte *target, uint64_t index, double value) {
 
 // Numbers are drawn in fp32 whatever the plan's type, so that a weight is the same with a master
 // and without; by their place in the whole weight, so that it is the same on every mesh.
-Status draw(const plan::Parameter &parameter, const Slice &slice, DType dtype, std::byte *target, uint64_t seed,
-            const Ranks &ranks) {
+Status draw(const plan::Parameter &parameter, const Slice &slice, DType dtype, std::byte *target,
+            uint64_t seed, const Ranks &ranks) {
   bool matrix = parameter.view().shape_size() >= 2;
   double constant = parameter.name().ends_with("weight") ? 1.0 : 0.0;
   uint64_t stream = streamOf(parameter.name());
   return slice.forEachRun([&](const ElementRun &run) {
     for (uint64_t i = 0; i < run.elements; ++i) {
-      double value = matrix ? static_cast<float>(0.02 * randomNormal(seed, stream, run.whole + i)) : constant;
+      double value =
+          matrix ? static_cast<float>(0.02 * randomNormal(seed, stream, run.whole + i)) : constant;
       store(dtype, target, run.local + i * run.step, value);
       if (i % drawnBetweenSigns == 0)
         ranks.progress();
@@ -153,8 +159,8 @@ Status draw(const plan::Parameter &parameter, const Slice &slice, DType dtype, s
 
 // Reads parameter `index` from `file` under its own name or one it is tied to. False: there is none
 // of them.
-Expected<bool> readFrom(const StoredTensors &file, const Executor &executor, const Ranks &ranks, int index,
-                        Roundings &roundings) {
+Expected<bool> readFrom(const StoredTensors &file, const Executor &executor, const Ranks &ranks,
+                        int index, Roundings &roundings) {
   const plan::Parameter &parameter = executor.plan().parameters(index);
   const TensorInfo *info = file.find(parameter.name());
   std::vector<uint32_t> permutation;
@@ -185,24 +191,26 @@ Expected<bool> readFrom(const StoredTensors &file, const Executor &executor, con
 }
 
 // Parameter `index` from the plan's own source.
-Status readInitial(const Executor &executor, const Ranks &ranks, int index, const plan::Source &source,
-                   PlanSource &loader, Roundings &roundings) {
+Status readInitial(const Executor &executor, const Ranks &ranks, int index,
+                   const plan::Source &source, PlanSource &loader, Roundings &roundings) {
   const plan::Parameter &parameter = executor.plan().parameters(index);
   Expected<Shape> whole = wholeShapeOf(parameter.view(), parameter.splits(), ranks);
   if (!whole.ok())
     return whole.status();
   bool opened = false;
-  return fillParameter(executor, ranks, index, [&](const Slice &slice, DType to, DType via, std::byte *target) {
-    if (!opened)
-      if (Status failure = loader.open(parameter, source, *elementCount(*whole), via); !failure.ok())
-        return failure;
-    if (!std::exchange(opened, true))
-      roundings.add(loader.storedType(), parameter.view().dtype());
-    return fillFrom(slice, to, via, target, ranks,
-                    [&](uint64_t first, uint64_t count, DType type, std::byte *at) {
-                      return loader.read(first, count, type, at);
-                    });
-  });
+  return fillParameter(
+      executor, ranks, index, [&](const Slice &slice, DType to, DType via, std::byte *target) {
+        if (!opened)
+          if (Status failure = loader.open(parameter, source, *elementCount(*whole), via);
+              !failure.ok())
+            return failure;
+        if (!std::exchange(opened, true))
+          roundings.add(loader.storedType(), parameter.view().dtype());
+        return fillFrom(slice, to, via, target, ranks,
+                        [&](uint64_t first, uint64_t count, DType type, std::byte *at) {
+                          return loader.read(first, count, type, at);
+                        });
+      });
 }
 
 } // namespace
@@ -229,7 +237,8 @@ Expected<InitialWeights> parseInitialWeights(const std::string &value) {
   std::error_code ignored; // what cannot be examined is no folder
   if (!value.ends_with(".safetensors") && !std::filesystem::is_directory(value, ignored))
     return Status(ErrorKind::Usage,
-                  text("--init: '", value, "' should be FILE.safetensors or seed:N, or the folder of a checkpoint"));
+                  text("--init: '", value,
+                       "' should be FILE.safetensors or seed:N, or the folder of a checkpoint"));
   initial.from = InitialWeights::From::File;
   initial.path = value;
   return initial;
@@ -284,10 +293,11 @@ Status loadWeights(Executor &executor, const Ranks &ranks, const InitialWeights 
     const plan::Source &source = sources[static_cast<size_t>(i)];
     bool has = source.where_case() != plan::Source::WHERE_NOT_SET;
     if (seeded && isFloat(parameter.view().dtype()) && (parameter.trainable() || !has)) {
-      if (Status failure = fillParameter(executor, ranks, i,
-                                         [&](const Slice &slice, DType to, DType, std::byte *target) {
-                                           return draw(parameter, slice, to, target, initial.seed, ranks);
-                                         });
+      if (Status failure =
+              fillParameter(executor, ranks, i,
+                            [&](const Slice &slice, DType to, DType, std::byte *target) {
+                              return draw(parameter, slice, to, target, initial.seed, ranks);
+                            });
           !failure.ok())
         return failure;
       ++drawn;
@@ -295,7 +305,8 @@ Status loadWeights(Executor &executor, const Ranks &ranks, const InitialWeights 
         drawnFrozen.push_back(parameter.name());
     } else if (!has) {
       absent.push_back(parameter.name());
-    } else if (Status failure = readInitial(executor, ranks, i, source, loader, roundings); !failure.ok()) {
+    } else if (Status failure = readInitial(executor, ranks, i, source, loader, roundings);
+               !failure.ok()) {
       std::string context = text("weight '", parameter.name(), "'");
       if (failure.kind() == ErrorKind::Limit)
         return std::move(failure).withContext(context);

@@ -4,6 +4,8 @@
 // optimizer state named "master" starts as the parameter's value in fp32, as exact as the source
 // has it.
 //
+// Of several ranks each reads what it holds (see Slices.h) and no more. Saving is SaveWeights.h's.
+//
 // Nothing is held in memory twice: bytes go from the file to the arena, or from the arena to the
 // file, through a buffer of a mebibyte where type or layout differ. A tied name is stored as
 // transpose(weight, permutation), numpy's convention: stored.shape[i] =
@@ -23,13 +25,13 @@ namespace amc::rt {
 
 // Where the first weights come from.
 //   Plan   the bytes that the plan embeds or points to
-//   File   a safetensors file, or a checkpoint's folder, that has every weight under its initializer
+//   File   a safetensors file, or a checkpoint's folder, that has every weight under its
+//   initializer
 //          name, or under one it is tied to
-//   Seed   drawn: rank 2 and above normal(0, 0.02); lower ranks ones if the name ends in
-//   "weight" (norms), zeros
-//          otherwise (biases). Replaces every trained weight; frozen ones keep the plan's bytes and
-//          are drawn only if those are absent. The n-th element of a weight depends on the seed,
-//          its name and n only.
+//   Seed   drawn: rank 2 and above normal(0, 0.02); lower ranks ones if the name ends in "weight"
+//          (norms), zeros otherwise (biases). Replaces every trained weight; frozen ones keep the
+//          plan's bytes and are drawn only if those are absent. The n-th element of a weight depends
+//          on the seed, its name and n only: n of the whole weight, so every mesh draws the same.
 struct InitialWeights {
   enum class From { Plan, File, Seed } from = From::Plan;
   std::string path;
@@ -52,8 +54,9 @@ std::string findModelDirectory(const std::string &planPath, const plan::Plan &pl
 // The plan's model is `path` now. Weights that lie in the model's file are read from there, the others from its folder.
 void moveModel(plan::Plan &plan, const std::string &path);
 
-// Fills this rank's part of every parameter, `sources` being the plan's. Paths in it are relative to `modelDirectory`.
-// All weights that cannot be had are named in one error. `notes` receives lines for people.
+// Fills this rank's part of every parameter, `sources` being the plan's. Paths in it are relative
+// to `modelDirectory`. All weights that cannot be had are named in one error. `notes` receives
+// lines for people.
 Status loadWeights(Executor &executor, const Ranks &ranks, const InitialWeights &initial,
                    std::vector<plan::Source> sources, const std::string &modelDirectory,
                    std::vector<std::string> &notes);
@@ -63,8 +66,8 @@ Status loadWeights(Executor &executor, const Ranks &ranks, const InitialWeights 
 Status readWeights(Executor &executor, const Ranks &ranks, const StoredTensors &file,
                    std::vector<std::string> *notes = nullptr);
 
-// An optimizer state of this name is the parameter's value in its type, split in another way; it is read from where the
-// parameter is, and never saved.
+// An optimizer state of this name is the parameter's value in its type, split in another way; it is
+// read from where the parameter is, and never saved.
 inline constexpr std::string_view shardState = "shard";
 
 inline Shape shapeOf(const plan::View &view) { return {view.shape().begin(), view.shape().end()}; }

@@ -114,8 +114,8 @@ TEST(MemoryTable, EveryMappingHasALine) {
   EXPECT_EQ(parseSmaps("", 0, 0).total(), 0u);
 }
 
-// Of several ranks: this one's arena 32 kB of a mapping that has another's as well, 96 kB in all; a peer's 128 kB; what
-// MPI shares 8 kB. Only the first is this rank's, besides a library's 4 kB.
+// Of several ranks: this one's arena 32 kB of a mapping that has another's as well, 96 kB in all; a
+// peer's 128 kB; what MPI shares 8 kB. Only the first is this rank's, besides a library's 4 kB.
 TEST(MemoryTable, SharedMemoryIsNotThisRanks) {
   std::string smaps =
       "7f0000000000-7f0000100000 r-xp 00000000 08:01 12   /usr/lib/libm.so\nRss:   4 kB\n"

@@ -1,5 +1,6 @@
-// A run of several ranks, as threads: who reads which data, what normalises the loss, evaluation, and whole runs on a
-// mesh whose ranks need no collectives (neighbours along cp read the same data, so they compute the same).
+// A run of several ranks, as threads: who reads which data, what normalises the loss, evaluation,
+// and whole runs on a mesh whose ranks need no collectives (neighbours along cp read the same data,
+// so they compute the same).
 #include "runtime/trainer/RunState.h"
 #include "runtime/trainer/StepRunner.h"
 #include "runtime/trainer/Trainer.h"
@@ -25,7 +26,8 @@ amc::plan::Plan bigramOn(const MeshShape &mesh, const BigramOptions &options = {
   return plan;
 }
 
-// Entries of tokens that depend on the entry; every fifth label or so is ignored. Remembers what was read.
+// Entries of tokens that depend on the entry; every fifth label or so is ignored. Remembers what
+// was read.
 class Recorder final : public DataSource {
 public:
   explicit Recorder(uint64_t entries) { trained = entries; }
@@ -34,7 +36,8 @@ public:
   std::vector<uint64_t> read_; // epoch * entries + entry, in order
 
 protected:
-  Status read(uint64_t epoch, uint64_t entry, bool, std::span<std::vector<std::byte>> buffers) override {
+  Status read(uint64_t epoch, uint64_t entry, bool,
+              std::span<std::vector<std::byte>> buffers) override {
     read_.push_back(epoch * trained + entry);
     for (size_t input = 0; input < buffers.size(); ++input) {
       int64_t *values = reinterpret_cast<int64_t *>(buffers[input].data());
@@ -57,45 +60,48 @@ struct Seen {
 
 std::vector<Seen> runSteps(const MeshShape &mesh, uint64_t accumulation, uint64_t steps) {
   std::vector<Seen> seen(mesh.ranks());
-  expectAllOk(onRanks(static_cast<unsigned>(mesh.ranks()), [&](Communicator &communicator) -> Status {
-    Ranks ranks(&communicator);
-    expectOk(ranks.setMesh(mesh));
-    amc::plan::Plan plan = bigramOn(mesh, {.accumulation = accumulation});
-    DataRequest request = requestFor(plan);
-    Executor executor = take(Executor::create(std::move(plan), executorOptions(communicator)));
-    auto runner = take(StepRunner::create(executor, ranks, request));
-    Recorder source(7);
-    Seen &mine = seen[ranks.rank()];
-    for (uint64_t step = 1; step <= steps; ++step) {
-      EXPECT_FALSE(take(runner->stage(source, (step - 1) * runner->entriesPerStep())));
-      mine.labels = take(runner->run(step, 0.01, 0)).labelTokens;
-      for (int i = 0; i < executor.plan().inputs_size(); ++i)
-        if (executor.plan().inputs(i).role() == amc::plan::LOSS_NORMALIZER)
-          mine.normalizers.push_back(*static_cast<float *>(executor.input(i).data));
-    }
-    mine.tokens = runner->tokensPerStep();
-    mine.entries = source.read_;
-    return {};
-  }));
+  expectAllOk(
+      onRanks(static_cast<unsigned>(mesh.ranks()), [&](Communicator &communicator) -> Status {
+        Ranks ranks(&communicator);
+        expectOk(ranks.setMesh(mesh));
+        amc::plan::Plan plan = bigramOn(mesh, {.accumulation = accumulation});
+        DataRequest request = requestFor(plan);
+        Executor executor = take(Executor::create(std::move(plan), executorOptions(communicator)));
+        auto runner = take(StepRunner::create(executor, ranks, request));
+        Recorder source(7);
+        Seen &mine = seen[ranks.rank()];
+        for (uint64_t step = 1; step <= steps; ++step) {
+          EXPECT_FALSE(take(runner->stage(source, (step - 1) * runner->entriesPerStep())));
+          mine.labels = take(runner->run(step, 0.01, 0)).labelTokens;
+          for (int i = 0; i < executor.plan().inputs_size(); ++i)
+            if (executor.plan().inputs(i).role() == amc::plan::LOSS_NORMALIZER)
+              mine.normalizers.push_back(*static_cast<float *>(executor.input(i).data));
+        }
+        mine.tokens = runner->tokensPerStep();
+        mine.entries = source.read_;
+        return {};
+      }));
   return seen;
 }
 
-std::vector<EvalResult> evaluateOn(const MeshShape &mesh, amc::plan::LossKind loss, uint64_t entries) {
+std::vector<EvalResult> evaluateOn(const MeshShape &mesh, amc::plan::LossKind loss,
+                                   uint64_t entries) {
   std::vector<EvalResult> results(mesh.ranks());
-  expectAllOk(onRanks(static_cast<unsigned>(mesh.ranks()), [&](Communicator &communicator) -> Status {
-    Ranks ranks(&communicator);
-    expectOk(ranks.setMesh(mesh));
-    amc::plan::Plan plan = bigramOn(mesh);
-    plan.set_loss(loss);
-    DataRequest request = requestFor(plan);
-    Executor executor = take(Executor::create(std::move(plan), executorOptions(communicator)));
-    std::vector<float> table = BigramPlan::initialTable(16);
-    std::memcpy(executor.parameter(0).data, table.data(), table.size() * 4);
-    auto runner = take(StepRunner::create(executor, ranks, request));
-    Recorder source(7);
-    results[ranks.rank()] = take(runner->evaluate(source, false, entries, 0));
-    return {};
-  }));
+  expectAllOk(
+      onRanks(static_cast<unsigned>(mesh.ranks()), [&](Communicator &communicator) -> Status {
+        Ranks ranks(&communicator);
+        expectOk(ranks.setMesh(mesh));
+        amc::plan::Plan plan = bigramOn(mesh);
+        plan.set_loss(loss);
+        DataRequest request = requestFor(plan);
+        Executor executor = take(Executor::create(std::move(plan), executorOptions(communicator)));
+        std::vector<float> table = BigramPlan::initialTable(16);
+        std::memcpy(executor.parameter(0).data, table.data(), table.size() * 4);
+        auto runner = take(StepRunner::create(executor, ranks, request));
+        Recorder source(7);
+        results[ranks.rank()] = take(runner->evaluate(source, false, entries, 0));
+        return {};
+      }));
   return results;
 }
 
@@ -122,10 +128,13 @@ Outcome runRanks(unsigned size, const TrainOptions &options, const Change &chang
       outcome.results[rank].emplace_back(line);
       return Status();
     };
-    sinks.note = [&, rank](std::string_view line) { outcome.notes[rank] += std::string(line) + "\n"; };
+    sinks.note = [&, rank](std::string_view line) {
+      outcome.notes[rank] += std::string(line) + "\n";
+    };
     if (change)
       change(rank, mine, sinks);
-    return runTrainer(mine, sinks, stops ? (*stops)[rank] : never, size == 1 ? nullptr : &communicator);
+    return runTrainer(mine, sinks, stops ? (*stops)[rank] : never,
+                      size == 1 ? nullptr : &communicator);
   });
   return outcome;
 }
@@ -152,8 +161,8 @@ protected:
 
 } // namespace
 
-// Accumulation outermost, then the ranks that take data; neighbours along cp and tp read the same. Together each entry
-// once, over an epoch's end as well (7 entries an epoch, 3 steps of 12).
+// Accumulation outermost, then the ranks that take data; neighbours along cp and tp read the same.
+// Together each entry once, over an epoch's end as well (7 entries an epoch, 3 steps of 12).
 TEST(DataByRank, IsDealtOutOnce) {
   MeshShape mesh = meshShape({2, 2, 2, 1});
   std::vector<Seen> seen = runSteps(mesh, 3, 3);
@@ -172,7 +181,8 @@ TEST(DataByRank, IsDealtOutOnce) {
   EXPECT_EQ(all.size(), 36u);
 }
 
-// Every rank normalises by the labels of all, to the bit what one rank with as many micro-batches does.
+// Every rank normalises by the labels of all, to the bit what one rank with as many micro-batches
+// does.
 TEST(DataByRank, NormaliserIsOneRanks) {
   Seen one = runSteps(MeshShape(), 12, 3).front();
   for (const Seen &rank : runSteps(meshShape({2, 2, 1, 2}), 3, 3)) {
@@ -182,8 +192,9 @@ TEST(DataByRank, NormaliserIsOneRanks) {
   }
 }
 
-// The plans here do not sum the loss over ranks, so each rank has its share of it. The entries do not divide among the
-// ranks: what is left is filled up with ignored labels, or, for a loss of the model's own, taken one by one.
+// The plans here do not sum the loss over ranks, so each rank has its share of it. The entries do
+// not divide among the ranks: what is left is filled up with ignored labels, or, for a loss of the
+// model's own, taken one by one.
 TEST(DataByRank, EvaluationIsOneRanks) {
   for (auto loss : {amc::plan::LOSS_CAUSAL_LM, amc::plan::LOSS_MODEL})
     for (uint64_t entries : {1, 2, 4, 5, 7}) {
@@ -200,7 +211,8 @@ TEST(DataByRank, EvaluationIsOneRanks) {
     }
 }
 
-// Two ranks that compute the same end with the weights, gradients and log of one; rank 0 alone speaks.
+// Two ranks that compute the same end with the weights, gradients and log of one; rank 0 alone
+// speaks.
 TEST_F(Parallel, TrainsLikeOneRank) {
   TrainOptions options = prepare();
   options.saveWeights = dir.path("w2.safetensors");
@@ -226,11 +238,13 @@ TEST_F(Parallel, TrainsLikeOneRank) {
   EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 4) << "written by one rank";
   EXPECT_TRUE(two.results[1].empty());
   EXPECT_TRUE(two.notes[1].empty());
-  EXPECT_NE(two.notes[0].find("memory of 2 ranks: resident set from "), std::string::npos) << two.notes[0];
+  EXPECT_NE(two.notes[0].find("memory of 2 ranks: resident set from "), std::string::npos)
+      << two.notes[0];
 }
 
-// One rank is told to stop: both stop behind the same step and save it. Resumed on two ranks it ends with the files of
-// a run in one go; resumed on one rank with its weights, and the change of mesh is said.
+// One rank is told to stop: both stop behind the same step and save it. Resumed on two ranks it
+// ends with the files of a run in one go; resumed on one rank with its weights, and the change of
+// mesh is said.
 TEST_F(Parallel, StopsTogetherAndResumes) {
   TrainOptions options = prepare();
   options.steps = 8;
@@ -250,27 +264,33 @@ TEST_F(Parallel, StopsTogetherAndResumes) {
       },
       &stops);
   expectAllOk(part.status);
-  EXPECT_NE(part.notes[0].find("stopped by a signal after step "), std::string::npos) << part.notes[0];
+  EXPECT_NE(part.notes[0].find("stopped by a signal after step "), std::string::npos)
+      << part.notes[0];
   EXPECT_LT(take(stateFromJson(slurp(dir.path("parts/LATEST/state.json")))).step, 8u);
   std::filesystem::copy(dir.path("parts"), dir.path("single"),
-                        std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+                        std::filesystem::copy_options::recursive |
+                            std::filesystem::copy_options::copy_symlinks);
   options.resume = true;
   expectAllOk(runRanks(2, options).status);
   std::vector<std::string> files = dir.list("whole/LATEST");
   EXPECT_EQ(files, dir.list("parts/LATEST"));
   EXPECT_EQ(files.size(), 4u) << "index, model, optimizer and state: rank 1 holds what rank 0 does";
   for (const std::string &file : files)
-    EXPECT_EQ(slurp(dir.path("whole/LATEST/" + file)), slurp(dir.path("parts/LATEST/" + file))) << file;
+    EXPECT_EQ(slurp(dir.path("whole/LATEST/" + file)), slurp(dir.path("parts/LATEST/" + file)))
+        << file;
   options.plan = dir.path("one.amplan");
   options.checkpointDir = dir.path("single");
   Outcome single = runRanks(1, options);
   expectAllOk(single.status);
-  EXPECT_NE(single.notes[0].find("the checkpoint is of cp 2, this run of 1 rank: "), std::string::npos) << single.notes[0];
+  EXPECT_NE(single.notes[0].find("the checkpoint is of cp 2, this run of 1 rank: "),
+            std::string::npos)
+      << single.notes[0];
   options.resume = false;
   options.checkpointDir = dir.path("one");
   expectAllOk(runRanks(1, options).status);
   for (const char *file : {"model.safetensors", "optimizer.safetensors"})
-    EXPECT_EQ(slurp(dir.path("one/LATEST/") + file), slurp(dir.path("single/LATEST/") + file)) << file;
+    EXPECT_EQ(slurp(dir.path("one/LATEST/") + file), slurp(dir.path("single/LATEST/") + file))
+        << file;
 }
 
 // On another mesh a step may take more data; on the same one that is another run.
@@ -284,11 +304,13 @@ TEST_F(Parallel, ResumesWithOtherSteps) {
   options.steps = 3;
   expectOk(writePlanFile(bigramOn(meshShape({1, 1, 2, 1}), bigram), dir.path("two.amplan")));
   expectError(runRanks(2, options).status[0], ErrorKind::Input,
-              "took its data as 1 micro-batch a step, input_ids [2, 16], labels [2, 16], this one would as 3 micro-batches a step");
+              "took its data as 1 micro-batch a step, input_ids [2, 16], labels [2, 16], this one "
+              "would as 3 micro-batches a step");
   expectOk(writePlanFile(bigramOn(MeshShape(), bigram), options.plan = dir.path("three.amplan")));
   Outcome outcome = runRanks(1, options);
   expectAllOk(outcome.status);
-  EXPECT_NE(outcome.notes[0].find("it goes on with the entry behind the last one taken"), std::string::npos);
+  EXPECT_NE(outcome.notes[0].find("it goes on with the entry behind the last one taken"),
+            std::string::npos);
   EXPECT_EQ(take(stateFromJson(slurp(dir.path("ck/LATEST/state.json")))).position, 2u + 3u);
 }
 
@@ -310,20 +332,24 @@ TEST_F(Parallel, RanksHaveToRunTheSame) {
   };
   fails(onOne([](TrainOptions &mine) { mine.steps = 5; }),
         "--steps differs: rank 1 has 5, rank 0 has 4; all ranks have to run the same");
-  fails(onOne([](TrainOptions &mine) { mine.learningRate = 0.5; }), "--lr differs: rank 1 has 0.5, rank 0 has none");
+  fails(onOne([](TrainOptions &mine) { mine.learningRate = 0.5; }),
+        "--lr differs: rank 1 has 0.5, rank 0 has none");
   dir.write("other.txt", slurp(options.data) + "x");
   fails(onOne([&](TrainOptions &mine) { mine.data = dir.path("other.txt"); }),
         "the data differs: rank 1 has 1201 bytes");
-  fails(onOne([&](TrainOptions &mine) { mine.data = dir.path("none.txt"); }), "rank 1: " + dir.path("none.txt"));
+  fails(onOne([&](TrainOptions &mine) { mine.data = dir.path("none.txt"); }),
+        "rank 1: " + dir.path("none.txt"));
   amc::plan::Plan plan = take(readPlanFile(options.plan));
   plan.set_default_learning_rate(0.5);
   expectOk(writePlanFile(plan, dir.path("other.amplan")));
-  fails(onOne([&](TrainOptions &mine) { mine.plan = dir.path("other.amplan"); }), "the plan differs: rank 1 has ");
+  fails(onOne([&](TrainOptions &mine) { mine.plan = dir.path("other.amplan"); }),
+        "the plan differs: rank 1 has ");
   options.plan = dir.path("one.amplan");
   fails({}, "the plan is for 1 rank, and this run has 2");
   options.plan = dir.path("two.amplan");
   expectError(runRanks(1, options).status[0], ErrorKind::Input,
-              "the plan is for 2 ranks (cp 2), and this run has 1; start it with --nproc-per-node 2 or mpirun -n 2");
+              "the plan is for 2 ranks (cp 2), and this run has 1; start it with --nproc-per-node "
+              "2 or mpirun -n 2");
 }
 
 // A rank that fails by itself ends the others, which say whom they follow.
@@ -331,9 +357,12 @@ TEST_F(Parallel, OneRankFails) {
   TrainOptions options = prepare();
   Outcome outcome = runRanks(2, options, [](unsigned rank, TrainOptions &, TrainSinks &sinks) {
     if (rank == 0)
-      sinks.result = [](std::string_view) { return limitError("standard output cannot be written"); };
+      sinks.result = [](std::string_view) {
+        return limitError("standard output cannot be written");
+      };
   });
   expectError(outcome.status[0], ErrorKind::Limit, "rank 0: standard output cannot be written");
   expectError(outcome.status[1], ErrorKind::Input, "rank 1: ");
-  expectError(outcome.status[1], ErrorKind::Input, "rank 0 failed: standard output cannot be written");
+  expectError(outcome.status[1], ErrorKind::Input,
+              "rank 0 failed: standard output cannot be written");
 }

@@ -1,10 +1,11 @@
-// Ranks as threads of one process, for the trainer's tests: a communicator of shared vectors and a barrier that a failure
-// opens. And a plan of nothing but parameters and states, split as a test wants them.
+// Ranks as threads of one process, for the trainer's tests: a communicator of shared vectors and a
+// barrier that a failure opens. And a plan of nothing but parameters and states, split as a test
+// wants them.
 #ifndef AMC_TEST_UNIT_TRAINER_RANKS_H
 #define AMC_TEST_UNIT_TRAINER_RANKS_H
 
-#include "runtime/plan/Splits.h"
 #include "runtime/executor/Executor.h"
+#include "runtime/plan/Splits.h"
 #include "runtime/trainer/Ranks.h"
 #include "test/unit/trainer_plan.h"
 
@@ -60,7 +61,9 @@ public:
   unsigned size() const override { return static_cast<unsigned>(meeting.size); }
   unsigned rank() const override { return own; }
   // The plans of these tests have no collectives.
-  Expected<Group *> group(const std::vector<unsigned> &) override { return inputError("ranks as threads have no groups"); }
+  Expected<Group *> group(const std::vector<unsigned> &) override {
+    return inputError("ranks as threads have no groups");
+  }
   Expected<std::byte *> allocate(uint64_t bytes) override {
     uint64_t pages = std::max<uint64_t>((bytes + 4095) / 4096, 1) * 4096;
     memory.emplace_back(static_cast<std::byte *>(std::aligned_alloc(4096, pages)), std::free);
@@ -155,17 +158,19 @@ struct ParameterSpec {
   std::vector<State> states;
 };
 
-// A plan that computes nothing. Every weight has a source: element i of the n-th is (i + 1) / 8 + 1000 n in fp32.
+// A plan whose gradients are twice the weights. Every weight has a source: element i of the n-th is
+// (i + 1) / 8 + 1000 n in fp32.
 inline plan::Plan shardPlan(const std::vector<ParameterSpec> &specs, const MeshShape &mesh) {
   plan::Plan plan;
   uint64_t arena = 0;
-  auto view = [&](plan::View *made, plan::DType dtype, const Shape &whole, const Splits &splits, plan::Category category) {
+  auto view = [&](plan::View *made, plan::DType dtype, const Shape &whole, const Splits &splits,
+                  plan::Category category) {
     Shape local = take(localShape(whole, splits, mesh));
     plan::Buffer *buffer = plan.add_buffers();
     buffer->set_offset(arena);
     buffer->set_bytes(*elementCount(local) * dtypeBytes(dtype));
     buffer->set_category(category);
-    buffer->set_persistent(true);
+    buffer->set_persistent(category != plan::GRADIENT);
     arena += (buffer->bytes() + 63) / 64 * 64;
     made->set_buffer(static_cast<uint64_t>(plan.buffers_size() - 1));
     made->set_dtype(dtype);
@@ -190,12 +195,22 @@ inline plan::Plan shardPlan(const std::vector<ParameterSpec> &specs, const MeshS
       *made->mutable_splits() = splitsOf(spec.whole, state.splits, mesh);
       view(made->mutable_view(), state.dtype, spec.whole, made->splits(), plan::OPTIMIZER_STATE);
     }
+    *parameter->mutable_gradient_splits() = parameter->splits();
+    view(parameter->mutable_gradient(), spec.dtype, spec.whole, parameter->splits(), plan::GRADIENT);
+    parameter->set_gradient_ready(n);
+    plan::Instruction *twice = plan.add_instructions();
+    twice->set_kernel("add");
+    twice->set_phase(plan::BACKWARD);
+    for (int operand = 0; operand < 2; ++operand)
+      *twice->add_inputs() = parameter->view();
+    *twice->add_outputs() = parameter->gradient();
   }
+  plan.set_micro_batch_end(specs.size());
   plan.set_arena_bytes(arena);
   plan.set_alignment(64);
   plan.set_accumulation(1);
   plan.set_target("cpu");
-  plan.mutable_promise()->set_arena_bytes(arena);
+  promise(plan, arena);
   plan.mutable_mesh()->set_dp_replicate(mesh.size[0]);
   plan.mutable_mesh()->set_dp_shard(mesh.size[1]);
   plan.mutable_mesh()->set_cp(mesh.size[2]);
@@ -207,7 +222,8 @@ inline plan::Plan shardPlan(const std::vector<ParameterSpec> &specs, const MeshS
 inline std::vector<float> valuesOf(const Tensor &tensor) {
   std::vector<float> values(tensor.elements);
   for (uint64_t i = 0; i < tensor.elements; ++i)
-    values[i] = static_cast<float>(elementAsDouble(tensor.dtype, static_cast<const std::byte *>(tensor.data), i));
+    values[i] = static_cast<float>(
+        elementAsDouble(tensor.dtype, static_cast<const std::byte *>(tensor.data), i));
   return values;
 }
 

@@ -1,6 +1,7 @@
-// Weights and checkpoints of several ranks: every rank gets its slice from every kind of source, one file is saved that
-// is one rank's, and what any mesh wrote any other reads.
+// Weights and checkpoints of several ranks: every rank gets its slice from every kind of source,
+// one file is saved that is one rank's, and what any mesh wrote any other reads.
 #include "runtime/trainer/Checkpoint.h"
+#include "runtime/trainer/GradientDump.h"
 #include "runtime/trainer/SaveWeights.h"
 #include "runtime/trainer/Shards.h"
 #include "runtime/trainer/Weights.h"
@@ -16,8 +17,9 @@ namespace {
 constexpr auto F32 = amc::plan::F32;
 constexpr auto BF16 = amc::plan::BF16;
 
-// A model as some mesh holds it: rows and columns over groups of it, uneven; a norm that is whole everywhere, whose
-// moments are not; a bf16 weight with a master and a shard that are split in other ways.
+// A model as some mesh holds it: rows and columns over groups of it, uneven; a norm that is whole
+// everywhere, whose moments are not; a bf16 weight with a master and a shard that are split in
+// other ways.
 std::vector<ParameterSpec> modelOn(const MeshShape &mesh) {
   std::vector<SplitSpec> rows, columns, both;
   if (mesh.size[3] > 1) {
@@ -32,13 +34,18 @@ std::vector<ParameterSpec> modelOn(const MeshShape &mesh) {
   return {{"embed.weight", {10, 3}, rows, F32, {{"exp_avg", F32, rows}, {"exp_avg_sq", F32, rows}}},
           {"proj.weight", {5, 6}, columns, F32, {{"exp_avg", F32, columns}}},
           {"norm.weight", {7}, {}, F32, {{"exp_avg", F32, both}}},
-          {"half.weight", {6, 5}, {}, BF16, {{"master", F32, both}, {"shard", BF16, both}, {"exp_avg", F32, rows}}}};
+          {"half.weight",
+           {6, 5},
+           {},
+           BF16,
+           {{"master", F32, both}, {"shard", BF16, both}, {"exp_avg", F32, rows}}}};
 }
 
 // One rank with its plan, the seam to the others, and what it made of it.
 struct Rank {
   Rank(Communicator &communicator, const MeshShape &mesh)
-      : ranks(&communicator), executor(take(Executor::create(shardedPlan(mesh), executorOptions(communicator)))) {
+      : ranks(&communicator),
+        executor(take(Executor::create(shardedPlan(mesh), executorOptions(communicator)))) {
     expectOk(ranks.setMesh(mesh));
   }
   static amc::plan::Plan shardedPlan(const MeshShape &mesh) {
@@ -69,8 +76,9 @@ InitialWeights fromFile(const std::string &path) {
   return initial;
 }
 
-const std::vector<std::array<uint64_t, 4>> meshes = {{1, 1, 1, 1}, {1, 2, 1, 1}, {1, 4, 1, 1}, {2, 2, 1, 1},
-                                                     {1, 1, 1, 2}, {1, 2, 1, 2}, {1, 2, 2, 1}, {1, 3, 1, 2}};
+const std::vector<std::array<uint64_t, 4>> meshes = {{1, 1, 1, 1}, {1, 2, 1, 1}, {1, 4, 1, 1},
+                                                     {2, 2, 1, 1}, {1, 1, 1, 2}, {1, 2, 1, 2},
+                                                     {1, 2, 2, 1}, {1, 3, 1, 2}};
 
 // Runs `work` on every rank of a mesh.
 template <typename Work> void onMesh(const MeshShape &mesh, Work work) {
@@ -95,8 +103,8 @@ protected:
 
 } // namespace
 
-// Every element of every local view is the whole's that the slice says; padding is zero; master, shard and parameter
-// agree, the parameter a rounding of the master.
+// Every element of every local view is the whole's that the slice says; padding is zero; master,
+// shard and parameter agree, the parameter a rounding of the master.
 TEST_F(Shards, EveryRankLoadsItsSlice) {
   for (const auto &sizes : meshes) {
     MeshShape mesh = meshShape(sizes);
@@ -110,20 +118,24 @@ TEST_F(Shards, EveryRankLoadsItsSlice) {
           std::vector<float> expected(tensor.elements, 0);
           expectOk(slice.forEachRun([&](const ElementRun &run) {
             for (uint64_t i = 0; i < run.elements; ++i)
-              expected[run.local + i] = static_cast<float>(run.whole + i + 1) / 8 + 1000.0f * static_cast<float>(p);
+              expected[run.local + i] =
+                  static_cast<float>(run.whole + i + 1) / 8 + 1000.0f * static_cast<float>(p);
             return Status();
           }));
           if (tensor.dtype == BF16)
             for (float &value : expected) {
               uint16_t rounded;
-              convertElements(F32, reinterpret_cast<std::byte *>(&value), BF16, reinterpret_cast<std::byte *>(&rounded), 1);
-              convertElements(BF16, reinterpret_cast<std::byte *>(&rounded), F32, reinterpret_cast<std::byte *>(&value), 1);
+              convertElements(F32, reinterpret_cast<std::byte *>(&value), BF16,
+                              reinterpret_cast<std::byte *>(&rounded), 1);
+              convertElements(BF16, reinterpret_cast<std::byte *>(&rounded), F32,
+                              reinterpret_cast<std::byte *>(&value), 1);
             }
           EXPECT_EQ(valuesOf(tensor), expected) << plan.parameters(p).name();
         };
         check(rank.executor.parameter(p), plan.parameters(p).splits());
         for (int s = 0; s < plan.parameters(p).states_size(); ++s)
-          if (plan.parameters(p).states(s).name() != "exp_avg" && plan.parameters(p).states(s).name() != "exp_avg_sq")
+          if (plan.parameters(p).states(s).name() != "exp_avg" &&
+              plan.parameters(p).states(s).name() != "exp_avg_sq")
             check(rank.executor.state(p, s), plan.parameters(p).states(s).splits());
       }
       return Status();
@@ -131,8 +143,8 @@ TEST_F(Shards, EveryRankLoadsItsSlice) {
   }
 }
 
-// From the plan, from a seed, from a file and from a file that has the tied name only: each mesh saves the bytes that
-// one rank saves.
+// From the plan, from a seed, from a file and from a file that has the tied name only: each mesh
+// saves the bytes that one rank saves.
 TEST_F(Shards, EveryMeshSavesTheSameFile) {
   InitialWeights seeded;
   seeded.from = InitialWeights::From::Seed;
@@ -144,7 +156,8 @@ TEST_F(Shards, EveryMeshSavesTheSameFile) {
     MeshShape mesh = meshShape(sizes);
     SCOPED_TRACE(meshText(mesh));
     for (const auto &[initial, name] :
-         {std::pair(InitialWeights(), "plan.safetensors"), {seeded, "seed.safetensors"},
+         {std::pair(InitialWeights(), "plan.safetensors"),
+          {seeded, "seed.safetensors"},
           {fromFile(dir.path("seed.safetensors")), "seed.safetensors"}}) {
       saveOn(mesh, initial, dir.path("again.safetensors"));
       EXPECT_EQ(slurp(dir.path("again.safetensors")), slurp(dir.path(name)));
@@ -172,7 +185,8 @@ TEST_F(Shards, EveryMeshSavesTheSameFile) {
 
 namespace {
 
-// Gives every state values of its own, by the place in the whole tensor: as a run would have left them.
+// Gives every state values of its own, by the place in the whole tensor: as a run would have left
+// them.
 void trainStates(Rank &rank) {
   const amc::plan::Plan &plan = rank.executor.plan();
   for (int p = 0; p < plan.parameters_size(); ++p)
@@ -181,11 +195,14 @@ void trainStates(Rank &rank) {
       if (state.name() == "shard")
         continue;
       Tensor tensor = rank.executor.state(p, s);
-      expectOk(take(sliceOf(state.view(), state.splits(), rank.ranks)).forEachRun([&](const ElementRun &run) {
-        for (uint64_t i = 0; i < run.elements; ++i)
-          static_cast<float *>(tensor.data)[run.local + i] = static_cast<float>(run.whole + i) + 100.0f * static_cast<float>(p) + 0.1f * static_cast<float>(s);
-        return Status();
-      }));
+      expectOk(take(sliceOf(state.view(), state.splits(), rank.ranks))
+                   .forEachRun([&](const ElementRun &run) {
+                     for (uint64_t i = 0; i < run.elements; ++i)
+                       static_cast<float *>(tensor.data)[run.local + i] =
+                           static_cast<float>(run.whole + i) + 100.0f * static_cast<float>(p) +
+                           0.1f * static_cast<float>(s);
+                     return Status();
+                   }));
     }
 }
 
@@ -198,8 +215,8 @@ RunState stateOn(const MeshShape &mesh, uint64_t step) {
 
 } // namespace
 
-// A checkpoint goes from mesh to mesh and back to one rank, whose files are then those it first wrote: nothing was lost,
-// moved or rounded on the way.
+// A checkpoint goes from mesh to mesh and back to one rank, whose files are then those it first
+// wrote: nothing was lost, moved or rounded on the way.
 TEST_F(Shards, CheckpointsGoFromMeshToMesh) {
   std::string last;
   auto save = [&](const MeshShape &mesh, uint64_t step, bool first) {
@@ -218,7 +235,8 @@ TEST_F(Shards, CheckpointsGoFromMeshToMesh) {
     last = dir.path("ck/epoch_0_step_" + std::to_string(step));
   };
   save(MeshShape(), 0, true);
-  std::string weights = slurp(last + "/model.safetensors"), states = slurp(last + "/optimizer.safetensors");
+  std::string weights = slurp(last + "/model.safetensors"),
+              states = slurp(last + "/optimizer.safetensors");
   EXPECT_EQ(states.find("shard.half"), std::string::npos);
   uint64_t step = 1;
   for (const auto &sizes : meshes) {
@@ -238,7 +256,8 @@ TEST_F(Shards, CheckpointsGoFromMeshToMesh) {
   }
 }
 
-// The same mesh writes the same bytes again; what is whole on all ranks is there once; --init takes the folder.
+// The same mesh writes the same bytes again; what is whole on all ranks is there once; --init takes
+// the folder.
 TEST_F(Shards, ShardsOfAMesh) {
   MeshShape mesh = meshShape({2, 2, 1, 1});
   auto write = [&](const char *folder) {
@@ -260,11 +279,14 @@ TEST_F(Shards, ShardsOfAMesh) {
   EXPECT_EQ(dir.list("a/LATEST"), files);
   for (const std::string &file : files)
     EXPECT_EQ(slurp(dir.path("a/LATEST/" + file)), slurp(dir.path("b/LATEST/" + file))) << file;
-  auto first = take(SafetensorsReader::open(dir.path("a/LATEST/model.rank-00000-of-00004.safetensors")));
-  auto second = take(SafetensorsReader::open(dir.path("a/LATEST/model.rank-00001-of-00004.safetensors")));
+  auto first =
+      take(SafetensorsReader::open(dir.path("a/LATEST/model.rank-00000-of-00004.safetensors")));
+  auto second =
+      take(SafetensorsReader::open(dir.path("a/LATEST/model.rank-00001-of-00004.safetensors")));
   EXPECT_NE(first.find("norm.weight"), nullptr);
   EXPECT_EQ(second.find("norm.weight"), nullptr);
-  EXPECT_EQ(second.find("proj.weight")->shape, (Shape{2, 6})) << "of 5 rows, the last 2, no padding";
+  EXPECT_EQ(second.find("proj.weight")->shape, (Shape{2, 6}))
+      << "of 5 rows, the last 2, no padding";
   saveOn(MeshShape(), {}, dir.path("plain.safetensors"));
   for (const char *path : {"a", "a/LATEST"}) {
     saveOn(meshShape({1, 1, 1, 2}), fromFile(dir.path(path)), dir.path("w.safetensors"));
@@ -274,7 +296,8 @@ TEST_F(Shards, ShardsOfAMesh) {
               "several ranks wrote this checkpoint, each a part; name its folder");
 }
 
-// One rank cannot write: all fail and say which, the checkpoint before stays, no half of the new one is left.
+// One rank cannot write: all fail and say which, the checkpoint before stays, no half of the new
+// one is left.
 TEST_F(Shards, ARankThatCannotWrite) {
   MeshShape mesh = meshShape({1, 2, 1, 1});
   std::vector<Status> results = onRanks(2, [&](Communicator &communicator) {
@@ -284,7 +307,8 @@ TEST_F(Shards, ARankThatCannotWrite) {
     expectOk(checkpoints.save(rank.executor, stateOn(mesh, 1)));
     // A folder where rank 1's file should be.
     if (rank.ranks.isFirst())
-      std::filesystem::create_directories(dir.path("ck/.partial-epoch_0_step_2/model.rank-00001-of-00002.safetensors"));
+      std::filesystem::create_directories(
+          dir.path("ck/.partial-epoch_0_step_2/model.rank-00001-of-00002.safetensors"));
     return checkpoints.save(rank.executor, stateOn(mesh, 2));
   });
   for (const Status &result : results)
@@ -316,10 +340,12 @@ TEST_F(Shards, DamagedCheckpoints) {
   fails("\"dp_shard\": 2", "\"dp_shard\": 99999999999", "has more than 16777216 ranks");
   fails("\"dp_shard\": 2", "\"dp_shard\": 3", "rank-00000-of-00003.safetensors: cannot be opened");
   fails("\"dim\": 0", "\"dim\": 7", "tensor 'embed.weight': a split should have dim");
-  fails("\"size\": 10", "\"size\": 11", "tensor 'embed.weight': splits[0].size: is 11 and should be 10");
+  fails("\"size\": 10", "\"size\": 11",
+        "tensor 'embed.weight': splits[0].size: is 11 and should be 10");
   fails("embed.weight", "proj.weight", "tensor 'proj.weight' is there twice");
   fails("embed.weight", "embed.w", "1 weight is missing: 'embed.weight'");
-  fails("\"splits\": [\n", "\"splots\": [\n", "tensor 'embed.weight': should have dtype, shape and splits");
+  fails("\"splits\": [\n", "\"splots\": [\n",
+        "tensor 'embed.weight': should have dtype, shape and splits");
   fails("{", "[", "its format should be 1");
   dir.write("ck/LATEST/index.json", index);
   std::filesystem::copy_file(dir.path("ck/LATEST/model.rank-00000-of-00002.safetensors"),
@@ -328,19 +354,47 @@ TEST_F(Shards, DamagedCheckpoints) {
   fails("{", "{", "'proj.weight' is f32 [3, 6] and should be f32 [2, 6]");
 }
 
-// Gradients and weights go the same way; a rank that fails before the file is whole leaves none.
+// Each rank writes its part of a gradient when that is final: the file is one rank's.
+TEST_F(Shards, GradientsOfEveryMesh) {
+  auto dump = [&](const MeshShape &mesh, const std::string &path) {
+    onMesh(mesh, [&](Rank &rank) {
+      expectOk(rank.load({}));
+      auto gradients = take(GradientDump::create(rank.executor, rank.ranks, path));
+      rank.executor.setHook([&](uint64_t instruction) { return gradients->afterInstruction(instruction); });
+      expectOk(rank.executor.runMicroBatch());
+      rank.executor.setHook({});
+      return gradients->finish(0.5);
+    });
+  };
+  dump(MeshShape(), dir.path("one.safetensors"));
+  auto reader = take(SafetensorsReader::open(dir.path("one.safetensors")));
+  const TensorInfo *info = reader.find("grad.embed.weight");
+  ASSERT_NE(info, nullptr);
+  float last = 0;
+  expectOk(reader.read(*info, 29, 1, F32, reinterpret_cast<std::byte *>(&last)));
+  EXPECT_EQ(last, 2 * 30.0f / 8);
+  for (const auto &sizes : meshes) {
+    dump(meshShape(sizes), dir.path("many.safetensors"));
+    EXPECT_EQ(slurp(dir.path("many.safetensors")), slurp(dir.path("one.safetensors")))
+        << meshText(meshShape(sizes));
+  }
+}
+
+// Bytes that no rank has written are found, and no file is left.
 TEST_F(Shards, AFileNeedsAllRanks) {
   MeshShape mesh = meshShape({1, 2, 1, 1});
   std::vector<Status> results = onRanks(2, [&](Communicator &communicator) {
     Ranks ranks(&communicator);
     expectOk(ranks.setMesh(mesh));
-    SharedWriter writer = take(SharedWriter::create(ranks, dir.path("w.safetensors"), {{"a", F32, {2}}}, {}));
+    SharedWriter writer =
+        take(SharedWriter::create(ranks, dir.path("w.safetensors"), {{"a", F32, {2}}}, {}));
     std::vector<std::byte> half(4);
     if (ranks.isFirst())
       expectOk(writer.write("a", 0, half));
     return writer.finish();
   });
   for (const Status &result : results)
-    expectError(result, ErrorKind::Input, "w.safetensors: has 4 bytes written by all ranks and should have 8");
+    expectError(result, ErrorKind::Input,
+                "w.safetensors: has 4 bytes written by all ranks and should have 8");
   EXPECT_TRUE(dir.list().empty());
 }

@@ -1,4 +1,5 @@
-// Slices against the definition in Mesh.h, element by element; and the numbers of some splits by hand.
+// Slices against the definition in Mesh.h, element by element; and the numbers of some splits by
+// hand.
 #include "runtime/trainer/Slices.h"
 #include "test/unit/trainer_ranks.h"
 
@@ -21,7 +22,8 @@ struct Case {
   Slice slice(uint64_t rank) const { return take(Slice::of(local(), made(), mesh, rank)); }
 };
 
-// Elements of the whole tensor that a rank holds, and where: the definition, one split after the other.
+// Elements of the whole tensor that a rank holds, and where: the definition, one split after the
+// other.
 std::map<uint64_t, uint64_t> byDefinition(const Case &c, uint64_t rank) {
   Shape local = c.local();
   std::map<uint64_t, uint64_t> held;
@@ -67,11 +69,13 @@ std::map<uint64_t, uint64_t> byRuns(const Slice &slice) {
   return held;
 }
 
-// Some hundred cases of up to three dimensions, uneven ones, nested splits, ranks that hold nothing.
+// Some hundred cases of up to three dimensions, uneven ones, nested splits, ranks that hold
+// nothing.
 std::vector<Case> manyCases() {
   std::mt19937 random(7);
   auto below = [&](uint64_t n) { return random() % n; };
-  const std::vector<std::string> groups = {"dp_shard", "tp", "dp_shard+cp", "dp_replicate", "cp", "dp_replicate+dp_shard"};
+  const std::vector<std::string> groups = {"dp_shard",     "tp", "dp_shard+cp",
+                                           "dp_replicate", "cp", "dp_replicate+dp_shard"};
   std::vector<Case> cases;
   for (int i = 0; i < 400; ++i) {
     Case c;
@@ -127,7 +131,8 @@ TEST(Slices, TwoSplitsOfOneDimension) {
   EXPECT_EQ(runsOf(c.slice(3)), (std::vector<ElementRun>{{8, 0, 2, 1}}));
 }
 
-// Columns: a run for each row; and in the transposed file, where they are rows, one run for each of them.
+// Columns: a run for each row; and in the transposed file, where they are rows, one run for each of
+// them.
 TEST(Slices, ColumnsAndTransposes) {
   Case c{{2, 6}, {{1, "tp"}}, meshShape({1, 1, 1, 2})};
   EXPECT_EQ(runsOf(c.slice(1)), (std::vector<ElementRun>{{3, 0, 3, 1}, {9, 3, 3, 1}}));
@@ -153,7 +158,8 @@ TEST(Slices, FollowTheDefinition) {
   }
 }
 
-// The grid finds for each element the rank that writes it, and its place among what that rank writes.
+// The grid finds for each element the rank that writes it, and its place among what that rank
+// writes.
 TEST(Slices, GridFindsTheWriter) {
   for (const Case &c : manyCases()) {
     PieceGrid grid = take(PieceGrid::of(c.whole, c.made(), c.mesh));
@@ -174,7 +180,8 @@ TEST(Slices, GridFindsTheWriter) {
   }
 }
 
-// Reading a slice and writing it elsewhere gives its elements; in every permutation of the file, padding zero.
+// Reading a slice and writing it elsewhere gives its elements; in every permutation of the file,
+// padding zero.
 TEST(Slices, ReadAndWrite) {
   for (const Case &c : manyCases()) {
     std::vector<uint32_t> permutation(c.whole.size());
@@ -192,13 +199,15 @@ TEST(Slices, ReadAndWrite) {
         return Status();
       };
       expectOk(readSlice(slice, 4, reinterpret_cast<std::byte *>(local.data()), read, [] {}));
-      EXPECT_EQ(std::count(local.begin(), local.end(), 0), int64_t(local.size() - slice.elements()));
+      EXPECT_EQ(std::count(local.begin(), local.end(), 0),
+                int64_t(local.size() - slice.elements()));
       EXPECT_EQ(std::count(local.begin(), local.end(), -7), 0) << "all of it is written";
       auto write = [&](uint64_t first, std::span<const std::byte> bytes) {
         std::memcpy(copy.data() + first, bytes.data(), bytes.size());
         return Status();
       };
-      expectOk(writeSlice(slice, 4, reinterpret_cast<const std::byte *>(local.data()), write, [] {}));
+      expectOk(
+          writeSlice(slice, 4, reinterpret_cast<const std::byte *>(local.data()), write, [] {}));
     }
     EXPECT_EQ(copy, file);
   }

@@ -84,7 +84,8 @@ private:
 
   // Every weight under every name it has in the file. The first mismatches are reported together.
   rt::Status replaceWeights() {
-    rt::Expected<std::unique_ptr<rt::StoredTensors>> checkpoint = rt::openWeights(request.checkpoint);
+    rt::Expected<std::unique_ptr<rt::StoredTensors>> checkpoint =
+        rt::openWeights(request.checkpoint);
     if (!checkpoint.ok())
       return std::move(checkpoint).status();
     std::string errors;
@@ -124,13 +125,13 @@ private:
       return rt::inputError(checkpoint.path(), " has no tensor '", name, "'");
     rt::Shape shape(tensor.dims().begin(), tensor.dims().end());
     if (!rt::TransposedLayout::valid(trained->shape, wanted.permutation))
-      return rt::inputError(request.plan, ": the permutation of '", name, "' is none of the axes of '",
-                            wanted.stored, "' in ", checkpoint.path());
+      return rt::inputError(request.plan, ": the permutation of '", name,
+                            "' is none of the axes of '", wanted.stored, "' in ",
+                            checkpoint.path());
     rt::Shape given = rt::TransposedLayout(trained->shape, wanted.permutation).storedShape();
     if (given != shape)
-      return rt::inputError("'", name, "' is ", rt::shapeText(given), " in ",
-                            checkpoint.path(), ", should be ", rt::shapeText(shape), " as in ",
-                            modelPath);
+      return rt::inputError("'", name, "' is ", rt::shapeText(given), " in ", checkpoint.path(),
+                            ", should be ", rt::shapeText(shape), " as in ", modelPath);
     plan::DType dtype = dtypeOf(tensor.data_type());
     if (dtype == plan::DTYPE_UNSPECIFIED)
       return rt::inputError("'", name, "' has ONNX data type ", tensor.data_type(),
@@ -141,12 +142,14 @@ private:
         !status.ok())
       return status;
     if (!wanted.permutation.empty())
-      bytes = transposed(bytes, rt::TransposedLayout(trained->shape, wanted.permutation), rt::dtypeBytes(dtype));
+      bytes = transposed(bytes, rt::TransposedLayout(trained->shape, wanted.permutation),
+                         rt::dtypeBytes(dtype));
     put(tensor, std::move(bytes));
     return rt::Status();
   }
 
-  static std::string transposed(const std::string &bytes, const rt::TransposedLayout &layout, uint64_t width) {
+  static std::string transposed(const std::string &bytes, const rt::TransposedLayout &layout,
+                                uint64_t width) {
     std::string stored(bytes.size(), '\0');
     for (uint64_t i = 0; i < bytes.size() / width; ++i)
       std::copy_n(bytes.data() + layout.weightIndex(i) * width, width, stored.data() + i * width);
