@@ -1,6 +1,7 @@
 // The pipeline. Each line says why it stands where it does; `upTo` ends it early for --emit.
 #include "compiler/driver/Pipeline.h"
 #include "compiler/driver/DeviceMemory.h"
+#include "compiler/driver/MeshRules.h"
 #include "passes/Passes.h"
 
 using namespace mlir;
@@ -41,13 +42,15 @@ AttachOptimizerOptions optimizerOptions(const CompileOptions &options) {
 ShardOptions shardOptions(const CompileOptions &options) {
   ShardOptions result;
   result.strategy = options.strategy;
-  result.dpReplicate = options.dpReplicateSize;
-  result.dpShard = options.dpSize / options.dpReplicateSize; // the option table has seen that it divides
-  result.cp = options.cpSize;
-  result.tp = options.tpSize;
+  const rt::MeshShape mesh = decideMesh(options).shape;
+  result.dpReplicate = static_cast<int64_t>(mesh.size[0]);
+  result.dpShard = static_cast<int64_t>(mesh.size[1]);
+  result.cp = static_cast<int64_t>(mesh.size[2]);
+  result.tp = static_cast<int64_t>(mesh.size[3]);
+  result.sequenceParallel = options.sequenceParallel;
   // A budget's planner weighs a gathered parameter like any other value; without one, FSDP2's default.
   bool plans = options.activationCheckpointing == "budget" || options.activationCheckpointing == "auto";
-  result.reshard = plans ? "auto" : "always";
+  result.reshard = options.reshardAfterForward != "auto" ? options.reshardAfterForward : plans ? "auto" : "always";
   return result;
 }
 

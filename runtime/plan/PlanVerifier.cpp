@@ -1,6 +1,7 @@
 #include "runtime/plan/PlanVerifier.h"
 #include "runtime/plan/ByteSet.h"
 #include "runtime/plan/Ranges.h"
+#include "runtime/plan/Splits.h"
 #include <algorithm>
 #include <limits>
 #include <map>
@@ -19,6 +20,8 @@ struct Place {
     return begin < end && other.begin < other.end && begin < other.end && other.begin < end;
   }
 };
+
+using Shape = std::vector<uint64_t>;
 
 class Verifier {
 public:
@@ -74,6 +77,20 @@ private:
     for (int i = 0; i < plan.class_weights_size(); ++i)
       if (double weight = plan.class_weights(i); !(weight >= 0 && weight <= std::numeric_limits<double>::max()))
         error("class_weights[", i, "]: is ", weight, " and should be at least 0 and finite");
+    if (Expected<MeshShape> shape = meshOf(plan.mesh()); shape.ok())
+      mesh = *shape;
+    else
+      error(shape.status().message());
+  }
+
+  // The shape of the tensor of which `view` is a rank's piece; the view's own when that has been found wrong.
+  std::vector<uint64_t> wholeOf(const std::string &path, const plan::View &view, const Splits &splits) {
+    Shape local(view.shape().begin(), view.shape().end());
+    Expected<Shape> whole = wholeShape(local, splits, mesh);
+    if (whole.ok() && shapeElements(*whole))
+      return *whole;
+    error(path, whole.ok() ? ": is too large as a whole" : "." + whole.status().message());
+    return local;
   }
 
   void checkBuffers() {
@@ -157,29 +174,27 @@ private:
       if (!names.insert(parameter.name()).second)
         error(path, ".name: '", parameter.name(), "' is another parameter's name, too");
       checkPersistent(path + ".view", parameter.view());
-      checkSource(path, parameter);
+      Shape whole = wholeOf(path, parameter.view(), parameter.splits());
+      checkSource(path, parameter, whole);
       for (int t = 0; t < parameter.tied_size(); ++t)
         checkPermutation(text(path, ".tied[", t, "].permutation"), parameter.tied(t).permutation(),
                          parameter.view().shape_size());
       for (int s = 0; s < parameter.states_size(); ++s) {
-        std::string statePath = text(path, ".states[", s, "].view");
-        checkPersistent(statePath, parameter.states(s).view());
-        if (parameter.states(s).name() == "master")
-          checkMaster(statePath, parameter.states(s).view(), parameter.view());
+        const plan::OptimizerState &state = parameter.states(s);
+        std::string statePath = text(path, ".states[", s, "]");
+        checkPersistent(statePath + ".view", state.view());
+        bool alike = wholeOf(statePath, state.view(), state.splits()) == whole;
+        // The runtime fills these two with the parameter's initial value.
+        if (state.name() == "master" && (state.view().dtype() != plan::F32 || !isFloat(parameter.view().dtype()) || !alike))
+          error(statePath, ".view: should be f32, of the shape of the parameter, which should be a float");
+        if (state.name() == "shard" && (state.view().dtype() != parameter.view().dtype() || !alike))
+          error(statePath, ".view: should have the parameter's type and, as a whole, its shape");
       }
-      checkGradient(path, parameter);
+      checkGradient(path, parameter, whole);
     }
   }
 
-  // The runtime fills it with the parameter's initial value.
-  void checkMaster(const std::string &path, const plan::View &master, const plan::View &parameter) {
-    if (master.dtype() != plan::F32 || !isFloat(parameter.dtype()) ||
-        !std::equal(master.shape().begin(), master.shape().end(), parameter.shape().begin(),
-                    parameter.shape().end()))
-      error(path, ": should be f32, of the shape of the parameter, which should be a float");
-  }
-
-  void checkSource(const std::string &path, const plan::Parameter &parameter) {
+  void checkSource(const std::string &path, const plan::Parameter &parameter, const Shape &whole) {
     plan::DType dtype = parameter.view().dtype();
     if (!parameter.initializer_dtype().empty()) {
       dtype = dtypeFromName(parameter.initializer_dtype());
@@ -188,7 +203,8 @@ private:
         return;
       }
     }
-    plan::View stored = parameter.view();
+    plan::View stored;
+    stored.mutable_shape()->Add(whole.begin(), whole.end());
     stored.set_dtype(dtype);
     std::optional<uint64_t> bytes = viewBytes(stored);
     const plan::Source &source = parameter.source();
@@ -230,7 +246,7 @@ private:
       dues[instruction].push_back({path, &view, p});
   }
 
-  void checkGradient(const std::string &path, const plan::Parameter &parameter) {
+  void checkGradient(const std::string &path, const plan::Parameter &parameter, const Shape &whole) {
     bool absent = !parameter.has_gradient() || parameter.gradient().dtype() == plan::DTYPE_UNSPECIFIED;
     if (absent)
       return;
@@ -239,8 +255,7 @@ private:
       return;
     if (!parameter.trainable())
       error(path, ".gradient: is there and the parameter is frozen");
-    if (!std::equal(parameter.gradient().shape().begin(), parameter.gradient().shape().end(),
-                    parameter.view().shape().begin(), parameter.view().shape().end()))
+    if (wholeOf(path + ".gradient", parameter.gradient(), parameter.gradient_splits()) != whole)
       error(path, ".gradient: its shape should be the parameter's");
     due(parameter.gradient_ready(), path + ".gradient_ready", parameter.gradient(), p);
   }
@@ -577,6 +592,7 @@ private:
   const KernelSignatures *signatures;
   uint64_t count;       // instructions
   bool aligned = false; // is the alignment a sane one?
+  MeshShape mesh;
   PlanDiagnostics diagnostics;
   std::vector<ByteSet> defined; // by buffer, in bytes of the arena
   std::vector<bool> held;       // by buffer: the runtime reads it outside instructions

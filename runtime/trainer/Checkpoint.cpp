@@ -1,6 +1,8 @@
 // See Checkpoint.h.
 #include "runtime/trainer/Checkpoint.h"
 
+#include "runtime/trainer/SaveWeights.h"
+#include "runtime/trainer/Shards.h"
 #include "runtime/trainer/Weights.h"
 
 #include <algorithm>
@@ -9,15 +11,12 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <sys/file.h>
 #include <unistd.h>
 
 namespace amc::rt {
 namespace {
 
-using Json = nlohmann::ordered_json;
-constexpr uint64_t stateVersion = 1;
 constexpr std::string_view partialPrefix = ".partial-";
 
 std::string statePrefix(const plan::OptimizerState &state) { return state.name() + "."; }
@@ -66,18 +65,25 @@ Status putInPlace(const std::string &partial, const std::string &folder) {
   return removeTree(partial);
 }
 
+// The states that a checkpoint keeps of a parameter.
+bool kept(const plan::OptimizerState &state) { return state.name() != shardState; }
+
+// One rank's file: whole tensors.
 Status saveOptimizer(const Executor &executor, const std::string &path) {
   std::vector<SafetensorsWriter::Spec> specs;
   const plan::Plan &plan = executor.plan();
   for (const plan::Parameter &parameter : plan.parameters())
     for (const plan::OptimizerState &state : parameter.states())
-      specs.push_back({statePrefix(state) + parameter.name(), state.view().dtype(),
-                       Shape(state.view().shape().begin(), state.view().shape().end())});
+      if (kept(state))
+        specs.push_back(
+            {statePrefix(state) + parameter.name(), state.view().dtype(), shapeOf(state.view())});
   Expected<SafetensorsWriter> writer = SafetensorsWriter::create(path, std::move(specs), {});
   if (!writer.ok())
     return writer.status();
   for (int i = 0; i < plan.parameters_size(); ++i)
     for (int s = 0; s < plan.parameters(i).states_size(); ++s) {
+      if (!kept(plan.parameters(i).states(s)))
+        continue;
       Tensor tensor = executor.state(i, s);
       std::span<const std::byte> bytes(static_cast<const std::byte *>(tensor.data), tensor.bytes);
       std::string name = statePrefix(plan.parameters(i).states(s)) + plan.parameters(i).name();
@@ -87,119 +93,70 @@ Status saveOptimizer(const Executor &executor, const std::string &path) {
   return writer->finish();
 }
 
-Status loadOptimizer(Executor &executor, const std::string &path) {
-  Expected<SafetensorsReader> file = SafetensorsReader::open(path);
-  if (!file.ok())
-    return file.status();
+Status loadOptimizer(Executor &executor, const Ranks &ranks, const StoredTensors &file) {
   const plan::Plan &plan = executor.plan();
   for (int i = 0; i < plan.parameters_size(); ++i)
     for (int s = 0; s < plan.parameters(i).states_size(); ++s) {
       const plan::OptimizerState &state = plan.parameters(i).states(s);
+      if (!kept(state))
+        continue;
       std::string name = statePrefix(state) + plan.parameters(i).name();
-      const TensorInfo *info = file->find(name);
+      const TensorInfo *info = file.find(name);
       Tensor tensor = executor.state(i, s);
-      Shape shape(state.view().shape().begin(), state.view().shape().end());
+      Expected<Slice> slice = sliceOf(state.view(), state.splits(), ranks);
+      if (!slice.ok())
+        return slice.status();
       if (!info)
-        return inputError(path, ": the plan's optimizer state '", name, "' is missing");
-      if (info->shape != shape || info->dtype != tensor.dtype)
-        return inputError(path, ": tensor '", name, "' is ", dtypeName(info->dtype), " ",
+        return inputError(file.path(), ": the plan's optimizer state '", name, "' is missing");
+      if (info->shape != slice->whole() || info->dtype != tensor.dtype)
+        return inputError(file.path(), ": tensor '", name, "' is ", dtypeName(info->dtype), " ",
                           shapeText(info->shape), " and should be ", dtypeName(tensor.dtype), " ",
-                          shapeText(shape));
-      if (Status failure = file->read(*info, 0, tensor.elements, tensor.dtype,
-                                      static_cast<std::byte *>(tensor.data));
-          !failure.ok())
+                          shapeText(slice->whole()));
+      Status failure = readSlice(
+          *slice, dtypeBytes(tensor.dtype), static_cast<std::byte *>(tensor.data),
+          [&](uint64_t first, uint64_t count, std::byte *target) {
+            return file.read(*info, first, count, tensor.dtype, target);
+          },
+          [&] { ranks.progress(); });
+      if (!failure.ok())
         return failure;
     }
   return {};
 }
 
-} // namespace
-
-std::string stateToJson(const RunState &state) {
-  Json json;
-  json["format"] = stateVersion;
-  json["step"] = state.step;
-  json["epoch"] = state.epoch;
-  json["position"] = state.position;
-  json["entries_per_epoch"] = state.entriesPerEpoch;
-  json["data_use"] = state.dataUse;
-  json["seed"] = state.seed;
-  json["schedule"] = {{"kind", scheduleName(state.schedule.kind)},
-                      {"lr", state.schedule.rate},
-                      {"min_lr", state.schedule.minRate},
-                      {"warmup_steps", state.schedule.warmupSteps},
-                      {"steps", state.schedule.horizon},
-                      {"init_lr", state.schedule.initRate},
-                      {"wsd_steps", state.schedule.wsdSteps},
-                      {"wsd_style", decayName(state.schedule.wsdStyle)}};
-  return json.dump(2) + "\n";
-}
-
-Expected<RunState> stateFromJson(const std::string &text) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  std::string faults;
-  auto value = [&](const Json &object, const char *key) -> Json {
-    if (!object.is_object() || !object.contains(key)) {
-      faults += (faults.empty() ? "'" : ", '") + std::string(key) + "'";
-      return {};
+// Weights and states of a run of several ranks, as this one holds them.
+Expected<std::vector<ShardedTensor>> shardedTensors(const Executor &executor, const Ranks &ranks) {
+  std::vector<ShardedTensor> tensors;
+  auto add = [&](std::string name, std::string_view kind, const Tensor &tensor,
+                 const Splits &splits) -> Status {
+    Expected<Slice> slice = sliceOf(*tensor.view, splits, ranks);
+    if (!slice.ok())
+      return slice.status();
+    tensors.push_back({std::move(name), kind, tensor.dtype, slice->whole(), splits, *slice,
+                       static_cast<const std::byte *>(tensor.data)});
+    return {};
+  };
+  const plan::Plan &plan = executor.plan();
+  for (int i = 0; i < plan.parameters_size(); ++i) {
+    const plan::Parameter &parameter = plan.parameters(i);
+    if (Status failure =
+            add(parameter.name(), modelFiles, executor.parameter(i), parameter.splits());
+        !failure.ok())
+      return failure;
+    for (int s = 0; s < parameter.states_size(); ++s) {
+      const plan::OptimizerState &state = parameter.states(s);
+      if (!kept(state))
+        continue;
+      if (Status failure = add(statePrefix(state) + parameter.name(), optimizerFiles,
+                               executor.state(i, s), state.splits());
+          !failure.ok())
+        return failure;
     }
-    return object[key];
-  };
-  auto number = [&](const Json &object, const char *key) -> uint64_t {
-    Json found = value(object, key);
-    if (found.is_number_unsigned())
-      return found.get<uint64_t>();
-    faults += found.is_null() ? "" : (faults.empty() ? "'" : ", '") + std::string(key) + "'";
-    return 0;
-  };
-  auto real = [&](const Json &object, const char *key) -> double {
-    Json found = value(object, key);
-    if (found.is_number())
-      return found.get<double>();
-    faults += found.is_null() ? "" : (faults.empty() ? "'" : ", '") + std::string(key) + "'";
-    return 0;
-  };
-  RunState state;
-  uint64_t version = number(json, "format");
-  state.step = number(json, "step");
-  state.epoch = number(json, "epoch");
-  state.position = number(json, "position");
-  state.entriesPerEpoch = number(json, "entries_per_epoch");
-  if (json.is_object() && json.contains("data_use") && json["data_use"].is_string())
-    state.dataUse = json["data_use"].get<std::string>(); // empty in older checkpoints
-  state.seed = number(json, "seed");
-  Json schedule = value(json, "schedule");
-  state.schedule.rate = real(schedule, "lr");
-  state.schedule.minRate = real(schedule, "min_lr");
-  state.schedule.warmupSteps = number(schedule, "warmup_steps");
-  state.schedule.horizon = number(schedule, "steps");
-  if (schedule.is_object() && schedule.contains("wsd_style")) { // older checkpoints have none of the three
-    state.schedule.initRate = real(schedule, "init_lr");
-    state.schedule.wsdSteps = number(schedule, "wsd_steps");
-    std::optional<DecayStyle> style;
-    if (schedule["wsd_style"].is_string())
-      style = decayFromName(schedule["wsd_style"].get_ref<const std::string &>());
-    if (!style)
-      return inputError("is no state of a run: its schedule's wsd_style should be ", decayNames());
-    state.schedule.wsdStyle = *style;
   }
-  Json kind = value(schedule, "kind");
-  std::optional<ScheduleKind> known;
-  if (kind.is_string())
-    known = scheduleFromName(kind.get_ref<const std::string &>());
-  if (!known)
-    return inputError("is no state of a run: its schedule kind should be ", scheduleNames());
-  state.schedule.kind = *known;
-  if (!faults.empty())
-    return inputError("is no state of a run: ", faults, " missing or no number");
-  if (version != stateVersion)
-    return inputError("its format is ", version, " and should be ", stateVersion);
-  return state;
+  return tensors;
 }
 
-std::string checkpointName(const RunState &state) {
-  return text("epoch_", state.epoch, "_step_", state.step);
-}
+} // namespace
 
 Expected<Checkpoints::Lock> Checkpoints::lock(const std::string &directory) {
   int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -215,7 +172,7 @@ Expected<Checkpoints::Lock> Checkpoints::lock(const std::string &directory) {
   return held;
 }
 
-Expected<Checkpoints> Checkpoints::open(const std::string &directory, uint64_t keep) {
+Expected<Checkpoints::Lock> Checkpoints::prepare(const std::string &directory) {
   if (Status failure = makeDirectory(directory); !failure.ok())
     return failure;
   // A folder that cannot be written should not be found out by a run's last step.
@@ -231,42 +188,84 @@ Expected<Checkpoints> Checkpoints::open(const std::string &directory, uint64_t k
     if (name.starts_with(partialPrefix))
       if (Status failure = removeTree(directory + "/" + name); !failure.ok())
         return failure;
-  return Checkpoints(directory, keep, std::move(*held));
+  return held;
 }
 
+Expected<Checkpoints> Checkpoints::open(const std::string &directory, uint64_t keep,
+                                        const Ranks &ranks) {
+  Lock held;
+  Status mine;
+  if (ranks.isFirst()) {
+    Expected<Lock> prepared = prepare(directory);
+    mine = prepared.status();
+    if (prepared.ok())
+      held = std::move(prepared).value();
+  }
+  if (Status failure = ranks.agree(mine); !failure.ok())
+    return failure;
+  // Rank 0 has made it: whoever does not see it looks at another file system.
+  if (!ranks.isFirst() && ::access(directory.c_str(), W_OK | X_OK) != 0)
+    mine = systemError(errno, directory, "cannot be written")
+               .withContext("checkpoints of several ranks need a folder that all of them see");
+  if (Status failure = ranks.agree(mine); !failure.ok())
+    return failure;
+  return Checkpoints(directory, keep, ranks, std::move(held));
+}
+
+// This rank's files, and on rank 0 what is there once.
 Status Checkpoints::write(const Executor &executor, const RunState &state,
                           const std::string &folder) const {
-  if (Status failure = makeDirectory(folder); !failure.ok())
+  if (ranks->alone()) {
+    if (Status failure = saveWeights(executor, *ranks, folder + "/model.safetensors");
+        !failure.ok())
+      return failure;
+    if (Status failure = saveOptimizer(executor, folder + "/optimizer.safetensors"); !failure.ok())
+      return failure;
+  } else {
+    Expected<std::vector<ShardedTensor>> tensors = shardedTensors(executor, *ranks);
+    if (!tensors.ok())
+      return tensors.status();
+    for (std::string_view kind : {modelFiles, optimizerFiles})
+      if (Status failure = writeShard(folder, kind, *tensors, *ranks); !failure.ok())
+        return failure;
+    if (ranks->isFirst())
+      if (Status failure =
+              writeWholeFile(folder + "/index.json", indexToJson(*tensors, ranks->mesh()));
+          !failure.ok())
+        return failure;
+  }
+  return ranks->isFirst() ? writeWholeFile(folder + "/state.json", stateToJson(state)) : Status();
+}
+
+// Rank 0's part, once all files are whole and on the disk.
+Status Checkpoints::publish(const std::string &partial, const std::string &name) const {
+  if (Status failure = syncDirectory(partial); !failure.ok())
     return failure;
-  if (Status failure = saveWeights(executor, folder + "/model.safetensors"); !failure.ok())
+  if (Status failure = putInPlace(partial, directory + "/" + name); !failure.ok())
     return failure;
-  if (Status failure = saveOptimizer(executor, folder + "/optimizer.safetensors"); !failure.ok())
+  if (Status failure = syncDirectory(directory); !failure.ok())
     return failure;
-  if (Status failure = writeWholeFile(folder + "/state.json", stateToJson(state)); !failure.ok())
+  if (Status failure = moveLatest(name); !failure.ok())
     return failure;
-  return syncDirectory(folder);
+  return removeOld();
 }
 
 Status Checkpoints::save(const Executor &executor, const RunState &state) {
   std::string name = checkpointName(state);
-  std::string folder = directory + "/" + name;
   std::string partial = directory + "/" + std::string(partialPrefix) + name;
-  Status failure = write(executor, state, partial);
-  if (failure.ok()) {
-    failure = putInPlace(partial, folder);
-    if (failure.ok())
-      failure = syncDirectory(directory);
-    if (failure.ok())
-      failure = moveLatest(name);
-    if (failure.ok())
-      failure = removeOld();
-  }
+  Status failure = ranks->agree(ranks->isFirst() ? makeDirectory(partial) : Status());
+  if (failure.ok())
+    failure = ranks->agree(write(executor, state, partial));
+  if (failure.ok())
+    failure = ranks->agree(ranks->isFirst() ? publish(partial, name) : Status());
   if (failure.ok())
     return failure;
   // What caused the failure is what to report, even if clearing up fails as well; open() clears
   // again.
-  if (Status cleared = removeTree(partial); !cleared.ok())
-    return std::move(failure).withContext(text("checkpoint ", name, " (", cleared.message(), ")"));
+  if (ranks->isFirst())
+    if (Status cleared = removeTree(partial); !cleared.ok())
+      return std::move(failure).withContext(
+          text("checkpoint ", name, " (", cleared.message(), ")"));
   return std::move(failure).withContext(text("checkpoint ", name));
 }
 
@@ -287,7 +286,7 @@ Status Checkpoints::removeOld() const {
   Expected<std::vector<std::string>> names = entriesOf(directory);
   if (!names.ok())
     return names.status();
-  Expected<std::optional<std::string>> newest = latest();
+  Expected<std::optional<std::string>> newest = readLatest();
   if (!newest.ok())
     return newest.status();
   std::vector<std::pair<uint64_t, std::string>> found;
@@ -313,7 +312,7 @@ Status Checkpoints::removeOld() const {
   return {};
 }
 
-Expected<std::optional<std::string>> Checkpoints::latest() const {
+Expected<std::optional<std::string>> Checkpoints::readLatest() const {
   std::error_code error;
   std::filesystem::path target = std::filesystem::read_symlink(directory + "/LATEST", error);
   if (error == std::errc::no_such_file_or_directory)
@@ -323,21 +322,55 @@ Expected<std::optional<std::string>> Checkpoints::latest() const {
   return std::optional<std::string>(directory + "/" + target.string());
 }
 
-Expected<RunState> Checkpoints::load(Executor &executor, const std::string &folder) {
+Expected<std::optional<std::string>> Checkpoints::latest() const {
+  std::optional<std::string> folder;
+  Status mine;
+  if (ranks->isFirst()) {
+    Expected<std::optional<std::string>> found = readLatest();
+    mine = found.status();
+    if (found.ok())
+      folder = *found;
+  }
+  if (Status failure = ranks->agree(mine); !failure.ok())
+    return failure;
+  Expected<std::vector<std::string>> said = ranks->exchange(folder.value_or(""));
+  if (!said.ok())
+    return said.status();
+  if (said->front().empty())
+    return std::optional<std::string>();
+  return std::optional<std::string>(said->front());
+}
+
+Expected<RunState> Checkpoints::readState(const std::string &folder) {
   Expected<std::string> json = readWholeFile(folder + "/state.json", 1 << 20);
   if (!json.ok())
     return json.status();
   Expected<RunState> state = stateFromJson(*json);
   if (!state.ok())
     return std::move(state).status().withContext(folder + "/state.json");
-  Expected<SafetensorsReader> weights = SafetensorsReader::open(folder + "/model.safetensors");
+  return state;
+}
+
+Status Checkpoints::load(Executor &executor, const Ranks &ranks, const std::string &folder) {
+  auto states = [&]() -> Expected<std::unique_ptr<StoredTensors>> {
+    if (ShardedReader::isIn(folder)) {
+      Expected<std::unique_ptr<ShardedReader>> opened = ShardedReader::open(folder, optimizerFiles);
+      if (!opened.ok())
+        return opened.status();
+      return std::unique_ptr<StoredTensors>(std::move(opened).value());
+    }
+    return openWeights(folder + "/optimizer.safetensors");
+  };
+  Expected<std::unique_ptr<StoredTensors>> weights =
+      openWeights(ShardedReader::isIn(folder) ? folder : folder + "/model.safetensors");
   if (!weights.ok())
     return weights.status();
-  if (Status failure = readWeights(executor, *weights); !failure.ok())
+  if (Status failure = readWeights(executor, ranks, **weights); !failure.ok())
     return failure;
-  if (Status failure = loadOptimizer(executor, folder + "/optimizer.safetensors"); !failure.ok())
-    return failure;
-  return state;
+  Expected<std::unique_ptr<StoredTensors>> optimizer = states();
+  if (!optimizer.ok())
+    return optimizer.status();
+  return loadOptimizer(executor, ranks, **optimizer);
 }
 
 } // namespace amc::rt

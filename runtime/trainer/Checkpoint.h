@@ -2,6 +2,11 @@
 // optimizer.safetensors (STATE.NAME, e.g. exp_avg.lm_head.weight) and state.json (where the run
 // stands). DIR/LATEST is a symbolic link to the newest one.
 //
+// Several ranks each write files of their own instead of those two, with an index beside them: see
+// Shards.h. So a checkpoint takes as long as its largest part, nothing is gathered, and no two
+// ranks write to one file. Any mesh resumes from what any other wrote; DIR has to be the same
+// folder for all ranks, which rank 0 makes, renames and removes.
+//
 // A checkpoint is written under another name, flushed, renamed when whole, and only then does
 // LATEST move; a run that dies at any point, a full disk included, leaves the previous checkpoint
 // as it was. One run at a time writes to a directory: a lock keeps others off, where the file
@@ -10,7 +15,8 @@
 #define AMC_RUNTIME_TRAINER_CHECKPOINT_H
 
 #include "runtime/executor/Executor.h"
-#include "runtime/trainer/Schedule.h"
+#include "runtime/trainer/Ranks.h"
+#include "runtime/trainer/RunState.h"
 
 #include <memory>
 #include <optional>
@@ -18,52 +24,42 @@
 
 namespace amc::rt {
 
-// Everything about a run that is not in the arena.
-struct RunState {
-  uint64_t step = 0;     // finished steps
-  uint64_t epoch = 0;    // of the last finished step
-  uint64_t position = 0; // entries taken from the data, see Data.h
-  uint64_t seed = 0;
-  Schedule schedule;
-  uint64_t entriesPerEpoch =
-      0; // of the data; a resumed run's has to be the same for `position` to mean the same
-  std::string dataUse; // how the run takes its data, in words; the same holds for it
-
-  bool operator==(const RunState &) const = default;
-};
-
-std::string stateToJson(const RunState &state);
-Expected<RunState> stateFromJson(const std::string &json);
-
-// "epoch_0_step_10".
-std::string checkpointName(const RunState &state);
-
 class Checkpoints {
 public:
   // Creates the directory, locks it for this run and clears what an interrupted save left. `keep`:
   // newest checkpoints to keep, 0 for all.
-  static Expected<Checkpoints> open(const std::string &directory, uint64_t keep);
+  // Called by all ranks; what one finds wrong, all return.
+  static Expected<Checkpoints> open(const std::string &directory, uint64_t keep,
+                                    const Ranks &ranks);
 
+  // Called by all ranks. If one of them fails, all do, and the checkpoints are as they were.
   Status save(const Executor &executor, const RunState &state);
 
-  // The newest checkpoint's folder; nothing if there is none.
+  // The newest checkpoint's folder; nothing if there is none. Called by all ranks: they get the
+  // same.
   Expected<std::optional<std::string>> latest() const;
 
-  // Fills weights and optimizer states from a checkpoint's folder.
-  static Expected<RunState> load(Executor &executor, const std::string &folder);
+  // Where the run of a checkpoint's folder stands, and this rank's part of its weights and
+  // optimizer states.
+  static Expected<RunState> readState(const std::string &folder);
+  static Status load(Executor &executor, const Ranks &ranks, const std::string &folder);
 
 private:
   // An open descriptor, closed when the last one to hold it goes.
   using Lock = std::shared_ptr<const int>;
   static Expected<Lock> lock(const std::string &directory);
-  Checkpoints(std::string directory, uint64_t keep, Lock held)
-      : directory(std::move(directory)), keep(keep), held(std::move(held)) {}
+  Checkpoints(std::string directory, uint64_t keep, const Ranks &ranks, Lock held)
+      : directory(std::move(directory)), keep(keep), ranks(&ranks), held(std::move(held)) {}
+  static Expected<Lock> prepare(const std::string &directory);
   Status write(const Executor &executor, const RunState &state, const std::string &folder) const;
+  Status publish(const std::string &partial, const std::string &name) const;
+  Expected<std::optional<std::string>> readLatest() const;
   Status moveLatest(const std::string &name) const;
   Status removeOld() const;
   std::string directory;
   uint64_t keep;
-  Lock held;
+  const Ranks *ranks;
+  Lock held; // rank 0's
 };
 
 } // namespace amc::rt

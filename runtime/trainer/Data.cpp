@@ -170,9 +170,16 @@ private:
 
 } // namespace
 
-std::string describeUse(const DataRequest &request, uint64_t accumulation) {
+bool sameUseButCount(std::string_view a, std::string_view b) {
+  auto rest = [](std::string_view words) {
+    return words.substr(std::min(words.find(','), words.size()));
+  };
+  return rest(a) == rest(b);
+}
+
+std::string describeUse(const DataRequest &request, uint64_t entriesPerStep) {
   std::string words =
-      text(accumulation, accumulation == 1 ? " micro-batch a step" : " micro-batches a step");
+      text(entriesPerStep, entriesPerStep == 1 ? " micro-batch a step" : " micro-batches a step");
   for (const DataInput &input : request.inputs)
     words += text(", ", input.name, " ", shapeText(input.shape));
   if (request.separator)

@@ -52,9 +52,12 @@ struct DataRequest {
 // What the request says about one plan.
 DataRequest requestFor(const plan::Plan &plan);
 
-// What else than file and seed decides which data a step gets, in words: "2 micro-batches a step, input_ids [2, 48] …".
-// A run that goes on with other words would not be the run that was interrupted.
-std::string describeUse(const DataRequest &request, uint64_t accumulation);
+// What else than file and seed decides which data a step gets, in words: "2 micro-batches a step,
+// input_ids [2, 48] …", those of all ranks. A run that goes on with other words would not be the
+// run that was interrupted.
+std::string describeUse(const DataRequest &request, uint64_t entriesPerStep);
+// True if they differ in nothing but the number of micro-batches.
+bool sameUseButCount(std::string_view a, std::string_view b);
 
 class DataSource {
 public:

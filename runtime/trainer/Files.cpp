@@ -12,6 +12,13 @@
 #include <utility>
 
 namespace amc::rt {
+namespace {
+
+// A large file goes to the disk as it is written: at the end it would keep other ranks waiting for
+// minutes without a sign of life.
+constexpr uint64_t flushedTogether = 256 << 20;
+
+} // namespace
 
 Status systemError(int error, std::string_view path, std::string_view what) {
   switch (error) {
@@ -103,13 +110,23 @@ Expected<OutputFile> OutputFile::create(const std::string &path) {
 
 OutputFile::OutputFile(OutputFile &&other) noexcept
     : descriptor(std::exchange(other.descriptor, -1)), name(std::move(other.name)),
-      partial(std::move(other.partial)) {}
+      partial(std::move(other.partial)), owner(other.owner), unflushed(other.unflushed) {}
+
+Expected<OutputFile> OutputFile::join(const std::string &path, const std::string &partialPath) {
+  int descriptor = ::open(partialPath.c_str(), O_WRONLY | O_CLOEXEC);
+  if (descriptor < 0)
+    return systemError(errno, partialPath, "cannot be written");
+  OutputFile file(descriptor, path, partialPath);
+  file.owner = false;
+  return file;
+}
 
 OutputFile::~OutputFile() {
   if (descriptor < 0)
     return;
   ::close(descriptor);
-  ::unlink(partial.c_str());
+  if (owner)
+    ::unlink(partial.c_str());
 }
 
 Status OutputFile::writeAt(uint64_t offset, std::span<const std::byte> source) {
@@ -123,12 +140,19 @@ Status OutputFile::writeAt(uint64_t offset, std::span<const std::byte> source) {
       return systemError(errno, name, "cannot be written");
     done += static_cast<uint64_t>(count);
   }
-  return {};
+  unflushed += source.size();
+  return unflushed < flushedTogether ? Status() : flush();
+}
+
+Status OutputFile::flush() {
+  unflushed = 0;
+  return ::fsync(descriptor) == 0 ? Status()
+                                  : systemError(errno, name, "cannot be flushed to the disk");
 }
 
 Status OutputFile::commit() {
-  if (::fsync(descriptor) != 0)
-    return systemError(errno, name, "cannot be flushed to the disk");
+  if (Status failure = flush(); !failure.ok())
+    return failure;
   // Some file systems report a full disk only here.
   int closed = ::close(std::exchange(descriptor, -1));
   int error = errno;

@@ -49,11 +49,16 @@ private:
 class OutputFile {
 public:
   static Expected<OutputFile> create(const std::string &path);
+  // One more writer of the file that `create` makes elsewhere under the name `partialPath`: it
+  // writes and flushes, and leaves putting in place and removing to the other.
+  static Expected<OutputFile> join(const std::string &path, const std::string &partialPath);
   OutputFile(OutputFile &&other) noexcept;
   OutputFile &operator=(OutputFile &&) = delete;
   ~OutputFile();
 
+  const std::string &partialPath() const { return partial; }
   Status writeAt(uint64_t offset, std::span<const std::byte> source);
+  Status flush();
   Status commit();
 
 private:
@@ -62,6 +67,8 @@ private:
   int descriptor = -1;
   std::string name;
   std::string partial;
+  bool owner = true;      // of the partial file
+  uint64_t unflushed = 0; // bytes written since the last flush
 };
 
 // Writes a small file whole.

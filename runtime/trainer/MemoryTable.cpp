@@ -14,6 +14,7 @@ namespace {
 struct Mapping {
   uint64_t begin = 0, end = 0;
   bool writable = false, anonymous = false, inaccessible = false, mainStack = false;
+  bool shared = false; // memory that processes share, no file of the disk
 };
 
 // "7f00-8f00 rw-p 00000000 00:00 0   [stack]"; nothing if the line is none of these headers.
@@ -31,6 +32,8 @@ std::optional<Mapping> parseHeader(std::string_view line) {
   mapping.inaccessible = permissions.starts_with("---");
   mapping.anonymous = line.find(" /") == std::string_view::npos;
   mapping.mainStack = line.ends_with("[stack]");
+  for (std::string_view prefix : {" /memfd:", " /dev/shm/", " /dev/zero", " /SYSV"})
+    mapping.shared |= line.find(prefix) != line.npos;
   return mapping;
 }
 
@@ -77,13 +80,19 @@ uint64_t arenaBegin(const Executor &executor) {
 ResidentMemory parseSmaps(std::string_view smaps, uint64_t arenaBegin, uint64_t arenaEnd) {
   ResidentMemory memory;
   uint64_t *counted = &memory.heap;
+  uint64_t inArena = 0; // bytes of the mapping that are the arena's
   Mapping before;
   forEachLine(smaps, [&](std::string_view line) {
     if (std::optional<Mapping> mapping = parseHeader(line)) {
       // A thread's stack lies right above its guard page.
       bool threadStack = mapping->writable && mapping->anonymous && before.inaccessible &&
                          before.end == mapping->begin && before.end - before.begin <= 65536;
-      if (mapping->begin < arenaEnd && arenaBegin < mapping->end)
+      bool overlaps = mapping->begin < arenaEnd && arenaBegin < mapping->end;
+      inArena =
+          overlaps ? std::min(mapping->end, arenaEnd) - std::max(mapping->begin, arenaBegin) : 0;
+      if (mapping->shared)
+        counted = &memory.shared;
+      else if (overlaps)
         counted = &memory.arena;
       else if (!mapping->anonymous)
         counted = &memory.files;
@@ -91,7 +100,10 @@ ResidentMemory parseSmaps(std::string_view smaps, uint64_t arenaBegin, uint64_t 
         counted = mapping->mainStack || threadStack ? &memory.stacks : &memory.heap;
       before = *mapping;
     } else if (std::optional<uint64_t> bytes = kilobytes(line, "Rss:")) {
-      *counted += *bytes;
+      // One mapping may hold the arenas of several ranks.
+      uint64_t own = counted == &memory.shared ? std::min(*bytes, inArena) : 0;
+      memory.arena += own;
+      *counted += *bytes - own;
     }
   });
   return memory;
@@ -115,6 +127,28 @@ uint64_t peakResidentBytes() {
 std::string memorySummary(const Executor &executor, const ResidentMemory &now) {
   return fmt::format("memory: promised peak {} bytes, arena {} bytes, resident set {} bytes",
                      executor.plan().promise().arena_bytes(), executor.arenaBytes(), now.total());
+}
+
+Expected<std::string> memoryOfRanks(const Ranks &ranks, const ResidentMemory &now) {
+  Expected<std::vector<std::string>> all = ranks.exchange(text(now.total(), " ", now.arena));
+  if (!all.ok())
+    return all.status();
+  std::vector<std::pair<uint64_t, uint64_t>> held; // resident set and arena, by rank
+  for (const std::string &said : *all) {
+    const char *end = said.data() + said.size();
+    auto &[total, arena] = held.emplace_back();
+    auto [at, error] = std::from_chars(said.data(), end, total);
+    if (error == std::errc() && at != end)
+      std::from_chars(at + 1, end, arena);
+  }
+  auto [least, most] = std::minmax_element(held.begin(), held.end());
+  auto describe = [&](auto at) {
+    return fmt::format("{} bytes (rank {}, {} of them arena)", at->first, at - held.begin(),
+                       at->second);
+  };
+  return fmt::format("memory of {} ranks: resident set from {} to {}; other ranks' memory that a "
+                     "rank maps is not counted",
+                     held.size(), describe(least), describe(most));
 }
 
 std::vector<std::string> memoryTable(const Executor &executor, const ResidentMemory &start,
@@ -146,8 +180,11 @@ std::vector<std::string> memoryTable(const Executor &executor, const ResidentMem
   lines.push_back(fmt::format("    of it {:<28} {:>15} {:>15}", "kernels, allocator, libraries", "",
                               growth > named ? growth - named : 0));
   row("resident set", start.total(), now.total());
+  if (now.shared > 0)
+    row("shared with other ranks, not counted", start.shared, now.shared);
+  // The kernel's peak counts shared memory, too.
   uint64_t peak = peakResidentBytes();
-  if (peak > now.total())
+  if (now.shared == 0 && peak > now.total())
     lines.push_back(fmt::format("  peak of the resident set {} bytes: {} were released again", peak,
                                 peak - now.total()));
   lines.push_back(fmt::format("  kernels and threads may use up to {} bytes outside the arena",

@@ -1,13 +1,16 @@
 // What the process really holds in memory, beside what the plan promised.
 //
 // Every mapping of /proc/self/smaps belongs to one line: the arena, files (program and libraries),
-// thread stacks, heap and other anonymous memory. So the growth of the resident set since the start
-// is accounted for to the page; what the trainer knows of the heap (plan, staging, data, kernels'
-// scratch) is listed under it.
+// thread stacks, heap and other anonymous memory. Of several ranks on a machine each maps the
+// others' arenas and what they talk through; those pages are shared memory, counted apart and not
+// as this rank's: each arena is counted where it belongs. So the growth of the resident set since
+// the start is accounted for to the page; what the trainer knows of the heap (plan, staging, data,
+// kernels' scratch) is listed under it.
 #ifndef AMC_RUNTIME_TRAINER_MEMORYTABLE_H
 #define AMC_RUNTIME_TRAINER_MEMORYTABLE_H
 
 #include "runtime/executor/Executor.h"
+#include "runtime/trainer/Ranks.h"
 
 #include <cstdint>
 #include <string>
@@ -18,6 +21,7 @@ namespace amc::rt {
 
 struct ResidentMemory {
   uint64_t arena = 0, files = 0, stacks = 0, heap = 0; // bytes resident now
+  uint64_t shared = 0; // shared memory that is not this rank's arena; not in the total
   uint64_t total() const { return arena + files + stacks + heap; }
 };
 
@@ -39,6 +43,9 @@ struct KnownHeap {
 
 // Promise, arena and resident set in a line.
 std::string memorySummary(const Executor &executor, const ResidentMemory &now);
+
+// Which rank holds least and which holds most, in a line: all ranks call it and get it.
+Expected<std::string> memoryOfRanks(const Ranks &ranks, const ResidentMemory &now);
 
 // The table, a line per entry.
 std::vector<std::string> memoryTable(const Executor &executor, const ResidentMemory &start,

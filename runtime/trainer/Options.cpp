@@ -167,7 +167,8 @@ void define(CLI::App &app, Raw &raw) {
   auto *weights = app.add_option_group("Weights");
   weights
       ->add_option("--init", raw.init,
-                   "initial weights from FILE.safetensors, or drawn: seed:N (rank 2 and above "
+                   "initial weights from FILE.safetensors or a checkpoint's folder, or drawn: "
+                   "seed:N (rank 2 and above "
                    "normal(0, 0.02); "
                    "lower ranks ones if the name ends in weight, else zeros)")
       ->type_name("FROM");

@@ -203,17 +203,13 @@ Status SafetensorsReader::read(const TensorInfo &tensor, uint64_t first, uint64_
   return {};
 }
 
-Expected<SafetensorsWriter>
-SafetensorsWriter::create(const std::string &path, std::vector<Spec> specs,
+Expected<std::string>
+SafetensorsWriter::layOut(const std::string &path, std::vector<Spec> specs,
                           const std::map<std::string, std::string> &metadata) {
-  Expected<OutputFile> file = OutputFile::create(path);
-  if (!file.ok())
-    return file.status();
   std::sort(specs.begin(), specs.end(), [](const Spec &a, const Spec &b) {
     uint64_t aWidth = dtypeBytes(a.dtype), bWidth = dtypeBytes(b.dtype);
     return aWidth != bWidth ? aWidth > bWidth : a.name < b.name;
   });
-  SafetensorsWriter writer(std::move(file.value()));
   Json header = Json::object();
   if (!metadata.empty())
     header["__metadata__"] = metadata;
@@ -226,7 +222,7 @@ SafetensorsWriter::create(const std::string &path, std::vector<Spec> specs,
         __builtin_add_overflow(offset, bytes, &end))
       return inputError(path, ": tensor '", spec.name, "' of ", dtypeName(spec.dtype), " ",
                         shapeText(spec.shape), " cannot be stored");
-    if (!writer.slots.emplace(spec.name, Slot{offset, bytes, 0}).second)
+    if (!slots.emplace(spec.name, Slot{offset, bytes, 0}).second)
       return inputError(path, ": tensor '", spec.name, "' would be there twice");
     header[spec.name] = {
         {"dtype", toFormat(spec.dtype)}, {"shape", spec.shape}, {"data_offsets", {offset, end}}};
@@ -236,13 +232,52 @@ SafetensorsWriter::create(const std::string &path, std::vector<Spec> specs,
   std::string json = header.dump(-1, ' ', false, Json::error_handler_t::replace);
   json.append((8 - json.size() % 8) % 8, ' '); // data begins aligned
   uint64_t length = json.size();
-  for (auto &[name, slot] : writer.slots)
+  for (auto &[name, slot] : slots)
     slot.offset += sizeof(length) + length;
-  if (Status failure = writer.file.writeAt(0, std::as_bytes(std::span(&length, 1))); !failure.ok())
-    return failure;
-  if (Status failure = writer.file.writeAt(8, std::as_bytes(std::span(json))); !failure.ok())
+  return json.insert(0, reinterpret_cast<const char *>(&length), sizeof(length));
+}
+
+Expected<SafetensorsWriter>
+SafetensorsWriter::create(const std::string &path, std::vector<Spec> specs,
+                          const std::map<std::string, std::string> &metadata) {
+  Expected<OutputFile> file = OutputFile::create(path);
+  if (!file.ok())
+    return file.status();
+  SafetensorsWriter writer(std::move(file.value()));
+  Expected<std::string> header = writer.layOut(path, std::move(specs), metadata);
+  if (!header.ok())
+    return header.status();
+  if (Status failure = writer.file.writeAt(0, std::as_bytes(std::span(*header))); !failure.ok())
     return failure;
   return writer;
+}
+
+Expected<SafetensorsWriter>
+SafetensorsWriter::join(const std::string &path, const std::string &partialPath,
+                        std::vector<Spec> specs,
+                        const std::map<std::string, std::string> &metadata) {
+  Expected<OutputFile> file = OutputFile::join(path, partialPath);
+  if (!file.ok())
+    return file.status();
+  SafetensorsWriter writer(std::move(file.value()));
+  Expected<std::string> header = writer.layOut(path, std::move(specs), metadata);
+  if (!header.ok())
+    return header.status();
+  return writer;
+}
+
+uint64_t SafetensorsWriter::writtenBytes() const {
+  uint64_t bytes = 0;
+  for (const auto &[name, slot] : slots)
+    bytes += slot.written;
+  return bytes;
+}
+
+uint64_t SafetensorsWriter::dataBytes() const {
+  uint64_t bytes = 0;
+  for (const auto &[name, slot] : slots)
+    bytes += slot.bytes;
+  return bytes;
 }
 
 Status SafetensorsWriter::write(std::string_view name, uint64_t offset,

@@ -8,13 +8,14 @@
 
 namespace amc::rt {
 
-StepRunner::StepRunner(Executor &executor, DataRequest request)
-    : executor(executor), request(std::move(request)) {}
+StepRunner::StepRunner(Executor &executor, const Ranks &ranks, DataRequest request)
+    : executor(executor), ranks(ranks), request(std::move(request)) {}
 
 StepRunner::~StepRunner() { executor.setHook({}); }
 
-Expected<std::unique_ptr<StepRunner>> StepRunner::create(Executor &executor, DataRequest request) {
-  std::unique_ptr<StepRunner> runner(new StepRunner(executor, std::move(request)));
+Expected<std::unique_ptr<StepRunner>> StepRunner::create(Executor &executor, const Ranks &ranks,
+                                                         DataRequest request) {
+  std::unique_ptr<StepRunner> runner(new StepRunner(executor, ranks, std::move(request)));
   if (Status failure = runner->bind(); !failure.ok())
     return failure;
   return runner;
@@ -68,6 +69,7 @@ Status StepRunner::bind() {
   if (at.gradNorm && executor.output(*at.gradNorm).elements != 1)
     return inputError("the plan's grad_norm should be a scalar");
   staged.resize(std::max<uint64_t>(plan.accumulation(), 1));
+  stagedCounts.resize(staged.size());
   for (Entry &entry : staged)
     for (const DataInput &input : request.inputs)
       entry.emplace_back(input.bytes());
@@ -99,9 +101,9 @@ uint64_t StepRunner::tokensPerStep() const {
   uint64_t tokens = 0;
   for (const DataInput &input : request.inputs) {
     if (input.name == "input_ids")
-      return input.elements() * staged.size();
+      return input.elements() * entriesPerStep();
     if (input.labels)
-      tokens = input.elements() * staged.size();
+      tokens = input.elements() * entriesPerStep();
   }
   return tokens;
 }
@@ -113,16 +115,71 @@ uint64_t StepRunner::stagingBytes() const {
   return bytes;
 }
 
-Status StepRunner::stage(DataSource &source, uint64_t position) {
-  stagedLabels = {};
-  for (Entry &entry : staged) {
-    if (Status failure = source.readEntry(position++, entry); !failure.ok())
-      return failure;
-    LabelCount labels = countLabels(request, entry);
-    stagedLabels.tokens += labels.tokens;
-    stagedLabels.weight += labels.weight;
+Expected<StepRunner::Counted> StepRunner::countAll(std::span<const LabelCount> mine,
+                                                   bool stop) const {
+  Counted all;
+  auto add = [&](const LabelCount &labels) {
+    all.labels.tokens += labels.tokens;
+    all.labels.weight += labels.weight;
+  };
+  if (ranks.alone()) {
+    all.stop = stop;
+    std::for_each(mine.begin(), mine.end(), add);
+    return all;
   }
-  return {};
+  // A byte, then tokens and weight of each micro-batch.
+  constexpr size_t width = sizeof(uint64_t) + sizeof(double);
+  std::string said(1 + mine.size() * width, '\0');
+  said[0] = stop;
+  for (size_t micro = 0; micro < mine.size(); ++micro) {
+    std::memcpy(&said[1 + micro * width], &mine[micro].tokens, sizeof(uint64_t));
+    std::memcpy(&said[1 + micro * width + sizeof(uint64_t)], &mine[micro].weight, sizeof(double));
+  }
+  Expected<std::vector<std::string>> heard = ranks.exchange(said);
+  if (!heard.ok())
+    return heard.status();
+  for (size_t rank = 0; rank < heard->size(); ++rank) {
+    if ((*heard)[rank].size() != said.size())
+      return inputError("rank ", rank, " counts labels of ", (*heard)[rank].size() / width,
+                        " micro-batches, this one of ", mine.size());
+    all.stop |= (*heard)[rank][0] != 0;
+  }
+  std::vector<uint64_t> leaders = ranks.dataLeaders();
+  for (size_t micro = 0; micro < mine.size(); ++micro)
+    for (uint64_t leader : leaders) {
+      LabelCount labels;
+      const char *bytes = (*heard)[leader].data() + 1 + micro * width;
+      std::memcpy(&labels.tokens, bytes, sizeof(uint64_t));
+      std::memcpy(&labels.weight, bytes + sizeof(uint64_t), sizeof(double));
+      add(labels);
+    }
+  return all;
+}
+
+Expected<bool> StepRunner::stage(DataSource &source, uint64_t position, bool stop) {
+  position += ranks.dataIndex();
+  for (size_t micro = 0; micro < staged.size(); ++micro) {
+    if (Status failure = source.readEntry(position, staged[micro]); !failure.ok())
+      return failure;
+    position += ranks.dataRanks();
+    stagedCounts[micro] = countLabels(request, staged[micro]);
+  }
+  Expected<Counted> all = countAll(stagedCounts, stop);
+  if (!all.ok())
+    return all.status();
+  stagedLabels = all->labels;
+  return all->stop;
+}
+
+void StepRunner::ignoreLabels(Entry &entry) const {
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    const DataInput &input = request.inputs[i];
+    if (!input.labels)
+      continue;
+    for (uint64_t element = 0; element < input.elements(); ++element)
+      convertElements(plan::I64, reinterpret_cast<const std::byte *>(&request.ignoreIndex),
+                      input.dtype, entry[i].data() + element * dtypeBytes(input.dtype), 1);
+  }
 }
 
 void StepRunner::feedData(const Entry &entry) {
@@ -193,6 +250,10 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
   return result;
 }
 
+// The plan's forward pass may talk to the other ranks, so all of them run it equally often, each on
+// an entry of its own. Where fewer entries are left than ranks, those without one take the last
+// with all labels ignored, which adds nothing to the loss. A loss that is the model's own, a mean
+// of unknown weights, has no such entry: what is left is evaluated one by one, by all ranks alike.
 Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint64_t entries,
                                           uint64_t seed,
                                           const std::function<void(uint64_t)> &progress) {
@@ -203,31 +264,46 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
   EvalResult result;
   Entry &entry = staged.front();
   double sum = 0, weights = 0;
-  for (uint64_t i = 0; i < entries; ++i) {
-    Status read = heldOut ? source.readHeldOut(i, entry) : source.readEntry(i, entry);
+  const uint64_t together = ranks.dataRanks();
+  const bool canPad = at.normalizer && request.loss != plan::LOSS_MODEL;
+  for (uint64_t first = 0; first < entries;) {
+    uint64_t left = entries - first;
+    bool alike = left < together && !canPad; // all ranks take the same entry
+    uint64_t taken = alike ? 1 : std::min(left, together);
+    uint64_t mine = alike ? first : std::min(first + ranks.dataIndex(), entries - 1);
+    Status read = heldOut ? source.readHeldOut(mine, entry) : source.readEntry(mine, entry);
     if (!read.ok())
       return read;
-    LabelCount labels = countLabels(request, entry);
+    if (!alike && ranks.dataIndex() >= taken)
+      ignoreLabels(entry);
+    LabelCount own = countLabels(request, entry);
+    Expected<Counted> all = countAll(std::span(&own, 1), false);
+    if (!all.ok())
+      return all.status();
     auto feed = [&] {
       feedData(entry);
-      feedFloat(at.normalizer, labels.divisor());
+      feedFloat(at.normalizer, all->labels.divisor());
       feedInt(at.microBatch, 0);
       feedInt(at.stepNumber, 0); // no training step: nothing is dropped
       feedInt(at.seed, static_cast<int64_t>(seed));
     };
     feed();
     if (Status ran = executor.runForward(); !ran.ok())
-      return std::move(ran).withContext(text("evaluation, batch ", i));
+      return std::move(ran).withContext(text("evaluation, batch ", mine));
     double loss = readOutput(at.loss);
     if (!std::isfinite(loss))
-      return nonFinite(text("evaluation, batch ", i, ": the loss"), loss, feed);
-    double weight = at.normalizer ? labels.weight : 1.0;
+      return nonFinite(text("evaluation, batch ", mine, ": the loss"), loss, feed);
+    // Ranks that took the same entry counted its labels once each.
+    uint64_t copies = alike ? together : 1;
+    double weight = at.normalizer ? all->labels.weight / static_cast<double>(copies)
+                                  : static_cast<double>(taken);
     sum += loss * weight;
     weights += weight;
-    result.labelTokens += labels.tokens;
-    ++result.entries;
+    result.labelTokens += all->labels.tokens / copies;
+    result.entries += taken;
+    first += taken;
     if (progress)
-      progress(i);
+      progress(first - 1);
   }
   if (weights == 0)
     return inputError(request.path, ": has no labelled token to evaluate on");

@@ -1,14 +1,21 @@
 // See Trainer.h. The order of things: everything that can be wrong with the request is found before
 // the first step (plan, data, weights, checkpoint, outputs that cannot be written); then steps;
 // then the files of a finished run.
+//
+// Of several ranks all go the same way through this file. What each does by itself (reading a plan,
+// loading weights) ends with `agree`, so that a user's mistake is reported once; what goes wrong
+// between is told to the others at the end of go(), wherever they are.
 #include "runtime/trainer/Trainer.h"
 
 #include "runtime/plan/PlanFile.h"
+#include "runtime/plan/Splits.h"
 #include "runtime/trainer/Checkpoint.h"
 #include "runtime/trainer/Files.h"
+#include "runtime/trainer/Fingerprint.h"
 #include "runtime/trainer/GradientDump.h"
 #include "runtime/trainer/MemoryTable.h"
 #include "runtime/trainer/Metrics.h"
+#include "runtime/trainer/SaveWeights.h"
 #include "runtime/trainer/StepRunner.h"
 
 #include <algorithm>
@@ -50,44 +57,59 @@ private:
 
 class Run {
 public:
-  Run(const TrainOptions &options, const TrainSinks &sinks, const std::atomic<bool> &stop)
-      : options(options), sinks(sinks), stop(stop), startMemory(residentMemory(nullptr)) {}
+  Run(const TrainOptions &options, const TrainSinks &sinks, const std::atomic<bool> &stop,
+      Communicator *communicator)
+      : options(options), sinks(sinks), stop(stop), communicator(communicator), ranks(communicator),
+        startMemory(residentMemory(nullptr)) {}
 
-  Status go() {
+  Status go() { return ranks.end(run()); }
+
+private:
+  Status run() {
     if (Status failure = prepare(); !failure.ok())
       return failure;
     Status done = options.eval ? evaluateOnly() : train();
-    if (done.ok())
-      reportMemory();
-    return done;
+    return done.ok() ? reportMemory() : done;
   }
-
-private:
   Status keepsInputs(const std::string &output) const;
   Status prepare();
+  Status readPlan(plan::Plan &plan);
+  Status createExecutor(plan::Plan plan);
   Status openCheckpoints();
+  Status load(DataRequest request, std::vector<plan::Source> sources,
+              const std::string &modelDirectory);
   Status resume();
+  Status checkUse(const DataRequest &request);
   void resolveSchedule(double planRate);
   Status limitToEpochs();
   void describePlan();
   Status evaluateOnly();
   Status train();
-  Status oneStep();
+  Expected<bool> oneStep();
+  Status report(const StepResult &result, double rate, double seconds);
   Status evaluateHeldOut(uint64_t step);
   Status saveCheckpoint();
-  void reportMemory();
+  Status reportMemory();
   void reportTime();
-  template <typename... Pieces> void note(const Pieces &...pieces) { sinks.note(text(pieces...)); }
+  // Rank 0 speaks for all.
+  template <typename... Pieces> void note(const Pieces &...pieces) {
+    if (ranks.isFirst())
+      sinks.note(text(pieces...));
+  }
+  Status result(std::string_view line) { return ranks.isFirst() ? sinks.result(line) : Status(); }
 
   TrainOptions options;
   const TrainSinks &sinks;
   const std::atomic<bool> &stop;
+  Communicator *communicator;
+  Ranks ranks;
   ResidentMemory startMemory;
   std::optional<Executor> executor;
   std::unique_ptr<DataSource> source;
   std::unique_ptr<StepRunner> runner;
   std::unique_ptr<GradientDump> dump;
   std::optional<Checkpoints> checkpoints;
+  std::string resumed; // the folder of the checkpoint that this run goes on from
   RunState state;
   uint64_t savedStep = ~uint64_t(0);
   uint64_t planBytes = 0;
@@ -104,54 +126,80 @@ Status Run::keepsInputs(const std::string &output) const {
 }
 
 Status Run::prepare() {
+  plan::Plan plan;
+  std::vector<std::pair<std::string, std::string>> facts;
+  Status mine = readPlan(plan);
+  if (mine.ok() && !ranks.alone()) {
+    Expected<std::vector<std::pair<std::string, std::string>>> found = fingerprint(options);
+    mine = found.status();
+    if (found.ok())
+      facts = std::move(found).value();
+  }
+  if (Status failure = ranks.agree(mine); !failure.ok())
+    return failure;
+  if (Status failure = ranks.sameOnAll(facts, "; all ranks have to run the same"); !failure.ok())
+    return failure;
+  DataRequest request = requestFor(plan);
+  if (!options.model.empty())
+    moveModel(plan, options.model);
+  std::string modelDirectory =
+      options.modelDir.value_or(options.model.empty() ? findModelDirectory(options.plan, plan)
+                                                      : parentDirectory(options.model));
+  std::vector<plan::Source> sources = takeSources(plan);
+  if (Status failure = createExecutor(std::move(plan)); !failure.ok())
+    return failure;
+  if (Status failure = openCheckpoints(); !failure.ok())
+    return failure;
+  return ranks.agree(load(std::move(request), std::move(sources), modelDirectory));
+}
+
+// The plan, and whether the outputs can be written.
+Status Run::readPlan(plan::Plan &plan) {
   for (const std::string *path : {&options.saveWeights, &options.dumpGradients, &options.logJson})
     if (Status failure = keepsInputs(*path); !failure.ok())
       return failure;
   for (const std::string *path : {&options.saveWeights, &options.dumpGradients})
-    if (!path->empty())
+    if (!path->empty() && ranks.isFirst())
       if (Status failure = probeWritable(*path); !failure.ok())
         return failure;
-  Expected<plan::Plan> plan = readPlanFile(options.plan);
-  if (!plan.ok())
-    return plan.status();
-  DataRequest request = requestFor(*plan);
-  if (!options.model.empty())
-    moveModel(*plan, options.model);
-  std::string modelDirectory = options.modelDir.value_or(
-      options.model.empty() ? findModelDirectory(options.plan, *plan)
-                            : parentDirectory(options.model));
-  std::vector<plan::Source> sources = takeSources(*plan);
-  planBytes = plan->SpaceUsedLong();
+  Expected<plan::Plan> read = readPlanFile(options.plan);
+  if (!read.ok())
+    return read.status();
+  plan = std::move(read).value();
+  Expected<MeshShape> mesh = meshOf(plan.mesh());
+  Status failure = mesh.ok() ? ranks.setMesh(*mesh) : mesh.status();
+  return std::move(failure).withContext(options.plan);
+}
+
+Status Run::createExecutor(plan::Plan plan) {
+  planBytes = plan.SpaceUsedLong();
   ExecutorOptions executorOptions;
   executorOptions.threads = options.threads;
-  Expected<Executor> created = Executor::create(std::move(plan.value()), executorOptions);
+  Expected<Executor> created = Executor::create(std::move(plan), executorOptions);
   if (!created.ok())
     return std::move(created).status().withContext(options.plan);
   executor.emplace(std::move(created.value()));
   executor->enableProfile(options.verbose);
   describePlan();
+  return {};
+}
 
+// Data and initial weights, or where the checkpoint's run stood: what a rank does by itself.
+Status Run::load(DataRequest request, std::vector<plan::Source> sources,
+                 const std::string &modelDirectory) {
   request.path = options.data;
   request.seed = state.seed = options.seed.value_or(0);
   request.tokenDType = options.tokenDType;
   request.separator = options.documentSeparator;
   request.heldOut = options.evalFraction;
-  if (Status failure = openCheckpoints(); !failure.ok())
-    return failure;
   if (options.resume) {
     // The checkpoint's seed decides the order of the data, so it is read before the data is opened.
     if (Status failure = resume(); !failure.ok())
       return failure;
     request.seed = state.seed;
   }
-  std::string use = describeUse(request, executor->plan().accumulation());
-  if (options.resume && !options.eval && !state.dataUse.empty() && use != state.dataUse)
-    return inputError("--resume: the checkpoint's run took its data as ", state.dataUse,
-                      ", this one would as ", use,
-                      "; resume with the same plan and settings, or start anew from the "
-                      "checkpoint's weights (--init ",
-                      options.checkpointDir, "/LATEST/model.safetensors)");
-  state.dataUse = std::move(use);
+  if (Status failure = checkUse(request); !failure.ok())
+    return failure;
   Expected<std::unique_ptr<DataSource>> opened = openData(request);
   if (!opened.ok())
     return opened.status();
@@ -163,10 +211,13 @@ Status Run::prepare() {
                       " when the checkpoint was written; resume with the same --data, "
                       "--document-separator and --eval-fraction");
   state.entriesPerEpoch = source->entriesPerEpoch();
-  if (!options.resume) {
+  if (options.resume) {
+    if (Status failure = Checkpoints::load(*executor, ranks, resumed); !failure.ok())
+      return std::move(failure).withContext("--resume");
+  } else {
     std::vector<std::string> notes;
     if (Status failure =
-            loadWeights(*executor, options.init, std::move(sources), modelDirectory, notes);
+            loadWeights(*executor, ranks, options.init, std::move(sources), modelDirectory, notes);
         !failure.ok())
       return failure;
     for (const std::string &line : notes)
@@ -176,11 +227,12 @@ Status Run::prepare() {
     return failure;
   ::malloc_trim(0); // the plan file's bytes and embedded weights go back to the system
   resolveSchedule(executor->plan().default_learning_rate());
-  Expected<std::unique_ptr<StepRunner>> made = StepRunner::create(*executor, std::move(request));
+  Expected<std::unique_ptr<StepRunner>> made =
+      StepRunner::create(*executor, ranks, std::move(request));
   if (!made.ok())
     return std::move(made).status().withContext(options.plan);
   runner = std::move(made.value());
-  if (!options.logJson.empty())
+  if (!options.logJson.empty() && ranks.isFirst())
     return log.open(options.logJson, options.resume);
   return {};
 }
@@ -189,15 +241,37 @@ Status Run::prepare() {
 Status Run::limitToEpochs() {
   if (!options.epochs)
     return {};
-  const plan::Mesh &mesh = executor->plan().mesh(); // 0 stands for 1
-  uint64_t perStep = executor->plan().accumulation() * std::max<uint64_t>(mesh.dp_replicate(), 1) *
-                     std::max<uint64_t>(mesh.dp_shard(), 1);
+  uint64_t perStep = executor->plan().accumulation() * ranks.dataRanks();
   unsigned __int128 entries = static_cast<unsigned __int128>(*options.epochs) * source->entriesPerEpoch() / perStep;
   uint64_t steps = static_cast<uint64_t>(std::min<unsigned __int128>(entries, ~uint64_t(0) / 2));
   if (steps == 0)
     return inputError("--epochs is ", *options.epochs, " of ", source->entriesPerEpoch(),
                       " micro-batches, and a step takes ", perStep, "; give more data, or more epochs");
   options.steps = std::min(steps, options.steps.value_or(steps));
+  return {};
+}
+
+// How this run takes its data, and whether the checkpoint's run took it so. On another mesh a step
+// may take another number of entries: that goes on, with other steps.
+Status Run::checkUse(const DataRequest &request) {
+  std::string use = describeUse(request, executor->plan().accumulation() * ranks.dataRanks());
+  if (options.resume && !options.eval && !state.dataUse.empty() && use != state.dataUse) {
+    if (state.mesh == ranks.mesh() || !sameUseButCount(use, state.dataUse))
+      return inputError("--resume: the checkpoint's run took its data as ", state.dataUse,
+                        ", this one would as ", use,
+                        "; resume with the same plan and settings, or start anew from the "
+                        "checkpoint's weights (--init ",
+                        options.checkpointDir, "/LATEST",
+                        state.mesh.ranks() > 1 ? "" : "/model.safetensors", ")");
+    note("the checkpoint's run took its data as ", state.dataUse, ", this one takes it as ", use,
+         "; it goes on with the entry behind the last one taken, in steps of another size");
+  }
+  if (options.resume && !options.eval && state.mesh != ranks.mesh())
+    note("the checkpoint is of ", meshText(state.mesh), ", this run of ", meshText(ranks.mesh()),
+         ": sums are taken in another order, so it goes on as that run would have within their "
+         "rounding");
+  state.mesh = ranks.mesh();
+  state.dataUse = std::move(use);
   return {};
 }
 
@@ -222,30 +296,28 @@ void Run::describePlan() {
 Status Run::openCheckpoints() {
   if (options.checkpointDir.empty())
     return {};
-  Expected<Checkpoints> opened = Checkpoints::open(options.checkpointDir, options.keep);
+  Expected<Checkpoints> opened = Checkpoints::open(options.checkpointDir, options.keep, ranks);
   if (!opened.ok())
     return opened.status();
   checkpoints.emplace(std::move(opened.value()));
-  if (options.resume)
-    return {};
-  // A run of its own would replace checkpoints of the same name and, with --keep, remove the others.
   Expected<std::optional<std::string>> earlier = checkpoints->latest();
   if (!earlier.ok())
     return earlier.status();
-  if (*earlier)
-    return inputError(options.checkpointDir, ": holds checkpoints of an earlier run; --resume "
-                      "continues it, another folder starts anew");
-  return {};
+  Status failure;
+  if (options.resume && !*earlier)
+    failure = inputError(options.checkpointDir,
+                         ": has no checkpoint to resume from; start without --resume");
+  // A run of its own would replace checkpoints of the same name and, with --keep, remove the
+  // others.
+  if (!options.resume && *earlier)
+    failure = inputError(options.checkpointDir, ": holds checkpoints of an earlier run; --resume "
+                                                "continues it, another folder starts anew");
+  resumed = earlier->value_or("");
+  return ranks.agree(failure);
 }
 
 Status Run::resume() {
-  Expected<std::optional<std::string>> folder = checkpoints->latest();
-  if (!folder.ok())
-    return folder.status();
-  if (!*folder)
-    return inputError(options.checkpointDir,
-                      ": has no checkpoint to resume from; start without --resume");
-  Expected<RunState> loaded = Checkpoints::load(*executor, **folder);
+  Expected<RunState> loaded = Checkpoints::readState(resumed);
   if (!loaded.ok())
     return std::move(loaded).status().withContext("--resume");
   if (options.seed && *options.seed != loaded->seed)
@@ -253,7 +325,7 @@ Status Run::resume() {
                       "; resume without --seed, or start anew");
   state = *loaded;
   savedStep = state.step;
-  note("resumed from ", **folder, " after step ", state.step);
+  note("resumed from ", resumed, " after step ", state.step);
   return {};
 }
 
@@ -284,7 +356,7 @@ Status Run::evaluateOnly() {
   if (options.evalSteps)
     entries = std::min(entries, *options.evalSteps);
   if (options.steps)
-    entries = std::min(entries, *options.steps * runner->accumulation());
+    entries = std::min(entries, *options.steps * runner->entriesPerStep());
   auto last = std::chrono::steady_clock::now();
   auto progress = [&](uint64_t entry) {
     auto now = std::chrono::steady_clock::now();
@@ -297,7 +369,7 @@ Status Run::evaluateOnly() {
   if (!result.ok())
     return result.status();
   note("evaluated ", result->entries, " micro-batches, ", result->labelTokens, " labelled tokens");
-  if (Status failure = sinks.result(fmt::format("loss {:.9g}", result->loss)); !failure.ok())
+  if (Status failure = this->result(fmt::format("loss {:.9g}", result->loss)); !failure.ok())
     return failure;
   reportTime();
   return {};
@@ -307,11 +379,11 @@ Status Run::train() {
   if (state.step >= *options.steps && options.resume)
     note("nothing to train: step ", state.step, " is done and --steps is ", *options.steps);
   if (executor->plan().optimizer().empty() && *options.steps > state.step)
-    return inputError(options.plan,
-                      ": is a plan without an optimizer, which can be evaluated only (--eval)");
+    return ranks.agree(inputError(
+        options.plan, ": is a plan without an optimizer, which can be evaluated only (--eval)"));
   if (!options.dumpGradients.empty()) {
     Expected<std::unique_ptr<GradientDump>> made =
-        GradientDump::create(*executor, options.dumpGradients);
+        GradientDump::create(*executor, ranks, options.dumpGradients);
     if (!made.ok())
       return made.status();
     dump = std::move(made.value());
@@ -320,16 +392,17 @@ Status Run::train() {
   }
   bool stopped = false;
   while (state.step < *options.steps && !stopped) {
-    if (Status failure = oneStep(); !failure.ok())
-      return failure;
+    Expected<bool> done = oneStep();
+    if (!done.ok())
+      return done.status();
+    stopped = !*done;
     bool due = options.checkpointEvery && state.step % options.checkpointEvery == 0;
-    stopped = stop.load();
     if (due || stopped || state.step == *options.steps)
       if (Status failure = saveCheckpoint(); !failure.ok())
         return failure;
   }
   reportTime();
-  if (stopped && state.step < *options.steps) {
+  if (stopped) {
     note("stopped by a signal after step ", state.step, checkpoints ? "; --resume continues" : "",
          options.saveWeights.empty() ? ""
                                      : "; --save-weights is for finished runs and wrote nothing");
@@ -337,17 +410,24 @@ Status Run::train() {
   }
   if (options.saveWeights.empty())
     return {};
-  if (Status failure = saveWeights(*executor, options.saveWeights); !failure.ok())
+  if (Status failure = saveWeights(*executor, ranks, options.saveWeights); !failure.ok())
     return failure;
   note("weights written to ", options.saveWeights);
   return {};
 }
 
-Status Run::oneStep() {
+// False: a rank was told to stop, and no step was done. Signals reach ranks at different times, or
+// only one of them, so they agree in the exchange that begins a step.
+Expected<bool> Run::oneStep() {
+  if (ranks.alone() && stop.load())
+    return false;
   auto begin = std::chrono::steady_clock::now();
   uint64_t step = state.step + 1;
-  if (Status failure = runner->stage(*source, state.position); !failure.ok())
-    return std::move(failure).withContext(text("step ", step));
+  Expected<bool> stopping = runner->stage(*source, state.position, stop.load());
+  if (!stopping.ok())
+    return std::move(stopping).status().withContext(text("step ", step));
+  if (*stopping)
+    return false;
   double rate = state.schedule.at(step);
   Expected<StepResult> result = runner->run(step, rate, state.seed);
   if (!result.ok())
@@ -355,7 +435,7 @@ Status Run::oneStep() {
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   state.step = step;
   state.epoch = state.position / source->entriesPerEpoch();
-  state.position += runner->accumulation();
+  state.position += runner->entriesPerStep();
   if (dump) {
     runner->setObserver({});
     if (Status failure = dump->finish(result->loss); !failure.ok())
@@ -363,24 +443,33 @@ Status Run::oneStep() {
     dump.reset();
     note("gradients written to ", options.dumpGradients);
   }
+  if (ranks.isFirst())
+    if (Status failure = report(*result, rate, seconds.count()); !failure.ok())
+      return failure;
+  if (options.evalEvery && step % options.evalEvery == 0)
+    if (Status failure = evaluateHeldOut(step); !failure.ok())
+      return failure;
+  return true;
+}
+
+// The step's line. Rank 0 has what there is to say of all: loss and norm are sums over them, and
+// their arenas are laid out by one plan.
+Status Run::report(const StepResult &result, double rate, double seconds) {
   StepRecord record;
-  record.step = step;
+  record.step = state.step;
   record.epoch = state.epoch;
-  record.loss = result->loss;
-  record.gradNorm = result->gradNorm;
+  record.loss = result.loss;
+  record.gradNorm = result.gradNorm;
   record.learningRate = rate;
   record.memoryBytes = executor->plan().arena_bytes();
-  record.tokensPerSecond = static_cast<double>(runner->tokensPerStep()) / seconds.count();
-  record.labelTokens = result->labelTokens;
-  if (result->labelTokens == 0 && executor->plan().loss() != plan::LOSS_MODEL)
-    note("step ", step, ": no token of its data is labelled");
+  record.tokensPerSecond = static_cast<double>(runner->tokensPerStep()) / seconds;
+  record.ranks = ranks.size();
+  record.labelTokens = result.labelTokens;
+  if (result.labelTokens == 0 && executor->plan().loss() != plan::LOSS_MODEL)
+    note("step ", state.step, ": no token of its data is labelled");
   if (Status failure = sinks.result(logLine(record)); !failure.ok())
     return failure;
-  if (Status failure = log.write(logJson(record)); !failure.ok())
-    return failure;
-  if (options.evalEvery && step % options.evalEvery == 0)
-    return evaluateHeldOut(step);
-  return {};
+  return log.write(logJson(record));
 }
 
 Status Run::evaluateHeldOut(uint64_t step) {
@@ -388,7 +477,7 @@ Status Run::evaluateHeldOut(uint64_t step) {
   Expected<EvalResult> result = runner->evaluate(*source, /*heldOut=*/true, entries, state.seed);
   if (!result.ok())
     return std::move(result).status().withContext(text("after step ", step));
-  return sinks.result(fmt::format("eval after step {} | loss {:.4f} | num_label_tokens {}", step,
+  return this->result(fmt::format("eval after step {} | loss {:.4f} | num_label_tokens {}", step,
                                   result->loss, result->labelTokens));
 }
 
@@ -402,15 +491,25 @@ Status Run::saveCheckpoint() {
   return {};
 }
 
-void Run::reportMemory() {
+Status Run::reportMemory() {
   std::vector<KnownHeap> known = {{"the plan", planBytes},
                                   {"staged data", runner->stagingBytes()},
                                   {"the data's order and buffers", source->memoryBytes()}};
+  if (communicator)
+    known.push_back({"what ranks talk through", communicator->scratchBytes()});
   ResidentMemory now = residentMemory(&*executor);
   if (!options.verbose)
-    return note(memorySummary(*executor, now), "; --verbose lists it");
-  for (const std::string &line : memoryTable(*executor, startMemory, now, known))
-    note(line);
+    note(memorySummary(*executor, now), "; --verbose lists it");
+  else
+    for (const std::string &line : memoryTable(*executor, startMemory, now, known))
+      note(line);
+  if (ranks.alone())
+    return {};
+  Expected<std::string> extremes = memoryOfRanks(ranks, now);
+  if (!extremes.ok())
+    return extremes.status();
+  note(*extremes);
+  return {};
 }
 
 // --verbose: seconds by kernel, the slowest first.
@@ -439,8 +538,8 @@ void Run::reportTime() {
 } // namespace
 
 Status runTrainer(const TrainOptions &options, const TrainSinks &sinks,
-                  const std::atomic<bool> &stop) {
-  return Run(options, sinks, stop).go();
+                  const std::atomic<bool> &stop, Communicator *communicator) {
+  return Run(options, sinks, stop, communicator).go();
 }
 
 } // namespace amc::rt

@@ -2,6 +2,7 @@
 #ifndef AMC_RUNTIME_TRAINER_TRAINER_H
 #define AMC_RUNTIME_TRAINER_TRAINER_H
 
+#include "runtime/collective/Communicator.h"
 #include "runtime/support/Status.h"
 #include "runtime/trainer/Options.h"
 
@@ -18,11 +19,16 @@ struct TrainSinks {
   std::function<void(std::string_view line)> note;
 };
 
-// Does what `options` ask for. When `stop` becomes true, training ends after the current step: with
+// Does what `options` ask for. When `stop` becomes true, training ends between two steps: with
 // a checkpoint if there is a folder for them, without the files that only a finished run writes.
 // That is no error.
+//
+// `communicator` joins the ranks of a run; every rank calls this with the same options. Without one
+// the run is one rank's. Only rank 0 uses the sinks; one rank's `stop` stops all. A failure of one
+// rank ends all: its own message says "rank N: …". A failure that all have found together is rank
+// 0's to report, the others' status then has an empty message.
 Status runTrainer(const TrainOptions &options, const TrainSinks &sinks,
-                  const std::atomic<bool> &stop);
+                  const std::atomic<bool> &stop, Communicator *communicator = nullptr);
 
 } // namespace amc::rt
 

@@ -1,29 +1,24 @@
 // See Weights.h.
 #include "runtime/trainer/Weights.h"
-#include "runtime/plan/PlanFile.h"
 
+#include "runtime/trainer/PlanSource.h"
 #include "runtime/trainer/Random.h"
+#include "runtime/trainer/SaveWeights.h"
+#include "runtime/trainer/Shards.h"
 #include "runtime/trainer/Transpose.h"
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
 #include <map>
-#include <set>
 #include <utility>
 
 namespace amc::rt {
 namespace {
 
 constexpr uint64_t bufferBytes = 1 << 20;
+constexpr uint64_t drawnBetweenSigns = 1 << 20;    // numbers
 constexpr std::string_view masterState = "master"; // as passes/AttachOptimizer.cpp names it
-
-Shape shapeOf(const plan::View &view) { return {view.shape().begin(), view.shape().end()}; }
-
-std::vector<uint32_t> permutationOf(const plan::TiedName &tied) {
-  return {tied.permutation().begin(), tied.permutation().end()};
-}
 
 std::byte *bytesOf(const Tensor &tensor) { return static_cast<std::byte *>(tensor.data); }
 
@@ -55,168 +50,118 @@ private:
   std::map<std::pair<DType, DType>, uint64_t> counts;
 };
 
-// The fp32 copy that the optimizer keeps of parameter `index`; no data if there is none.
-Tensor masterOf(const Executor &executor, int index) {
+// What of a rank's memory starts as a parameter's value.
+struct Target {
+  Tensor tensor;
+  Slice slice;
+};
+
+// The parameter and the states that begin as it does, the fp32 master first: it has every bit that
+// the source has, and the others are its rounding.
+Expected<std::vector<Target>> targetsOf(const Executor &executor, const Ranks &ranks, int index) {
   const plan::Parameter &parameter = executor.plan().parameters(index);
-  for (int s = 0; s < parameter.states_size(); ++s)
+  std::vector<Target> targets;
+  auto add = [&](const Tensor &tensor, const Splits &splits) -> Status {
+    Expected<Slice> slice = sliceOf(*tensor.view, splits, ranks);
+    if (!slice.ok())
+      return slice.status();
+    targets.push_back({tensor, std::move(*slice)});
+    return {};
+  };
+  size_t at = static_cast<size_t>(index);
+  Status failure;
+  for (int s = 0; s < parameter.states_size() && failure.ok(); ++s)
     if (parameter.states(s).name() == masterState)
-      return executor.state(static_cast<size_t>(index), static_cast<size_t>(s));
+      failure = add(executor.state(at, static_cast<size_t>(s)), parameter.states(s).splits());
+  if (failure.ok())
+    failure = add(executor.parameter(at), parameter.splits());
+  for (int s = 0; s < parameter.states_size() && failure.ok(); ++s)
+    if (parameter.states(s).name() == shardState)
+      failure = add(executor.state(at, static_cast<size_t>(s)), parameter.states(s).splits());
+  if (!failure.ok())
+    return failure;
+  return targets;
+}
+
+// Fills parameter `index` by `fill(slice, to, via, target)`, which writes what the slice holds in
+// the type `to`; `via` is the type of the first. What holds the same elements as one before is
+// copied from it.
+template <typename Fill>
+Status fillParameter(const Executor &executor, const Ranks &ranks, int index, Fill &&fill) {
+  Expected<std::vector<Target>> targets = targetsOf(executor, ranks, index);
+  if (!targets.ok())
+    return targets.status();
+  for (size_t t = 0; t < targets->size(); ++t) {
+    const auto &[tensor, slice] = (*targets)[t];
+    auto before = std::find_if(targets->begin(), targets->begin() + static_cast<std::ptrdiff_t>(t),
+                               [&](const Target &other) { return other.slice == slice; });
+    if (before != targets->begin() + static_cast<std::ptrdiff_t>(t)) {
+      convertElements(before->tensor.dtype, bytesOf(before->tensor), tensor.dtype, bytesOf(tensor),
+                      tensor.elements);
+      continue;
+    }
+    if (Status failure = fill(slice, tensor.dtype, targets->front().tensor.dtype, bytesOf(tensor));
+        !failure.ok())
+      return failure;
+  }
   return {};
 }
 
-// Fills parameter `index` by `fill`, which gets the tensor to write to: the master where there is
-// one, so that it has every bit that the source has; the parameter then is its rounding.
-template <typename Fill> auto fillParameter(const Executor &executor, int index, Fill &&fill) {
-  Tensor tensor = executor.parameter(static_cast<size_t>(index)),
-         master = masterOf(executor, index);
-  auto result = fill(master.data ? master : tensor);
-  if (master.data && result.ok())
-    convertElements(master.dtype, bytesOf(master), tensor.dtype, bytesOf(tensor), tensor.elements);
-  return result;
-}
+// Elements [first, first + count) of a stored tensor, converted.
+using ReadConverted =
+    std::function<Status(uint64_t first, uint64_t count, DType to, std::byte *target)>;
 
-// A file's weights lie in the model's folder; a plan may not point out of it by "..".
-bool leavesFolder(const std::string &path) {
-  for (size_t at = 0; at <= path.size();) {
-    size_t slash = std::min(path.find('/', at), path.size());
-    if (std::string_view(path).substr(at, slash - at) == "..")
-      return true;
-    at = slash + 1;
-  }
-  return false;
-}
-
-// Loads what the plan embeds or points to. One open file at a time: weights of a model are in few
-// files, in order.
-class PlanSource {
-public:
-  PlanSource(const plan::Plan &compiled, std::string directory)
-      : compiled(compiled), directory(std::move(directory)) {}
-
-  Status load(const plan::Parameter &parameter, const plan::Source &source, const Tensor &tensor,
-              Roundings &roundings) {
-    DType stored = parameter.view().dtype();
-    if (!parameter.initializer_dtype().empty())
-      stored = dtypeFromName(parameter.initializer_dtype());
-    if (!convertible(stored, tensor.dtype))
-      return inputError("initializer_dtype '", parameter.initializer_dtype(),
-                        "' does not convert to ", dtypeName(tensor.dtype));
-    uint64_t width = dtypeBytes(stored);
-    uint64_t given = source.has_file() ? source.file().length() : source.embedded().size();
-    uint64_t wanted;
-    if (__builtin_mul_overflow(tensor.elements, width, &wanted) || given != wanted)
-      return inputError("its source has ", given, " bytes and should have ", tensor.elements,
-                        " elements of ", dtypeName(stored));
-    roundings.add(stored, parameter.view().dtype());
-    if (source.has_embedded())
-      return convert(stored, reinterpret_cast<const std::byte *>(source.embedded().data()), tensor,
-                     0, tensor.elements);
-    if (Status failure = checkModel(); !failure.ok())
-      return failure;
-    if (Status failure = openFile(source.file().path()); !failure.ok())
-      return failure;
-    uint64_t offset = source.file().offset();
-    if (!rangeFits(offset, wanted, file->size()))
-      return inputError(file->path(), ": ", wanted, " bytes at offset ", offset,
-                        " exceed the file's ", file->size(), " bytes");
-    if (stored == tensor.dtype && stored != plan::BOOL)
-      return file->readAt(offset, std::span(bytesOf(tensor), wanted));
-    std::vector<std::byte> buffer(std::min(bufferBytes, wanted));
-    uint64_t atOnce = buffer.size() / width;
-    for (uint64_t done = 0; done < tensor.elements; done += atOnce) {
-      uint64_t count = std::min(atOnce, tensor.elements - done);
-      if (Status failure =
-              file->readAt(offset + done * width, std::span(buffer.data(), count * width));
-          !failure.ok())
+// Fills `target` from a stored tensor that `slice` is a part of: read as `via`, the most exact type
+// that is kept, then rounded to `to`.
+Status fillFrom(const Slice &slice, DType to, DType via, std::byte *target, const Ranks &ranks,
+                const ReadConverted &read) {
+  std::vector<std::byte> exact;
+  auto readElements = [&](uint64_t first, uint64_t count, std::byte *at) -> Status {
+    if (to == via)
+      return read(first, count, to, at);
+    uint64_t width = dtypeBytes(via), atOnce = bufferBytes / width;
+    exact.resize(std::min(atOnce, count) * width);
+    for (uint64_t done = 0; done < count; done += atOnce) {
+      uint64_t batch = std::min(atOnce, count - done);
+      if (Status failure = read(first + done, batch, via, exact.data()); !failure.ok())
         return failure;
-      if (Status failure = convert(stored, buffer.data(), tensor, done, count); !failure.ok())
-        return failure;
+      convertElements(via, exact.data(), to, at + done * dtypeBytes(to), batch);
     }
     return {};
-  }
+  };
+  return readSlice(slice, dtypeBytes(to), target, readElements, [&] { ranks.progress(); });
+}
 
-private:
-  // Is the model's file, where it is at all, the one that the plan was compiled from? Asked before
-  // the first weight is read by offset, and not at all where weights come from elsewhere.
-  Status checkModel() {
-    if (std::exchange(checked, true) || compiled.model_hash().empty())
-      return {};
-    std::filesystem::path path =
-        std::filesystem::path(directory) / std::filesystem::path(compiled.model_path()).filename();
-    std::error_code ignored; // weights in files of their own can be read without the model's
-    if (!std::filesystem::is_regular_file(path, ignored))
-      return {};
-    return checkHash(path.string(), compiled.model_hash(), "is not the model that");
-  }
-
-  Status checkHash(const std::string &path, const std::string &hash, std::string_view fault) {
-    Expected<std::string> found = hashFile(path);
-    if (!found.ok())
-      return found.status();
-    return *found == hash ? Status()
-                          : inputError(path, ": ", fault,
-                                       " the plan was compiled from; compile the plan again");
-  }
-
-  static Status convert(DType stored, const std::byte *source, const Tensor &tensor, uint64_t first,
-                        uint64_t count) {
-    uint64_t good = convertElements(stored, source, tensor.dtype,
-                                    bytesOf(tensor) + first * dtypeBytes(tensor.dtype), count);
-    return good == count
-               ? Status()
-               : inputError("element ", first + good, " does not fit ", dtypeName(tensor.dtype));
-  }
-
-  Status openFile(const std::string &path) {
-    if (leavesFolder(path))
-      return inputError(path, ": should not leave the model's folder by '..'");
-    std::string full = path.starts_with('/') ? path : directory + "/" + path;
-    if (file && file->path() == full)
-      return {};
-    Expected<InputFile> opened = InputFile::open(full);
-    if (!opened.ok())
-      return opened.status();
-    for (const plan::WeightFile &known : compiled.weight_files())
-      if (known.path() == path && verified.insert(path).second)
-        if (Status failure = checkHash(full, known.hash(), "does not hold the weights that");
-            !failure.ok())
-          return failure;
-    file.emplace(std::move(opened.value()));
-    return {};
-  }
-
-  const plan::Plan &compiled;
-  std::string directory;
-  bool checked = false;
-  std::set<std::string> verified; // weight files whose hash was right
-  std::optional<InputFile> file;
-};
-
-// Rounds a double to the tensor's type and stores it.
-void store(const Tensor &tensor, uint64_t index, double value) {
-  convertElements(plan::F64, reinterpret_cast<const std::byte *>(&value), tensor.dtype,
-                  bytesOf(tensor) + index * dtypeBytes(tensor.dtype), 1);
+// Rounds a double to the type and stores it.
+void store(DType dtype, std::byte *target, uint64_t index, double value) {
+  convertElements(plan::F64, reinterpret_cast<const std::byte *>(&value), dtype,
+                  target + index * dtypeBytes(dtype), 1);
 }
 
 // Numbers are drawn in fp32 whatever the plan's type, so that a weight is the same with a master
-// and without.
-void draw(const plan::Parameter &parameter, const Tensor &tensor, uint64_t seed) {
-  if (parameter.view().shape_size() >= 2) {
-    uint64_t stream = streamOf(parameter.name());
-    for (uint64_t i = 0; i < tensor.elements; ++i)
-      store(tensor, i, static_cast<float>(0.02 * randomNormal(seed, stream, i)));
-    return;
-  }
-  double value = parameter.name().ends_with("weight") ? 1.0 : 0.0;
-  for (uint64_t i = 0; i < tensor.elements; ++i)
-    store(tensor, i, value);
+// and without; by their place in the whole weight, so that it is the same on every mesh.
+Status draw(const plan::Parameter &parameter, const Slice &slice, DType dtype, std::byte *target,
+            uint64_t seed, const Ranks &ranks) {
+  bool matrix = parameter.view().shape_size() >= 2;
+  double constant = parameter.name().ends_with("weight") ? 1.0 : 0.0;
+  uint64_t stream = streamOf(parameter.name());
+  return slice.forEachRun([&](const ElementRun &run) {
+    for (uint64_t i = 0; i < run.elements; ++i) {
+      double value =
+          matrix ? static_cast<float>(0.02 * randomNormal(seed, stream, run.whole + i)) : constant;
+      store(dtype, target, run.local + i * run.step, value);
+      if (i % drawnBetweenSigns == 0)
+        ranks.progress();
+    }
+    return Status();
+  });
 }
 
 // Reads parameter `index` from `file` under its own name or one it is tied to. False: there is none
 // of them.
-Expected<bool> readFrom(const SafetensorsReader &file, const plan::Parameter &parameter,
-                        const Tensor &tensor, Roundings &roundings) {
-  Shape shape = shapeOf(parameter.view());
+Expected<bool> readFrom(const StoredTensors &file, const Executor &executor, const Ranks &ranks,
+                        int index, Roundings &roundings) {
+  const plan::Parameter &parameter = executor.plan().parameters(index);
   const TensorInfo *info = file.find(parameter.name());
   std::vector<uint32_t> permutation;
   for (int i = 0; !info && i < parameter.tied_size(); ++i) {
@@ -225,32 +170,58 @@ Expected<bool> readFrom(const SafetensorsReader &file, const plan::Parameter &pa
   }
   if (!info)
     return false;
-  if (!TransposedLayout::valid(shape, permutation))
+  Expected<Shape> whole = wholeShapeOf(parameter.view(), parameter.splits(), ranks);
+  if (!whole.ok())
+    return whole.status();
+  if (!TransposedLayout::valid(*whole, permutation))
     return inputError("the plan's permutation for '", info->name, "' is none of its axes");
-  TransposedLayout layout(shape, permutation);
-  if (info->shape != layout.storedShape())
+  Shape stored = TransposedLayout(*whole, permutation).storedShape();
+  if (info->shape != stored)
     return inputError(file.path(), ": tensor '", info->name, "' is ", shapeText(info->shape),
-                      " and should be ", shapeText(layout.storedShape()));
+                      " and should be ", shapeText(stored));
   roundings.add(info->dtype, parameter.view().dtype());
-  if (layout.identical()) {
-    Status failure = file.read(*info, 0, tensor.elements, tensor.dtype, bytesOf(tensor));
-    return failure.ok() ? Expected<bool>(true) : Expected<bool>(failure);
-  }
-  uint64_t width = dtypeBytes(tensor.dtype);
-  std::vector<std::byte> buffer(bufferBytes / width * width);
-  uint64_t atOnce = buffer.size() / width;
-  for (uint64_t done = 0; done < tensor.elements; done += atOnce) {
-    uint64_t count = std::min(atOnce, tensor.elements - done);
-    if (Status failure = file.read(*info, done, count, tensor.dtype, buffer.data()); !failure.ok())
-      return failure;
-    for (uint64_t i = 0; i < count; ++i)
-      std::memcpy(bytesOf(tensor) + layout.weightIndex(done + i) * width, buffer.data() + i * width,
-                  width);
-  }
-  return true;
+  Status failure = fillParameter(
+      executor, ranks, index, [&](const Slice &slice, DType to, DType via, std::byte *target) {
+        return fillFrom(slice.stored(permutation), to, via, target, ranks,
+                        [&](uint64_t first, uint64_t count, DType type, std::byte *at) {
+                          return file.read(*info, first, count, type, at);
+                        });
+      });
+  return failure.ok() ? Expected<bool>(true) : Expected<bool>(failure);
+}
+
+// Parameter `index` from the plan's own source.
+Status readInitial(const Executor &executor, const Ranks &ranks, int index,
+                   const plan::Source &source, PlanSource &loader, Roundings &roundings) {
+  const plan::Parameter &parameter = executor.plan().parameters(index);
+  Expected<Shape> whole = wholeShapeOf(parameter.view(), parameter.splits(), ranks);
+  if (!whole.ok())
+    return whole.status();
+  bool opened = false;
+  return fillParameter(
+      executor, ranks, index, [&](const Slice &slice, DType to, DType via, std::byte *target) {
+        if (!opened)
+          if (Status failure = loader.open(parameter, source, *elementCount(*whole), via);
+              !failure.ok())
+            return failure;
+        if (!std::exchange(opened, true))
+          roundings.add(loader.storedType(), parameter.view().dtype());
+        return fillFrom(slice, to, via, target, ranks,
+                        [&](uint64_t first, uint64_t count, DType type, std::byte *at) {
+                          return loader.read(first, count, type, at);
+                        });
+      });
 }
 
 } // namespace
+
+Expected<Shape> wholeShapeOf(const plan::View &view, const Splits &splits, const Ranks &ranks) {
+  return wholeShape(shapeOf(view), splits, ranks.mesh());
+}
+
+Expected<Slice> sliceOf(const plan::View &view, const Splits &splits, const Ranks &ranks) {
+  return Slice::of(shapeOf(view), splits, ranks.mesh(), ranks.rank());
+}
 
 Expected<InitialWeights> parseInitialWeights(const std::string &value) {
   InitialWeights initial;
@@ -263,9 +234,11 @@ Expected<InitialWeights> parseInitialWeights(const std::string &value) {
                     text("--init: '", value, "' should be seed:N with a number N"));
     return initial;
   }
-  if (!value.ends_with(".safetensors"))
+  std::error_code ignored; // what cannot be examined is no folder
+  if (!value.ends_with(".safetensors") && !std::filesystem::is_directory(value, ignored))
     return Status(ErrorKind::Usage,
-                  text("--init: '", value, "' should be FILE.safetensors or seed:N"));
+                  text("--init: '", value,
+                       "' should be FILE.safetensors or seed:N, or the folder of a checkpoint"));
   initial.from = InitialWeights::From::File;
   initial.path = value;
   return initial;
@@ -303,38 +276,36 @@ void moveModel(plan::Plan &plan, const std::string &path) {
   plan.set_model_path(path);
 }
 
-Status loadWeights(Executor &executor, const InitialWeights &initial,
+Status loadWeights(Executor &executor, const Ranks &ranks, const InitialWeights &initial,
                    std::vector<plan::Source> sources, const std::string &modelDirectory,
                    std::vector<std::string> &notes) {
   if (initial.from == InitialWeights::From::File) {
-    Expected<SafetensorsReader> file = SafetensorsReader::open(initial.path);
-    return file.ok() ? readWeights(executor, *file, &notes) : file.status();
+    Expected<std::unique_ptr<StoredTensors>> file = openWeights(initial.path);
+    return file.ok() ? readWeights(executor, ranks, **file, &notes) : file.status();
   }
   Roundings roundings;
   PlanSource loader(executor.plan(), modelDirectory);
   std::vector<std::string> absent, drawnFrozen;
   uint64_t drawn = 0;
+  bool seeded = initial.from == InitialWeights::From::Seed;
   for (int i = 0; i < executor.plan().parameters_size(); ++i) {
     const plan::Parameter &parameter = executor.plan().parameters(i);
-    Tensor tensor = executor.parameter(i);
     const plan::Source &source = sources[static_cast<size_t>(i)];
     bool has = source.where_case() != plan::Source::WHERE_NOT_SET;
-    bool seeded = initial.from == InitialWeights::From::Seed;
-    if (seeded && isFloat(tensor.dtype) && (parameter.trainable() || !has)) {
-      fillParameter(executor, i, [&](const Tensor &target) {
-        draw(parameter, target, initial.seed);
-        return Status();
-      });
+    if (seeded && isFloat(parameter.view().dtype()) && (parameter.trainable() || !has)) {
+      if (Status failure =
+              fillParameter(executor, ranks, i,
+                            [&](const Slice &slice, DType to, DType, std::byte *target) {
+                              return draw(parameter, slice, to, target, initial.seed, ranks);
+                            });
+          !failure.ok())
+        return failure;
       ++drawn;
       if (!parameter.trainable())
         drawnFrozen.push_back(parameter.name());
     } else if (!has) {
       absent.push_back(parameter.name());
-    } else if (Status failure = fillParameter(executor, i,
-                                              [&](const Tensor &target) {
-                                                return loader.load(parameter, source, target,
-                                                                   roundings);
-                                              });
+    } else if (Status failure = readInitial(executor, ranks, i, source, loader, roundings);
                !failure.ok()) {
       std::string context = text("weight '", parameter.name(), "'");
       if (failure.kind() == ErrorKind::Limit)
@@ -361,19 +332,16 @@ Status loadWeights(Executor &executor, const InitialWeights &initial,
   return {};
 }
 
-Status readWeights(Executor &executor, const SafetensorsReader &file,
+Status readWeights(Executor &executor, const Ranks &ranks, const StoredTensors &file,
                    std::vector<std::string> *notes) {
   std::vector<std::string> missing;
   Roundings roundings;
   for (int i = 0; i < executor.plan().parameters_size(); ++i) {
-    const plan::Parameter &parameter = executor.plan().parameters(i);
-    Expected<bool> found = fillParameter(executor, i, [&](const Tensor &target) {
-      return readFrom(file, parameter, target, roundings);
-    });
+    Expected<bool> found = readFrom(file, executor, ranks, i, roundings);
     if (!found.ok())
       return found.status();
     if (!*found)
-      missing.push_back(parameter.name());
+      missing.push_back(executor.plan().parameters(i).name());
   }
   if (!missing.empty())
     return inputError(file.path(), ": ", missing.size(), " weight",
@@ -381,67 +349,6 @@ Status readWeights(Executor &executor, const SafetensorsReader &file,
   if (notes)
     roundings.report(*notes);
   return {};
-}
-
-void appendSpecs(const Executor &executor, size_t index, std::string_view prefix,
-                 std::vector<SafetensorsWriter::Spec> &specs) {
-  const plan::Parameter &parameter = executor.plan().parameters(static_cast<int>(index));
-  Shape shape = shapeOf(parameter.view());
-  DType dtype = parameter.view().dtype();
-  specs.push_back({text(prefix, parameter.name()), dtype, shape});
-  for (const plan::TiedName &tied : parameter.tied())
-    if (TransposedLayout::valid(shape, permutationOf(tied)))
-      specs.push_back({text(prefix, tied.name()), dtype,
-                       TransposedLayout(shape, permutationOf(tied)).storedShape()});
-}
-
-Status saveTensor(const Executor &executor, size_t index, const Tensor &tensor,
-                  std::string_view prefix, SafetensorsWriter &writer) {
-  const plan::Parameter &parameter = executor.plan().parameters(static_cast<int>(index));
-  std::span<const std::byte> whole(bytesOf(tensor), tensor.bytes);
-  if (Status failure = writer.write(text(prefix, parameter.name()), 0, whole); !failure.ok())
-    return failure;
-  uint64_t width = dtypeBytes(tensor.dtype);
-  for (const plan::TiedName &tied : parameter.tied()) {
-    std::string name = text(prefix, tied.name());
-    Shape shape = shapeOf(parameter.view());
-    if (!TransposedLayout::valid(shape, permutationOf(tied)))
-      return inputError("the plan's permutation for '", tied.name(), "' is none of its axes");
-    TransposedLayout layout(shape, permutationOf(tied));
-    if (layout.identical()) {
-      if (Status failure = writer.write(name, 0, whole); !failure.ok())
-        return failure;
-      continue;
-    }
-    std::vector<std::byte> buffer(std::min(tensor.bytes, bufferBytes / width * width));
-    uint64_t atOnce = buffer.size() / width;
-    for (uint64_t done = 0; done < tensor.elements; done += atOnce) {
-      uint64_t count = std::min(atOnce, tensor.elements - done);
-      for (uint64_t i = 0; i < count; ++i)
-        std::memcpy(buffer.data() + i * width, whole.data() + layout.weightIndex(done + i) * width,
-                    width);
-      if (Status failure =
-              writer.write(name, done * width, std::span(buffer.data(), count * width));
-          !failure.ok())
-        return failure;
-    }
-  }
-  return {};
-}
-
-Status saveWeights(const Executor &executor, const std::string &path) {
-  std::vector<SafetensorsWriter::Spec> specs;
-  size_t count = static_cast<size_t>(executor.plan().parameters_size());
-  for (size_t i = 0; i < count; ++i)
-    appendSpecs(executor, i, "", specs);
-  Expected<SafetensorsWriter> writer =
-      SafetensorsWriter::create(path, std::move(specs), {{"format", "pt"}});
-  if (!writer.ok())
-    return writer.status();
-  for (size_t i = 0; i < count; ++i)
-    if (Status failure = saveTensor(executor, i, executor.parameter(i), "", *writer); !failure.ok())
-      return failure;
-  return writer->finish();
 }
 
 } // namespace amc::rt

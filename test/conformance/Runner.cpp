@@ -383,7 +383,7 @@ private:
     if (!executor.ok())
       return "executor: " + executor.status().message();
     std::vector<std::string> notes;
-    if (rt::Status status = rt::loadWeights(*executor, {}, std::move(sources), folder.path, notes);
+    if (rt::Status status = rt::loadWeights(*executor, rt::Ranks(), {}, std::move(sources), folder.path, notes);
         !status.ok())
       return "weights: " + status.message();
     for (int i = 0; i < executor->plan().inputs_size(); ++i)

@@ -78,12 +78,13 @@ TEST(Allocations, NoneInAStep) {
     request.path = dir.path(data);
     Executor executor = take(Executor::create(std::move(plan), {.threads = 3}));
     auto source = take(openData(request));
-    auto runner = take(StepRunner::create(executor, request));
+    Ranks ranks;
+    auto runner = take(StepRunner::create(executor, ranks, request));
     Status failed;
     allocations = 0;
     counting = true;
     for (uint64_t step = 1; step <= 12 && failed.ok(); ++step) {
-      failed = runner->stage(*source, (step - 1) * 3);
+      failed = runner->stage(*source, (step - 1) * 3).status();
       if (failed.ok()) {
         Expected<StepResult> result = runner->run(step, 0.01, 0);
         if (!result.ok())

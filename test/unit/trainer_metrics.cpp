@@ -161,3 +161,18 @@ TEST(MemoryTable, EveryMappingHasALine) {
   EXPECT_EQ(parseSmaps(smaps, 0, 0).arena, 0u);
   EXPECT_EQ(parseSmaps("", 0, 0).total(), 0u);
 }
+
+// Of several ranks: this one's arena 32 kB of a mapping that has another's as well, 96 kB in all; a
+// peer's 128 kB; what MPI shares 8 kB. Only the first is this rank's, besides a library's 4 kB.
+TEST(MemoryTable, SharedMemoryIsNotThisRanks) {
+  std::string smaps =
+      "7f0000000000-7f0000100000 r-xp 00000000 08:01 12   /usr/lib/libm.so\nRss:   4 kB\n"
+      "7f1000000000-7f1000010000 rw-s 00000000 00:01 7    /memfd:amc-arena (deleted)\nRss: 96 kB\n"
+      "7f2000000000-7f2000100000 rw-s 00000000 00:01 8    /memfd:amc-arena (deleted)\nRss: 128 kB\n"
+      "7f3000000000-7f3000100000 rw-s 00000000 00:01 9    /dev/shm/vader\nRss: 8 kB\n";
+  ResidentMemory memory = parseSmaps(smaps, 0x7f1000000000, 0x7f1000008000);
+  EXPECT_EQ(memory.arena, 32 * 1024u);
+  EXPECT_EQ(memory.files, 4 * 1024u);
+  EXPECT_EQ(memory.shared, (64 + 128 + 8) * 1024u);
+  EXPECT_EQ(memory.total(), (32 + 4) * 1024u);
+}

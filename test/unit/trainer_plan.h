@@ -16,6 +16,25 @@ struct BigramOptions {
   bool absent = false; // no initial bytes
 };
 
+// Every buffer lives throughout; what the plan promises follows.
+inline void promise(plan::Plan &plan, uint64_t arena) {
+  for (plan::Buffer &buffer : *plan.mutable_buffers())
+    buffer.set_last(static_cast<uint64_t>(plan.instructions_size()));
+  LivePeak peak = findLivePeak(plan);
+  plan::Promise *promised = plan.mutable_promise();
+  promised->set_arena_bytes(arena);
+  promised->set_max_live_bytes(peak.bytes);
+  promised->set_peak_instruction(peak.instruction);
+  promised->set_parameter_bytes(peak.byCategory[plan::PARAMETER]);
+  promised->set_gradient_bytes(peak.byCategory[plan::GRADIENT]);
+  promised->set_optimizer_state_bytes(peak.byCategory[plan::OPTIMIZER_STATE]);
+  promised->set_activation_bytes(peak.byCategory[plan::ACTIVATION]);
+  promised->set_workspace_bytes(peak.byCategory[plan::WORKSPACE]);
+  promised->set_input_bytes(peak.byCategory[plan::INPUT]);
+  promised->set_constant_bytes(peak.byCategory[plan::CONSTANT]);
+  promised->set_saved_bytes(savedBytes(plan));
+}
+
 class BigramPlan {
 public:
   explicit BigramPlan(const BigramOptions &options = {}) : o(options) { build(); }
@@ -194,21 +213,7 @@ inline void BigramPlan::finish() {
   plan.set_max_grad_norm(o.maxNorm);
   plan.set_target("cpu");
   plan.set_precision("fp32");
-  for (plan::Buffer &buffer : *plan.mutable_buffers())
-    buffer.set_last(static_cast<uint64_t>(plan.instructions_size()));
-  LivePeak peak = findLivePeak(plan);
-  plan::Promise *promise = plan.mutable_promise();
-  promise->set_arena_bytes(arena);
-  promise->set_max_live_bytes(peak.bytes);
-  promise->set_peak_instruction(peak.instruction);
-  promise->set_parameter_bytes(peak.byCategory[plan::PARAMETER]);
-  promise->set_gradient_bytes(peak.byCategory[plan::GRADIENT]);
-  promise->set_optimizer_state_bytes(peak.byCategory[plan::OPTIMIZER_STATE]);
-  promise->set_activation_bytes(peak.byCategory[plan::ACTIVATION]);
-  promise->set_workspace_bytes(peak.byCategory[plan::WORKSPACE]);
-  promise->set_input_bytes(peak.byCategory[plan::INPUT]);
-  promise->set_constant_bytes(peak.byCategory[plan::CONSTANT]);
-  promise->set_saved_bytes(savedBytes(plan));
+  promise(plan, arena);
 }
 
 } // namespace amc::rt::test

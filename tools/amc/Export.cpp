@@ -10,7 +10,8 @@
 #include "compiler/driver/Diagnostics.h"
 #include "runtime/plan/DTypes.h"
 #include "runtime/plan/PlanFile.h"
-#include "runtime/trainer/Safetensors.h"
+#include "runtime/trainer/Shards.h"
+#include "runtime/trainer/Transpose.h"
 #include "runtime/trainer/Weights.h"
 #include <algorithm>
 #include <cstdio>
@@ -81,32 +82,24 @@ private:
     return rt::Status();
   }
 
-  rt::Expected<rt::SafetensorsReader> openCheckpoint() {
-    std::error_code ignored;
-    if (!fs::is_directory(request.checkpoint, ignored))
-      return rt::SafetensorsReader::open(request.checkpoint);
-    for (const char *inside : {"LATEST/model.safetensors", "model.safetensors"})
-      if (fs::path file = fs::path(request.checkpoint) / inside; fs::exists(file, ignored))
-        return rt::SafetensorsReader::open(file.string());
-    return rt::inputError(
-        request.checkpoint,
-        ": holds no checkpoint: neither LATEST/model.safetensors nor model.safetensors is there");
-  }
-
   // Every weight under every name it has in the file. The first mismatches are reported together.
   rt::Status replaceWeights() {
-    rt::Expected<rt::SafetensorsReader> checkpoint = openCheckpoint();
+    rt::Expected<std::unique_ptr<rt::StoredTensors>> checkpoint =
+        rt::openWeights(request.checkpoint);
     if (!checkpoint.ok())
       return std::move(checkpoint).status();
     std::string errors;
     constexpr int shown = 5;
     int count = 0;
     for (const plan::Parameter &parameter : plan.parameters()) {
-      std::vector<std::string> names = {parameter.name()};
+      std::vector<Wanted> wanted = {{parameter.name(), parameter.name(), {}}};
       for (const plan::TiedName &tied : parameter.tied())
-        names.push_back(tied.name());
-      for (const std::string &name : names)
-        if (rt::Status status = replace(name, *checkpoint); !status.ok() && ++count <= shown)
+        // A checkpoint of several ranks has a weight once, under its own name.
+        wanted.push_back((*checkpoint)->find(tied.name())
+                             ? Wanted{tied.name(), tied.name(), {}}
+                             : Wanted{tied.name(), parameter.name(), rt::permutationOf(tied)});
+      for (const Wanted &one : wanted)
+        if (rt::Status status = replace(one, **checkpoint); !status.ok() && ++count <= shown)
           errors += (errors.empty() ? "" : "; ") + status.message();
     }
     if (count > shown)
@@ -114,20 +107,31 @@ private:
     return errors.empty() ? rt::Status() : rt::inputError(errors);
   }
 
-  rt::Status replace(const std::string &name, const rt::SafetensorsReader &checkpoint) {
+  // An initializer, and the checkpoint's tensor that it is a transpose of.
+  struct Wanted {
+    std::string name, stored;
+    std::vector<uint32_t> permutation;
+  };
+
+  rt::Status replace(const Wanted &wanted, const rt::StoredTensors &checkpoint) {
+    const std::string &name = wanted.name;
     auto found = initializers.find(name);
     if (found == initializers.end())
       return rt::inputError(modelPath, " has no initializer '", name,
                             "', so it is not the model of this plan");
     onnx::TensorProto &tensor = *found->second;
-    const rt::TensorInfo *trained = checkpoint.find(name);
+    const rt::TensorInfo *trained = checkpoint.find(wanted.stored);
     if (!trained)
       return rt::inputError(checkpoint.path(), " has no tensor '", name, "'");
     rt::Shape shape(tensor.dims().begin(), tensor.dims().end());
-    if (trained->shape != shape)
-      return rt::inputError("'", name, "' is ", rt::shapeText(trained->shape), " in ",
-                            checkpoint.path(), ", should be ", rt::shapeText(shape), " as in ",
-                            modelPath);
+    if (!rt::TransposedLayout::valid(trained->shape, wanted.permutation))
+      return rt::inputError(request.plan, ": the permutation of '", name,
+                            "' is none of the axes of '", wanted.stored, "' in ",
+                            checkpoint.path());
+    rt::Shape given = rt::TransposedLayout(trained->shape, wanted.permutation).storedShape();
+    if (given != shape)
+      return rt::inputError("'", name, "' is ", rt::shapeText(given), " in ", checkpoint.path(),
+                            ", should be ", rt::shapeText(shape), " as in ", modelPath);
     plan::DType dtype = dtypeOf(tensor.data_type());
     if (dtype == plan::DTYPE_UNSPECIFIED)
       return rt::inputError("'", name, "' has ONNX data type ", tensor.data_type(),
@@ -137,8 +141,19 @@ private:
                                             reinterpret_cast<std::byte *>(bytes.data()));
         !status.ok())
       return status;
+    if (!wanted.permutation.empty())
+      bytes = transposed(bytes, rt::TransposedLayout(trained->shape, wanted.permutation),
+                         rt::dtypeBytes(dtype));
     put(tensor, std::move(bytes));
     return rt::Status();
+  }
+
+  static std::string transposed(const std::string &bytes, const rt::TransposedLayout &layout,
+                                uint64_t width) {
+    std::string stored(bytes.size(), '\0');
+    for (uint64_t i = 0; i < bytes.size() / width; ++i)
+      std::copy_n(bytes.data() + layout.weightIndex(i) * width, width, stored.data() + i * width);
+    return stored;
   }
 
   static void put(onnx::TensorProto &tensor, std::string bytes) {

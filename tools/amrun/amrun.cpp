@@ -44,7 +44,7 @@ void printNote(std::string_view line) {
 }
 
 int report(const amc::rt::Status &status) {
-  if (!status.ok())
+  if (!status.ok() && !status.message().empty()) // empty: another rank says it
     std::fprintf(stderr, "amrun: error: %s\n", status.message().c_str());
   return status.exitCode();
 }
