@@ -47,6 +47,9 @@ Status StepRunner::bind() {
     case plan::SEED:
       scalar = &at.seed;
       break;
+    case plan::DATA_RANK:
+      scalar = &at.dataRank;
+      break;
     default:
       return inputError("the plan's input '", input.name(), "' has no role");
     }
@@ -222,6 +225,7 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
     feedFloat(at.normalizer, stagedLabels.divisor());
     feedInt(at.microBatch, static_cast<int64_t>(micro));
     feedInt(at.seed, static_cast<int64_t>(seed));
+    feedInt(at.dataRank, static_cast<int64_t>(ranks.dataIndex()));
     feedInt(at.stepNumber, static_cast<int64_t>(step)); // what read it last may be in this micro-batch
   };
   for (size_t micro = 0; micro < staged.size(); ++micro) {
@@ -286,6 +290,7 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
       feedInt(at.microBatch, 0);
       feedInt(at.stepNumber, 0); // no training step: nothing is dropped
       feedInt(at.seed, static_cast<int64_t>(seed));
+      feedInt(at.dataRank, static_cast<int64_t>(ranks.dataIndex()));
     };
     feed();
     if (Status ran = executor.runForward(); !ran.ok())

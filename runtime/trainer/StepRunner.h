@@ -70,7 +70,7 @@ public:
 private:
   using Entry = std::vector<std::vector<std::byte>>; // a buffer per data input
   struct Indices {
-    std::optional<size_t> normalizer, learningRate, stepNumber, microBatch, seed;
+    std::optional<size_t> normalizer, learningRate, stepNumber, microBatch, seed, dataRank;
     std::vector<size_t> data;
     size_t loss = 0;
     std::optional<size_t> gradNorm;
