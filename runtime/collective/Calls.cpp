@@ -40,7 +40,7 @@ std::string describe(const Call &call) {
 
 std::string describeDifference(unsigned rank, const Call &call, unsigned other, const Call &otherCall) {
   std::string a = describe(call), b = describe(otherCall);
-  if (call.number != otherCall.number) {
+  if (call.number != otherCall.number && call.group == otherCall.group) {
     a += text(" (number ", call.number, " of its group)");
     b += text(" (number ", otherCall.number, " of its group)");
   } else if (a == b) {
@@ -52,7 +52,12 @@ std::string describeDifference(unsigned rank, const Call &call, unsigned other, 
     b += at(otherCall.in, otherCall.out);
   }
   return text("ranks disagree: rank ", rank, " calls ", a, ", rank ", other, " calls ", b,
-              "; all have to run the same plan with the same options");
+              call.group != otherCall.group ? " in another group of ranks" : "", "; all have to run the same plan with the same options");
+}
+
+std::string describeArenas(unsigned rank, uint64_t bytes, uint64_t first) {
+  return text("ranks disagree: rank 0 has an arena of ", first, " bytes, rank ", rank, " one of ", bytes,
+              "; all have to run the same plan");
 }
 
 void Spread::pad(unsigned member, std::byte *pieces) const {

@@ -33,6 +33,8 @@ std::string describe(const Call &call);
 // Of two ranks of a group that should have made the same call.
 std::string describeDifference(unsigned rank, const Call &call, unsigned other, const Call &otherCall);
 
+std::string describeArenas(unsigned rank, uint64_t bytes, uint64_t first);
+
 // Pieces of a dimension, as Communicator.h says.
 struct Spread {
   Spread(const SpreadShape &shape, unsigned members)

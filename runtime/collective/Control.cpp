@@ -309,7 +309,7 @@ bool Control::decided() const { return header().verdict.load() == 2; }
 
 Status Control::verdict() {
   derived = true;
-  return Status(ErrorKind::Limit, header().text);
+  return Status(header().cause == Cause::Disagree ? ErrorKind::Input : ErrorKind::Limit, header().text);
 }
 
 Status Control::fail(Cause cause, unsigned culprit, const std::string &message) {

@@ -94,23 +94,23 @@ Status SharedCommunicator::mapAll(Segment &segment, const SharedMemory &own, uin
       return all.ok() ? status : all.status();
     for (unsigned r = 0; r < all->size(); ++r)
       if ((*all)[r].empty() || (*all)[r][0] != '+')
-        return limitError("rank ", r, " failed: ", (*all)[r].empty() ? "" : (*all)[r].substr(1));
+        return control->fail(Cause::Failed, r,
+                             text("rank ", r, " failed: ", (*all)[r].empty() ? "" : (*all)[r].substr(1)));
     return all;
   };
   Expected<std::vector<std::string>> all = gather(before, std::string(reinterpret_cast<char *>(&offer), sizeof offer));
   if (!all.ok())
     return all.status();
+  std::vector<Offer> offers(size());
+  for (unsigned r = 0; r < size(); ++r) {
+    std::memcpy(static_cast<void *>(&offers[r]), (*all)[r].data() + 1, std::min(sizeof offer, (*all)[r].size() - 1));
+    if (offers[r].bytes != offers[0].bytes)
+      return control->fail(Cause::Disagree, r, describeArenas(r, offers[r].bytes, offers[0].bytes));
+  }
   Status status;
   segment.bytes = bytes;
   for (unsigned r = 0; r < size() && status.ok(); ++r) {
-    Offer theirs;
-    std::memcpy(static_cast<void *>(&theirs), (*all)[r].data() + 1, std::min(sizeof theirs, (*all)[r].size() - 1));
-    if (theirs.bytes != bytes) {
-      status = inputError("rank ", r, " has an arena of ", theirs.bytes, " bytes and rank ", rank(), " one of ", bytes,
-                          "; all have to run the same plan");
-      break;
-    }
-    Expected<SharedMemory> memory = r == rank() ? SharedMemory() : SharedMemory::open(theirs.ticket);
+    Expected<SharedMemory> memory = r == rank() ? SharedMemory() : SharedMemory::open(offers[r].ticket);
     Expected<std::byte *> base = !memory.ok() ? memory.status() : r == rank() ? own.map(true) : memory->map(false);
     if (!base.ok()) {
       status = base.status();

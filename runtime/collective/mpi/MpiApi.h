@@ -24,8 +24,8 @@ struct AmcMpi {
   const char *(*send)(const void *from, size_t blocks, size_t blockBytes, size_t stride, int to, int tag, void **request);
   const char *(*receive)(void *to, size_t blocks, size_t blockBytes, size_t stride, int from, int tag, void **request);
   const char *(*test)(void **request);
-  /* A rank that has sent something with this tag that nobody has received yet, or -1. */
-  const char *(*probe)(int tag, int *from);
+  /* The rank that has sent something with this tag that nobody has received yet, or -1; `of` is that rank, or -1 for any. */
+  const char *(*probe)(int of, int tag, int *from);
 };
 
 /* The module's one symbol: `amcMpi`. */

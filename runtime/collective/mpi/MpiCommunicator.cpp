@@ -66,12 +66,22 @@ public:
       if (time - heard < 0.02)
         continue;
       heard = time;
+      communicator.showLife(true);
       if (Status s = communicator.hear(); !s.ok())
         return s;
-      if (time - begin > communicator.options.rankTimeout)
-        return communicator.fail(**late, text("rank ", **late, " hangs or is stopped: others have waited for it in ",
-                                              describe(what), " for ",
-                                              static_cast<uint64_t>(communicator.options.rankTimeout), " s"));
+      unsigned other = **late;
+      const Life &life = communicator.lives[other];
+      // One that waits itself is waited out by those it waits for; only a circle of them is left.
+      double limit = communicator.options.rankTimeout * (life.waits ? 2 : 1);
+      if (time - std::max(begin, life.waits ? begin : life.last) > limit)
+        return communicator.fail(other, text("rank ", other, " hangs or is stopped: others wait for it in ", describe(what),
+                                             ", and it has shown no progress for ", static_cast<uint64_t>(limit), " s"));
+      int left = -1;
+      if (what.kind != CallKind::None)
+        if (const char *wrong = communicator.mpi.probe(static_cast<int>(other), GoodbyeTag, &left))
+          return communicator.failed(wrong);
+      if (left >= 0)
+        return communicator.fail(other, text("rank ", other, " has ended, and others wait for it in ", describe(what)));
     }
   }
 
@@ -315,7 +325,7 @@ private:
 // ---- the communicator
 
 MpiCommunicator::MpiCommunicator(const AmcMpi &mpi, unsigned rank, unsigned size, const JoinOptions &options)
-    : mpi(mpi), self(rank), ranks(size), options(options) {
+    : mpi(mpi), self(rank), ranks(size), options(options), lives(size) {
   staging.reset(new std::byte[std::max(stagingTotal, 64 * uint64_t(size))]);
 }
 
@@ -335,11 +345,19 @@ MpiCommunicator::~MpiCommunicator() {
                    requests.send(reinterpret_cast<std::byte *>(&mine), 1, 1, 0, r, GoodbyeTag).ok();
     Call goodbye;
     together = together && requests.wait(goodbye).ok();
+    quiet = !together;
   }
-  if (together)
+  for (Life &life : lives)
+    while (together && life.request && !mpi.test(&life.request))
+      ;
+  if (together) {
     (void)mpi.finish();
-  else
-    mpi.end(static_cast<int>(ErrorKind::Limit)); // what is under way cannot be called back
+    return;
+  }
+  // What is under way cannot be called back: the rank that has said why ends all; another does if that does not.
+  if (quiet)
+    sleepFor(0.999), sleepFor(0.999);
+  mpi.end(static_cast<int>(ErrorKind::Limit));
 }
 
 Expected<Group *> MpiCommunicator::group(const std::vector<unsigned> &members) {
@@ -371,10 +389,13 @@ Expected<std::byte *> MpiCommunicator::allocate(uint64_t wanted) {
   Expected<std::vector<std::string>> all = exchange(text(status.ok() ? bytes : 0));
   if (!status.ok() || !all.ok())
     return status.ok() ? all.status() : status;
-  for (unsigned r = 0; r < ranks; ++r)
-    if ((*all)[r] != (*all)[self])
-      return limitError("rank ", r, (*all)[r] == "0" ? " has no memory for its arena" : " has an arena of " + (*all)[r],
-                        " and rank ", self, " one of ", bytes, " bytes");
+  for (unsigned r = 0; r < ranks; ++r) {
+    uint64_t theirs = std::strtoull((*all)[r].c_str(), nullptr, 10), first = std::strtoull((*all)[0].c_str(), nullptr, 10);
+    if (theirs == 0)
+      return limitError("rank ", r, " has no memory for its arena");
+    if (theirs != first)
+      return fail(r, describeArenas(r, theirs, first));
+  }
   return mapped.back().first;
 }
 
@@ -406,10 +427,39 @@ Status MpiCommunicator::fail(unsigned culprit, const std::string &message) {
   return Status(ErrorKind::Limit, message);
 }
 
+void MpiCommunicator::showLife(bool waiting) {
+  double time = now();
+  if (time - shown < options.rankTimeout / 8)
+    return;
+  shown = time;
+  for (unsigned r = 0; r < ranks; ++r) {
+    if (r == self)
+      continue;
+    void *&request = lives[r].request;
+    (void)mpi.test(&request);
+    if (!request) // else the last one has not gone yet, and a failure will show elsewhere
+      (void)mpi.send(&lifeSign[waiting], 1, 1, 0, static_cast<int>(r), LifeTag, &request);
+  }
+}
+
 Status MpiCommunicator::hear() {
   while (true) {
+    int from = -1;
+    char sign = 0;
+    void *request = nullptr;
+    if (mpi.probe(-1, LifeTag, &from) || from < 0 || mpi.receive(&sign, 1, 1, 0, from, LifeTag, &request))
+      break;
+    for (double begin = now(); request && now() - begin < 1;)
+      if (mpi.test(&request))
+        break;
+    if (request)
+      break;
+    lives[static_cast<size_t>(from)].last = now();
+    lives[static_cast<size_t>(from)].waits = sign;
+  }
+  while (true) {
     int from;
-    if (const char *wrong = mpi.probe(FailureTag, &from))
+    if (const char *wrong = mpi.probe(-1, FailureTag, &from))
       return limitError("rank ", self, ": MPI failed: ", wrong);
     if (from < 0)
       break;
@@ -475,6 +525,7 @@ std::string MpiCommunicator::lastWords(const Status &why) {
   for (const Failure &f : failures)
     if (f.from == self)
       mine = &f;
+  quiet = true;
   if (!mine)
     return ""; // who found it says it
   std::vector<unsigned> alike;
@@ -482,9 +533,11 @@ std::string MpiCommunicator::lastWords(const Status &why) {
     if (!std::strcmp(f.text, mine->text) && std::find(alike.begin(), alike.end(), f.from) == alike.end())
       alike.push_back(f.from);
   std::sort(alike.begin(), alike.end());
-  if (own)
-    return sayTogether(self, ranks, alike, why.message());
-  return alike.front() == self ? why.message() : "";
+  std::string words = own                     ? sayTogether(self, ranks, alike, why.message())
+                      : alike.front() == self ? why.message()
+                                              : std::string();
+  quiet = words.empty();
+  return words;
 }
 
 } // namespace amc::rt::collective

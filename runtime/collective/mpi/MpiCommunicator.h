@@ -4,9 +4,10 @@
 // that they are equal, that all run the same. Data goes straight from operand to result. Where there is a sum, a tile of
 // the others' operands comes into a staging area of fixed size and is added up in ascending order.
 //
-// MPI_Test and short sleeps in turns, so that a failure that another rank tells of (a message with a tag of its own) and
-// the time limit are noticed. What it cannot tell is a rank that is stopped from one that computes: both are late. A rank
-// that dies is noticed by the launcher, which ends the others.
+// MPI_Test and short sleeps in turns, so that what another rank tells is noticed: that it has failed, that it has ended,
+// and, several times within the time limit, that it goes on (by `progress`) or waits, too. Who tells nothing for so long,
+// and is waited for, hangs or is stopped: there is no telling which. A rank that dies is noticed by the launcher, which
+// ends the others with a message of its own.
 #ifndef AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
 #define AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
 
@@ -34,11 +35,11 @@ public:
   Expected<std::vector<std::string>> exchange(const std::string &mine) override;
   void abort(const Status &why) override;
   std::string lastWords(const Status &why) override;
-  void progress() override {} // others see it when this rank comes to the next call
+  void progress() override { showLife(false); }
 
 private:
   friend class MpiGroup;
-  enum Tag : int { CallTag = 1, DataTag, FailureTag, GoodbyeTag };
+  enum Tag : int { CallTag = 1, DataTag, FailureTag, GoodbyeTag, LifeTag };
   struct Failure {
     unsigned from = 0, culprit = 0;
     char text[2000] = "";
@@ -48,7 +49,7 @@ private:
   Status hear();                               // what others have told; an error if the run has failed
   Status fail(unsigned culprit, const std::string &text);
   void tell(const Failure &failure);
-  bool settle(Requests &requests, double seconds); // waits, whatever else happens
+  void showLife(bool waiting); // to all, a few times within the time limit
 
   const AmcMpi &mpi;
   unsigned self, ranks;
@@ -57,8 +58,16 @@ private:
   std::vector<std::pair<std::byte *, uint64_t>> mapped;
   std::map<std::vector<unsigned>, std::unique_ptr<Group>> groups;
   std::vector<Failure> failures; // told or heard of, the first first
-  bool derived = false;
+  bool derived = false, quiet = false;
   Failure farewell; // what is being sent to others
+  struct Life {
+    double last = 0;  // when it was heard of
+    bool waits = false;
+    void *request = nullptr; // to it
+  };
+  std::vector<Life> lives;
+  double shown = 0;
+  char lifeSign[2] = {0, 1};
 };
 
 } // namespace amc::rt::collective
