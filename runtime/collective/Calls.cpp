@@ -43,7 +43,7 @@ std::string describeDifference(unsigned rank, const Call &call, unsigned other, 
   if (call.number != otherCall.number && call.group == otherCall.group) {
     a += text(" (number ", call.number, " of its group)");
     b += text(" (number ", otherCall.number, " of its group)");
-  } else if (a == b) {
+  } else if (a == b && call.group == otherCall.group) {
     auto at = [](uint64_t in, uint64_t out) {
       auto place = [](uint64_t p) { return p == Call::elsewhere ? std::string("elsewhere") : text("byte ", p); };
       return text(" from ", place(in), out == Call::elsewhere ? "" : " to " + place(out), " of the arena");

@@ -1,5 +1,7 @@
 #include "runtime/plan/PlanVerifier.h"
 #include "runtime/plan/ByteSet.h"
+#include "runtime/plan/PlanRanks.h"
+#include "runtime/plan/PlanVerifierParts.h"
 #include "runtime/plan/Ranges.h"
 #include <algorithm>
 #include <limits>
@@ -26,14 +28,18 @@ public:
       : plan(plan), signatures(signatures), count(static_cast<uint64_t>(plan.instructions_size())) {}
 
   PlanDiagnostics run() {
+    auto report = [this](const std::string &message) { error(message); };
     checkHeader();
     checkBuffers();
+    bool mesh = checkMesh(plan, report);
     // Everything else computes with buffers.
     if (!diagnostics.ok())
       return std::move(diagnostics);
     defined.resize(static_cast<size_t>(plan.buffers_size()));
     held.resize(static_cast<size_t>(plan.buffers_size()));
     checkParameters();
+    if (mesh)
+      checkWeights(plan, report);
     checkConstants();
     checkInputs();
     checkOutputs();
@@ -157,46 +163,13 @@ private:
       if (!names.insert(parameter.name()).second)
         error(path, ".name: '", parameter.name(), "' is another parameter's name, too");
       checkPersistent(path + ".view", parameter.view());
-      checkSource(path, parameter);
       for (int t = 0; t < parameter.tied_size(); ++t)
         checkPermutation(text(path, ".tied[", t, "].permutation"), parameter.tied(t).permutation(),
                          parameter.view().shape_size());
-      for (int s = 0; s < parameter.states_size(); ++s) {
-        std::string statePath = text(path, ".states[", s, "].view");
-        checkPersistent(statePath, parameter.states(s).view());
-        if (parameter.states(s).name() == "master")
-          checkMaster(statePath, parameter.states(s).view(), parameter.view());
-      }
+      for (int s = 0; s < parameter.states_size(); ++s)
+        checkPersistent(text(path, ".states[", s, "].view"), parameter.states(s).view());
       checkGradient(path, parameter);
     }
-  }
-
-  // The runtime fills it with the parameter's initial value.
-  void checkMaster(const std::string &path, const plan::View &master, const plan::View &parameter) {
-    if (master.dtype() != plan::F32 || !isFloat(parameter.dtype()) ||
-        !std::equal(master.shape().begin(), master.shape().end(), parameter.shape().begin(),
-                    parameter.shape().end()))
-      error(path, ": should be f32, of the shape of the parameter, which should be a float");
-  }
-
-  void checkSource(const std::string &path, const plan::Parameter &parameter) {
-    plan::DType dtype = parameter.view().dtype();
-    if (!parameter.initializer_dtype().empty()) {
-      dtype = dtypeFromName(parameter.initializer_dtype());
-      if (dtype == plan::DTYPE_UNSPECIFIED) {
-        error(path, ".initializer_dtype: '", parameter.initializer_dtype(), "' is no dtype");
-        return;
-      }
-    }
-    plan::View stored = parameter.view();
-    stored.set_dtype(dtype);
-    std::optional<uint64_t> bytes = viewBytes(stored);
-    const plan::Source &source = parameter.source();
-    if (!bytes || source.where_case() == plan::Source::WHERE_NOT_SET)
-      return;
-    uint64_t length = source.has_file() ? source.file().length() : source.embedded().size();
-    if (length != *bytes)
-      error(path, ".source: has ", length, " bytes and should have ", *bytes);
   }
 
   template <class Permutation>
@@ -239,9 +212,6 @@ private:
       return;
     if (!parameter.trainable())
       error(path, ".gradient: is there and the parameter is frozen");
-    if (!std::equal(parameter.gradient().shape().begin(), parameter.gradient().shape().end(),
-                    parameter.view().shape().begin(), parameter.view().shape().end()))
-      error(path, ".gradient: its shape should be the parameter's");
     due(parameter.gradient_ready(), path + ".gradient_ready", parameter.gradient(), p);
   }
 
@@ -375,11 +345,17 @@ private:
 
   void checkInstructions() {
     lastWrite.assign(static_cast<size_t>(plan.buffers_size()), none);
-    updatedAt.assign(static_cast<size_t>(plan.buffers_size()), none);
+    updatedAt.assign(static_cast<size_t>(plan.parameters_size()), none);
     parameterOf.assign(static_cast<size_t>(plan.buffers_size()), -1);
-    for (int p = 0; p < plan.parameters_size(); ++p)
-      if (plan.parameters(p).view().buffer() < parameterOf.size())
-        parameterOf[plan.parameters(p).view().buffer()] = p;
+    updateOf = parameterOf;
+    auto mark = [](std::vector<int> &of, const plan::View &view, int p) {
+      if (view.buffer() < of.size())
+        of[view.buffer()] = p;
+    };
+    for (int p = 0; p < plan.parameters_size(); ++p) {
+      mark(parameterOf, plan.parameters(p).view(), p);
+      mark(updateOf, updatedView(plan.parameters(p)), p);
+    }
     for (int b = 0; b < plan.buffers_size(); ++b) {
       const plan::Buffer &buffer = plan.buffers(b);
       if (buffer.persistent()) // zeros before the first step, later what the last step left
@@ -437,23 +413,37 @@ private:
     defineResults();
   }
 
+  // What the optimizer updates: the parameter, or this rank's shard of it, which the parameter is then gathered from.
+  static const plan::OptimizerState *shardOf(const plan::Parameter &parameter) {
+    for (const plan::OptimizerState &state : parameter.states())
+      if (state.name() == "shard")
+        return &state;
+    return nullptr;
+  }
+  static const plan::View &updatedView(const plan::Parameter &parameter) {
+    const plan::OptimizerState *shard = shardOf(parameter);
+    return shard ? shard->view() : parameter.view();
+  }
+
   // A parameter is read by nobody behind its update, and updated with its own gradient as it was when ready.
   void checkUpdates(uint64_t index, const std::string &path, const plan::Instruction &instruction) {
     for (int i = 0; i < instruction.inputs_size(); ++i) {
       const plan::View &view = instruction.inputs(i);
-      if (view.dtype() == plan::DTYPE_UNSPECIFIED || parameterOf[view.buffer()] < 0)
+      if (view.dtype() == plan::DTYPE_UNSPECIFIED)
         continue;
-      const plan::Parameter &parameter = plan.parameters(parameterOf[view.buffer()]);
-      if (updatedAt[view.buffer()] != none)
-        error(path, ".inputs[", i, "]: reads parameter '", parameter.name(), "', which instruction ",
-              updatedAt[view.buffer()], " has updated");
+      if (int p = parameterOf[view.buffer()]; p >= 0 && updatedAt[static_cast<size_t>(p)] != none)
+        error(path, ".inputs[", i, "]: reads parameter '", plan.parameters(p).name(), "', which instruction ",
+              updatedAt[static_cast<size_t>(p)], " has updated");
+      if (updateOf[view.buffer()] < 0)
+        continue;
+      const plan::Parameter &parameter = plan.parameters(updateOf[view.buffer()]);
       bool updates = false;
       for (int o = 0; signatures && o < instruction.outputs_size(); ++o)
         updates = updates || (instruction.outputs(o).buffer() == view.buffer() &&
                               signatures->mustAlias(instruction, o, i));
       if (!updates)
         continue;
-      updatedAt[view.buffer()] = index;
+      updatedAt[static_cast<size_t>(updateOf[view.buffer()])] = index;
       if (plan.accumulation() > 1 && index < plan.micro_batch_end())
         error(path, ": updates parameter '", parameter.name(), "' in every micro-batch; it should stand behind ",
               "micro_batch_end, ", plan.micro_batch_end());
@@ -473,15 +463,20 @@ private:
     }
   }
 
-  // With an optimizer every gradient is used.
+  // With an optimizer every gradient is used, and what is updated comes to the parameter.
   void checkUpdated() {
     if (!signatures || plan.optimizer().empty())
       return;
     for (int p = 0; p < plan.parameters_size(); ++p) {
       const plan::Parameter &parameter = plan.parameters(p);
-      if (parameter.gradient().dtype() != plan::DTYPE_UNSPECIFIED && parameter.view().buffer() < updatedAt.size() &&
-          updatedAt[parameter.view().buffer()] == none)
+      uint64_t at = updatedAt[static_cast<size_t>(p)], buffer = parameter.view().buffer();
+      if (parameter.gradient().dtype() == plan::DTYPE_UNSPECIFIED || buffer >= lastWrite.size())
+        continue;
+      if (at == none)
         error("parameters[", p, "]: '", parameter.name(), "' has a gradient and nothing updates it");
+      else if (shardOf(parameter) && (lastWrite[buffer] == none || lastWrite[buffer] <= at))
+        error("parameters[", p, "]: '", parameter.name(), "' is not written behind instruction ", at,
+              ", which updates its shard");
     }
   }
 
@@ -571,6 +566,12 @@ private:
     expect("flops_backward", p.flops_backward(), flops[plan::BACKWARD]);
     expect("flops_recompute", p.flops_recompute(), flops[plan::RECOMPUTE]);
     expect("flops_optimizer", p.flops_optimizer(), flops[plan::OPTIMIZER]);
+    CollectiveFacts collectives = collectiveFacts(plan);
+    expect("collectives", p.collectives(), collectives.count);
+    expect("collective_bytes", p.collective_bytes(), collectives.bytes);
+    if (p.collective_sequence() != collectives.sequence)
+      error("promise.collective_sequence: is '", p.collective_sequence(), "' and the plan has '", collectives.sequence,
+            "'");
   }
 
   const plan::Plan &plan;
@@ -582,8 +583,8 @@ private:
   std::vector<bool> held;       // by buffer: the runtime reads it outside instructions
   std::map<uint64_t, std::vector<Due>> dues;
   static constexpr uint64_t none = ~uint64_t(0);
-  std::vector<uint64_t> lastWrite, updatedAt; // by buffer: instructions
-  std::vector<int> parameterOf;               // by buffer, or -1
+  std::vector<uint64_t> lastWrite, updatedAt; // by buffer, by parameter: instructions
+  std::vector<int> parameterOf, updateOf;     // by buffer: the parameter it holds or is updated in, or -1
 };
 
 } // namespace
