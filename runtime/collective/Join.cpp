@@ -1,5 +1,6 @@
 #include "runtime/collective/Join.h"
 #include "runtime/collective/SharedCommunicator.h"
+#include "runtime/collective/Supervisor.h"
 #include "runtime/collective/mpi/MpiCommunicator.h"
 #include <cstdlib>
 #include <cstring>
@@ -36,6 +37,8 @@ Expected<const AmcMpi *> loadModule() {
   ssize_t length = ::readlink("/proc/self/exe", self, sizeof self - 1);
   std::string folder = length > 0 ? std::string(self, static_cast<size_t>(length)) : "";
   folder.resize(folder.rfind('/') == folder.npos ? 0 : folder.rfind('/') + 1);
+  // UCX, which MPICH may come with, would catch crashes of the whole program otherwise.
+  ::setenv("UCX_HANDLE_ERRORS", "none", 0);
   std::string errors;
   for (const std::string &path : {folder + "../lib/libamrt_mpi.so", folder + "libamrt_mpi.so", std::string("libamrt_mpi.so")}) {
     void *module = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -76,6 +79,9 @@ Expected<std::unique_ptr<Communicator>> joinRanks(const JoinOptions &options) {
   std::optional<unsigned long> launched = launchedRanks();
   if (!launched || *launched == 1)
     return std::unique_ptr<Communicator>();
+  if (std::optional<unsigned long> connection = number("PMI_FD"); connection && options.supervised)
+    if (Status s = supervise(static_cast<int>(*connection)); !s.ok())
+      return s;
   Expected<const AmcMpi *> loaded = loadModule();
   if (!loaded.ok())
     return loaded.status();

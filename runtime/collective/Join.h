@@ -25,6 +25,9 @@ struct JoinOptions {
   double stoppedTimeout = 5;
   // Once the run has failed, a rank that is still here after so many seconds ends itself, with exit code 3.
   double grace = 5;
+  // Under MPICH's launcher: leave a small process between it and this rank (Supervisor.h), so that a rank that is killed
+  // or crashes ends the run with a message and exit code 3 rather than by the launcher's SIGKILL to all.
+  bool supervised = true;
 };
 
 // Was this process started by an MPI launcher, as one of several ranks or alone?
@@ -32,7 +35,8 @@ bool startedByLauncher();
 
 // Joins the other ranks; a null communicator if there are none. Call it before anything that can fail: a rank that ends
 // before it has joined keeps the others waiting in MPI_Init. The communicator leaves the run when destroyed; one that is
-// left early, while others still call it, is their error.
+// left early, while others still call it, is their error. If supervised, it returns in a child of the process that has
+// called it, so call it while there is one thread and nothing that a process has for itself (locks, temporary files).
 Expected<std::unique_ptr<Communicator>> joinRanks(const JoinOptions &options = {});
 
 } // namespace amc::rt

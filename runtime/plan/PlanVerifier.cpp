@@ -31,10 +31,10 @@ public:
     auto report = [this](const std::string &message) { error(message); };
     checkHeader();
     checkBuffers();
-    bool mesh = checkMesh(plan, report);
     // Everything else computes with buffers.
     if (!diagnostics.ok())
       return std::move(diagnostics);
+    bool mesh = checkMesh(plan, report);
     defined.resize(static_cast<size_t>(plan.buffers_size()));
     held.resize(static_cast<size_t>(plan.buffers_size()));
     checkParameters();

@@ -35,20 +35,27 @@ public:
         return inputError("the arena is not zeroed at ", i);
     host.resize(arenaBytes);
     unsigned n = communicator.size(), rank = communicator.rank();
-    std::vector<unsigned> world(n), parity, half, pair{rank & ~1u, rank | 1u};
+    std::vector<unsigned> world(n), parity, halves, pair{rank & ~1u, rank | 1u};
     std::iota(world.begin(), world.end(), 0u);
     for (unsigned r = 0; r < n; ++r) {
       if (r % 2 == rank % 2)
         parity.push_back(r);
       if (r / ((n + 1) / 2) == rank / ((n + 1) / 2))
-        half.push_back(r);
+        halves.push_back(r);
     }
     if (pair[1] >= n)
       pair = {rank};
     // Calls of several groups follow each other in any order, the same on all ranks.
-    for (const std::vector<unsigned> &ranks : {world, parity, world, half, pair, parity, std::vector<unsigned>{rank}, world})
+    for (const std::vector<unsigned> &ranks : {world, parity, halves, world, pair, std::vector<unsigned>{rank}, parity})
       if (Status s = all(ranks); !s.ok())
         return s;
+    // More than the tiles of any path.
+    group = communicator.group(world).value();
+    members = world;
+    in = arena;
+    out = in + half;
+    if (Status s = one({3, 5, 60000, plan::F32}); !s.ok())
+      return std::move(s).withContext("large");
     for (size_t length : {size_t(0), size_t(1), size_t(100), size_t(50000)})
       if (Status s = exchange(length); !s.ok())
         return s;
@@ -70,8 +77,8 @@ private:
     if (group->size() != ranks.size() || ranks[group->index()] != communicator.rank())
       return inputError("the group has another size or index");
     const SpreadShape shapes[] = {{1, 0, 3, plan::F32}, {1, 1, 1, plan::F32}, {1, 8, 4, plan::F32}, {3, 7, 5, plan::F32},
-                                  {2, 17, 3, plan::F32}, {1, 1001, 33, plan::F32}, {5, 129, 40, plan::F32},
-                                  {700, 9, 1, plan::F32}, {1, 3, 30000, plan::F32}};
+                                  {2, 17, 3, plan::F32}, {1, 301, 33, plan::F32}, {5, 65, 20, plan::F32},
+                                  {700, 9, 1, plan::F32}, {1, 3, 4000, plan::F32}};
     for (SpreadShape shape : shapes)
       for (int d = plan::F32; d <= plan::BOOL; ++d) {
         bool main = d == plan::F32 || d == plan::BF16 || d == plan::F64;
@@ -79,7 +86,7 @@ private:
           continue;
         shape.dtype = static_cast<plan::DType>(d);
         for (bool inArena : {true, false}) {
-          if (!inArena && shape.outer * shape.rows * shape.inner > 40000)
+          if (!inArena && shape.outer * shape.rows * shape.inner > 12000)
             continue;
           in = inArena ? arena : host.data();
           out = in + half;
@@ -187,9 +194,9 @@ private:
 
   // all_to_all and shift: bytes.
   Status move(const SpreadShape &s) {
-    if (s.dtype != plan::F32 && s.dtype != plan::U8)
-      return Status();
     uint64_t n = members.size(), bytes = s.outer * s.rows * s.inner, self = group->index();
+    if ((s.dtype != plan::F32 && s.dtype != plan::U8) || n * bytes >= half)
+      return Status();
     fill(plan::U8, n * bytes, ++seed);
     if (Status status = group->allToAll(in, out, bytes); !status.ok())
       return std::move(status).withContext("all_to_all");

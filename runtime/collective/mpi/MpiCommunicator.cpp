@@ -11,7 +11,7 @@
 namespace amc::rt::collective {
 namespace {
 
-constexpr uint64_t stagingTotal = uint64_t(4) << 20;
+constexpr uint64_t stagingTotal = uint64_t(2) << 20;
 constexpr uint64_t mostMessage = uint64_t(64) << 20; // bytes
 
 double now() {
@@ -355,8 +355,9 @@ MpiCommunicator::~MpiCommunicator() {
     return;
   }
   // What is under way cannot be called back: the rank that has said why ends all; another does if that does not.
-  if (quiet)
-    sleepFor(0.999), sleepFor(0.999);
+  // The launcher passes on what has been said a moment later.
+  for (int tenths = quiet ? 20 : 2; tenths > 0; --tenths)
+    sleepFor(0.1);
   mpi.end(static_cast<int>(ErrorKind::Limit));
 }
 
