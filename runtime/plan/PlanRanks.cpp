@@ -113,44 +113,4 @@ void promiseCollectives(const plan::Plan &plan, plan::Promise &promise) {
   promise.set_collective_sequence(facts.sequence);
 }
 
-std::optional<std::vector<uint64_t>> wholeShape(const plan::View &view,
-                                                const google::protobuf::RepeatedPtrField<plan::Split> &splits,
-                                                const MeshShape &mesh, std::string &why) {
-  std::vector<uint64_t> shape(view.shape().begin(), view.shape().end());
-  std::vector<uint64_t> left(shape.size()); // of a dimension, behind its last split
-  std::vector<bool> split(shape.size());
-  std::array<bool, 4> used = {};
-  for (int i = 0; i < splits.size(); ++i) {
-    const plan::Split &s = splits[i];
-    auto wrong = [&](const auto &...pieces) {
-      why = text("[", i, "]", pieces...);
-      return std::nullopt;
-    };
-    if (s.dim() >= shape.size())
-      return wrong(".dim: is ", s.dim(), " and the tensor's rank ", shape.size());
-    std::optional<std::array<bool, 4>> axes = groupAxes(s.group());
-    if (!axes)
-      return wrong(".group: '", s.group(), "' is no group of ranks");
-    for (size_t axis = 0; axis < used.size(); ++axis) {
-      if (used[axis] && (*axes)[axis])
-        return wrong(".group: splits over ", meshAxes[axis], " a second time");
-      used[axis] = used[axis] || (*axes)[axis];
-    }
-    if (s.size() > maxTensorBytes)
-      return wrong(".size: is ", s.size(), " and should be at most ", maxTensorBytes);
-    if (split[s.dim()] && s.size() != left[s.dim()])
-      return wrong(".size: is ", s.size(), " and the split before leaves ", left[s.dim()]);
-    if (!split[s.dim()])
-      shape[s.dim()] = s.size();
-    split[s.dim()] = true;
-    left[s.dim()] = pieceOf(s.size(), groupSize(mesh, *axes));
-  }
-  for (size_t dim = 0; dim < shape.size(); ++dim)
-    if (split[dim] && left[dim] != view.shape(static_cast<int>(dim))) {
-      why = text(": leave ", left[dim], " of dimension ", dim, ", and the view has ", view.shape(static_cast<int>(dim)));
-      return std::nullopt;
-    }
-  return shape;
-}
-
 } // namespace amc::rt

@@ -1,13 +1,12 @@
-// What a plan says about ranks, computed from it: the mesh, its collectives, and what of a tensor one rank has.
+// What a plan says about ranks, computed from it: the mesh and its collectives. What of a tensor a rank has: Splits.h.
 #ifndef AMC_RUNTIME_PLAN_PLANRANKS_H
 #define AMC_RUNTIME_PLAN_PLANRANKS_H
 
 #include "runtime/plan/Mesh.h"
 #include "runtime/plan/plan.pb.h"
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
 
 namespace amc::rt {
 
@@ -52,13 +51,6 @@ private:
 // Those of a step of `microBatches`; of one, what the plan promises.
 CollectiveFacts collectiveFacts(const plan::Plan &plan, uint64_t microBatches = 1);
 void promiseCollectives(const plan::Plan &plan, plan::Promise &promise);
-
-// The shape of the whole tensor that a rank has `view` of, if the splits fit it: each of a dimension it has, over a group
-// of the mesh, no axis twice, in the right pieces; else nothing, and why. Splits of one dimension follow each other: the
-// second splits a piece of the first.
-std::optional<std::vector<uint64_t>> wholeShape(const plan::View &view,
-                                                const google::protobuf::RepeatedPtrField<plan::Split> &splits,
-                                                const MeshShape &mesh, std::string &why);
 
 } // namespace amc::rt
 

@@ -1,6 +1,7 @@
 #include "runtime/plan/PlanRanks.h"
 #include "runtime/plan/PlanVerifierParts.h"
 #include "runtime/plan/Ranges.h"
+#include "runtime/plan/Splits.h"
 #include "runtime/support/Status.h"
 
 namespace amc::rt {
@@ -50,28 +51,26 @@ void checkSource(const std::string &path, const plan::Parameter &parameter, cons
   if (source.where_case() == plan::Source::WHERE_NOT_SET)
     return;
   uint64_t length = source.has_file() ? source.file().length() : source.embedded().size();
-  if (!bytes && parameter.splits_size())
-    error(text(path, ".splits: the whole tensor ", shapeText(whole), " is larger than ", maxTensorBytes, " bytes"));
-  else if (bytes && length != *bytes)
+  if (bytes && length != *bytes)
     error(text(path, ".source: has ", length, " bytes and should have ", *bytes));
 }
 
 void checkParameter(const std::string &path, const plan::Parameter &parameter, const MeshShape &mesh,
                     const ReportError &error) {
-  auto wholeOf = [&](const std::string &what, const plan::View &view, const auto &splits) {
-    std::string why;
-    std::optional<Shape> whole = wholeShape(view, splits, mesh, why);
-    if (!whole)
-      error(path + what + why);
-    return whole;
+  auto wholeOf = [&](const std::string &what, const plan::View &view, const Splits &splits) -> std::optional<Shape> {
+    Expected<Shape> whole = wholeShape(Shape(view.shape().begin(), view.shape().end()), splits, mesh);
+    if (whole.ok() && (splits.empty() || shapeElements(*whole)))
+      return *whole;
+    error(path + what + (whole.ok() ? ".splits: are of a tensor that is too large" : "." + whole.status().message()));
+    return std::nullopt;
   };
-  std::optional<Shape> whole = wholeOf(".splits", parameter.view(), parameter.splits());
+  std::optional<Shape> whole = wholeOf("", parameter.view(), parameter.splits());
   if (!whole)
     return;
   checkSource(path, parameter, *whole, error);
   for (int s = 0; s < parameter.states_size(); ++s) {
     const plan::OptimizerState &state = parameter.states(s);
-    std::optional<Shape> stateWhole = wholeOf(text(".states[", s, "].splits"), state.view(), state.splits());
+    std::optional<Shape> stateWhole = wholeOf(text(".states[", s, "]"), state.view(), state.splits());
     if (!stateWhole)
       continue;
     std::string view = text(path, ".states[", s, "].view");
@@ -91,7 +90,7 @@ void checkParameter(const std::string &path, const plan::Parameter &parameter, c
       error(path + ".gradient_splits: are there and the gradient is not");
     return;
   }
-  std::optional<Shape> gradient = wholeOf(".gradient_splits", parameter.gradient(), parameter.gradient_splits());
+  std::optional<Shape> gradient = wholeOf(".gradient", parameter.gradient(), parameter.gradient_splits());
   if (gradient && *gradient != *whole)
     error(path + ".gradient: its shape should be the parameter's");
 }

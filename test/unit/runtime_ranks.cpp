@@ -84,23 +84,24 @@ const Mutation mutations[] = {
     {"instructions[6] (shift): attributes.distance: is 4 and should be between -4 and 4", [](plan::Plan &p) {
        attributeOf(p, S::Shift, "distance").set_i(4); }},
     // splits
-    {"parameters[0].splits[0].dim: is 2 and the tensor's rank 2", [](plan::Plan &p) {
+    {"parameters[0].splits[0].dim: is 2 and the tensor has 2 dimensions", [](plan::Plan &p) {
        p.mutable_parameters(0)->mutable_splits(0)->set_dim(2); }},
     {"parameters[0].splits[0].group: 'shards' is no group", [](plan::Plan &p) {
        p.mutable_parameters(0)->mutable_splits(0)->set_group("shards"); }},
-    {"parameters[0].splits: leave 4 of dimension 0, and the view has 3", [](plan::Plan &p) {
+    {"parameters[0].splits: leave 4 elements of dimension 0, and the tensor has 3", [](plan::Plan &p) {
        p.mutable_parameters(0)->mutable_splits(0)->set_size(7); }},
     {"parameters[0].source: has 80 bytes and should have 96", [](plan::Plan &p) { // and the gradient is of another
        p.mutable_parameters(0)->mutable_splits(0)->set_size(6); }, true, 2},
-    {"parameters[0].splits[1].group: splits over dp_shard a second time", [](plan::Plan &p) {
+    {"parameters[0].splits[1].group: an earlier split spreads over dp_shard, too", [](plan::Plan &p) {
        *p.mutable_parameters(0)->add_splits() = p.parameters(0).splits(0); }},
-    {"parameters[0].splits[1].size: is 5 and the split before leaves 3", [](plan::Plan &p) {
+    {"parameters[0].splits[1].size: is 5 and should be 3", [](plan::Plan &p) {
        *p.mutable_parameters(0)->add_splits() = p.parameters(0).splits(0); p.mutable_parameters(0)->mutable_splits(1)->set_group("tp"); }},
-    {"parameters[0].splits[0].size: is 281474976710657", [](plan::Plan &p) {
-       p.mutable_parameters(0)->mutable_splits(0)->set_size((uint64_t(1) << 48) + 1); }},
+    {"parameters[0].view: dtype 1 is unknown or the tensor is larger", [](plan::Plan &p) {
+       p.mutable_parameters(0)->mutable_splits(0)->set_size(uint64_t(1) << 48);
+       p.mutable_parameters(0)->mutable_view()->set_shape(0, uint64_t(1) << 47); }, true, 2}, // and its splits are of one that is too large
     {"parameters[0].gradient: its shape should be the parameter's", [](plan::Plan &p) {
        p.mutable_parameters(0)->clear_gradient_splits(); }},
-    {"parameters[0].gradient_splits: leave 4 of dimension 0", [](plan::Plan &p) {
+    {"parameters[0].gradient.splits: leave 4 elements of dimension 0", [](plan::Plan &p) {
        p.mutable_parameters(0)->mutable_gradient_splits(0)->set_size(8); }},
     // promise
     {"promise.collectives: is 6 and the plan has 7", [](plan::Plan &p) { p.mutable_promise()->set_collectives(6); }, false},
