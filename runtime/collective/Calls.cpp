@@ -24,8 +24,8 @@ std::string namesOf(const std::vector<unsigned> &ranks) {
 }
 
 std::string describe(const Call &call) {
-  std::string shape = text(call.outer, " x ", call.rows, " x ", call.inner, " ",
-                           dtypeName(static_cast<plan::DType>(call.dtype)));
+  std::string shape =
+      text(call.outer, " x ", call.rows, " x ", call.inner, " ", dtypeName(static_cast<plan::DType>(call.dtype)));
   switch (call.kind) {
   case CallKind::AllGather: return "all_gather of " + shape;
   case CallKind::ReduceScatter: return "reduce_scatter of " + shape;
@@ -52,7 +52,8 @@ std::string describeDifference(unsigned rank, const Call &call, unsigned other, 
     b += at(otherCall.in, otherCall.out);
   }
   return text("ranks disagree: rank ", rank, " calls ", a, ", rank ", other, " calls ", b,
-              call.group != otherCall.group ? " in another group of ranks" : "", "; all have to run the same plan with the same options");
+              call.group != otherCall.group ? " in another group of ranks" : "",
+              "; all have to run the same plan with the same options");
 }
 
 std::string describeArenas(unsigned rank, uint64_t bytes, uint64_t first) {
@@ -80,7 +81,8 @@ Status checkMembers(const std::vector<unsigned> &ranks, unsigned rank, unsigned 
 Status checkCall(const SpreadShape &shape, unsigned members, bool sums) {
   uint64_t width = dtypeBytes(shape.dtype);
   if (width == 0 || (sums && !isNumber(shape.dtype)))
-    return inputError("a collective of ", dtypeName(shape.dtype), ": that is no dtype ", sums ? "with a sum" : "of data");
+    return inputError("a collective of ", dtypeName(shape.dtype), ": that is no dtype ",
+                      sums ? "with a sum" : "of data");
   // With padding there are fewer than rows + members rows.
   uint64_t dims[] = {shape.outer, shape.rows + members, shape.inner};
   std::optional<uint64_t> elements = shape.rows > maxTensorBytes ? std::nullopt : shapeElements(dims);
@@ -145,7 +147,9 @@ void sumPlain(const std::byte *const *sources, unsigned n, std::byte *target, ui
 
 void sum(plan::DType dtype, const std::byte *const *sources, unsigned n, std::byte *target, uint64_t elements) {
   switch (dtype) {
-  case plan::F32: case plan::BF16: case plan::F16: return sumFloats(dtype, sources, n, target, elements);
+  case plan::F32:
+  case plan::BF16:
+  case plan::F16: return sumFloats(dtype, sources, n, target, elements);
   case plan::F64: return sumPlain<double, double>(sources, n, target, elements);
   // The low bits of a sum of signed and of unsigned integers are the same.
   default:

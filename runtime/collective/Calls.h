@@ -11,16 +11,16 @@ namespace amc::rt::collective {
 
 enum class CallKind : uint32_t { None, AllGather, ReduceScatter, AllReduce, AllToAll, Shift };
 
-// A call, told to all members before any data moves: they have to be equal. Plain data, it lies in shared memory and goes
-// over the network.
+// A call, told to all members before any data moves: they have to be equal. Plain data, it lies in shared memory and
+// goes over the network.
 struct Call {
   static constexpr uint64_t elsewhere = ~uint64_t(0);
   CallKind kind = CallKind::None;
   uint32_t dtype = 0;
-  uint64_t outer = 1, rows = 1, inner = 1; // as SpreadShape; rows alone for elements and bytes; outer is a distance
+  uint64_t outer = 1, rows = 1, inner = 1;  // as SpreadShape; rows alone for elements and bytes; outer is a distance
   uint64_t in = elsewhere, out = elsewhere; // in the communicator's memory, where peers read there
-  uint64_t group = 0;                      // hash of the members
-  uint64_t number = 0;                     // of the group's calls
+  uint64_t group = 0;                       // hash of the members
+  uint64_t number = 0;                      // of the group's calls
   bool operator==(const Call &) const = default;
 };
 static_assert(std::is_trivially_copyable_v<Call>);

@@ -30,7 +30,9 @@ void futexWait(std::atomic<uint32_t> &word, uint32_t value, double seconds) {
   struct timespec time = {0, static_cast<long>(seconds * 1e9)};
   ::syscall(SYS_futex, &word, FUTEX_WAIT, value, &time, nullptr, 0);
 }
-void futexWakeAll(std::atomic<uint32_t> &word) { ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
+void futexWakeAll(std::atomic<uint32_t> &word) {
+  ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
 
 // "5" or "0.5"
 std::string secondsText(double seconds) {
@@ -366,8 +368,9 @@ Status Control::judge(unsigned other, Meeting &meeting, unsigned index, double s
   // One that waits itself is waited out by those it waits for; only a circle of them is left.
   if (before.idle >= options.rankTimeout * (waits ? 2 : 1))
     return fail(Cause::Hangs, other,
-                text(who, " hangs: it has been in the same place for ", secondsText(options.rankTimeout * (waits ? 2 : 1)),
-                     " s (", s.calls.load(), " collectives and ", s.progress.load(), " instructions since the start",
+                text(who, " hangs: it has been in the same place for ",
+                     secondsText(options.rankTimeout * (waits ? 2 : 1)), " s (", s.calls.load(), " collectives and ",
+                     s.progress.load(), " signs of progress since the start",
                      waits ? "; it waits in a collective, too" : "", "); killed it"));
   return Status();
 }
@@ -393,8 +396,8 @@ bool Control::waitsForMe(unsigned other, Meeting &meeting, std::string &how) con
   if (!mine || !its || mine->arrivals.load() >= its->arrivals.load())
     return false;
   auto with = [](Meeting &m) { return namesOf(std::vector<unsigned>(m.ranks(), m.ranks() + m.size)); };
-  how = text("ranks disagree: rank ", rank, " is in ", describe(lastCall(*here)), " with ranks ", with(meeting), ", rank ", other,
-             " in ", describe(lastCall(*its)), " with ranks ", with(theirs),
+  how = text("ranks disagree: rank ", rank, " is in ", describe(lastCall(*here)), " with ranks ", with(meeting),
+             ", rank ", other, " in ", describe(lastCall(*its)), " with ranks ", with(theirs),
              "; all have to run the same plan with the same options");
   return true;
 }

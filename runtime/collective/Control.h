@@ -1,5 +1,5 @@
-// The block of memory that all ranks on one host share, besides their arenas: who they are and how they fare, what became
-// of the run, and a meeting place for every group. Plus how a rank waits: never for ever.
+// The block of memory that all ranks on one host share, besides their arenas: who they are and how they fare, what
+// became of the run, and a meeting place for every group. Plus how a rank waits: never for ever.
 //
 //   Header      the verdict: the first failure anybody found, as one text that all ranks end with
 //   Slot        one per rank: process, heartbeat, signs of progress, what it waits for, its last message
@@ -7,10 +7,10 @@
 //   Meeting     arrivals and a futex; per member what it calls (two, by the parity of the call) and staging for tensors
 //               that peers cannot read
 //
-// A rank that waits looks at the others every 100 ms: has the run failed, is somebody it waits for gone, stopped, without
-// progress, or waiting for this very rank in another call? A thread of every rank beats the heart, and ends the process if
-// it is still there some seconds after the run has failed. Times are added up from the watcher's own looks, so that a
-// machine that was asleep, or a run that was stopped as a whole and continued, finds nobody guilty.
+// A rank that waits looks at the others every 100 ms: has the run failed, is somebody it waits for gone, stopped,
+// without progress, or waiting for this very rank in another call? A thread of every rank beats the heart, and ends the
+// process if it is still there some seconds after the run has failed. Times are added up from the watcher's own looks,
+// so that a machine that was asleep, or a run that was stopped as a whole and continued, finds nobody guilty.
 //
 // Memory order: what a member wrote before it met the others is visible to all behind the meeting.
 #ifndef AMC_RUNTIME_COLLECTIVE_CONTROL_H
@@ -49,7 +49,8 @@ struct alignas(64) Meeting {
   uint32_t size; // ranks and members follow
   unsigned *ranks() { return reinterpret_cast<unsigned *>(this + 1); }
   Member &member(unsigned i) {
-    return reinterpret_cast<Member *>(reinterpret_cast<std::byte *>(this + 1) + (size * sizeof(unsigned) + 63) / 64 * 64)[i];
+    return reinterpret_cast<Member *>(reinterpret_cast<std::byte *>(this + 1) +
+                                      (size * sizeof(unsigned) + 63) / 64 * 64)[i];
   }
   static uint64_t bytes(uint64_t size) {
     return sizeof(Meeting) + (size * sizeof(unsigned) + 63) / 64 * 64 + size * sizeof(Member);

@@ -40,7 +40,8 @@ Expected<const AmcMpi *> loadModule() {
   // UCX, which MPICH may come with, would catch crashes of the whole program otherwise.
   ::setenv("UCX_HANDLE_ERRORS", "none", 0);
   std::string errors;
-  for (const std::string &path : {folder + "../lib/libamrt_mpi.so", folder + "libamrt_mpi.so", std::string("libamrt_mpi.so")}) {
+  for (const std::string &path :
+       {folder + "../lib/libamrt_mpi.so", folder + "libamrt_mpi.so", std::string("libamrt_mpi.so")}) {
     void *module = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!module) {
       errors += text("\n  ", ::dlerror());

@@ -9,8 +9,8 @@
 
 namespace amc::rt::collective {
 
-// A process to be watched. A number that is used again is not taken for it: by a pidfd, or, where the system has none, by
-// the time it was started.
+// A process to be watched. A number that is used again is not taken for it: by a pidfd, or, where the system has none,
+// by the time it was started.
 class Process {
 public:
   static Process watch(int pid);

@@ -22,9 +22,7 @@ public:
     return copy(in, out, elements * dtypeBytes(dtype));
   }
   Status allToAll(const std::byte *in, std::byte *out, uint64_t bytes) override { return copy(in, out, bytes); }
-  Status shift(const std::byte *in, std::byte *out, uint64_t bytes, unsigned) override {
-    return copy(in, out, bytes);
-  }
+  Status shift(const std::byte *in, std::byte *out, uint64_t bytes, unsigned) override { return copy(in, out, bytes); }
 
 private:
   static Status copy(const std::byte *from, std::byte *to, uint64_t bytes) {

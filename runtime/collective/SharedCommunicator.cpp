@@ -10,7 +10,8 @@
 
 namespace amc::rt::collective {
 
-Expected<std::unique_ptr<Communicator>> SharedCommunicator::join(const Bootstrap &bootstrap, const JoinOptions &options) {
+Expected<std::unique_ptr<Communicator>> SharedCommunicator::join(const Bootstrap &bootstrap,
+                                                                 const JoinOptions &options) {
   Expected<std::unique_ptr<Control>> control = Control::join(bootstrap, options);
   if (!control.ok())
     return control.status();
@@ -89,7 +90,8 @@ Status SharedCommunicator::mapAll(Segment &segment, const SharedMemory &own, uin
   };
   Offer offer{own.ticket(), bytes};
   auto gather = [&](const Status &status, const std::string &facts) -> Expected<std::vector<std::string>> {
-    Expected<std::vector<std::string>> all = exchange((status.ok() ? "+" : "-") + (status.ok() ? facts : status.message()));
+    Expected<std::vector<std::string>> all =
+        exchange((status.ok() ? "+" : "-") + (status.ok() ? facts : status.message()));
     if (!all.ok() || !status.ok())
       return all.ok() ? status : all.status();
     for (unsigned r = 0; r < all->size(); ++r)

@@ -39,7 +39,8 @@ Status SharedGroup::begin(Call call) {
     const Call &first = meeting.member(0).calls[number & 1];
     for (unsigned k = 1; k < members; ++k)
       if (const Call &kth = meeting.member(k).calls[number & 1]; !(kth == first))
-        return communicator.control->fail(Cause::Disagree, ranks[k], describeDifference(ranks[0], first, ranks[k], kth));
+        return communicator.control->fail(Cause::Disagree, ranks[k],
+                                          describeDifference(ranks[0], first, ranks[k], kth));
   }
   return Status();
 }

@@ -30,7 +30,7 @@ private:
   Meeting &meeting;
   std::vector<unsigned> ranks;
   unsigned members, self = 0;
-  uint64_t hash, number = 1; // 0: has not called yet
+  uint64_t hash, number = 1;                     // 0: has not called yet
   std::vector<const std::byte *> peers, sources; // by member; kept, so that no call allocates
 };
 

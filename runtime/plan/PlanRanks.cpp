@@ -95,7 +95,8 @@ CollectiveFacts collectiveFacts(const plan::Plan &plan, uint64_t microBatches) {
   CollectiveTrace trace;
   auto add = [&](uint64_t begin, uint64_t end) {
     for (uint64_t i = begin; i < end; ++i)
-      if (const plan::Instruction &instruction = plan.instructions(static_cast<int>(i)); isCollective(instruction.kernel()))
+      if (const plan::Instruction &instruction = plan.instructions(static_cast<int>(i));
+          isCollective(instruction.kernel()))
         trace.add(CollectiveTrace::lineOf(instruction), bytesSent(instruction));
   };
   auto count = static_cast<uint64_t>(plan.instructions_size());

@@ -16,7 +16,8 @@ std::string shapeText(const Shape &shape) {
   return out + "]";
 }
 
-// A collective's group is one of the mesh, of as many members. That the kernel takes such attributes is its signature's.
+// A collective's group is one of the mesh, of as many members. That the kernel takes such attributes is its
+// signature's.
 void checkCollective(const std::string &path, const plan::Instruction &instruction, const MeshShape &mesh,
                      const ReportError &error) {
   for (const plan::Attribute &attribute : instruction.attributes()) {

@@ -15,8 +15,9 @@ double number(plan::DType dtype, uint64_t seed, unsigned rank, uint64_t i) {
   x ^= x >> 27;
   if (isFloat(dtype))
     return rounded(dtype, (static_cast<double>(x >> 11 & 0xfffff) / 0x100000 - 0.5) * 10);
-  return isUnsigned(dtype) ? static_cast<double>(x % 13) : dtype == plan::BOOL ? static_cast<double>(x & 1)
-                                                                                : static_cast<double>(x % 13) - 6;
+  return isUnsigned(dtype)     ? static_cast<double>(x % 13)
+         : dtype == plan::BOOL ? static_cast<double>(x & 1)
+                               : static_cast<double>(x % 13) - 6;
 }
 
 class Checker {
@@ -76,9 +77,9 @@ private:
       return inputError("a group is made twice");
     if (group->size() != ranks.size() || ranks[group->index()] != communicator.rank())
       return inputError("the group has another size or index");
-    const SpreadShape shapes[] = {{1, 0, 3, plan::F32}, {1, 1, 1, plan::F32}, {1, 8, 4, plan::F32}, {3, 7, 5, plan::F32},
-                                  {2, 17, 3, plan::F32}, {1, 301, 33, plan::F32}, {5, 65, 20, plan::F32},
-                                  {700, 9, 1, plan::F32}, {1, 3, 4000, plan::F32}};
+    const SpreadShape shapes[] = {{1, 0, 3, plan::F32},   {1, 1, 1, plan::F32},   {1, 8, 4, plan::F32},
+                                  {3, 7, 5, plan::F32},   {2, 17, 3, plan::F32},  {1, 301, 33, plan::F32},
+                                  {5, 65, 20, plan::F32}, {700, 9, 1, plan::F32}, {1, 3, 4000, plan::F32}};
     for (SpreadShape shape : shapes)
       for (int d = plan::F32; d <= plan::BOOL; ++d) {
         bool main = d == plan::F32 || d == plan::BF16 || d == plan::F64;
@@ -92,8 +93,8 @@ private:
           out = in + half;
           if (Status s = one(shape); !s.ok())
             return std::move(s).withContext(text(communicator.kind(), ", ", members.size(), " of ", communicator.size(),
-                                                 " ranks, ", dtypeName(shape.dtype), " ", shape.outer, " x ", shape.rows,
-                                                 " x ", shape.inner, inArena ? ", arena" : ", host"));
+                                                 " ranks, ", dtypeName(shape.dtype), " ", shape.outer, " x ",
+                                                 shape.rows, " x ", shape.inner, inArena ? ", arena" : ", host"));
         }
       }
     return Status();
@@ -211,7 +212,8 @@ private:
       if (Status status = group->shift(in, out, bytes, distance); !status.ok())
         return std::move(status).withContext("shift");
       for (uint64_t i = 0; i < bytes; ++i)
-        if (Status status = expect(plan::U8, i, number(plan::U8, seed, members[(self + n - distance % n) % n], i)); !status.ok())
+        if (Status status = expect(plan::U8, i, number(plan::U8, seed, members[(self + n - distance % n) % n], i));
+            !status.ok())
           return std::move(status).withContext(text("shift by ", distance));
       if (Status status = finish(plan::U8, bytes); !status.ok())
         return std::move(status).withContext("shift");
@@ -220,7 +222,9 @@ private:
   }
 
   Status exchange(size_t length) {
-    auto words = [&](unsigned rank) { return std::string(length * (rank + 1) / communicator.size(), static_cast<char>('a' + rank)); };
+    auto words = [&](unsigned rank) {
+      return std::string(length * (rank + 1) / communicator.size(), static_cast<char>('a' + rank));
+    };
     Expected<std::vector<std::string>> all = communicator.exchange(words(communicator.rank()));
     if (!all.ok())
       return all.status();

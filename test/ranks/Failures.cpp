@@ -4,10 +4,37 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <fstream>
 #include <numeric>
+#include <sstream>
 #include <unistd.h>
 
 namespace amc::rt::test {
+
+namespace {
+
+volatile std::sig_atomic_t stopped = 0;
+
+void pause(double seconds) {
+  struct timespec time = {0, static_cast<long>(seconds * 1e9)};
+  ::nanosleep(&time, nullptr);
+}
+
+// mpirun: parent of the proxy, which is the parent of the supervisor, which is this rank's.
+pid_t launcher() {
+  pid_t pid = ::getppid();
+  for (int i = 0; i < 2; ++i) {
+    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+    std::string line;
+    std::getline(stat, line);
+    std::istringstream fields(line.substr(line.rfind(')') + 1));
+    std::string state;
+    fields >> state >> pid;
+  }
+  return pid;
+}
+
+} // namespace
 
 Status goWrong(Communicator &communicator, const std::string &how) {
   unsigned n = communicator.size(), rank = communicator.rank();
@@ -27,6 +54,26 @@ Status goWrong(Communicator &communicator, const std::string &how) {
     communicator.progress();
     if (Status s = (*world)->allReduce(large, large, 50000, plan::F32); !s.ok())
       return s;
+  }
+  if (how == "busy") {
+    if (last)
+      return inputError("the data ends");
+    for (int i = 0; i < 600; ++i) {
+      pause(0.1);
+      communicator.progress();
+    }
+  }
+  if (how == "term") {
+    std::signal(SIGTERM, [](int) { stopped = stopped + 1; });
+    if (Status s = (*world)->allReduce(large, large, 1, plan::F32); !s.ok()) // all have a handler
+      return s;
+    if (last)
+      ::kill(launcher(), SIGTERM);
+    for (int i = 0; i < 100 && !stopped; ++i)
+      pause(0.1);
+    pause(0.3); // a second one would come now
+    std::printf("%s\n", stopped == 1 ? "stopped by a signal" : "not one signal");
+    return Status();
   }
   if (last) {
     if (how == "exit")
@@ -58,8 +105,7 @@ Status goWrong(Communicator &communicator, const std::string &how) {
   // Slow is not dead: signs of life, longer than the time limit.
   if (how == "slow") {
     for (int i = 0; last && i < 30; ++i) {
-      struct timespec time = {0, 100000000};
-      ::nanosleep(&time, nullptr);
+      pause(0.1);
       communicator.progress();
     }
   }

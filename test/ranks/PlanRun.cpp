@@ -11,7 +11,9 @@ namespace {
 constexpr unsigned ranks = 4;
 constexpr double rate = 0.1;
 
-double dataOf(unsigned rank, int step, uint64_t i) { return std::sin(rank * 7.0 + step * 3.0 + static_cast<double>(i)); }
+double dataOf(unsigned rank, int step, uint64_t i) {
+  return std::sin(rank * 7.0 + step * 3.0 + static_cast<double>(i));
+}
 
 struct Model {
   double w[5][4], y[ranks][2][4], total;
@@ -91,8 +93,9 @@ Status runPlan(Communicator &communicator, const std::string &how) {
       if (Status s = near("shift", values(sharded.shifted)[i], model.y[next][i / 4][i % 4]); !s.ok())
         return s;
       // Columns [2 * shard, +2) of either member, one below the other.
-      if (Status s = near("all_to_all", values(sharded.turned)[i],
-                          model.y[pair + static_cast<unsigned>(i / 4)][i / 2 % 2][shard * 2 + static_cast<unsigned>(i % 2)]);
+      if (Status s =
+              near("all_to_all", values(sharded.turned)[i],
+                   model.y[pair + static_cast<unsigned>(i / 4)][i / 2 % 2][shard * 2 + static_cast<unsigned>(i % 2)]);
           !s.ok())
         return s;
       if (values(sharded.back)[i] != values(sharded.y)[i])

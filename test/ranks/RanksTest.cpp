@@ -67,7 +67,8 @@ std::string hashOf(const Ended &ended) {
 }
 
 void expectSamePaths(unsigned ranks) {
-  Ended shm = start(ranks, "collectives", "AMC_COLLECTIVES=shm"), mpi = start(ranks, "collectives", "AMC_COLLECTIVES=mpi");
+  Ended shm = start(ranks, "collectives", "AMC_COLLECTIVES=shm"),
+        mpi = start(ranks, "collectives", "AMC_COLLECTIVES=mpi");
   EXPECT_EQ(shm.code, 0) << shm.out;
   EXPECT_EQ(mpi.code, 0) << mpi.out;
   EXPECT_EQ(shm.out.rfind("shm ", 0), 0u) << shm.out;
@@ -127,26 +128,53 @@ TEST(Failures, OnOneHost) {
            {"leave", "rank 3 has ended, and rank [0-2] waits for it in all_reduce of 50000 f32", 3, 5},
            {"abort", "rank 3: the data has 3 entries and should have 4", 3, 5},
            {"all-alike", "the plan is no plan", 1, 5},
-           {"other-call", "ranks disagree: rank 0 calls all_reduce of 50000 f32, rank 3 calls reduce_scatter of 1 x 50000 x 1 f32" DISAGREE, 1, 5},
-           {"other-place", "ranks disagree: rank 0 calls all_reduce of 50000 f32 from byte 0 to byte 0 of the arena, rank 3 calls "
-                           "all_reduce of 50000 f32 from byte 64 to byte 64 of the arena" DISAGREE, 1, 5},
-           {"other-group", "ranks disagree: rank [03] is in all_reduce of 50000 f32 with ranks 0 (to|and) 3, rank [03] in all_reduce "
-                           "of 50000 f32 with ranks 0 (to|and) 3" DISAGREE, 1, 5},
-           {"arena", "ranks disagree: rank 0 has an arena of 1048576 bytes, rank 3 one of 2097152; all have to run the same plan", 1, 5},
+           {"other-call",
+            "ranks disagree: rank 0 calls all_reduce of 50000 f32, rank 3 calls reduce_scatter of 1 x 50000 x 1 "
+            "f32" DISAGREE,
+            1, 5},
+           {"other-place",
+            "ranks disagree: rank 0 calls all_reduce of 50000 f32 from byte 0 to byte 0 of the arena, rank 3 calls "
+            "all_reduce of 50000 f32 from byte 64 to byte 64 of the arena" DISAGREE,
+            1, 5},
+           {"other-group",
+            "ranks disagree: rank [03] is in all_reduce of 50000 f32 with ranks 0 (to|and) 3, rank [03] in all_reduce "
+            "of 50000 f32 with ranks 0 (to|and) 3" DISAGREE,
+            1, 5},
+           {"arena",
+            "ranks disagree: rank 0 has an arena of 1048576 bytes, rank 3 one of 2097152; all have to run the same "
+            "plan",
+            1, 5},
        })
     expectFailure(f, "AMC_COLLECTIVES=shm");
 }
 
 TEST(Failures, StoppedAndHangingOnOneHost) {
   expectFailure({"stop", "rank 3 \\(pid [0-9]+\\) has stopped responding for 5 s; killed it", -1, 12}, "");
-  expectFailure({"spin", "rank 3 \\(pid [0-9]+\\) hangs: it has been in the same place for 2 s \\([0-9]+ collectives and 20 instructions "
-                         "since the start\\); killed it", -1, 8}, "TEST_RANK_TIMEOUT=2");
+  expectFailure({"spin",
+                 "rank 3 \\(pid [0-9]+\\) hangs: it has been in the same place for 2 s \\([0-9]+ collectives and 20 "
+                 "signs of progress "
+                 "since the start\\); killed it",
+                 -1, 8},
+                "TEST_RANK_TIMEOUT=2");
+}
+
+// A rank that computes for long without a collective hears of nothing, and is ended.
+TEST(Failures, BusyRanksEndToo) { expectFailure({"busy", "rank 3: the data ends", 3, 10}, ""); }
+
+// The launcher's SIGTERM comes to the ranks, once: as the trainer wants it.
+TEST(Signals, ReachTheRanks) {
+  Ended ended = start(2, "fails term");
+  EXPECT_EQ(ended.code, 0) << ended.out;
+  EXPECT_EQ(ended.out, "stopped by a signal\nstopped by a signal\n");
+  EXPECT_EQ(ended.left, 0);
 }
 
 TEST(Failures, TwoCausesAreToldOfApart) {
   Ended ended = start(4, "fails first-and-last");
   std::sort(ended.errors.begin(), ended.errors.end());
-  EXPECT_EQ(ended.errors, (std::vector<std::string>{"rank 0: the first has a problem", "rank 3: the last has a problem"})) << ended.out;
+  EXPECT_EQ(ended.errors,
+            (std::vector<std::string>{"rank 0: the first has a problem", "rank 3: the last has a problem"}))
+      << ended.out;
 }
 
 // Signs of life for longer than the limit.
@@ -163,12 +191,27 @@ TEST(Failures, OverMpi) {
            Failure{"leave", "rank 3 has ended, and others wait for it in all_reduce of 50000 f32", 3, 5},
            {"abort", "rank 3: the data has 3 entries and should have 4", 3, 5},
            {"all-alike", "the plan is no plan", 3, 5},
-           {"other-call", "ranks disagree: rank 0 calls all_reduce of 50000 f32, rank 3 calls reduce_scatter of 1 x 50000 x 1 f32" DISAGREE, 3, 5},
-           {"other-group", "ranks disagree: rank [03] calls all_reduce of 50000 f32, rank [03] calls all_reduce of 50000 f32 in another "
-                           "group of ranks" DISAGREE, 3, 5},
-           {"arena", "ranks disagree: rank 0 has an arena of 1048576 bytes, rank 3 one of 2097152; all have to run the same plan", 3, 5},
-           {"stop", "rank 3 hangs or is stopped: others wait for it in all_reduce of 50000 f32, and it has shown no progress for 2 s", 3, 8},
-           {"spin", "rank 3 hangs or is stopped: others wait for it in all_reduce of 50000 f32, and it has shown no progress for 2 s", 3, 8},
+           {"other-call",
+            "ranks disagree: rank 0 calls all_reduce of 50000 f32, rank 3 calls reduce_scatter of 1 x 50000 x 1 "
+            "f32" DISAGREE,
+            3, 5},
+           {"other-group",
+            "ranks disagree: rank [03] calls all_reduce of 50000 f32, rank [03] calls all_reduce of 50000 f32 in "
+            "another "
+            "group of ranks" DISAGREE,
+            3, 5},
+           {"arena",
+            "ranks disagree: rank 0 has an arena of 1048576 bytes, rank 3 one of 2097152; all have to run the same "
+            "plan",
+            3, 5},
+           {"stop",
+            "rank 3 hangs or is stopped: others wait for it in all_reduce of 50000 f32, and it has shown no progress "
+            "for 2 s",
+            3, 8},
+           {"spin",
+            "rank 3 hangs or is stopped: others wait for it in all_reduce of 50000 f32, and it has shown no progress "
+            "for 2 s",
+            3, 8},
        })
     expectFailure(f, "TEST_RANK_TIMEOUT=2 AMC_COLLECTIVES=mpi");
   Ended killed = start(4, "fails kill", "AMC_COLLECTIVES=mpi");
@@ -190,11 +233,13 @@ TEST(Plan, RunsOnFourRanks) {
 TEST(Plan, OfOtherRanksIsRefused) {
   Ended two = start(2, "plan run");
   ASSERT_EQ(two.errors.size(), 1u) << two.out;
-  EXPECT_EQ(two.errors[0], "the plan is for 4 ranks (dp_replicate 2 x dp_shard 2) and there are 2; start it with --nproc-per-node 4 or mpirun -n 4");
+  EXPECT_EQ(two.errors[0], "the plan is for 4 ranks (dp_replicate 2 x dp_shard 2) and there are 2; start it with "
+                           "--nproc-per-node 4 or mpirun -n 4");
   EXPECT_EQ(two.code, 1);
   Ended one = start(2, "plan one-rank");
   ASSERT_EQ(one.errors.size(), 1u) << one.out;
-  EXPECT_EQ(one.errors[0], "the plan is for 1 rank and there are 2; start it without mpirun, or compile it for 2 (--dp-size 2)");
+  EXPECT_EQ(one.errors[0],
+            "the plan is for 1 rank and there are 2; start it without mpirun, or compile it for 2 (--dp-size 2)");
 }
 
 TEST(Plan, AFailureNamesRankAndReason) {

@@ -1,4 +1,4 @@
-// mpirun -n N test-ranks collectives | fails HOW | plan HOW | measure MIB
+// mpirun -n N test-ranks collectives | fails HOW | plan HOW
 #include "test/ranks/Worker.h"
 #include <cstdio>
 #include <cstdlib>
@@ -26,8 +26,6 @@ int main(int argc, char **argv) {
     status = test::goWrong(*communicator, how);
   else if (status.ok() && what == "plan")
     status = test::runPlan(*communicator, how);
-  else if (status.ok() && what == "measure")
-    status = test::measure(*communicator, how);
   std::string words = status.ok() ? "" : communicator ? communicator->lastWords(status) : status.message();
   if (!words.empty())
     std::fprintf(stderr, "error: %s\n", words.c_str());

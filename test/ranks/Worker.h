@@ -13,8 +13,6 @@ Status checkCollectives(Communicator &communicator);
 Status goWrong(Communicator &communicator, const std::string &how);
 // A plan with collectives, executed by all.
 Status runPlan(Communicator &communicator, const std::string &how);
-// Times; prints a line each. `how` is the largest size in MiB.
-Status measure(Communicator &communicator, const std::string &how);
 
 } // namespace amc::rt::test
 

@@ -13,7 +13,8 @@ TEST(Mesh, GroupNamesListAxesInOrder) {
   EXPECT_EQ(groupAxes("dp_shard"), (Axes{false, true, false, false}));
   EXPECT_EQ(groupAxes("dp_replicate+tp"), (Axes{true, false, false, true}));
   EXPECT_EQ(groupAxes("dp_replicate+dp_shard+cp+tp"), (Axes{true, true, true, true}));
-  for (const char *wrong : {"", "+", "dp", "dp_shard+", "+dp_shard", "tp+cp", "tp+tp", "dp_shard,cp", "dp_shard +cp", "TP"})
+  for (const char *wrong :
+       {"", "+", "dp", "dp_shard+", "+dp_shard", "tp+cp", "tp+tp", "dp_shard,cp", "dp_shard +cp", "TP"})
     EXPECT_FALSE(groupAxes(wrong)) << wrong;
 }
 
@@ -37,7 +38,8 @@ TEST(Mesh, MembersAreTheRanksThatAgreeElsewhere) {
 
 // For every mesh and every choice of axes: the groups are a partition, and every rank knows its place.
 TEST(Mesh, GroupsPartitionTheRanks) {
-  for (MeshShape mesh : {MeshShape{{1, 1, 1, 1}}, MeshShape{{2, 2, 2, 2}}, MeshShape{{3, 1, 2, 4}}, MeshShape{{1, 5, 3, 1}}})
+  for (MeshShape mesh :
+       {MeshShape{{1, 1, 1, 1}}, MeshShape{{2, 2, 2, 2}}, MeshShape{{3, 1, 2, 4}}, MeshShape{{1, 5, 3, 1}}})
     for (unsigned bits = 0; bits < 16; ++bits) {
       Axes axes{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0};
       std::set<std::vector<uint64_t>> groups;

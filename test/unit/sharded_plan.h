@@ -1,5 +1,6 @@
-// A plan for 4 ranks by hand: a linear layer on a mesh of dp_replicate 2 x dp_shard 2, its weight sharded unevenly (5 rows,
-// 3 and 2). Gather, use, reduce-scatter over the shards, sum over the replicas, update; and every other collective.
+// A plan for 4 ranks by hand: a linear layer on a mesh of dp_replicate 2 x dp_shard 2, its weight sharded unevenly (5
+// rows, 3 and 2). Gather, use, reduce-scatter over the shards, sum over the replicas, update; and every other
+// collective.
 //   y = x W, loss = sum of y over all ranks, W' = W - lr * sum over all ranks of x^T y
 #ifndef AMC_TEST_UNIT_SHARDED_PLAN_H
 #define AMC_TEST_UNIT_SHARDED_PLAN_H
@@ -36,8 +37,8 @@ private:
   }
   plan::View activation(const Shape &shape) { return buffer(plan::F32, shape, plan::ACTIVATION); }
 
-  plan::Instruction &add(const char *kernel, plan::Phase phase, const std::vector<plan::View> &inputs, plan::View output,
-                         const Attributes &attributes = {}) {
+  plan::Instruction &add(const char *kernel, plan::Phase phase, const std::vector<plan::View> &inputs,
+                         plan::View output, const Attributes &attributes = {}) {
     plan::Instruction &made = *plan.add_instructions();
     made.set_kernel(kernel);
     made.set_phase(phase);
@@ -93,12 +94,15 @@ private:
     Attributes shard = over("dp_shard", 2, {attribute("dim", 0)});
     add("all_gather", plan::FORWARD, {piece}, whole, shard);
     add("linear", plan::FORWARD, {x, whole, {}}, y);
-    add("reduce_sum", plan::FORWARD, {y}, sum, {attribute("axes", std::vector<int64_t>{0, 1}), attribute("keepdims", false)});
+    add("reduce_sum", plan::FORWARD, {y}, sum,
+        {attribute("axes", std::vector<int64_t>{0, 1}), attribute("keepdims", false)});
     add("all_reduce", plan::FORWARD, {sum}, total, over("dp_replicate+dp_shard", 4));
     *add("all_to_all", plan::FORWARD, {y}, turned,
-         over("dp_shard", 2, {attribute("concat_dim", 0), attribute("split_dim", 1)})).add_workspaces() = scratch;
+         over("dp_shard", 2, {attribute("concat_dim", 0), attribute("split_dim", 1)}))
+         .add_workspaces() = scratch;
     *add("all_to_all", plan::FORWARD, {turned}, back,
-         over("dp_shard", 2, {attribute("concat_dim", 1), attribute("split_dim", 0)})).add_workspaces() = scratch;
+         over("dp_shard", 2, {attribute("concat_dim", 1), attribute("split_dim", 0)}))
+         .add_workspaces() = scratch;
     add("shift", plan::FORWARD, {y}, shifted, over("dp_replicate+dp_shard", 4, {attribute("distance", -1)}));
     add("linear_weight_grad", plan::BACKWARD, {x, y}, grad);
     add("reduce_scatter", plan::BACKWARD, {grad}, gradPiece, shard);

@@ -14,9 +14,7 @@ namespace {
 constexpr uint64_t stagingTotal = uint64_t(2) << 20;
 constexpr uint64_t mostMessage = uint64_t(64) << 20; // bytes
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 void sleepFor(double seconds) {
   struct timespec time = {0, static_cast<long>(seconds * 1e9)};
   ::nanosleep(&time, nullptr);
@@ -31,13 +29,13 @@ public:
   void reserve(size_t n) { open.reserve(n); }
   Status send(const std::byte *from, uint64_t blocks, uint64_t blockBytes, uint64_t stride, unsigned to, Tag tag) {
     open.push_back({nullptr, to});
-    return communicator.failed(communicator.mpi.send(from, blocks, blockBytes, stride, static_cast<int>(to), tag,
-                                                     &open.back().request));
+    return communicator.failed(
+        communicator.mpi.send(from, blocks, blockBytes, stride, static_cast<int>(to), tag, &open.back().request));
   }
   Status receive(std::byte *to, uint64_t blocks, uint64_t blockBytes, uint64_t stride, unsigned from, Tag tag) {
     open.push_back({nullptr, from});
-    return communicator.failed(communicator.mpi.receive(to, blocks, blockBytes, stride, static_cast<int>(from), tag,
-                                                        &open.back().request));
+    return communicator.failed(
+        communicator.mpi.receive(to, blocks, blockBytes, stride, static_cast<int>(from), tag, &open.back().request));
   }
   // The rank of a message that is not done; none: all are.
   Expected<const unsigned *> test() {
@@ -74,8 +72,9 @@ public:
       // One that waits itself is waited out by those it waits for; only a circle of them is left.
       double limit = communicator.options.rankTimeout * (life.waits ? 2 : 1);
       if (time - std::max(begin, life.waits ? begin : life.last) > limit)
-        return communicator.fail(other, text("rank ", other, " hangs or is stopped: others wait for it in ", describe(what),
-                                             ", and it has shown no progress for ", static_cast<uint64_t>(limit), " s"));
+        return communicator.fail(other,
+                                 text("rank ", other, " hangs or is stopped: others wait for it in ", describe(what),
+                                      ", and it has shown no progress for ", static_cast<uint64_t>(limit), " s"));
       int left = -1;
       if (what.kind != CallKind::None)
         if (const char *wrong = communicator.mpi.probe(static_cast<int>(other), GoodbyeTag, &left))
@@ -116,24 +115,28 @@ public:
     for (uint64_t o = 0; own && o < spread.outer; ++o)
       std::memmove(whole + o * spread.wholeBytes() + spread.first(self) * spread.rowBytes(),
                    piece + o * spread.pieceBytes(), own);
-    return inTiles(spread.outer, spread.pieceBytes(), [&](uint64_t o, uint64_t count, uint64_t at, uint64_t bytes) {
-      auto part = [&](unsigned m) { return partOf(spread, m, at, bytes); };
-      for (unsigned m = 0; m < members; ++m) {
-        if (m == self)
-          continue;
-        if (part(m))
-          if (Status s = requests.receive(whole + o * spread.wholeBytes() + spread.first(m) * spread.rowBytes() + at, count,
-                                          part(m), spread.wholeBytes(), ranks[m], MpiCommunicator::DataTag);
-              !s.ok())
-            return s;
-        if (part(self))
-          if (Status s = requests.send(piece + o * spread.pieceBytes() + at, count, part(self), spread.pieceBytes(),
-                                       ranks[m], MpiCommunicator::DataTag);
-              !s.ok())
-            return s;
-      }
-      return requests.wait(current);
-    }, mostMessage);
+    return inTiles(
+        spread.outer, spread.pieceBytes(),
+        [&](uint64_t o, uint64_t count, uint64_t at, uint64_t bytes) {
+          auto part = [&](unsigned m) { return partOf(spread, m, at, bytes); };
+          for (unsigned m = 0; m < members; ++m) {
+            if (m == self)
+              continue;
+            if (part(m))
+              if (Status s =
+                      requests.receive(whole + o * spread.wholeBytes() + spread.first(m) * spread.rowBytes() + at,
+                                       count, part(m), spread.wholeBytes(), ranks[m], MpiCommunicator::DataTag);
+                  !s.ok())
+                return s;
+            if (part(self))
+              if (Status s = requests.send(piece + o * spread.pieceBytes() + at, count, part(self), spread.pieceBytes(),
+                                           ranks[m], MpiCommunicator::DataTag);
+                  !s.ok())
+                return s;
+          }
+          return requests.wait(current);
+        },
+        mostMessage);
   }
 
   Status reduceScatter(const std::byte *whole, std::byte *piece, const SpreadShape &shape) override {
@@ -142,33 +145,37 @@ public:
     if (Status s = begin(CallKind::ReduceScatter, shape); !s.ok())
       return s;
     Spread spread(shape, members);
-    Status status = inTiles(spread.outer, spread.pieceBytes(), [&](uint64_t o, uint64_t count, uint64_t at,
-                                                                   uint64_t bytes) {
-      auto part = [&](unsigned m) { return partOf(spread, m, at, bytes); };
-      auto from = [&](unsigned m, uint64_t index) {
-        return whole + index * spread.wholeBytes() + spread.first(m) * spread.rowBytes() + at;
-      };
-      for (unsigned m = 0; m < members; ++m) {
-        if (m == self)
-          continue;
-        if (part(self))
-          if (Status s = requests.receive(tile(m), 1, count * part(self), 0, ranks[m], MpiCommunicator::DataTag); !s.ok())
+    Status status = inTiles(
+        spread.outer, spread.pieceBytes(),
+        [&](uint64_t o, uint64_t count, uint64_t at, uint64_t bytes) {
+          auto part = [&](unsigned m) { return partOf(spread, m, at, bytes); };
+          auto from = [&](unsigned m, uint64_t index) {
+            return whole + index * spread.wholeBytes() + spread.first(m) * spread.rowBytes() + at;
+          };
+          for (unsigned m = 0; m < members; ++m) {
+            if (m == self)
+              continue;
+            if (part(self))
+              if (Status s = requests.receive(tile(m), 1, count * part(self), 0, ranks[m], MpiCommunicator::DataTag);
+                  !s.ok())
+                return s;
+            if (part(m))
+              if (Status s = requests.send(from(m, o), count, part(m), spread.wholeBytes(), ranks[m],
+                                           MpiCommunicator::DataTag);
+                  !s.ok())
+                return s;
+          }
+          if (Status s = requests.wait(current); !s.ok())
             return s;
-        if (part(m))
-          if (Status s = requests.send(from(m, o), count, part(m), spread.wholeBytes(), ranks[m],
-                                       MpiCommunicator::DataTag);
-              !s.ok())
-            return s;
-      }
-      if (Status s = requests.wait(current); !s.ok())
-        return s;
-      for (uint64_t k = 0; part(self) && k < count; ++k) {
-        for (unsigned m = 0; m < members; ++m)
-          sources[m] = m == self ? from(self, o + k) : tile(m) + k * part(self);
-        sum(shape.dtype, sources.data(), members, piece + (o + k) * spread.pieceBytes() + at, part(self) / spread.width);
-      }
-      return Status();
-    }, tileBytes());
+          for (uint64_t k = 0; part(self) && k < count; ++k) {
+            for (unsigned m = 0; m < members; ++m)
+              sources[m] = m == self ? from(self, o + k) : tile(m) + k * part(self);
+            sum(shape.dtype, sources.data(), members, piece + (o + k) * spread.pieceBytes() + at,
+                part(self) / spread.width);
+          }
+          return Status();
+        },
+        tileBytes());
     spread.pad(self, piece);
     return status;
   }
@@ -208,7 +215,8 @@ public:
           if (Status s = requests.receive(out + begins(m), 1, bytes(m), 0, ranks[m], MpiCommunicator::DataTag); !s.ok())
             return s;
         if (bytes(self))
-          if (Status s = requests.send(out + begins(self), 1, bytes(self), 0, ranks[m], MpiCommunicator::DataTag); !s.ok())
+          if (Status s = requests.send(out + begins(self), 1, bytes(self), 0, ranks[m], MpiCommunicator::DataTag);
+              !s.ok())
             return s;
       }
       if (Status s = requests.wait(current); !s.ok())
@@ -225,17 +233,21 @@ public:
       return s;
     if (bytes && in != out)
       std::memcpy(out + self * bytes, in + self * bytes, bytes);
-    return inTiles(1, bytes, [&](uint64_t, uint64_t, uint64_t at, uint64_t part) {
-      for (unsigned m = 0; m < members; ++m) {
-        if (m == self)
-          continue;
-        if (Status s = requests.receive(out + m * bytes + at, 1, part, 0, ranks[m], MpiCommunicator::DataTag); !s.ok())
-          return s;
-        if (Status s = requests.send(in + m * bytes + at, 1, part, 0, ranks[m], MpiCommunicator::DataTag); !s.ok())
-          return s;
-      }
-      return requests.wait(current);
-    }, mostMessage);
+    return inTiles(
+        1, bytes,
+        [&](uint64_t, uint64_t, uint64_t at, uint64_t part) {
+          for (unsigned m = 0; m < members; ++m) {
+            if (m == self)
+              continue;
+            if (Status s = requests.receive(out + m * bytes + at, 1, part, 0, ranks[m], MpiCommunicator::DataTag);
+                !s.ok())
+              return s;
+            if (Status s = requests.send(in + m * bytes + at, 1, part, 0, ranks[m], MpiCommunicator::DataTag); !s.ok())
+              return s;
+          }
+          return requests.wait(current);
+        },
+        mostMessage);
   }
 
   Status shift(const std::byte *in, std::byte *out, uint64_t bytes, unsigned distance) override {
@@ -250,13 +262,16 @@ public:
       return Status();
     }
     unsigned to = ranks[(self + distance) % members], from = ranks[(self + members - distance) % members];
-    return inTiles(1, bytes, [&](uint64_t, uint64_t, uint64_t at, uint64_t part) {
-      if (Status s = requests.receive(out + at, 1, part, 0, from, MpiCommunicator::DataTag); !s.ok())
-        return s;
-      if (Status s = requests.send(in + at, 1, part, 0, to, MpiCommunicator::DataTag); !s.ok())
-        return s;
-      return requests.wait(current);
-    }, mostMessage);
+    return inTiles(
+        1, bytes,
+        [&](uint64_t, uint64_t, uint64_t at, uint64_t part) {
+          if (Status s = requests.receive(out + at, 1, part, 0, from, MpiCommunicator::DataTag); !s.ok())
+            return s;
+          if (Status s = requests.send(in + at, 1, part, 0, to, MpiCommunicator::DataTag); !s.ok())
+            return s;
+          return requests.wait(current);
+        },
+        mostMessage);
   }
 
 private:
@@ -267,8 +282,8 @@ private:
     uint64_t held = spread.rowsOf(member) * spread.rowBytes();
     return at < held ? std::min(bytes, held - at) : 0;
   }
-  // body(first row, rows, first byte of a row, bytes of it): whole rows together while `most` bytes hold several, else a
-  // row in parts, of multiples of 64 bytes.
+  // body(first row, rows, first byte of a row, bytes of it): whole rows together while `most` bytes hold several, else
+  // a row in parts, of multiples of 64 bytes.
   template <class Body> static Status inTiles(uint64_t rows, uint64_t rowBytes, Body &&body, uint64_t most) {
     if (rowBytes == 0)
       return Status();
@@ -378,8 +393,8 @@ Expected<Group *> MpiCommunicator::group(const std::vector<unsigned> &members) {
 Expected<std::byte *> MpiCommunicator::allocate(uint64_t wanted) {
   uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   uint64_t bytes = std::max((wanted + page - 1) / page * page, page);
-  void *base = bytes < wanted ? MAP_FAILED
-                              : ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *base =
+      bytes < wanted ? MAP_FAILED : ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   Status status;
   if (base == MAP_FAILED) {
     status = limitError("no memory for the plan's arena of ", wanted, " bytes: ", std::strerror(errno));
@@ -391,7 +406,8 @@ Expected<std::byte *> MpiCommunicator::allocate(uint64_t wanted) {
   if (!status.ok() || !all.ok())
     return status.ok() ? all.status() : status;
   for (unsigned r = 0; r < ranks; ++r) {
-    uint64_t theirs = std::strtoull((*all)[r].c_str(), nullptr, 10), first = std::strtoull((*all)[0].c_str(), nullptr, 10);
+    uint64_t theirs = std::strtoull((*all)[r].c_str(), nullptr, 10),
+             first = std::strtoull((*all)[0].c_str(), nullptr, 10);
     if (theirs == 0)
       return limitError("rank ", r, " has no memory for its arena");
     if (theirs != first)

@@ -1,13 +1,13 @@
 // Ranks on any hosts: MPI moves bytes, without waiting, and nothing else.
 //
 // Before the data of a call every member tells every other what it calls; that they come is what shows who is late, and
-// that they are equal, that all run the same. Data goes straight from operand to result. Where there is a sum, a tile of
-// the others' operands comes into a staging area of fixed size and is added up in ascending order.
+// that they are equal, that all run the same. Data goes straight from operand to result. Where there is a sum, a tile
+// of the others' operands comes into a staging area of fixed size and is added up in ascending order.
 //
-// MPI_Test and short sleeps in turns, so that what another rank tells is noticed: that it has failed, that it has ended,
-// and, several times within the time limit, that it goes on (by `progress`) or waits, too. Who tells nothing for so long,
-// and is waited for, hangs or is stopped: there is no telling which. A rank that dies is noticed by the launcher, which
-// ends the others with a message of its own.
+// MPI_Test and short sleeps in turns, so that what another rank tells is noticed: that it has failed, that it has
+// ended, and, several times within the time limit, that it goes on (by `progress`) or waits, too. Who tells nothing for
+// so long, and is waited for, hangs or is stopped: there is no telling which. A rank that dies is noticed by the
+// launcher, which ends the others with a message of its own.
 #ifndef AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
 #define AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
 
@@ -45,8 +45,8 @@ private:
     char text[2000] = "";
   };
   class Requests;
-  Status failed(const char *wrong);            // an error of MPI itself
-  Status hear();                               // what others have told; an error if the run has failed
+  Status failed(const char *wrong); // an error of MPI itself
+  Status hear();                    // what others have told; an error if the run has failed
   Status fail(unsigned culprit, const std::string &text);
   void tell(const Failure &failure);
   void showLife(bool waiting); // to all, a few times within the time limit
@@ -61,7 +61,7 @@ private:
   bool derived = false, quiet = false;
   Failure farewell; // what is being sent to others
   struct Life {
-    double last = 0;  // when it was heard of
+    double last = 0; // when it was heard of
     bool waits = false;
     void *request = nullptr; // to it
   };

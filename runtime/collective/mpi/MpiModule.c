@@ -56,8 +56,8 @@ static const char *typeOf(size_t blocks, size_t blockBytes, size_t stride, int *
     *type = MPI_BYTE;
     return NULL;
   }
-  const char *wrong =
-      check(MPI_Type_create_hvector((int)blocks, (int)blockBytes, (MPI_Aint)stride, MPI_BYTE, type), "MPI_Type_create_hvector");
+  const char *wrong = check(MPI_Type_create_hvector((int)blocks, (int)blockBytes, (MPI_Aint)stride, MPI_BYTE, type),
+                            "MPI_Type_create_hvector");
   return wrong ? wrong : check(MPI_Type_commit(type), "MPI_Type_commit");
 }
 
@@ -119,13 +119,13 @@ static const char *test(void **request) {
 static const char *probe(int of, int tag, int *from) {
   int there = 0;
   MPI_Status status;
-  const char *wrong = check(MPI_Iprobe(of < 0 ? MPI_ANY_SOURCE : of, tag, MPI_COMM_WORLD, &there, &status), "MPI_Iprobe");
+  const char *wrong =
+      check(MPI_Iprobe(of < 0 ? MPI_ANY_SOURCE : of, tag, MPI_COMM_WORLD, &there, &status), "MPI_Iprobe");
   *from = !wrong && there ? status.MPI_SOURCE : -1;
   return wrong;
 }
 
 __attribute__((visibility("default"))) const struct AmcMpi *amcMpi(void) {
-  static const struct AmcMpi api = {amcMpiVersion, start,  allGather, finish, end,
-                                    sendTo,        receiveFrom, test,   probe};
+  static const struct AmcMpi api = {amcMpiVersion, start, allGather, finish, end, sendTo, receiveFrom, test, probe};
   return &api;
 }

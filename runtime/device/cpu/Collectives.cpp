@@ -84,7 +84,8 @@ struct Parts {
   Split split, concat; // of the operand at split_dim, of a part at concat_dim
   int64_t members = 1;
   uint64_t width = 1;
-  explicit Parts(const InstructionSpec &spec) : members(spec.integer("members")), width(dtypeBytes(spec.inputs[0].dtype)) {
+  explicit Parts(const InstructionSpec &spec)
+      : members(spec.integer("members")), width(dtypeBytes(spec.inputs[0].dtype)) {
     std::vector<int64_t> part = spec.inputs[0].shape;
     auto splitDim = static_cast<size_t>(spec.integer("split_dim"));
     split = splitAt(part, splitDim);

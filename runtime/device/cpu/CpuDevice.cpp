@@ -34,6 +34,7 @@ public:
     if (!made.ok())
       return made.status();
     pool = std::move(*made);
+    pool->showProgressTo(options.communicator);
     Expected<uint64_t> gemmBytes = cpu::prepareGemm(*pool);
     if (!gemmBytes.ok())
       return gemmBytes.status();
