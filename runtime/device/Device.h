@@ -20,7 +20,7 @@ public:
 
 struct DeviceOptions {
   unsigned threads = 0; // 0: the device's choice
-  bool hugePages = true;
+  bool hugePages = true; // advised for memory of its own; a communicator advises them for what it gives
   Communicator *communicator = nullptr; // outlives the device; null: one rank
   MeshShape mesh;                       // whose groups collectives name
 };

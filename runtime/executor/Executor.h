@@ -27,7 +27,7 @@ namespace amc::rt {
 
 struct ExecutorOptions {
   unsigned threads = 0;    // 0: AMC_NUM_THREADS, else the processors this process may use
-  bool hugePages = true;   // advise transparent huge pages for the arena
+  bool hugePages = true;   // advise transparent huge pages for the arena, where that is not the communicator's
   Communicator *communicator = nullptr; // joins the ranks of the plan's mesh; outlives the executor. Null: one rank
 };
 
@@ -93,7 +93,8 @@ public:
   // Looks for the first NaN or infinity: in parameters and inputs, then after each instruction of a fresh run of
   // [0, micro_batch_end). Runs the instructions twice at most; `feed` is called before each run and puts the inputs in
   // place, whose bytes a run gives to others once they have been read. Minus infinity is what masks are made of and is
-  // reported only if there is nothing else. Nothing found: an empty optional.
+  // reported only if there is nothing else. Nothing found: an empty optional. With other ranks, all call it; one that
+  // has found something stops there, so it has to tell the others (Communicator::abort).
   Expected<std::optional<NonFinite>> findNonFinite(const std::function<void()> &feed = {});
 
 private:
