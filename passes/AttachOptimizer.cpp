@@ -1,10 +1,13 @@
 // Turns named gradients into parameter updates: accumulation over micro-batches, global norm, clipping, AdamW or SGD.
 //
 // The norm is the square root of a sum of f64 sums, one for each gradient in the order in which derive-backward
-// names them, so it does not depend on any later scheduling decision.
+// names them, so it does not depend on any later scheduling decision. Of gradients that are spread over ranks every
+// rank adds up its own parts, and the ranks' sums are added in their order.
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
+#include "runtime/plan/Mesh.h"
+#include "llvm/ADT/MapVector.h"
 
 namespace amc {
 #define GEN_PASS_DEF_ATTACHOPTIMIZER
@@ -127,12 +130,40 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     Value microBatch = scalarInput(step, inner, "micro_batch", b.getI64Type());
     for (Trained &t : trained) {
       Value accumulator = StateOp::create(inner, t.parameter.getLoc(), t.gradient.getValue().getType(), "gradient",
-                                          t.parameter.getName(), "gradient");
+                                          t.parameter.getName(), "gradient", t.parameter.getSplitsAttr());
       AccumulateOp::create(inner, t.parameter.getLoc(), accumulator, t.gradient.getValue(), microBatch);
       gradients.push_back(accumulator);
     }
     MicroBatchEndOp::create(b, step.getLoc());
     return gradients;
+  }
+
+  /// Those of whole gradients, one by one, and for every way of spreading gradients over ranks the sum over the ranks.
+  SmallVector<Value> squaredNorms(StepOp step, OpBuilder &b, MutableArrayRef<Trained> trained, ArrayRef<Value> gradients) {
+    SmallVector<Value> norms;
+    llvm::MapVector<Attribute, SmallVector<Value>> spread; // by group
+    rt::MeshShape mesh;
+    if (auto sizes = step->getAttrOfType<DenseI64ArrayAttr>("train.mesh");
+        sizes && sizes.size() == static_cast<int64_t>(mesh.size.size()))
+      llvm::copy(sizes.asArrayRef(), mesh.size.begin());
+    for (auto [t, gradient] : llvm::zip_equal(trained, gradients)) {
+      Value norm = SquaredNormOp::create(b, t.parameter.getLoc(), gradient);
+      std::array<bool, 4> axes = {};
+      if (t.parameter.getSplits())
+        for (auto split : t.parameter.getSplitsAttr().getAsRange<SplitAttr>())
+          if (auto its = rt::groupAxes(split.getGroup()))
+            for (size_t axis = 0; axis < axes.size(); ++axis)
+              axes[axis] |= (*its)[axis];
+      std::string group = rt::groupName(axes, mesh);
+      (group.empty() ? norms : spread[b.getStringAttr(group)]).push_back(norm);
+    }
+    for (auto &[group, parts] : spread) {
+      StringRef name = cast<StringAttr>(group).getValue();
+      Value sum = SumScalarsOp::create(b, step.getLoc(), parts);
+      norms.push_back(AllReduceOp::create(b, step.getLoc(), sum, name,
+                                          static_cast<int64_t>(rt::groupSize(mesh, *rt::groupAxes(name)))));
+    }
+    return norms;
   }
 
   void write(StepOp step, MutableArrayRef<Trained> trained) {
@@ -143,9 +174,7 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     auto input = [&](StringRef role, Type element) -> Value {
       return scalarInput(step, b, role, element);
     };
-    SmallVector<Value> norms;
-    for (auto [t, gradient] : llvm::zip_equal(trained, gradients))
-      norms.push_back(SquaredNormOp::create(b, t.parameter.getLoc(), gradient));
+    SmallVector<Value> norms = squaredNorms(step, b, trained, gradients);
     auto clip = ClipScaleOp::create(b, loc, norms, b.getF64FloatAttr(maxGradNorm));
     OutputOp::create(b, loc, clip.getNorm(), "grad_norm", /*sum=*/false);
     // A multiplication by exactly 1 either way; a constant does not wait for the norm.
@@ -159,7 +188,8 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
       Location at = t.parameter.getLoc();
       auto type = tensorType(t.parameter.getResult());
       auto state = [&](StringRef name, Type element) -> Value {
-        return StateOp::create(b, at, type.clone(element), name, t.parameter.getName(), "optimizer");
+        return StateOp::create(b, at, type.clone(element), name, t.parameter.getName(), "optimizer",
+                               t.parameter.getSplitsAttr());
       };
       Type moment = stateElement(type.getElementType());
       Value master = masterWeights == "fp32" ? state("master", b.getF32Type()) : Value();

@@ -241,12 +241,15 @@ private:
                                   integer(readyAt(output.getValue())), output.getSumAttr());
     } else if (auto parameter = dyn_cast<ParameterOp>(op)) {
       SmallVector<StringRef> names;
-      SmallVector<Attribute> states;
+      SmallVector<Attribute> states, stateSplits;
+      bool spread = false; // whether any state is
       amc::plan::ViewAttr gradient;
       IntegerAttr ready;
       for (StateOp state : statesOf.lookup(parameter.getName())) {
         names.push_back(state.getName());
         states.push_back(view(state));
+        spread = spread || state.getSplits();
+        stateSplits.push_back(state.getSplits() ? state.getSplitsAttr() : b.getArrayAttr({}));
       }
       if (Value value = gradientsOf.lookup(parameter.getName())) {
         gradient = view(value);
@@ -255,7 +258,8 @@ private:
       amc::plan::ParameterOp::create(
           b, loc, parameter.getNameAttr(), view(parameter), parameter.getTrainableAttr(),
           parameter.getSourceAttr(), parameter.getSourceDtypeAttr(), parameter.getTiedAttr(),
-          b.getStrArrayAttr(names), b.getArrayAttr(states), gradient, ready);
+          b.getStrArrayAttr(names), b.getArrayAttr(states), gradient, ready,
+          parameter.getSplitsAttr(), spread ? b.getArrayAttr(stateSplits) : ArrayAttr());
     }
   }
 

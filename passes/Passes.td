@@ -164,6 +164,41 @@ def TileMlp : Pass<"tile-mlp", "::mlir::ModuleOp"> {
   let dependentDialects = ["::amc::train::TrainDialect"];
 }
 
+def Shard : Pass<"shard", "::mlir::ModuleOp"> {
+  let summary = "spread parameters over the ranks of a mesh; collectives appear as ordinary operations";
+  let description = [{
+    With `ddp` parameters are alike on all ranks; with `fsdp2` and `megatron_fsdp` the first dimension of each is spread
+    over dp_shard, uneven sizes too, and gathered once for every unit that uses it: a transformer block, or an operation
+    outside of them. The loss becomes the sum over ranks. Gradients follow from derive-backward. `reshard` says of
+    gathered parameters in blocks whether they live until backward: always gathers them again, never keeps them, auto
+    leaves it to the checkpointing pass. Where random numbers are drawn, micro-batches are numbered over all ranks. One
+    rank: nothing changes. Needs: attach-loss. Must stand before derive-backward. Leaves train.mesh and train.strategy
+    on the step.
+
+    ```mlir
+    %w = train.parameter {name = "w", trainable} : tensor<10x3xf32>
+    %y = train.linear %x, %w : ...
+    // becomes, over four ranks
+    %w = train.parameter {name = "w", splits = [#train.split<0, "dp_shard", 4, 10>], trainable} : tensor<3x3xf32>
+    %g = train.all_gather %w {dim = 0 : i64, group = "dp_shard", members = 4 : i64, size = 10 : i64} : ...
+    %y = train.linear %x, %g : ...
+    ```
+  }];
+  let options = [
+    Option<"strategy", "strategy", "std::string", "\"fsdp2\"", "fsdp2, megatron_fsdp or ddp">,
+    Option<"dpReplicate", "dp-replicate", "int64_t", "1", "ranks of the mesh's axis dp_replicate">,
+    Option<"dpShard", "dp-shard", "int64_t", "1", "ranks of the axis dp_shard">,
+    Option<"cp", "cp", "int64_t", "1", "ranks of the axis cp">,
+    Option<"tp", "tp", "int64_t", "1", "ranks of the axis tp">,
+    Option<"reshard", "reshard", "std::string", "\"always\"", "auto, always or never">,
+  ];
+  let statistics = [
+    Statistic<"shardedParameters", "sharded-parameters", "parameters that are spread">,
+    Statistic<"gathers", "gathers", "gathers of parameters in forward">,
+  ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
 def DeriveBackward : Pass<"derive-backward", "::mlir::ModuleOp"> {
   let summary = "append the gradient of the loss with respect to every trainable parameter";
   let description = [{

@@ -47,6 +47,10 @@ public:
           keepAlternating(ops);
         trace(ops, decision);
       }
+    for (uint32_t op = 0; op < graph.ops.size(); ++op)
+      if (isForward(op) && graph.ops[op].gatheredFor != GatheredFor::Policy)
+        for (uint32_t result : graph.ops[op].results)
+          keep[result] = graph.ops[op].gatheredFor == GatheredFor::Both;
     close(decision);
     if (policy == AcPolicy::Selective)
       nameExperts(decision);

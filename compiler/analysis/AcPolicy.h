@@ -13,6 +13,7 @@
 //              recomputing another value are skipped. With matmuls=all: the cheapest set of values
 //              with which no SAVE or ALTERNATE operation runs twice, a minimum vertex cut; of equal
 //              ones the one with least to recompute.
+// Gathered parameters that say themselves whether they live until backward do as they say, under every policy.
 // A value that another block or an output reads is the block's boundary: always saved, never
 // counted in the alternation. A value counts as possibly recomputed for the alternation's question
 // unless its operation is SAVE.

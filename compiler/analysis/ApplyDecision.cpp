@@ -44,6 +44,8 @@ public:
 
 private:
   bool drops(uint32_t op) const {
+    if (graph.ops[op].gatheredFor == GatheredFor::OneUse)
+      return true;
     return decision.keep[op] != Keep::Saved && !(decision.keep[op] == Keep::Late && firstPart);
   }
 

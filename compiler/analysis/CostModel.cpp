@@ -8,10 +8,11 @@ namespace amc {
 std::optional<DeviceModel> deviceModel(std::string_view target, std::string_view precision) {
   // A socket of AVX2 cores; bf16 is stored, arithmetic is fp32.
   if (target == "cpu")
-    return DeviceModel{"cpu", 2.0e11, 2.0e10, 5e-6};
+    return DeviceModel{"cpu", 2.0e11, 2.0e10, 5e-6, 5.0e9, 1.0e9, 2e-5};
   // H100: dense tensor cores in bf16, plain fp32 otherwise, each at what large products reach.
   if (target == "cuda:sm_90")
-    return DeviceModel{"cuda:sm_90", precision == "bf16" ? 5.0e14 : 4.5e13, 2.6e12, 3e-6};
+    return DeviceModel{"cuda:sm_90", precision == "bf16" ? 5.0e14 : 4.5e13, 2.6e12, 3e-6,
+                       /*NVLink 4*/ 3.6e11, /*400 Gb/s InfiniBand*/ 4.5e10, 2e-5};
   return std::nullopt;
 }
 
@@ -27,6 +28,10 @@ uint64_t opCost(const GraphOp &op, const DeviceModel &device) {
   double seconds = op.parts.empty() ? of({op.flops, op.bytesMoved}) : 0;
   for (const GraphWork &part : op.parts)
     seconds += of(part);
+  if (op.span > 0)
+    seconds += device.collectiveSeconds +
+               static_cast<double>(op.bytesSent) /
+                   (op.span > device.ranksPerHost ? device.networkBytesPerSecond : device.linkBytesPerSecond);
   return static_cast<uint64_t>(std::llround(seconds * 1e12));
 }
 

@@ -1,7 +1,8 @@
 // What an operation is modelled to cost on a device: a roofline. Plain C++.
 //
 // seconds = launch + max(FLOPs / peak rate, bytes moved / bandwidth); of an operation that works in parts (train::Work),
-// their sum, where the larger of the two is longer if few pieces run at the same time. The rates are constants of the
+// their sum, where the larger of the two is longer if few pieces run at the same time. A collective takes what its ring
+// sends, at the rate of the slowest link that its ranks span, on top. The rates are constants of the
 // named target, not of the machine that compiles, so that the same input gives the same plan. They
 // are round numbers for what library kernels reach, good for comparing plans with each other and for
 // shares of a step; a step's wall time is not promised. Costs are whole picoseconds: sums of them
@@ -20,6 +21,11 @@ struct DeviceModel {
   double flopsPerSecond = 0;
   double bytesPerSecond = 0;
   double launchSeconds = 0;
+  // What a rank can send to neighbours on its own host and beyond, each way, and what a collective takes to begin.
+  double linkBytesPerSecond = 1;
+  double networkBytesPerSecond = 1;
+  double collectiveSeconds = 0;
+  uint64_t ranksPerHost = 8;
 };
 
 /// `target` is "cpu" or "cuda:sm_NN"; nothing if no such device is known. `precision` is "fp32" or

@@ -2,6 +2,7 @@
 // appearance, so that nothing depends on addresses.
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/StepSupport.h"
+#include "runtime/plan/Mesh.h"
 #include "llvm/ADT/StringMap.h"
 #include <numeric>
 
@@ -50,6 +51,17 @@ OpPhase graphPhase(Phase phase) {
     return OpPhase::Optimizer;
   }
   llvm_unreachable("all phases are covered");
+}
+
+// From the first rank of rank 0's group to its last.
+uint64_t spanOf(StepOp step, StringRef group) {
+  auto sizes = step->getAttrOfType<DenseI64ArrayAttr>("train.mesh");
+  std::optional<std::array<bool, 4>> axes = rt::groupAxes(group);
+  rt::MeshShape mesh;
+  if (!sizes || sizes.size() != static_cast<int64_t>(mesh.size.size()) || !axes)
+    return 1;
+  llvm::copy(sizes.asArrayRef(), mesh.size.begin());
+  return mesh.ranks() > rt::mostRanks ? 1 : rt::groupMembers(mesh, *axes, 0).back() + 1;
 }
 
 void describeSource(Operation *op, GraphValue &value) {
@@ -134,6 +146,12 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
       node.bytesMoved = compute.getBytesMoved();
       for (const Work &part : compute.getParts())
         node.parts.push_back({part.flops, part.bytes, part.times, part.percent});
+      if (auto collective = dyn_cast<CollectiveOpInterface>(op)) {
+        node.bytesSent = collective.getBytesSent();
+        node.span = spanOf(step, collective.getGroupName());
+        if (std::optional<bool> kept = collective.getKept())
+          node.gatheredFor = *kept ? GatheredFor::Both : GatheredFor::OneUse;
+      }
       for (unsigned at : compute.getReusableOperands())
         node.reusable.push_back(at);
       if (auto update = dyn_cast<UpdateOpInterface>(op))

@@ -351,7 +351,7 @@ private:
     GraphOp op = graph.ops[index];
     op.results.clear();
     op.name = 0;
-    bool drop = forward && op.kind == OpKind::Compute;
+    bool drop = forward && op.kind == OpKind::Compute && op.gatheredFor != GatheredFor::Both;
     for (uint32_t &operand : op.operands) {
       // A view of bytes that count elsewhere, or a source: nothing here.
       uint32_t root = graph.rootOf(operand);
@@ -379,7 +379,8 @@ private:
       const GraphOp &op = problem.graph.ops[i];
       key.insert(key.end(), {static_cast<uint64_t>(op.kind), static_cast<uint64_t>(op.phase),
                              problem.mayDrop[i], op.workspaceBytes, op.flops, op.bytesMoved,
-                             static_cast<uint64_t>(op.keep)});
+                             static_cast<uint64_t>(op.keep), op.bytesSent, op.span,
+                             static_cast<uint64_t>(op.gatheredFor)});
       for (const std::vector<uint32_t> *list : {&op.operands, &op.reusable, &op.updated}) {
         key.push_back(list->size());
         key.insert(key.end(), list->begin(), list->end());

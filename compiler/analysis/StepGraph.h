@@ -34,6 +34,9 @@ enum class BufferCategory : uint8_t {
   Constant
 };
 
+// Whether a gathered parameter lives until backward: as the policy says, or whatever it says.
+enum class GatheredFor : uint8_t { Policy, OneUse, Both };
+
 // What runs in one go, `times` times one after the other; see train::Work.
 struct GraphWork {
   uint64_t flops = 0, bytes = 0, times = 1, percent = 100;
@@ -50,6 +53,9 @@ struct GraphOp {
   uint64_t flops = 0;
   uint64_t bytesMoved = 0;      // read and written by one execution
   std::vector<GraphWork> parts; // of one execution; empty: `flops` and `bytesMoved` are one part
+  uint64_t bytesSent = 0;       // by this rank in one execution
+  uint64_t span = 0;            // of a collective: from its first rank to its last; 0: none
+  GatheredFor gatheredFor = GatheredFor::Policy;
   std::vector<uint32_t> operands, results; // values
   std::vector<uint32_t> updated;           // positions in `operands` that are overwritten
   std::vector<uint32_t> reusable;          // positions whose buffer a result may take over

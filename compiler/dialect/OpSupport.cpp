@@ -187,7 +187,7 @@ ParameterOp parameterBehind(Value v) {
   while (Operation *op = v.getDefiningOp()) {
     if (auto parameter = dyn_cast<ParameterOp>(op))
       return parameter;
-    if (!isa<ViewOpInterface, CastOp, TransposeOp>(op))
+    if (!isa<ViewOpInterface, CastOp, TransposeOp, AllGatherOp>(op))
       return nullptr;
     v = op->getOperand(0);
   }

@@ -84,7 +84,7 @@ private:
   llvm::SmallVector<int64_t> resultStrides, resultShape, operandStrides;
 };
 
-/// The value's defining source after looking through views, casts and transposes: a `train.parameter`, or null.
+/// The value's defining source after looking through views, casts, transposes and gathers: a `train.parameter`, or null.
 ParameterOp parameterBehind(mlir::Value v);
 
 /// Total elements of a shape.

@@ -18,7 +18,7 @@ static uint64_t flopsPerElement(Value x, uint64_t flops) {
 }
 
 //===----------------------------------------------------------------------===//
-// squared_norm, clip_scale
+// squared_norm, sum_scalars, clip_scale
 //===----------------------------------------------------------------------===//
 
 LogicalResult SquaredNormOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
@@ -35,6 +35,19 @@ LogicalResult SquaredNormOp::evaluate(Inputs in, Outputs out) {
 }
 
 uint64_t SquaredNormOp::getFlops() { return flopsPerElement(getX(), 2); }
+
+LogicalResult SumScalarsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
+                                             ValueRange, DictionaryAttr, OpaqueProperties,
+                                             RegionRange, SmallVectorImpl<Type> &types) {
+  types.push_back(RankedTensorType::get({}, Float64Type::get(context)));
+  return success();
+}
+
+LogicalResult SumScalarsOp::evaluate(Inputs in, Outputs out) {
+  for (const HostTensor *input : in)
+    out[0].floats[0] += input->floats[0];
+  return success();
+}
 
 LogicalResult ClipScaleOp::inferReturnTypes(MLIRContext *context, std::optional<Location> loc,
                                             ValueRange operands, DictionaryAttr attributes,

@@ -9,6 +9,11 @@ def Train_SquaredNormOp : Train_ComputeOp<"squared_norm", [], ["getFlops"]> {
   let arguments = (ins Train_FloatTensor:$x);
   let results = (outs Train_F64Scalar:$y);
 }
+def Train_SumScalarsOp : Train_ComputeOp<"sum_scalars"> {
+  let summary = "sum in f64, in the order of the operands";
+  let arguments = (ins Variadic<Train_F64Scalar>:$inputs);
+  let results = (outs Train_F64Scalar:$y);
+}
 def Train_ClipScaleOp : Train_ComputeOp<"clip_scale"> {
   let summary = "global norm of all gradients and the factor that clips it";
   let description = [{

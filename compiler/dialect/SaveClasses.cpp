@@ -1,5 +1,5 @@
 // What selective checkpointing saves (SaveClasses.h), in one table. SAVE is for what is expensive or cannot be
-// repeated: attention, random numbers, routing, maxima, products with a bias and products of two activations, as in the guide that
+// repeated: attention, random numbers, routing, maxima, collectives on activations, products with a bias and products of two activations, as in the guide that
 // users come from. ALTERNATE is for the product of an activation and a weight, experts' included: every other one of
 // a block. Convolutions are slices and such products by the time they are here (compiler/import/ConvOps.cpp).
 #include "compiler/dialect/SaveClasses.h"
@@ -15,7 +15,11 @@ bool hasWeight(Operation *op) {
   return llvm::any_of(op->getOperands(), [](Value v) { return static_cast<bool>(parameterBehind(v)); });
 }
 
+bool ofActivation(Operation *op) { return !parameterBehind(op->getOperand(0)); }
+
 const SaveRule rules[] = {
+    {"train.all_gather", "of an activation", SaveClass::Save, ofActivation},
+    {"train.all_reduce", "", SaveClass::Save, nullptr},
     {"train.arg_max", "", SaveClass::Save, nullptr},
     {"train.attention", "", SaveClass::Save, nullptr},
     {"train.dropout", "", SaveClass::Save, nullptr},
@@ -27,6 +31,7 @@ const SaveRule rules[] = {
     {"train.matmul", "with a weight", SaveClass::Alternate, hasWeight},
     {"train.matmul", "of two activations", SaveClass::Save, nullptr},
     {"train.reduce_max", "", SaveClass::Save, nullptr},
+    {"train.reduce_scatter", "", SaveClass::Save, nullptr},
     {"train.top_k", "", SaveClass::Save, nullptr},
 };
 

@@ -28,12 +28,12 @@ LogicalResult InputOp::verify() {
     expected = Float32Type::get(getContext());
   else if (role == "learning_rate")
     expected = Float64Type::get(getContext());
-  else if (role == "step_number" || role == "micro_batch" || role == "seed")
+  else if (role == "step_number" || role == "micro_batch" || role == "seed" || role == "data_rank")
     expected = IntegerType::get(getContext(), 64);
   // input_c2
   if (!expected)
     return emitOpError("role is \"") << role
-           << "\", should be data, labels, loss_normalizer, learning_rate, step_number, micro_batch or seed";
+           << "\", should be data, labels, loss_normalizer, learning_rate, step_number, micro_batch, seed or data_rank";
   // input_c3
   if (type != RankedTensorType::get({}, expected))
     return emitOpError("of role ") << role << " is " << type << ", should be "

@@ -2,7 +2,7 @@
 #ifndef AMC_DIALECT_STEPOPS
 #define AMC_DIALECT_STEPOPS
 
-include "compiler/dialect/TrainDialect.td"
+include "compiler/dialect/CollectiveOps.td"
 
 def Train_FileSourceAttr : AttrDef<Train_Dialect, "FileSource"> {
   let mnemonic = "file";
@@ -40,11 +40,14 @@ def Train_ParameterOp : Train_SourceOp<"parameter", [Pure]> {
   let description = [{
     `source` says where the initial bytes are (row-major, little-endian); without it they are absent and given at
     run time. Bytes at `source` may have another dtype than the tensor: `source_dtype` then names it ("f32",
-    "bf16", "f16"). `trainable` is decided by role when the model is imported (see compiler/import/Roles).
+    "bf16", "f16"). `trainable` is decided by role when the model is imported (see compiler/import/Roles). `splits`
+    lead from the whole weight, which is what `source` and `tied` speak of, to what this rank holds: applied one after
+    the other, the second splits what the first left.
   }];
   let arguments = (ins StrAttr:$name, UnitAttr:$trainable, OptionalAttr<Train_FileSourceAttr>:$source,
                        OptionalAttr<StrAttr>:$source_dtype,
-                       OptionalAttr<TypedArrayAttrBase<Train_TiedNameAttr, "tied names">>:$tied);
+                       OptionalAttr<TypedArrayAttrBase<Train_TiedNameAttr, "tied names">>:$tied,
+                       OptionalAttr<TypedArrayAttrBase<Train_SplitAttr, "splits">>:$splits);
   let results = (outs Train_AnyTensor:$result);
 }
 
@@ -53,9 +56,10 @@ def Train_StateOp : Train_SourceOp<"state", [Pure]> {
   let description = [{ 
     `kind` is "optimizer" (Adam moments, momentum, master weights) or "gradient" (accumulator over micro-batches). The
     optimizer state named "master" does not start as zero: it holds the parameter's initial value in fp32, not rounded
-    to the parameter's type.
+    to the parameter's type. `splits` as of train.parameter: from the whole weight's shape to this one.
   }];
-  let arguments = (ins StrAttr:$name, StrAttr:$parameter, StrAttr:$kind);
+  let arguments = (ins StrAttr:$name, StrAttr:$parameter, StrAttr:$kind,
+                       OptionalAttr<TypedArrayAttrBase<Train_SplitAttr, "splits">>:$splits);
   let results = (outs Train_AnyTensor:$result);
   let hasVerifier = 1;
 }
@@ -64,7 +68,8 @@ def Train_InputOp : Train_SourceOp<"input", [Pure]> {
   let summary = "what the runtime feeds before a micro-batch or a step";
   let description = [{
     `role`: "data", "labels", "loss_normalizer" (f32 scalar, labelled tokens of the whole step), "learning_rate"
-    (f64 scalar), "step_number" (i64 scalar, from 1), "micro_batch" (i64 scalar, from 0), "seed" (i64 scalar).
+    (f64 scalar), "step_number" (i64 scalar, from 1), "micro_batch" (i64 scalar, from 0), "seed" (i64 scalar),
+    "data_rank" (i64 scalar: which of the data-parallel ranks this is, from 0).
   }];
   let arguments = (ins StrAttr:$name, DefaultValuedStrAttr<StrAttr, "data">:$role);
   let results = (outs Train_AnyTensor:$result);

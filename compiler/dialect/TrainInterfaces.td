@@ -67,6 +67,24 @@ def DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
   ];
 }
 
+def CollectiveOpInterface : OpInterface<"CollectiveOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{
+    All ranks of a group take part. Every rank runs the same collectives in the same order: this is what a plan
+    promises and what makes waiting for each other end.
+  }];
+  let methods = [
+    InterfaceMethod<[{
+      Bytes that each member sends in one execution, by ring algorithms: (n - 1) / n of the whole for a gather or a
+      scatter among n, twice that for a sum that all get.
+    }], "uint64_t", "getBytesSent">,
+    InterfaceMethod<"the axes whose ranks take part, by name", "::llvm::StringRef", "getGroupName">,
+    InterfaceMethod<[{
+      Whether the result lives from forward to backward whatever the checkpointing policy says; nothing: as it says.
+    }], "::std::optional<bool>", "getKept", (ins), "", [{ return ::std::nullopt; }]>,
+  ];
+}
+
 def ViewOpInterface : OpInterface<"ViewOpInterface"> {
   let cppNamespace = "::amc::train";
   let description = [{ The single result is the bytes of operand 0 under another shape: no kernel, no buffer. }];

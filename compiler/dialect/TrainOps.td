@@ -3,6 +3,7 @@
 #define AMC_DIALECT_TRAINOPS
 
 include "compiler/dialect/TrainDialect.td"
+include "compiler/dialect/CollectiveOps.td"
 include "compiler/dialect/StepOps.td"
 include "compiler/dialect/ElementwiseOps.td"
 include "compiler/dialect/ShapeOps.td"

@@ -9,12 +9,11 @@ namespace amc {
 namespace {
 
 // The stages that --emit names, in order.
-enum Stage { Import, Raise, Loss, Backward, Optimizer, Rematerialize, Schedule, Offsets, Plan };
+enum Stage { Import, Raise, Loss, Shard, Backward, Optimizer, Rematerialize, Schedule, Offsets, Plan };
 
 Stage stageOf(llvm::StringRef name) {
-  static constexpr llvm::StringLiteral names[] = {"import",   "raise",     "loss",
-                                                  "backward", "optimizer", "rematerialize",
-                                                  "schedule", "offsets",   "plan"};
+  static constexpr llvm::StringLiteral names[] = {"import",    "raise",         "loss",     "shard",   "backward",
+                                                  "optimizer", "rematerialize", "schedule", "offsets", "plan"};
   const auto *found = llvm::find(names, name);
   assert(found != std::end(names) && "the option table lets no other name through");
   return static_cast<Stage>(found - names);
@@ -36,6 +35,19 @@ AttachOptimizerOptions optimizerOptions(const CompileOptions &options) {
   result.masterWeights = options.masterWeights;
   if (options.optimizerState != "precision")
     result.optimizerState = options.optimizerState;
+  return result;
+}
+
+ShardOptions shardOptions(const CompileOptions &options) {
+  ShardOptions result;
+  result.strategy = options.strategy;
+  result.dpReplicate = options.dpReplicateSize;
+  result.dpShard = options.dpSize / options.dpReplicateSize; // the option table has seen that it divides
+  result.cp = options.cpSize;
+  result.tp = options.tpSize;
+  // A budget's planner weighs a gathered parameter like any other value; without one, FSDP2's default.
+  bool plans = options.activationCheckpointing == "budget" || options.activationCheckpointing == "auto";
+  result.reshard = plans ? "auto" : "always";
   return result;
 }
 
@@ -88,6 +100,11 @@ void addStep(OpPassManager &passes, const CompileOptions &options, Stage last) {
   // Before backward, which asks each operation for its gradient: a tiled network has one of its own.
   if (options.tileMlp == "on")
     passes.addPass(createTileMlp());
+
+  // Before backward: the gradient of a collective is another, so that no strategy needs a backward of its own.
+  passes.addPass(createShard(shardOptions(options)));
+  if (last == Shard)
+    return;
 
   // Every decision about memory is made on the joint graph, so backward exists before any of them.
   passes.addPass(createDeriveBackward());

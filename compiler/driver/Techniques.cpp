@@ -7,10 +7,11 @@ using namespace mlir;
 namespace amc {
 namespace {
 
-// The options without those that only say what is kept for backward, and where results go.
+// The options without those that only say what is kept for backward, and where results go. Whether a planner will
+// decide stays: gathered parameters are left to it.
 CompileOptions stepOptions(CompileOptions options) {
   const CompileOptions defaults;
-  options.activationCheckpointing = defaults.activationCheckpointing;
+  options.activationCheckpointing = plansBudget(options) ? "budget" : defaults.activationCheckpointing;
   options.acMatmuls = defaults.acMatmuls;
   options.acPolicy = defaults.acPolicy;
   options.acKvSharing = defaults.acKvSharing;

@@ -71,6 +71,7 @@ plan::InputRole roleOf(StringRef name) {
       .Case("learning_rate", plan::LEARNING_RATE)
       .Case("step_number", plan::STEP_NUMBER)
       .Case("micro_batch", plan::MICRO_BATCH)
+      .Case("data_rank", plan::DATA_RANK)
       .Case("seed", plan::SEED)
       .Default(plan::INPUT_ROLE_UNSPECIFIED);
 }
@@ -177,8 +178,14 @@ private:
     if (auto weights = program->getAttrOfType<DenseF64ArrayAttr>("train.class_weights"))
       for (double weight : weights.asArrayRef())
         plan.add_class_weights(weight);
-    if (auto precision = program->getAttrOfType<StringAttr>("train.precision"))
-      plan.set_precision(precision.getValue().str());
+    if (auto mesh = program->getAttrOfType<DenseI64ArrayAttr>("train.mesh"); mesh && mesh.size() == 4) {
+      plan.mutable_mesh()->set_dp_replicate(static_cast<uint64_t>(mesh[0]));
+      plan.mutable_mesh()->set_dp_shard(static_cast<uint64_t>(mesh[1]));
+      plan.mutable_mesh()->set_cp(static_cast<uint64_t>(mesh[2]));
+      plan.mutable_mesh()->set_tp(static_cast<uint64_t>(mesh[3]));
+    }
+    if (auto strategy = program->getAttrOfType<StringAttr>("train.strategy"))
+      plan.set_strategy(strategy.getValue().str());
     if (auto precision = program->getAttrOfType<StringAttr>("train.precision"))
       plan.set_precision(precision.getValue().str());
     auto policy = program->getAttrOfType<StringAttr>("train.ac_policy");
@@ -234,17 +241,32 @@ private:
         for (int64_t dim : name.getPermutation())
           entry.add_permutation(static_cast<uint32_t>(dim));
       }
-    for (auto [name, view] : llvm::zip(op.getStateNames().getAsValueRange<StringAttr>(),
-                                       op.getStates().getAsRange<plan::ViewAttr>())) {
+    emitSplits(op.getSplitsAttr(), parameter.mutable_splits());
+    ArrayAttr stateSplits = op.getStateSplitsAttr();
+    for (auto [number, name] : llvm::enumerate(op.getStateNames().getAsValueRange<StringAttr>())) {
       plan::OptimizerState &state = *parameter.add_states();
       state.set_name(name.str());
-      emitView(view, *state.mutable_view());
+      emitView(cast<plan::ViewAttr>(op.getStates()[number]), *state.mutable_view());
+      if (stateSplits && number < stateSplits.size())
+        emitSplits(dyn_cast<ArrayAttr>(stateSplits[number]), state.mutable_splits());
     }
     if (plan::ViewAttr gradient = op.getGradientAttr()) {
       emitView(gradient, *parameter.mutable_gradient());
+      emitSplits(op.getSplitsAttr(), parameter.mutable_gradient_splits());
       parameter.set_gradient_ready(op.getGradientReady().value_or(0));
     }
     parameterOfBuffer.try_emplace(op.getView().getBuffer(), plan.parameters_size() - 1);
+  }
+
+  template <class Splits> void emitSplits(ArrayAttr from, Splits *splits) {
+    if (!from)
+      return;
+    for (auto split : from.getAsRange<train::SplitAttr>()) {
+      plan::Split &into = *splits->Add();
+      into.set_dim(static_cast<uint32_t>(split.getDim()));
+      into.set_group(split.getGroup().str());
+      into.set_size(static_cast<uint64_t>(split.getSize()));
+    }
   }
 
   void notePrecision(plan::DType dtype) {

@@ -308,7 +308,7 @@ bool Importer::importInitializers(Scope &scope) {
     auto op = train::ParameterOp::create(
         builder, location, type, builder.getStringAttr(tensor.name()), /*trainable=*/UnitAttr(),
         train::FileSourceAttr::get(context, range->path, range->offset, range->length),
-        dtype.empty() ? StringAttr() : builder.getStringAttr(dtype), /*tied=*/ArrayAttr());
+        dtype.empty() ? StringAttr() : builder.getStringAttr(dtype), /*tied=*/ArrayAttr(), /*splits=*/ArrayAttr());
     datum.kind = Datum::Tensor;
     datum.value = op.getResult();
     weights.push_back({tensor.name(), tensor.data_type(), shape, *range, op});

@@ -20,7 +20,7 @@ train.step @input_c1 {
 
 // input_c2: the role is known.
 train.step @input_c2 {
-  // expected-error@+1 {{role is "weights", should be data, labels, loss_normalizer, learning_rate, step_number, micro_batch or seed}}
+  // expected-error@+1 {{role is "weights", should be data, labels, loss_normalizer, learning_rate, step_number, micro_batch, seed or data_rank}}
   %a = train.input {name = "a", role = "weights"} : tensor<2xf32>
 }
 

@@ -77,7 +77,7 @@ Value Harness::buildOperand(StringRef text, double low, double high) {
     auto tensor = value ? HostTensor::fromAttr(value) : std::nullopt;
     if (!tensor)
       return {};
-    auto state = StateOp::create(builder, loc, tensor->type, "s" + std::to_string(inputs.size()), "p", "gradient");
+    auto state = StateOp::create(builder, loc, tensor->type, "s" + std::to_string(inputs.size()), "p", "gradient", /*splits=*/mlir::ArrayAttr());
     inputs[state] = *tensor;
     return state.getResult();
   }

@@ -30,6 +30,16 @@ static std::vector<Case> productCases() {
   };
 }
 
+// One rank alone: what a group of one does is the identity, and so is its gradient. More ranks: test/parity.
+static std::vector<Case> collectiveCases() {
+  return {
+      {"all_gather", {"3x2"}, "{dim = 0 : i64, size = 3 : i64, group = \"dp_shard\", members = 1 : i64}"},
+      {"reduce_scatter", {"3x2"}, "{dim = 1 : i64, group = \"tp\", members = 1 : i64}"},
+      {"all_reduce", {"3"}, "{group = \"dp_replicate+cp\", members = 1 : i64}"},
+      {"vary", {"3"}, "{group = \"tp\", members = 1 : i64}"},
+  };
+}
+
 static std::vector<Case> normCases() {
   return {
       {"rms_norm", {"3x5", "5"}, "{epsilon = 1.0e-5 : f64}"},
@@ -102,7 +112,7 @@ static std::vector<Case> lossCases() {
 
 std::vector<Case> modelCases() {
   std::vector<Case> cases = productCases();
-  for (const auto &more : {normCases(), attentionCases(), lossCases()})
+  for (const auto &more : {collectiveCases(), normCases(), attentionCases(), lossCases()})
     cases.insert(cases.end(), more.begin(), more.end());
   return cases;
 }

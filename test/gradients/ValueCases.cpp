@@ -115,6 +115,7 @@ static std::vector<ValueCase> trainingCases() {
   return {
       {"shift_labels", {"dense<[[1, 2, 3], [4, 5, 6]]> : tensor<2x3xi64>"}, "{ignore_index = -100 : i64}",
        {"dense<[[2, 3, -100], [5, 6, -100]]> : tensor<2x3xi64>"}},
+      {"sum_scalars", {"dense<9.0> : tensor<f64>", "dense<16.0> : tensor<f64>"}, "{}", {"dense<25.0> : tensor<f64>"}},
       {"squared_norm", {"dense<[[3.0, -4.0]]> : tensor<1x2xf32>"}, "{}", {"dense<25.0> : tensor<f64>"}},
       // Norms 3 and 4: 5 in all.
       {"clip_scale", {"dense<9.0> : tensor<f64>", "dense<16.0> : tensor<f64>"}, "{max_norm = 1.0 : f64}",

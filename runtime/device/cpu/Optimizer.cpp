@@ -1,4 +1,4 @@
-// squared_norm, clip_scale, accumulate, adamw, sgd.
+// squared_norm, sum_scalars, clip_scale, accumulate, adamw, sgd.
 //
 // f64 tensors, and f32 and bf16 in any mixture, computed in fp32, each updated value rounded once. With a master copy
 // in fp32 the update is the master's, and the bf16 parameter becomes its rounding. squared_norm adds squares in double,
@@ -53,6 +53,31 @@ std::unique_ptr<Kernel> createSquaredNorm(const InstructionSpec &spec) {
         total += sum;
       *o.out<double>(0) = total;
     });
+  });
+}
+
+// ---- sum_scalars
+
+Status checkSum(const InstructionSpec &spec) {
+  AMC_TRY(expectAttributes(spec, {}));
+  AMC_EXPECT(spec.outputs.size() == 1, "outputs: there are ", spec.outputs.size(), " and should be 1");
+  for (size_t i = 0; i <= spec.inputs.size(); ++i) {
+    bool result = i == spec.inputs.size();
+    std::string name = result ? "outputs[0]" : text("inputs[", i, "]");
+    const TensorSpec &tensor = result ? spec.outputs[0] : spec.inputs[i];
+    AMC_TRY(expectDType(name.c_str(), tensor, plan::F64));
+    AMC_TRY(expectShape(name.c_str(), tensor, {}));
+  }
+  return Status();
+}
+
+std::unique_ptr<Kernel> createSum(const InstructionSpec &spec) {
+  size_t count = spec.inputs.size();
+  return makeKernel([=](const Operands &o, RunContext &) {
+    double total = 0;
+    for (size_t i = 0; i < count; ++i)
+      total += *o.in<double>(i);
+    *o.out<double>(0) = total;
   });
 }
 
@@ -377,6 +402,7 @@ bool aliasSgd(const InstructionSpec &spec, size_t output, size_t input) {
 
 void registerOptimizer(KernelRegistry &registry) {
   registry.add("squared_norm", {checkSquaredNorm, createSquaredNorm});
+  registry.add("sum_scalars", {checkSum, createSum});
   registry.add("clip_scale", {checkClip, createClip});
   registry.add("accumulate", {checkAccumulate, createAccumulate, aliasAccumulate, true});
   registry.add("adamw", {checkAdamW, createAdamW, aliasAdamW, true});

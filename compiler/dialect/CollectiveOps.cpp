@@ -1,0 +1,199 @@
+// Collectives: shapes, gradients, what they send. The oracle works on one rank alone and knows groups of one only.
+// Constraints are labelled; test/dialect/collective-invalid.mlir has a case for each.
+#include "compiler/dialect/OpSupport.h"
+#include "runtime/plan/Mesh.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+using Inputs = ArrayRef<const HostTensor *>;
+using Outputs = MutableArrayRef<HostTensor>;
+
+namespace {
+
+/// Every collective has a group of at least one member.
+LogicalResult checkGroup(std::optional<Location> loc, StringRef group, int64_t members) {
+  // collective_c1
+  if (!rt::groupAxes(group))
+    return inferError(loc, "group is \"" + group +
+                               "\", should be axes among dp_replicate, dp_shard, cp and tp, in that order, joined by +");
+  // collective_c2
+  if (members < 1 || members > static_cast<int64_t>(rt::mostRanks))
+    return inferError(loc, "members are " + Twine(members) + ", should be in [1, " + Twine(rt::mostRanks) + "]");
+  return success();
+}
+
+LogicalResult checkDim(std::optional<Location> loc, int64_t dim, ArrayRef<int64_t> shape) {
+  // collective_c3
+  if (dim < 0 || dim >= static_cast<int64_t>(shape.size()))
+    return inferError(loc, "dim is " + Twine(dim) + ", should be one of the " + Twine(shape.size()) + " dimensions");
+  return success();
+}
+
+int64_t piece(int64_t size, int64_t members) {
+  return static_cast<int64_t>(rt::pieceOf(static_cast<uint64_t>(size), static_cast<uint64_t>(members)));
+}
+
+/// A contribution in the type that sums are taken in. One that was rounded for nothing but to be summed again is taken
+/// as it was.
+Value widened(OpBuilder &b, Location loc, Value x) {
+  Type wide = statisticType(elementOf(x));
+  if (auto rounding = x.getDefiningOp<CastOp>(); rounding && elementOf(rounding.getX()) == wide)
+    return rounding.getX();
+  return train::cast(b, loc, x, wide);
+}
+
+/// What a rank passes on of `bytes` that go once around a ring.
+uint64_t ringBytes(uint64_t bytes, int64_t members) {
+  uint64_t n = static_cast<uint64_t>(members);
+  return bytes / n * (n - 1) + bytes % n * (n - 1) / n;
+}
+
+LogicalResult copyAlone(int64_t members, Inputs in, Outputs out) {
+  if (members != 1)
+    return failure();
+  out[0].floats = in[0]->floats;
+  out[0].ints = in[0]->ints;
+  return success();
+}
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// all_gather
+//===----------------------------------------------------------------------===//
+
+LogicalResult AllGatherOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                            DictionaryAttr attributes, OpaqueProperties properties,
+                                            RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  SmallVector<int64_t> shape(shapeOf(op.getPiece()));
+  if (failed(checkGroup(loc, op.getGroup(), op.getMembers())) || failed(checkDim(loc, op.getDim(), shape)))
+    return failure();
+  int64_t size = op.getSize();
+  // all_gather_c1
+  if (size < 0 || shape[op.getDim()] != piece(size, op.getMembers()))
+    return inferError(loc, "dimension " + Twine(op.getDim()) + " of the piece is " + Twine(shape[op.getDim()]) +
+                               ", should be ceil(" + Twine(size) + " / " + Twine(op.getMembers()) + ")");
+  // all_gather_c2
+  if (op.getReshard() && op.getRetain())
+    return inferError(loc, "is to be both resharded and retained, should be one or none");
+  shape[op.getDim()] = size;
+  return inferTensor(loc, shape, elementOf(op.getPiece()), types);
+}
+
+LogicalResult AllGatherOp::evaluate(Inputs in, Outputs out) { return copyAlone(getMembers(), in, out); }
+
+LogicalResult AllGatherOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                    MutableArrayRef<Value> gradients) {
+  if (!needed[0] || !cotangents[0])
+    return success();
+  Value sum = ReduceScatterOp::create(b, getLoc(), widened(b, getLoc(), cotangents[0]), getDim(), getGroup(), getMembers());
+  gradients[0] = train::cast(b, getLoc(), sum, elementOf(getPiece()));
+  return success();
+}
+
+uint64_t AllGatherOp::getFlops() { return 0; }
+uint64_t AllGatherOp::getBytesMoved() { return 2 * byteSize(getWhole().getType()); }
+uint64_t AllGatherOp::getBytesSent() { return ringBytes(byteSize(getWhole().getType()), getMembers()); }
+StringRef AllGatherOp::getGroupName() { return getGroup(); }
+std::optional<bool> AllGatherOp::getKept() {
+  if (getReshard() || getRetain())
+    return getRetain();
+  return std::nullopt;
+}
+
+//===----------------------------------------------------------------------===//
+// reduce_scatter
+//===----------------------------------------------------------------------===//
+
+LogicalResult ReduceScatterOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                                DictionaryAttr attributes, OpaqueProperties properties,
+                                                RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  SmallVector<int64_t> shape(shapeOf(op.getWhole()));
+  if (failed(checkGroup(loc, op.getGroup(), op.getMembers())) || failed(checkDim(loc, op.getDim(), shape)))
+    return failure();
+  shape[op.getDim()] = piece(shape[op.getDim()], op.getMembers());
+  return inferTensor(loc, shape, elementOf(op.getWhole()), types);
+}
+
+LogicalResult ReduceScatterOp::evaluate(Inputs in, Outputs out) { return copyAlone(getMembers(), in, out); }
+
+LogicalResult ReduceScatterOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                        MutableArrayRef<Value> gradients) {
+  if (needed[0] && cotangents[0])
+    gradients[0] = AllGatherOp::create(b, getLoc(), cotangents[0], getDim(), shapeOf(getWhole())[getDim()], getGroup(),
+                                       getMembers(), /*reshard=*/false, /*retain=*/false);
+  return success();
+}
+
+uint64_t ReduceScatterOp::getFlops() {
+  return static_cast<uint64_t>(elementCount(shapeOf(getPiece()))) * static_cast<uint64_t>(getMembers() - 1);
+}
+uint64_t ReduceScatterOp::getBytesMoved() {
+  return byteSize(getWhole().getType()) + byteSize(getPiece().getType());
+}
+uint64_t ReduceScatterOp::getBytesSent() { return ringBytes(byteSize(getWhole().getType()), getMembers()); }
+StringRef ReduceScatterOp::getGroupName() { return getGroup(); }
+
+//===----------------------------------------------------------------------===//
+// all_reduce
+//===----------------------------------------------------------------------===//
+
+LogicalResult AllReduceOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                            DictionaryAttr attributes, OpaqueProperties properties,
+                                            RegionRange regions, SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  if (failed(checkGroup(loc, op.getGroup(), op.getMembers())))
+    return failure();
+  return inferTensors(loc, {tensorType(op.getX())}, types);
+}
+
+LogicalResult AllReduceOp::evaluate(Inputs in, Outputs out) { return copyAlone(getMembers(), in, out); }
+
+LogicalResult AllReduceOp::buildVjp(OpBuilder &, ValueRange cotangents, ArrayRef<bool> needed,
+                                    MutableArrayRef<Value> gradients) {
+  if (needed[0])
+    gradients[0] = cotangents[0];
+  return success();
+}
+
+uint64_t AllReduceOp::getFlops() {
+  return static_cast<uint64_t>(elementCount(shapeOf(getX()))) * static_cast<uint64_t>(getMembers() - 1) /
+         static_cast<uint64_t>(getMembers());
+}
+// The kernel reads element i of x only before or while it writes element i of y.
+SmallVector<unsigned> AllReduceOp::getReusableOperands() { return {0}; }
+uint64_t AllReduceOp::getBytesMoved() { return 3 * byteSize(getX().getType()); }
+uint64_t AllReduceOp::getBytesSent() { return 2 * ringBytes(byteSize(getX().getType()), getMembers()); }
+StringRef AllReduceOp::getGroupName() { return getGroup(); }
+
+//===----------------------------------------------------------------------===//
+// vary
+//===----------------------------------------------------------------------===//
+
+LogicalResult VaryOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                       DictionaryAttr attributes, OpaqueProperties properties, RegionRange regions,
+                                       SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  if (failed(checkGroup(loc, op.getGroup(), op.getMembers())))
+    return failure();
+  return inferTensors(loc, {tensorType(op.getX())}, types);
+}
+
+LogicalResult VaryOp::evaluate(Inputs in, Outputs out) { return copyAlone(1, in, out); }
+
+LogicalResult VaryOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                               MutableArrayRef<Value> gradients) {
+  if (!needed[0] || !cotangents[0])
+    return success();
+  Value sum = AllReduceOp::create(b, getLoc(), widened(b, getLoc(), cotangents[0]), getGroup(), getMembers());
+  gradients[0] = train::cast(b, getLoc(), sum, elementOf(getX()));
+  return success();
+}
+
+uint64_t VaryOp::getFlops() { return 0; }
+uint64_t VaryOp::getBytesMoved() { return 0; }

@@ -1,0 +1,62 @@
+// What ranks do together. A group is named by mesh axes (runtime/plan/Mesh.h); `members` is how many ranks are in it.
+//
+// Over the ranks of a group a value is one of
+//   alike     every member holds the same
+//   spread    every member holds its rows of one dimension, ceil(size / members) of them; behind the dimension's end
+//             they are zero
+//   partial   the value is the sum of what the members hold
+// and the gradient of what is alike is alike, of what is spread spread, of what is partial alike. A value that is alike
+// but goes into each member's own share of the work has a partial gradient there: `vary` stands between the two. With
+// this convention (that of jax.shard_map's varying types, and of Megatron's f and g) each operation's gradient is
+// another collective, and no pass needs to know about ranks to differentiate.
+//
+// Sums are taken in ascending order of members, in fp32 (f64 for f64), and rounded once. The gradient of a narrower
+// value is summed as fp32: what members contribute is widened before it travels.
+#ifndef AMC_DIALECT_COLLECTIVEOPS
+#define AMC_DIALECT_COLLECTIVEOPS
+
+include "compiler/dialect/TrainDialect.td"
+
+def Train_SplitAttr : AttrDef<Train_Dialect, "Split"> {
+  let mnemonic = "split";
+  let summary = "a dimension of `size` elements is spread over the members of a group";
+  let parameters = (ins "int64_t":$dim, StringRefParameter<"">:$group, "int64_t":$members, "int64_t":$size);
+  let assemblyFormat = "`<` $dim `,` $group `,` $members `,` $size `>`";
+}
+
+class Train_CollectiveOp<string mnemonic, list<string> declared = [], list<string> more = []>
+    : Train_DiffOp<mnemonic, [DeclareOpInterfaceMethods<CollectiveOpInterface, more>],
+                   !listconcat(["getFlops", "getBytesMoved"], declared)>;
+
+def Train_AllGatherOp : Train_CollectiveOp<"all_gather", [], ["getKept"]> {
+  let summary = "spread to alike: every member's rows of dimension `dim`, which has `size`";
+  let description = [{
+    What is gathered goes into each member's own work, so that its gradient is partial: reduce_scatter. `reshard` says
+    that the result should not live from forward to backward whatever the checkpointing policy (FSDP's "reshard after
+    forward"), `retain` that it should; with neither, the policy decides. Save class: SAVE for activations, RECOMPUTE
+    for parameters.
+  }];
+  let arguments = (ins Train_AnyTensor:$piece, I64Attr:$dim, I64Attr:$size, StrAttr:$group, I64Attr:$members,
+                       UnitAttr:$reshard, UnitAttr:$retain);
+  let results = (outs Train_AnyTensor:$whole);
+}
+def Train_ReduceScatterOp : Train_CollectiveOp<"reduce_scatter"> {
+  let summary = "partial to spread: this member's rows of the sum over members";
+  let arguments = (ins Train_FloatTensor:$whole, I64Attr:$dim, StrAttr:$group, I64Attr:$members);
+  let results = (outs Train_FloatTensor:$piece);
+}
+def Train_AllReduceOp : Train_CollectiveOp<"all_reduce", ["getReusableOperands"]> {
+  let summary = "partial to alike: the sum over members";
+  let arguments = (ins Train_FloatTensor:$x, StrAttr:$group, I64Attr:$members);
+  let results = (outs Train_FloatTensor:$y);
+}
+def Train_VaryOp : Train_Op<"vary", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>,
+    DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved"]>,
+    DeclareOpInterfaceMethods<DifferentiableOpInterface>, DeclareOpInterfaceMethods<ViewOpInterface>]> {
+  let summary = "alike, used in each member's own work from here on: the bytes of x; its gradient is an all_reduce";
+  let arguments = (ins Train_AnyTensor:$x, StrAttr:$group, I64Attr:$members);
+  let results = (outs Train_AnyTensor:$y);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
+#endif

@@ -1,0 +1,222 @@
+// Parameters and loss over the ranks of a mesh; data parallelism in its three strategies.
+//
+// Phases: check the request; find units (blocks of the forward graph, Blocks.h); replace each parameter by what this
+// rank holds of it, with collectives where a unit uses it; make the loss the sum over ranks. Everything is an ordinary
+// operation with a gradient (compiler/dialect/CollectiveOps.td), so that what happens to gradients follows from
+// differentiating:
+//   ddp                    a parameter is alike on all ranks: its gradient is an all_reduce
+//   fsdp2, megatron_fsdp   a parameter's rows are spread over dp_shard and gathered where a unit uses it: its gradient
+//                          is a reduce_scatter, right behind the unit's backward
+//   with replicas (HSDP)   it is alike over dp_replicate: the scattered gradient is summed over the replicas
+// ZeRO (Rajbhandari et al., 2020); PyTorch FSDP (Zhao et al., 2023).
+//
+// Limits: a scalar stays whole. A frozen parameter of less than 64 KiB does, too: rotary tables and masks are needed in
+// every layer and are nothing beside the latency of gathering them.
+#include "compiler/analysis/Blocks.h"
+#include "compiler/analysis/GatherStep.h"
+#include "compiler/dialect/OpSupport.h"
+#include "compiler/dialect/StepSupport.h"
+#include "passes/Passes.h"
+#include "runtime/plan/Mesh.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace amc {
+#define GEN_PASS_DEF_SHARD
+#include "passes/Passes.h.inc"
+} // namespace amc
+
+using namespace mlir;
+using namespace amc;
+using namespace amc::train;
+
+namespace {
+
+constexpr uint64_t leastFrozenBytes = 64 << 10;
+
+// Who needs a parameter together: the operations of a block, or one operation outside of them.
+struct Unit {
+  Operation *first = nullptr; // in program order
+  bool inBlock = false;
+  SmallVector<OpOperand *> uses;
+};
+
+struct ShardPass : amc::impl::ShardBase<ShardPass> {
+  using ShardBase::ShardBase;
+
+  rt::MeshShape mesh() const {
+    auto size = [](int64_t n) { return static_cast<uint64_t>(n); };
+    return {{size(dpReplicate), size(dpShard), size(cp), size(tp)}};
+  }
+
+  LogicalResult checkOptions() {
+    bool bad = false;
+    auto error = [&](const Twine &message) {
+      bad = true;
+      return getOperation().emitError(message);
+    };
+    int64_t ranks = 1;
+    for (auto [name, size] : {std::pair("dp-replicate", int64_t(dpReplicate)), std::pair("dp-shard", int64_t(dpShard)),
+                              std::pair("cp", int64_t(cp)), std::pair("tp", int64_t(tp))}) {
+      if (size < 1 || size > static_cast<int64_t>(rt::mostRanks) ||
+          (ranks *= size) > static_cast<int64_t>(rt::mostRanks)) {
+        error(Twine(name) + " is " + Twine(size) + ", should be at least 1, and all sizes together at most " +
+              Twine(rt::mostRanks) + " ranks");
+        return failure();
+      }
+    }
+    if (strategy != "fsdp2" && strategy != "megatron_fsdp" && strategy != "ddp")
+      error("strategy is \"" + strategy + "\", should be fsdp2, megatron_fsdp or ddp");
+    if (reshard != "auto" && reshard != "always" && reshard != "never")
+      error("reshard is \"" + reshard + "\", should be auto, always or never");
+    if (strategy != "fsdp2" && dpReplicate > 1)
+      error("dp-replicate is " + Twine(dpReplicate) + " with strategy \"" + strategy +
+            "\", should be 1: replicas of sharded groups are fsdp2's");
+    if (cp > 1 || tp > 1)
+      error("cp is " + Twine(cp) + " and tp is " + Twine(tp) + ", should be 1: only data parallelism is implemented");
+    return failure(bad);
+  }
+
+  bool isSharded(ParameterOp parameter) const {
+    if (strategy == "ddp" || dpShard == 1 || shapeOf(parameter.getResult()).empty() ||
+        elementCount(shapeOf(parameter.getResult())) == 0 || !isa<FloatType>(elementOf(parameter.getResult())))
+      return false;
+    return parameter.getTrainable() || byteSize(parameter.getType()) >= leastFrozenBytes;
+  }
+
+  /// The first dimension, unless it has fewer elements than ranks and another has not.
+  int64_t splitDim(ArrayRef<int64_t> shape) const {
+    const auto *fits = llvm::find_if(shape, [&](int64_t size) { return size >= dpShard; });
+    return fits == shape.end() ? 0 : fits - shape.begin();
+  }
+
+  /// The units that use a value, in program order.
+  SmallVector<Unit> unitsOf(Value value, const BlockAnalysis &blocks) const {
+    llvm::MapVector<uint64_t, Unit> units; // block, or blocks and operations behind them
+    SmallVector<std::pair<uint32_t, OpOperand *>> uses;
+    for (OpOperand &use : value.getUses())
+      uses.emplace_back(numberOf.lookup(use.getOwner()), &use);
+    llvm::sort(uses, [](auto &a, auto &b) {
+      return std::pair(a.first, a.second->getOperandNumber()) < std::pair(b.first, b.second->getOperandNumber());
+    });
+    for (auto [op, use] : uses) {
+      uint32_t block = blocks.blockOfOp[op];
+      Unit &unit = units[block == noIndex ? uint64_t(blocks.count) + op : block];
+      unit.inBlock = block != noIndex;
+      unit.first = unit.first ? unit.first : use->getOwner();
+      unit.uses.push_back(use);
+    }
+    SmallVector<Unit> result;
+    for (auto &entry : units)
+      result.push_back(std::move(entry.second));
+    return result;
+  }
+
+  Value vary(OpBuilder &b, Location loc, Value value, const std::array<bool, 4> &axes) {
+    std::string group = rt::groupName(axes, mesh());
+    if (group.empty())
+      return value;
+    return VaryOp::create(b, loc, value, group, static_cast<int64_t>(rt::groupSize(mesh(), axes)));
+  }
+
+  void place(ParameterOp parameter, const BlockAnalysis &blocks) {
+    SmallVector<Unit> units = unitsOf(parameter.getResult(), blocks);
+    Location loc = parameter.getLoc();
+    const bool sharded = isSharded(parameter);
+    auto whole = tensorType(parameter.getResult());
+    int64_t dim = 0;
+    if (sharded) {
+      dim = splitDim(whole.getShape());
+      SmallVector<int64_t> shape(whole.getShape());
+      shape[dim] = static_cast<int64_t>(rt::pieceOf(static_cast<uint64_t>(shape[dim]), static_cast<uint64_t>(dpShard)));
+      parameter.getResult().setType(RankedTensorType::get(shape, whole.getElementType()));
+      parameter.setSplitsAttr(ArrayAttr::get(
+          &getContext(), SplitAttr::get(&getContext(), dim, "dp_shard", dpShard, whole.getDimSize(dim))));
+      ++shardedParameters;
+    }
+    for (Unit &unit : units) {
+      OpBuilder b(unit.first);
+      Value value = parameter.getResult();
+      if (parameter.getTrainable())
+        value = vary(b, loc, value, {true, !sharded, true, false});
+      if (sharded) {
+        bool always = reshard == "always" && unit.inBlock;
+        value = AllGatherOp::create(b, loc, value, dim, whole.getDimSize(dim), "dp_shard", dpShard, always,
+                                    reshard == "never");
+        ++gathers;
+      }
+      for (OpOperand *use : unit.uses)
+        use->set(value);
+    }
+  }
+
+  /// The loss of a rank is its part of the sum.
+  void sumLoss(StepOp step) {
+    OutputOp loss = findOutput(step, "loss");
+    OpBuilder b(loss);
+    std::array<bool, 4> axes = {true, true, true, false};
+    std::string group = rt::groupName(axes, mesh());
+    if (!group.empty())
+      loss.getValueMutable().assign(AllReduceOp::create(b, loss.getLoc(), loss.getValue(), group,
+                                                        static_cast<int64_t>(rt::groupSize(mesh(), axes))));
+  }
+
+  /// Random numbers are drawn by micro-batch: those of a rank are the micro-batches that one rank alone would run.
+  void numberMicroBatches(StepOp step) {
+    const int64_t data = dpReplicate * dpShard;
+    for (InputOp input : llvm::to_vector(step.getOps<InputOp>())) {
+      if (input.getRole() != "micro_batch" || data == 1 || input->use_empty())
+        continue;
+      OpBuilder b(step.getContext());
+      b.setInsertionPointAfter(input);
+      Location loc = input.getLoc();
+      auto type = tensorType(input.getResult());
+      Value rank = InputOp::create(b, loc, type, "data_rank", "data_rank");
+      Value ranks = ConstantOp::create(b, loc, type, DenseElementsAttr::get(type, b.getI64IntegerAttr(data)));
+      Value before = MulOp::create(b, loc, input, ranks);
+      Value number = AddOp::create(b, loc, before, rank);
+      input.getResult().replaceAllUsesExcept(number, before.getDefiningOp());
+    }
+  }
+
+  LogicalResult shard(StepOp step) {
+    OutputOp loss = findOutput(step, "loss");
+    if (!loss) {
+      step.emitError("there is no output named loss to sum over ranks").attachNote() << "run attach-loss first";
+      return failure();
+    }
+    for (ParameterOp parameter : step.getOps<ParameterOp>())
+      if (parameter.getSplits()) {
+        parameter.emitError("is spread over ranks already");
+        return failure();
+      }
+    FailureOr<GatheredStep> gathered = gatherStep(step);
+    if (failed(gathered))
+      return failure();
+    BlockAnalysis blocks = findBlocks(gathered->graph);
+    numberOf.clear();
+    for (auto [number, op] : llvm::enumerate(gathered->ops))
+      numberOf[op] = number;
+    for (ParameterOp parameter : llvm::to_vector(step.getOps<ParameterOp>()))
+      if (isa<FloatType>(elementOf(parameter.getResult())))
+        place(parameter, blocks);
+    sumLoss(step);
+    numberMicroBatches(step);
+    Builder b(&getContext());
+    step->setAttr("train.mesh", b.getDenseI64ArrayAttr({dpReplicate, dpShard, cp, tp}));
+    step->setAttr("train.strategy", b.getStringAttr(strategy));
+    return success();
+  }
+
+  void runOnOperation() override {
+    bool bad = failed(checkOptions());
+    if (!bad && mesh().ranks() > 1)
+      for (StepOp step : getOperation().getOps<StepOp>())
+        bad = failed(shard(step)) || bad;
+    if (bad)
+      signalPassFailure();
+  }
+
+  DenseMap<Operation *, uint32_t> numberOf; // in program order; look-ups only
+};
+
+} // namespace

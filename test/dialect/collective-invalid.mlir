@@ -1,0 +1,51 @@
+// RUN: amc-opt %s --split-input-file --verify-diagnostics
+//
+// One case for each constraint of compiler/dialect/CollectiveOps.cpp, named by its label, that violates nothing else.
+
+// collective_c1: a group is named by axes of the mesh, in their order.
+train.step @collective_c1 {
+  %a = train.input {name = "a"} : tensor<4xf32>
+  // expected-error@+2 {{group is "tp+cp", should be axes among dp_replicate, dp_shard, cp and tp, in that order, joined by +}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %b = train.all_reduce %a {group = "tp+cp", members = 4 : i64} : (tensor<4xf32>) -> tensor<4xf32>
+}
+
+// -----
+
+// collective_c2: somebody is in it, and no more than a mesh has.
+train.step @collective_c2 {
+  %a = train.input {name = "a"} : tensor<4xf32>
+  // expected-error@+2 {{members are 0, should be in [1, 16777216]}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %b = train.vary %a {group = "tp", members = 0 : i64} : (tensor<4xf32>) -> tensor<4xf32>
+}
+
+// -----
+
+// collective_c3: the dimension exists.
+train.step @collective_c3 {
+  %a = train.input {name = "a"} : tensor<4xf32>
+  // expected-error@+2 {{dim is 1, should be one of the 1 dimensions}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %b = train.reduce_scatter %a {dim = 1 : i64, group = "tp", members = 2 : i64} : (tensor<4xf32>) -> tensor<2xf32>
+}
+
+// -----
+
+// all_gather_c1: a piece has its share of the whole, rounded up: 3 of 10 for 4 members.
+train.step @all_gather_c1 {
+  %a = train.input {name = "a"} : tensor<2xf32>
+  // expected-error@+2 {{dimension 0 of the piece is 2, should be ceil(10 / 4)}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %b = train.all_gather %a {dim = 0 : i64, size = 10 : i64, group = "dp_shard", members = 4 : i64} : (tensor<2xf32>) -> tensor<10xf32>
+}
+
+// -----
+
+// all_gather_c2: the result is either gathered again for backward or kept.
+train.step @all_gather_c2 {
+  %a = train.input {name = "a"} : tensor<3xf32>
+  // expected-error@+2 {{is to be both resharded and retained, should be one or none}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %b = train.all_gather %a {dim = 0 : i64, size = 10 : i64, group = "dp_shard", members = 4 : i64, reshard, retain} : (tensor<3xf32>) -> tensor<10xf32>
+}
