@@ -252,7 +252,7 @@ private:
       case plan::LABELS: wanted = plan::I64; scalar = false; break;
       case plan::LOSS_NORMALIZER: wanted = plan::F32; break;
       case plan::LEARNING_RATE: wanted = plan::F64; break;
-      case plan::STEP_NUMBER: case plan::MICRO_BATCH: case plan::SEED: wanted = plan::I64; break;
+      case plan::STEP_NUMBER: case plan::MICRO_BATCH: case plan::SEED: case plan::DATA_RANK: wanted = plan::I64; break;
       default: error(path, ".role: ", static_cast<int>(input.role()), " is no role"); continue;
       }
       if (wanted != plan::DTYPE_UNSPECIFIED && input.view().dtype() != wanted)

@@ -130,6 +130,7 @@ std::map<std::string, Call> samples() {
   add("linear_cross_entropy_backward", {scalar(F, 1), f({2, 5, 4}), f({9, 4}), f({9}), ids({2, 5}, 9), f({9}), f({2, 5})},
       {{F, {2, 5, 4}}, {F, {9, 4}}, {F, {9}}}, loss, workspace::linearCrossEntropyBackward(lce, true, true, true));
   add("squared_norm", {f({70})}, {{plan::F64, {}}});
+  add("sum_scalars", {scalar(plan::F64, 1), scalar(plan::F64, 2)}, {{plan::F64, {}}});
   add("clip_scale", {scalar(plan::F64, 1), scalar(plan::F64, 2)}, {{F, {}}, {F, {}}}, {attribute("max_norm", 1.0)});
   add("accumulate", {f({9}), f({9}), scalar(plan::I64, 1)}, {{F, {9}}}, {}, 0, {0});
   add("adamw", {f({9}), f({9}), f({9}), f({9}), scalar(F, 1), scalar(plan::F64, 0.1), scalar(plan::I64, 1)}, {{F, {9}}, {F, {9}}, {F, {9}}},

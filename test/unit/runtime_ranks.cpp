@@ -75,6 +75,8 @@ const Mutation mutations[] = {
        attributeOf(p, S::Gather, "dim").set_i(1); }},
     {"instructions[0] (all_gather): attributes.dim: is 2 and should be in [0, 2)", [](plan::Plan &p) {
        attributeOf(p, S::Gather, "dim").set_i(2); }},
+    {"instructions[0] (all_gather): attributes.size: is 6 and dimension 0 of the result 5", [](plan::Plan &p) {
+       *p.mutable_instructions(S::Gather)->add_attributes() = attribute("size", 6); }},
     {"instructions[8] (reduce_scatter): outputs[0]: shape is [3, 4] and should be [5, 2]", [](plan::Plan &p) {
        attributeOf(p, S::Scatter, "dim").set_i(1); }},
     {"instructions[4] (all_to_all): outputs[0]: shape is [4, 2] and should be [2, 4]", [](plan::Plan &p) {

@@ -92,7 +92,8 @@ private:
     plan::View scratch = buffer(plan::U8, {scratchBytes}, plan::WORKSPACE);
 
     Attributes shard = over("dp_shard", 2, {attribute("dim", 0)});
-    add("all_gather", plan::FORWARD, {piece}, whole, shard);
+    Attributes gather = over("dp_shard", 2, {attribute("dim", 0), attribute("reshard", 1)});
+    add("all_gather", plan::FORWARD, {piece}, whole, gather);
     add("linear", plan::FORWARD, {x, whole, {}}, y);
     add("reduce_sum", plan::FORWARD, {y}, sum,
         {attribute("axes", std::vector<int64_t>{0, 1}), attribute("keepdims", false)});

@@ -43,10 +43,19 @@ SpreadShape spreadOf(const InstructionSpec &spec, const TensorSpec &whole) {
 
 // ---- all_gather, reduce_scatter, all_reduce
 
+// `size` says again what the result has in `dim`; `reshard` and `retain` were for the planner.
 Status checkAllGather(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"piece", AcceptAny}}, {{"whole", AcceptAny}},
-                         {{"group", Text}, {"members", Int}, {"dim", Int}}));
-  return checkSpread(spec, "inputs[0]", spec.inputs[0], spec.outputs[0]);
+                         {{"group", Text},
+                          {"members", Int},
+                          {"dim", Int},
+                          {"size", Int, Optional},
+                          {"reshard", Int, Optional},
+                          {"retain", Int, Optional}}));
+  AMC_TRY(checkSpread(spec, "inputs[0]", spec.inputs[0], spec.outputs[0]));
+  int64_t rows = spec.outputs[0].shape[static_cast<size_t>(spec.integer("dim"))], size = spec.integer("size", rows);
+  AMC_EXPECT(size == rows, "attributes.size: is ", size, " and dimension ", spec.integer("dim"), " of the result ", rows);
+  return Status();
 }
 std::unique_ptr<Kernel> createAllGather(const InstructionSpec &spec, Group &group) {
   return makeKernel([&group, shape = spreadOf(spec, spec.outputs[0])](const Operands &o, RunContext &c) {
