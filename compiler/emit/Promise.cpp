@@ -1,5 +1,7 @@
-// The promise of a plan; the runtime's verifier computes it again with code of its own.
+// The promise of a plan; the runtime's verifier computes it again with code of its own (the sequence of collectives
+// excepted, which is stated in one place).
 #include "compiler/emit/EmitPlan.h"
+#include "runtime/plan/PlanRanks.h"
 #include <algorithm>
 #include <vector>
 
@@ -72,6 +74,7 @@ plan::Promise computePromise(const plan::Plan &plan) {
   promise.set_constant_bytes(byCategory[plan::CONSTANT]);
   promise.set_saved_bytes(savedBytes(plan));
   addFlops(plan, promise);
+  rt::promiseCollectives(plan, promise);
   return promise;
 }
 

@@ -2,7 +2,9 @@
 #ifndef AMC_RUNTIME_DEVICE_DEVICE_H
 #define AMC_RUNTIME_DEVICE_DEVICE_H
 
+#include "runtime/collective/Communicator.h"
 #include "runtime/device/Kernel.h"
+#include "runtime/plan/Mesh.h"
 #include "runtime/plan/PlanVerifier.h"
 #include <memory>
 
@@ -18,7 +20,9 @@ public:
 
 struct DeviceOptions {
   unsigned threads = 0; // 0: the device's choice
-  bool hugePages = true;
+  bool hugePages = true; // advised for memory of its own; a communicator advises them for what it gives
+  Communicator *communicator = nullptr; // outlives the device; null: one rank
+  MeshShape mesh;                       // whose groups collectives name
 };
 
 class Device {
@@ -26,8 +30,9 @@ public:
   virtual ~Device() = default;
   // The signatures plans are verified against.
   virtual const KernelSignatures &signatures() const = 0;
+  // With other ranks: together with them, the same size, memory of the communicator's.
   virtual Expected<std::unique_ptr<DeviceMemory>> allocate(uint64_t bytes) = 0;
-  // Prepares a kernel whose signature check has passed.
+  // Prepares a kernel whose signature check has passed, and whose group of ranks (a collective's) is one of the mesh.
   virtual Expected<std::unique_ptr<Kernel>> prepare(const InstructionSpec &spec) = 0;
   virtual Status execute(const Kernel &kernel, const Operands &operands) = 0;
   virtual unsigned threads() const = 0;

@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace amc::rt {
@@ -68,8 +69,8 @@ struct Operands {
   template <class T> T *workspace() const { return reinterpret_cast<T *>(workspaces[0]); }
 };
 
-// A value in the data that makes an instruction undefined. Threads may report in any order; the one that stands
-// first in its tensor is kept, so the message does not depend on timing.
+// What went wrong in an instruction: a value in the data that makes it undefined, or a collective's error. Threads may
+// report values in any order; the one that stands first in its tensor is kept, so the message does not depend on timing.
 class RunFailure {
 public:
   // `what` is a literal such as "label"; valid values are [low, high).
@@ -84,9 +85,16 @@ public:
       this->high = high;
     }
   }
-  bool any() const { return failed; }
+  // From the thread that runs the kernel; an ok status is none.
+  void report(Status &&status) {
+    if (!status.ok() && this->status.ok())
+      this->status = std::move(status);
+  }
+  bool any() const { return failed || !status.ok(); }
   Status take() {
     failed = false;
+    if (!status.ok())
+      return std::exchange(status, Status());
     return inputError(what, " ", value, " at element ", first, " should be in [", low, ", ", high, ")");
   }
 
@@ -96,6 +104,7 @@ private:
   const char *what = "";
   uint64_t first = 0;
   int64_t value = 0, low = 0, high = 0;
+  Status status;
 };
 
 class ThreadPool;

@@ -15,6 +15,8 @@ namespace {
 struct Step {
   std::unique_ptr<Kernel> kernel;
   size_t inputs, outputs, workspaces;
+  std::string collective; // as CollectiveTrace has it; empty: it is none
+  uint64_t bytesSent = 0;
 };
 
 std::string describeInstruction(const plan::Plan &plan, uint64_t index) {
@@ -57,10 +59,26 @@ bool findIn(const Tensor &tensor, bool minusInfinity, uint64_t &element, double 
   return false;
 }
 
+// Is this run of as many ranks as the plan is made for?
+Status checkRanks(const plan::Plan &plan, const Communicator *communicator) {
+  MeshShape mesh = meshOf(plan);
+  uint64_t wanted = mesh.ranks(), there = communicator ? communicator->size() : 1;
+  if (wanted == there)
+    return Status();
+  std::string verb = there == 1 ? text("there is 1") : text("there are ", there);
+  if (wanted == 1)
+    return inputError("the plan is for 1 rank and ", verb, "; start it without mpirun, or compile it for ", there,
+                      " (--dp-size ", there, ")");
+  return inputError("the plan is for ", describeMesh(mesh), " and ", verb, "; start it with --nproc-per-node ", wanted,
+                    " or mpirun -n ", wanted);
+}
+
 } // namespace
 
 struct Executor::Impl {
   plan::Plan plan;
+  Communicator *communicator = nullptr;
+  CollectiveTrace trace;
   std::unique_ptr<Device> device;
   std::unique_ptr<DeviceMemory> arena;
   std::vector<Step> steps;
@@ -97,7 +115,7 @@ struct Executor::Impl {
       Expected<std::unique_ptr<Kernel>> kernel = device->prepare(*spec);
       if (!kernel.ok())
         return std::move(kernel).status().withContext(describeInstruction(plan, static_cast<uint64_t>(i)));
-      Step step{std::move(*kernel), 0, 0, 0};
+      Step step{std::move(*kernel), 0, 0, 0, CollectiveTrace::lineOf(instruction), bytesSent(instruction)};
       step.inputs = bindAll(instruction.inputs());
       step.outputs = bindAll(instruction.outputs());
       step.workspaces = bindAll(instruction.workspaces());
@@ -111,6 +129,8 @@ struct Executor::Impl {
   template <class After> Status run(uint64_t begin, uint64_t end, After &&after) {
     for (uint64_t i = begin; i < end; ++i) {
       const Step &step = steps[i];
+      if (communicator)
+        communicator->progress();
       Operands operands{addresses.data() + step.inputs, addresses.data() + step.outputs,
                         addresses.data() + step.workspaces};
       auto start = std::chrono::steady_clock::now();
@@ -119,6 +139,8 @@ struct Executor::Impl {
         seconds[i] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       if (!status.ok())
         return std::move(status).withContext(describeInstruction(plan, i));
+      if (!step.collective.empty())
+        trace.add(step.collective, step.bytesSent);
       if (Status s = after(i); !s.ok())
         return s;
     }
@@ -181,12 +203,15 @@ Expected<Executor> Executor::create(plan::Plan plan, const ExecutorOptions &opti
   try {
     auto impl = std::make_unique<Impl>();
     impl->plan = std::move(plan);
-    Expected<std::unique_ptr<Device>> device =
-        createDevice(impl->plan.target(), {options.threads, options.hugePages});
+    impl->communicator = options.communicator;
+    Expected<std::unique_ptr<Device>> device = createDevice(
+        impl->plan.target(), {options.threads, options.hugePages, options.communicator, meshOf(impl->plan)});
     if (!device.ok())
       return device.status();
     impl->device = std::move(*device);
     if (Status status = verifyPlan(impl->plan, impl->device->signatures()).toStatus(); !status.ok())
+      return status;
+    if (Status status = checkRanks(impl->plan, options.communicator); !status.ok())
       return status;
     Expected<std::unique_ptr<DeviceMemory>> arena = impl->device->allocate(impl->plan.arena_bytes());
     if (!arena.ok())
@@ -229,6 +254,9 @@ Status Executor::runMicroBatch() { return impl->run(0, impl->plan.micro_batch_en
 Status Executor::runUpdate() {
   return impl->run(impl->plan.micro_batch_end(), static_cast<uint64_t>(impl->plan.instructions_size()));
 }
+
+CollectiveFacts Executor::collectivesRun() const { return impl->trace.facts(); }
+void Executor::restartCollectives() { impl->trace.restart(); }
 
 void Executor::setHook(Hook hook) { impl->hook = std::move(hook); }
 

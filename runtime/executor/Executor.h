@@ -5,9 +5,14 @@
 // `create`, parameters by the caller through `parameter(i)`; optimizer states and accumulators start as zeros.
 // Before every runMicroBatch or runForward the caller writes the inputs it needs; the learning rate and the step
 // number may be written at any time before runUpdate. Nothing is allocated during a run. Not thread-safe: one caller.
+//
+// With other ranks every rank has an executor of the same plan and runs the same parts of it at the same time. The arena
+// is the communicator's; what other ranks do wrong or fail in ends a run with their collective's error.
 #ifndef AMC_RUNTIME_EXECUTOR_EXECUTOR_H
 #define AMC_RUNTIME_EXECUTOR_EXECUTOR_H
 
+#include "runtime/collective/Communicator.h"
+#include "runtime/plan/PlanRanks.h"
 #include "runtime/plan/plan.pb.h"
 #include "runtime/support/Status.h"
 #include <cstddef>
@@ -22,7 +27,8 @@ namespace amc::rt {
 
 struct ExecutorOptions {
   unsigned threads = 0;    // 0: AMC_NUM_THREADS, else the processors this process may use
-  bool hugePages = true;   // advise transparent huge pages for the arena
+  bool hugePages = true;   // advise transparent huge pages for the arena, where that is not the communicator's
+  Communicator *communicator = nullptr; // joins the ranks of the plan's mesh; outlives the executor. Null: one rank
 };
 
 // A tensor in the arena. Row-major, contiguous.
@@ -71,6 +77,11 @@ public:
   Status runMicroBatch(); // instructions [0, micro_batch_end)
   Status runUpdate();     // instructions [micro_batch_end, end)
 
+  // The collectives that have been run since `restartCollectives` or, if that was never called, since the beginning. Of a
+  // step of n micro-batches they are collectiveFacts(plan(), n), on all ranks alike.
+  CollectiveFacts collectivesRun() const;
+  void restartCollectives();
+
   // Called after every instruction with its index; an error stops the run. Empty: none.
   using Hook = std::function<Status(uint64_t instruction)>;
   void setHook(Hook hook);
@@ -82,7 +93,8 @@ public:
   // Looks for the first NaN or infinity: in parameters and inputs, then after each instruction of a fresh run of
   // [0, micro_batch_end). Runs the instructions twice at most; `feed` is called before each run and puts the inputs in
   // place, whose bytes a run gives to others once they have been read. Minus infinity is what masks are made of and is
-  // reported only if there is nothing else. Nothing found: an empty optional.
+  // reported only if there is nothing else. Nothing found: an empty optional. With other ranks, all call it; one that
+  // has found something stops there, so it has to tell the others (Communicator::abort).
   Expected<std::optional<NonFinite>> findNonFinite(const std::function<void()> &feed = {});
 
 private:

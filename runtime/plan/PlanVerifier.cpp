@@ -1,7 +1,8 @@
 #include "runtime/plan/PlanVerifier.h"
 #include "runtime/plan/ByteSet.h"
+#include "runtime/plan/PlanRanks.h"
+#include "runtime/plan/PlanVerifierParts.h"
 #include "runtime/plan/Ranges.h"
-#include "runtime/plan/Splits.h"
 #include <algorithm>
 #include <limits>
 #include <map>
@@ -21,22 +22,24 @@ struct Place {
   }
 };
 
-using Shape = std::vector<uint64_t>;
-
 class Verifier {
 public:
   Verifier(const plan::Plan &plan, const KernelSignatures *signatures)
       : plan(plan), signatures(signatures), count(static_cast<uint64_t>(plan.instructions_size())) {}
 
   PlanDiagnostics run() {
+    auto report = [this](const std::string &message) { error(message); };
     checkHeader();
     checkBuffers();
     // Everything else computes with buffers.
     if (!diagnostics.ok())
       return std::move(diagnostics);
+    bool mesh = checkMesh(plan, report);
     defined.resize(static_cast<size_t>(plan.buffers_size()));
     held.resize(static_cast<size_t>(plan.buffers_size()));
     checkParameters();
+    if (mesh)
+      checkWeights(plan, report);
     checkConstants();
     checkInputs();
     checkOutputs();
@@ -77,20 +80,6 @@ private:
     for (int i = 0; i < plan.class_weights_size(); ++i)
       if (double weight = plan.class_weights(i); !(weight >= 0 && weight <= std::numeric_limits<double>::max()))
         error("class_weights[", i, "]: is ", weight, " and should be at least 0 and finite");
-    if (Expected<MeshShape> shape = meshOf(plan.mesh()); shape.ok())
-      mesh = *shape;
-    else
-      error(shape.status().message());
-  }
-
-  // The shape of the tensor of which `view` is a rank's piece; the view's own when that has been found wrong.
-  std::vector<uint64_t> wholeOf(const std::string &path, const plan::View &view, const Splits &splits) {
-    Shape local(view.shape().begin(), view.shape().end());
-    Expected<Shape> whole = wholeShape(local, splits, mesh);
-    if (whole.ok() && shapeElements(*whole))
-      return *whole;
-    error(path, whole.ok() ? ": is too large as a whole" : "." + whole.status().message());
-    return local;
   }
 
   void checkBuffers() {
@@ -174,45 +163,13 @@ private:
       if (!names.insert(parameter.name()).second)
         error(path, ".name: '", parameter.name(), "' is another parameter's name, too");
       checkPersistent(path + ".view", parameter.view());
-      Shape whole = wholeOf(path, parameter.view(), parameter.splits());
-      checkSource(path, parameter, whole);
       for (int t = 0; t < parameter.tied_size(); ++t)
         checkPermutation(text(path, ".tied[", t, "].permutation"), parameter.tied(t).permutation(),
                          parameter.view().shape_size());
-      for (int s = 0; s < parameter.states_size(); ++s) {
-        const plan::OptimizerState &state = parameter.states(s);
-        std::string statePath = text(path, ".states[", s, "]");
-        checkPersistent(statePath + ".view", state.view());
-        bool alike = wholeOf(statePath, state.view(), state.splits()) == whole;
-        // The runtime fills these two with the parameter's initial value.
-        if (state.name() == "master" && (state.view().dtype() != plan::F32 || !isFloat(parameter.view().dtype()) || !alike))
-          error(statePath, ".view: should be f32, of the shape of the parameter, which should be a float");
-        if (state.name() == "shard" && (state.view().dtype() != parameter.view().dtype() || !alike))
-          error(statePath, ".view: should have the parameter's type and, as a whole, its shape");
-      }
-      checkGradient(path, parameter, whole);
+      for (int s = 0; s < parameter.states_size(); ++s)
+        checkPersistent(text(path, ".states[", s, "].view"), parameter.states(s).view());
+      checkGradient(path, parameter);
     }
-  }
-
-  void checkSource(const std::string &path, const plan::Parameter &parameter, const Shape &whole) {
-    plan::DType dtype = parameter.view().dtype();
-    if (!parameter.initializer_dtype().empty()) {
-      dtype = dtypeFromName(parameter.initializer_dtype());
-      if (dtype == plan::DTYPE_UNSPECIFIED) {
-        error(path, ".initializer_dtype: '", parameter.initializer_dtype(), "' is no dtype");
-        return;
-      }
-    }
-    plan::View stored;
-    stored.mutable_shape()->Add(whole.begin(), whole.end());
-    stored.set_dtype(dtype);
-    std::optional<uint64_t> bytes = viewBytes(stored);
-    const plan::Source &source = parameter.source();
-    if (!bytes || source.where_case() == plan::Source::WHERE_NOT_SET)
-      return;
-    uint64_t length = source.has_file() ? source.file().length() : source.embedded().size();
-    if (length != *bytes)
-      error(path, ".source: has ", length, " bytes and should have ", *bytes);
   }
 
   template <class Permutation>
@@ -246,7 +203,7 @@ private:
       dues[instruction].push_back({path, &view, p});
   }
 
-  void checkGradient(const std::string &path, const plan::Parameter &parameter, const Shape &whole) {
+  void checkGradient(const std::string &path, const plan::Parameter &parameter) {
     bool absent = !parameter.has_gradient() || parameter.gradient().dtype() == plan::DTYPE_UNSPECIFIED;
     if (absent)
       return;
@@ -255,8 +212,6 @@ private:
       return;
     if (!parameter.trainable())
       error(path, ".gradient: is there and the parameter is frozen");
-    if (wholeOf(path + ".gradient", parameter.gradient(), parameter.gradient_splits()) != whole)
-      error(path, ".gradient: its shape should be the parameter's");
     due(parameter.gradient_ready(), path + ".gradient_ready", parameter.gradient(), p);
   }
 
@@ -297,7 +252,7 @@ private:
       case plan::LABELS: wanted = plan::I64; scalar = false; break;
       case plan::LOSS_NORMALIZER: wanted = plan::F32; break;
       case plan::LEARNING_RATE: wanted = plan::F64; break;
-      case plan::STEP_NUMBER: case plan::MICRO_BATCH: case plan::SEED: wanted = plan::I64; break;
+      case plan::STEP_NUMBER: case plan::MICRO_BATCH: case plan::SEED: case plan::DATA_RANK: wanted = plan::I64; break;
       default: error(path, ".role: ", static_cast<int>(input.role()), " is no role"); continue;
       }
       if (wanted != plan::DTYPE_UNSPECIFIED && input.view().dtype() != wanted)
@@ -390,11 +345,17 @@ private:
 
   void checkInstructions() {
     lastWrite.assign(static_cast<size_t>(plan.buffers_size()), none);
-    updatedAt.assign(static_cast<size_t>(plan.buffers_size()), none);
+    updatedAt.assign(static_cast<size_t>(plan.parameters_size()), none);
     parameterOf.assign(static_cast<size_t>(plan.buffers_size()), -1);
-    for (int p = 0; p < plan.parameters_size(); ++p)
-      if (plan.parameters(p).view().buffer() < parameterOf.size())
-        parameterOf[plan.parameters(p).view().buffer()] = p;
+    updateOf = parameterOf;
+    auto mark = [](std::vector<int> &of, const plan::View &view, int p) {
+      if (view.buffer() < of.size())
+        of[view.buffer()] = p;
+    };
+    for (int p = 0; p < plan.parameters_size(); ++p) {
+      mark(parameterOf, plan.parameters(p).view(), p);
+      mark(updateOf, updatedView(plan.parameters(p)), p);
+    }
     for (int b = 0; b < plan.buffers_size(); ++b) {
       const plan::Buffer &buffer = plan.buffers(b);
       if (buffer.persistent()) // zeros before the first step, later what the last step left
@@ -452,23 +413,37 @@ private:
     defineResults();
   }
 
+  // What the optimizer updates: the parameter, or this rank's shard of it, which the parameter is then gathered from.
+  static const plan::OptimizerState *shardOf(const plan::Parameter &parameter) {
+    for (const plan::OptimizerState &state : parameter.states())
+      if (state.name() == "shard")
+        return &state;
+    return nullptr;
+  }
+  static const plan::View &updatedView(const plan::Parameter &parameter) {
+    const plan::OptimizerState *shard = shardOf(parameter);
+    return shard ? shard->view() : parameter.view();
+  }
+
   // A parameter is read by nobody behind its update, and updated with its own gradient as it was when ready.
   void checkUpdates(uint64_t index, const std::string &path, const plan::Instruction &instruction) {
     for (int i = 0; i < instruction.inputs_size(); ++i) {
       const plan::View &view = instruction.inputs(i);
-      if (view.dtype() == plan::DTYPE_UNSPECIFIED || parameterOf[view.buffer()] < 0)
+      if (view.dtype() == plan::DTYPE_UNSPECIFIED)
         continue;
-      const plan::Parameter &parameter = plan.parameters(parameterOf[view.buffer()]);
-      if (updatedAt[view.buffer()] != none)
-        error(path, ".inputs[", i, "]: reads parameter '", parameter.name(), "', which instruction ",
-              updatedAt[view.buffer()], " has updated");
+      if (int p = parameterOf[view.buffer()]; p >= 0 && updatedAt[static_cast<size_t>(p)] != none)
+        error(path, ".inputs[", i, "]: reads parameter '", plan.parameters(p).name(), "', which instruction ",
+              updatedAt[static_cast<size_t>(p)], " has updated");
+      if (updateOf[view.buffer()] < 0)
+        continue;
+      const plan::Parameter &parameter = plan.parameters(updateOf[view.buffer()]);
       bool updates = false;
       for (int o = 0; signatures && o < instruction.outputs_size(); ++o)
         updates = updates || (instruction.outputs(o).buffer() == view.buffer() &&
                               signatures->mustAlias(instruction, o, i));
       if (!updates)
         continue;
-      updatedAt[view.buffer()] = index;
+      updatedAt[static_cast<size_t>(updateOf[view.buffer()])] = index;
       if (plan.accumulation() > 1 && index < plan.micro_batch_end())
         error(path, ": updates parameter '", parameter.name(), "' in every micro-batch; it should stand behind ",
               "micro_batch_end, ", plan.micro_batch_end());
@@ -488,15 +463,20 @@ private:
     }
   }
 
-  // With an optimizer every gradient is used.
+  // With an optimizer every gradient is used, and what is updated comes to the parameter.
   void checkUpdated() {
     if (!signatures || plan.optimizer().empty())
       return;
     for (int p = 0; p < plan.parameters_size(); ++p) {
       const plan::Parameter &parameter = plan.parameters(p);
-      if (parameter.gradient().dtype() != plan::DTYPE_UNSPECIFIED && parameter.view().buffer() < updatedAt.size() &&
-          updatedAt[parameter.view().buffer()] == none)
+      uint64_t at = updatedAt[static_cast<size_t>(p)], buffer = parameter.view().buffer();
+      if (parameter.gradient().dtype() == plan::DTYPE_UNSPECIFIED || buffer >= lastWrite.size())
+        continue;
+      if (at == none)
         error("parameters[", p, "]: '", parameter.name(), "' has a gradient and nothing updates it");
+      else if (shardOf(parameter) && (lastWrite[buffer] == none || lastWrite[buffer] <= at))
+        error("parameters[", p, "]: '", parameter.name(), "' is not written behind instruction ", at,
+              ", which updates its shard");
     }
   }
 
@@ -586,20 +566,25 @@ private:
     expect("flops_backward", p.flops_backward(), flops[plan::BACKWARD]);
     expect("flops_recompute", p.flops_recompute(), flops[plan::RECOMPUTE]);
     expect("flops_optimizer", p.flops_optimizer(), flops[plan::OPTIMIZER]);
+    CollectiveFacts collectives = collectiveFacts(plan);
+    expect("collectives", p.collectives(), collectives.count);
+    expect("collective_bytes", p.collective_bytes(), collectives.bytes);
+    if (p.collective_sequence() != collectives.sequence)
+      error("promise.collective_sequence: is '", p.collective_sequence(), "' and the plan has '", collectives.sequence,
+            "'");
   }
 
   const plan::Plan &plan;
   const KernelSignatures *signatures;
   uint64_t count;       // instructions
   bool aligned = false; // is the alignment a sane one?
-  MeshShape mesh;
   PlanDiagnostics diagnostics;
   std::vector<ByteSet> defined; // by buffer, in bytes of the arena
   std::vector<bool> held;       // by buffer: the runtime reads it outside instructions
   std::map<uint64_t, std::vector<Due>> dues;
   static constexpr uint64_t none = ~uint64_t(0);
-  std::vector<uint64_t> lastWrite, updatedAt; // by buffer: instructions
-  std::vector<int> parameterOf;               // by buffer, or -1
+  std::vector<uint64_t> lastWrite, updatedAt; // by buffer, by parameter: instructions
+  std::vector<int> parameterOf, updateOf;     // by buffer: the parameter it holds or is updated in, or -1
 };
 
 } // namespace

@@ -124,6 +124,13 @@ constexpr uint64_t scatterLines(uint64_t lines, uint64_t length) {
   return detail::least(lines, scatterSlots) * detail::pad(length * 4);
 }
 
+// all_to_all of `bytes` in all: the parts for the members in a row, where they do not stand so in the operand (there is
+// more than one index before `split_dim`), and the same of what comes, where the result is not made of them in a row
+// (before `concat_dim`). `before…` are the products of those dimensions, of operand and of a part.
+constexpr uint64_t allToAll(uint64_t bytes, uint64_t beforeSplit, uint64_t beforeConcat) {
+  return (beforeSplit > 1 ? detail::pad(bytes) : 0) + (beforeConcat > 1 ? detail::pad(bytes) : 0);
+}
+
 // Rows that gated_mlp and its backward work on at a time. A multiple of every block of rows that a product or a sum over
 // rows is cut into, so that the tiles' sums are the whole's.
 inline constexpr uint64_t mlpRowTile = 1024;

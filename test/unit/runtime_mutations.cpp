@@ -130,12 +130,21 @@ std::map<std::string, Call> samples() {
   add("linear_cross_entropy_backward", {scalar(F, 1), f({2, 5, 4}), f({9, 4}), f({9}), ids({2, 5}, 9), f({9}), f({2, 5})},
       {{F, {2, 5, 4}}, {F, {9, 4}}, {F, {9}}}, loss, workspace::linearCrossEntropyBackward(lce, true, true, true));
   add("squared_norm", {f({70})}, {{plan::F64, {}}});
+  add("sum_scalars", {scalar(plan::F64, 1), scalar(plan::F64, 2)}, {{plan::F64, {}}});
   add("clip_scale", {scalar(plan::F64, 1), scalar(plan::F64, 2)}, {{F, {}}, {F, {}}}, {attribute("max_norm", 1.0)});
   add("accumulate", {f({9}), f({9}), scalar(plan::I64, 1)}, {{F, {9}}}, {}, 0, {0});
   add("adamw", {f({9}), f({9}), f({9}), f({9}), scalar(F, 1), scalar(plan::F64, 0.1), scalar(plan::I64, 1)}, {{F, {9}}, {F, {9}}, {F, {9}}},
       {attribute("beta1", 0.9), attribute("beta2", 0.9), attribute("epsilon", 1e-8), attribute("weight_decay", 0.0)}, 0, {0, 2, 3});
   add("sgd", {f({9}), f({9}), scalar(F, 1), scalar(plan::F64, 0.1), scalar(plan::I64, 1), f({9})}, {{F, {9}}, {F, {9}}},
       {attribute("momentum", 0.9), attribute("weight_decay", 0.0)}, 0, {0, 5});
+  // Of one rank: every group of its mesh has one member.
+  Attributes alone = {attribute("group", "dp_shard"), attribute("members", 1), attribute("dim", 1)};
+  for (const char *name : {"all_gather", "reduce_scatter"})
+    add(name, {f({2, 5, 3})}, {{F, {2, 5, 3}}}, alone);
+  add("all_reduce", {f({9})}, {{F, {9}}}, {alone[0], alone[1]}, 0, {0});
+  add("all_to_all", {f({2, 4, 3})}, {{F, {2, 4, 3}}},
+      {attribute("concat_dim", 2), alone[0], alone[1], attribute("split_dim", 1)}, workspace::allToAll(96, 2, 8));
+  add("shift", {f({9})}, {{F, {9}}}, {attribute("distance", 0), alone[0], alone[1]});
   return all;
 }
 

@@ -1,4 +1,5 @@
 #include "runtime_support.h"
+#include "runtime/plan/PlanRanks.h"
 #include <algorithm>
 
 namespace amc::rt::test {
@@ -177,6 +178,7 @@ void complete(plan::Plan &plan) {
   p.set_input_bytes(peak.byCategory[plan::INPUT]);
   p.set_constant_bytes(peak.byCategory[plan::CONSTANT]);
   p.set_saved_bytes(savedBytes(plan));
+  promiseCollectives(plan, p);
 }
 
 plan::Plan planOf(const Call &call) {

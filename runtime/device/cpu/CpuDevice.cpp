@@ -1,4 +1,5 @@
 // The CPU as a device: its memory, kernels and threads.
+#include "runtime/collective/SelfGroup.h"
 #include "runtime/device/Device.h"
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/Hot.h"
@@ -19,6 +20,9 @@ public:
   }
 };
 
+// The communicator's, which keeps it.
+class SharedMemory final : public DeviceMemory {};
+
 class CpuDevice final : public Device {
 public:
   explicit CpuDevice(const DeviceOptions &options) : options(options) {}
@@ -30,6 +34,7 @@ public:
     if (!made.ok())
       return made.status();
     pool = std::move(*made);
+    pool->showProgressTo(options.communicator);
     Expected<uint64_t> gemmBytes = cpu::prepareGemm(*pool);
     if (!gemmBytes.ok())
       return gemmBytes.status();
@@ -44,6 +49,15 @@ public:
     uint64_t bytes = std::max((wanted + page - 1) / page * page, page);
     if (bytes < wanted)
       return limitError("the plan's arena of ", wanted, " bytes is beyond every address space");
+    if (options.communicator) {
+      Expected<std::byte *> base = options.communicator->allocate(bytes);
+      if (!base.ok())
+        return base.status();
+      auto shared = std::make_unique<SharedMemory>();
+      shared->base = *base;
+      shared->bytes = bytes;
+      return std::unique_ptr<DeviceMemory>(std::move(shared));
+    }
     auto memory = std::make_unique<MappedMemory>();
     void *base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)
@@ -59,7 +73,12 @@ public:
     const cpu::KernelEntry *entry = registry.find(spec.kernel);
     if (!entry)
       return inputError("kernel '", spec.kernel, "' is not one of this device's");
-    return entry->create(spec);
+    if (!entry->createInGroup)
+      return entry->create(spec);
+    Expected<Group *> group = groupOf(spec.string("group"));
+    if (!group.ok())
+      return group.status();
+    return entry->createInGroup(spec, **group);
   }
 
   Status execute(const Kernel &kernel, const Operands &operands) override {
@@ -73,7 +92,20 @@ public:
   uint64_t scratchBytes() const override { return scratch; }
 
 private:
+  Expected<Group *> groupOf(const std::string &name) {
+    if (!options.communicator)
+      return &alone;
+    std::optional<std::array<bool, 4>> axes = groupAxes(name);
+    if (!axes)
+      return inputError("'", name, "' is no group of ranks");
+    std::vector<unsigned> ranks;
+    for (uint64_t rank : groupMembers(options.mesh, *axes, options.communicator->rank()))
+      ranks.push_back(static_cast<unsigned>(rank));
+    return options.communicator->group(ranks);
+  }
+
   DeviceOptions options;
+  SelfGroup alone;
   cpu::KernelRegistry registry;
   std::unique_ptr<ThreadPool> pool;
   RunFailure failure;

@@ -23,6 +23,7 @@ KernelRegistry::KernelRegistry() {
   registerLoss(*this);
   registerLinearCrossEntropy(*this);
   registerOptimizer(*this);
+  registerCollectives(*this);
 }
 
 void KernelRegistry::add(std::string name, KernelEntry entry) {

@@ -11,6 +11,10 @@
 #include <memory>
 #include <vector>
 
+namespace amc::rt {
+class Group;
+}
+
 namespace amc::rt::cpu {
 
 struct KernelEntry {
@@ -23,6 +27,8 @@ struct KernelEntry {
   bool updates = false;
   // Has a workspace, whose size `check` demands; all others may not have one.
   bool scratch = false;
+  // Instead of `create`, for a collective: with the ranks that its attribute `group` names.
+  std::unique_ptr<Kernel> (*createInGroup)(const InstructionSpec &, Group &) = nullptr;
 };
 
 class KernelRegistry : public KernelSignatures {
@@ -61,6 +67,7 @@ void registerAttentionBackward(KernelRegistry &);
 void registerLoss(KernelRegistry &);
 void registerLinearCrossEntropy(KernelRegistry &);
 void registerOptimizer(KernelRegistry &);
+void registerCollectives(KernelRegistry &);
 
 // A kernel from a callable of (const Operands &, RunContext &); what it needs is captured by value.
 template <class Body> std::unique_ptr<Kernel> makeKernel(Body body) {

@@ -1,4 +1,5 @@
 #include "runtime/device/cpu/ThreadPool.h"
+#include "runtime/collective/Communicator.h"
 #include <algorithm>
 #include <cerrno>
 #include <climits>
@@ -112,12 +113,19 @@ void ThreadPool::work() {
   }
 }
 
+void ThreadPool::showProgress() {
+  if (watcher)
+    watcher->progress();
+}
+
 void ThreadPool::run(int64_t pieces, Function body, void *data, unsigned slots) {
   if (pieces <= 0)
     return;
   if (pieces == 1 || slots <= 1 || workers.empty()) {
-    for (int64_t piece = 0; piece < pieces; ++piece)
+    for (int64_t piece = 0; piece < pieces; ++piece) {
       body(data, piece, 0);
+      showProgress();
+    }
     return;
   }
   function = body;
@@ -130,8 +138,10 @@ void ThreadPool::run(int64_t pieces, Function body, void *data, unsigned slots) 
   generation.fetch_add(1);
   if (sleepers.load() > 0)
     futexWakeAll(generation);
-  for (int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < pieces;)
+  for (int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) {
     body(data, piece, 0);
+    showProgress();
+  }
   open.store(false);
   for (int spin = 0; active.load() != 0; ++spin) {
     if (spin < spins)

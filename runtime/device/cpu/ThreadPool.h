@@ -18,6 +18,8 @@
 
 namespace amc::rt {
 
+class Communicator;
+
 class ThreadPool {
 public:
   static constexpr unsigned maxThreads = 256;
@@ -26,6 +28,10 @@ public:
   ~ThreadPool();
   ThreadPool(const ThreadPool &) = delete;
   ThreadPool &operator=(const ThreadPool &) = delete;
+
+  // Whoever else waits for this process is shown a sign of life after each piece of the calling thread, so that a long
+  // kernel does not look like one that hangs. It outlives the pool; null: nobody.
+  void showProgressTo(Communicator *communicator) { watcher = communicator; }
 
   unsigned threads() const { return static_cast<unsigned>(workers.size()) + 1; }
 
@@ -40,6 +46,7 @@ public:
 
 private:
   using Function = void (*)(void *, int64_t, unsigned);
+  void showProgress();
   ThreadPool() = default;
   void run(int64_t count, Function function, void *context, unsigned maxSlots);
   void work();
@@ -47,6 +54,7 @@ private:
   static void *entry(void *pool);
 
   std::vector<pthread_t> workers;
+  Communicator *watcher = nullptr;
   // The job; written while it is closed and nobody is active.
   Function function = nullptr;
   void *context = nullptr;

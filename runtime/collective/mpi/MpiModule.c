@@ -1,0 +1,131 @@
+/* MPI as MpiApi.h wants it. */
+#include "runtime/collective/mpi/MpiApi.h"
+#include <limits.h>
+#include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(sizeof(MPI_Request) <= sizeof(void *), "a request fits into a pointer");
+
+static char message[MPI_MAX_ERROR_STRING + 64];
+
+static const char *check(int code, const char *what) {
+  if (code == MPI_SUCCESS)
+    return NULL;
+  int length = 0;
+  strcpy(message, what);
+  strcat(message, ": ");
+  if (MPI_Error_string(code, message + strlen(message), &length) != MPI_SUCCESS)
+    strcat(message, "an unknown error");
+  return message;
+}
+
+static const char *start(int *rank, int *size, int *onThisHost) {
+  MPI_Comm host;
+  const char *wrong;
+  setenv("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1", 0); /* MPICH's: the rank that ends a run has said why */
+  if ((wrong = check(MPI_Init(NULL, NULL), "MPI_Init")))
+    return wrong;
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  if ((wrong = check(MPI_Comm_rank(MPI_COMM_WORLD, rank), "MPI_Comm_rank")) ||
+      (wrong = check(MPI_Comm_size(MPI_COMM_WORLD, size), "MPI_Comm_size")) ||
+      (wrong = check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host),
+                     "MPI_Comm_split_type")) ||
+      (wrong = check(MPI_Comm_size(host, onThisHost), "MPI_Comm_size")))
+    return wrong;
+  return check(MPI_Comm_free(&host), "MPI_Comm_free");
+}
+
+static const char *allGather(const void *mine, int bytes, void *all) {
+  return check(MPI_Allgather(mine, bytes, MPI_BYTE, all, bytes, MPI_BYTE, MPI_COMM_WORLD), "MPI_Allgather");
+}
+
+static const char *finish(void) { return check(MPI_Finalize(), "MPI_Finalize"); }
+
+static void end(int code) { MPI_Abort(MPI_COMM_WORLD, code); }
+
+/* MPI counts in int; callers send less than 2^31 bytes at a time. */
+static const char *typeOf(size_t blocks, size_t blockBytes, size_t stride, int *count, MPI_Datatype *type) {
+  if (blocks > INT_MAX || blockBytes > INT_MAX) {
+    strcpy(message, "a message is too large");
+    return message;
+  }
+  *count = 1;
+  if (blocks == 1) {
+    *count = (int)blockBytes;
+    *type = MPI_BYTE;
+    return NULL;
+  }
+  const char *wrong = check(MPI_Type_create_hvector((int)blocks, (int)blockBytes, (MPI_Aint)stride, MPI_BYTE, type),
+                            "MPI_Type_create_hvector");
+  return wrong ? wrong : check(MPI_Type_commit(type), "MPI_Type_commit");
+}
+
+static void drop(MPI_Datatype *type) {
+  if (*type != MPI_BYTE)
+    MPI_Type_free(type); /* when what uses it is done */
+}
+
+static void *toPointer(MPI_Request request) {
+  void *pointer = NULL;
+  if (request != MPI_REQUEST_NULL) {
+    memcpy(&pointer, &request, sizeof request);
+    if (sizeof request < sizeof pointer) /* an integer, which may be 0 */
+      ((unsigned char *)&pointer)[sizeof pointer - 1] = 1;
+  }
+  return pointer;
+}
+
+static const char *sendTo(const void *from, size_t blocks, size_t blockBytes, size_t stride, int to, int tag,
+                          void **request) {
+  MPI_Datatype type;
+  MPI_Request made = MPI_REQUEST_NULL;
+  int count;
+  const char *wrong = typeOf(blocks, blockBytes, stride, &count, &type);
+  if (wrong)
+    return wrong;
+  wrong = check(MPI_Isend(from, count, type, to, tag, MPI_COMM_WORLD, &made), "MPI_Isend");
+  drop(&type);
+  *request = toPointer(made);
+  return wrong;
+}
+
+static const char *receiveFrom(void *to, size_t blocks, size_t blockBytes, size_t stride, int from, int tag,
+                               void **request) {
+  MPI_Datatype type;
+  MPI_Request made = MPI_REQUEST_NULL;
+  int count;
+  const char *wrong = typeOf(blocks, blockBytes, stride, &count, &type);
+  if (wrong)
+    return wrong;
+  wrong = check(MPI_Irecv(to, count, type, from, tag, MPI_COMM_WORLD, &made), "MPI_Irecv");
+  drop(&type);
+  *request = toPointer(made);
+  return wrong;
+}
+
+static const char *test(void **request) {
+  if (!*request)
+    return NULL;
+  MPI_Request made;
+  int done = 0;
+  memcpy(&made, request, sizeof made);
+  const char *wrong = check(MPI_Test(&made, &done, MPI_STATUS_IGNORE), "MPI_Test");
+  if (!wrong)
+    *request = done ? NULL : toPointer(made);
+  return wrong;
+}
+
+static const char *probe(int of, int tag, int *from) {
+  int there = 0;
+  MPI_Status status;
+  const char *wrong =
+      check(MPI_Iprobe(of < 0 ? MPI_ANY_SOURCE : of, tag, MPI_COMM_WORLD, &there, &status), "MPI_Iprobe");
+  *from = !wrong && there ? status.MPI_SOURCE : -1;
+  return wrong;
+}
+
+__attribute__((visibility("default"))) const struct AmcMpi *amcMpi(void) {
+  static const struct AmcMpi api = {amcMpiVersion, start, allGather, finish, end, sendTo, receiveFrom, test, probe};
+  return &api;
+}

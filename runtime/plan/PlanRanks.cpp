@@ -1,0 +1,117 @@
+#include "runtime/plan/PlanRanks.h"
+#include "runtime/plan/Ranges.h"
+#include "runtime/support/Status.h"
+#include <algorithm>
+#include <xxhash.h>
+
+namespace amc::rt {
+
+MeshShape meshOf(const plan::Plan &plan) {
+  const plan::Mesh &mesh = plan.mesh();
+  MeshShape shape{{mesh.dp_replicate(), mesh.dp_shard(), mesh.cp(), mesh.tp()}};
+  for (uint64_t &size : shape.size)
+    size = std::max<uint64_t>(size, 1);
+  return shape;
+}
+
+std::string describeMesh(const MeshShape &mesh) {
+  uint64_t ranks = mesh.ranks();
+  std::string axes;
+  for (size_t axis = 0; axis < meshAxes.size(); ++axis)
+    if (mesh.size[axis] > 1)
+      axes += text(axes.empty() ? "" : " x ", meshAxes[axis], " ", mesh.size[axis]);
+  return ranks == 1 ? "1 rank" : text(ranks, " ranks (", axes, ")");
+}
+
+bool isCollective(std::string_view kernel) {
+  return kernel == "all_gather" || kernel == "reduce_scatter" || kernel == "all_reduce" || kernel == "all_to_all" ||
+         kernel == "shift";
+}
+
+static const plan::Attribute *findAttribute(const plan::Instruction &instruction, std::string_view name) {
+  for (const plan::Attribute &attribute : instruction.attributes())
+    if (attribute.name() == name)
+      return &attribute;
+  return nullptr;
+}
+
+uint64_t bytesSent(const plan::Instruction &instruction) {
+  if (!isCollective(instruction.kernel()) || instruction.inputs().empty() || instruction.outputs().empty())
+    return 0;
+  const plan::Attribute *attribute = findAttribute(instruction, "members");
+  uint64_t members = attribute && attribute->i() > 0 ? static_cast<uint64_t>(attribute->i()) : 1;
+  bool gathers = instruction.kernel() == "all_gather";
+  uint64_t whole = viewBytes(gathers ? instruction.outputs(0) : instruction.inputs(0)).value_or(0);
+  if (instruction.kernel() == "shift") {
+    const plan::Attribute *distance = findAttribute(instruction, "distance");
+    return distance && distance->i() == 0 ? 0 : whole;
+  }
+  uint64_t sent = whole - whole / members - (whole % members != 0); // whole * (members - 1) / members
+  return instruction.kernel() == "all_reduce" ? 2 * sent : sent;
+}
+
+struct CollectiveTrace::State {
+  XXH3_state_t *xxh = XXH3_createState();
+  ~State() { XXH3_freeState(xxh); }
+};
+
+CollectiveTrace::CollectiveTrace() : state(std::make_unique<State>()) { restart(); }
+CollectiveTrace::CollectiveTrace(CollectiveTrace &&) noexcept = default;
+CollectiveTrace &CollectiveTrace::operator=(CollectiveTrace &&) noexcept = default;
+CollectiveTrace::~CollectiveTrace() = default;
+
+std::string CollectiveTrace::lineOf(const plan::Instruction &instruction) {
+  if (!isCollective(instruction.kernel()))
+    return "";
+  const plan::Attribute *group = findAttribute(instruction, "group");
+  return text(instruction.kernel(), " ", group ? group->s() : "", " ", bytesSent(instruction), "\n");
+}
+
+void CollectiveTrace::add(std::string_view line, uint64_t sent) {
+  ++count;
+  bytes += sent;
+  XXH3_128bits_update(state->xxh, line.data(), line.size());
+}
+
+void CollectiveTrace::restart() {
+  count = bytes = 0;
+  XXH3_128bits_reset(state->xxh);
+}
+
+CollectiveFacts CollectiveTrace::facts() const {
+  CollectiveFacts facts{count, bytes, ""};
+  if (count == 0)
+    return facts;
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state->xxh));
+  for (unsigned char byte : canonical.digest) {
+    facts.sequence += "0123456789abcdef"[byte >> 4];
+    facts.sequence += "0123456789abcdef"[byte & 15];
+  }
+  return facts;
+}
+
+CollectiveFacts collectiveFacts(const plan::Plan &plan, uint64_t microBatches) {
+  CollectiveTrace trace;
+  auto add = [&](uint64_t begin, uint64_t end) {
+    for (uint64_t i = begin; i < end; ++i)
+      if (const plan::Instruction &instruction = plan.instructions(static_cast<int>(i));
+          isCollective(instruction.kernel()))
+        trace.add(CollectiveTrace::lineOf(instruction), bytesSent(instruction));
+  };
+  auto count = static_cast<uint64_t>(plan.instructions_size());
+  uint64_t end = std::min(plan.micro_batch_end(), count);
+  for (uint64_t i = 0; i < microBatches; ++i)
+    add(0, end);
+  add(end, count);
+  return trace.facts();
+}
+
+void promiseCollectives(const plan::Plan &plan, plan::Promise &promise) {
+  CollectiveFacts facts = collectiveFacts(plan);
+  promise.set_collectives(facts.count);
+  promise.set_collective_bytes(facts.bytes);
+  promise.set_collective_sequence(facts.sequence);
+}
+
+} // namespace amc::rt
