@@ -146,7 +146,7 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
       node.bytesMoved = compute.getBytesMoved();
       for (const Work &part : compute.getParts())
         node.parts.push_back({part.flops, part.bytes, part.times, part.percent});
-      if (auto collective = dyn_cast<CollectiveOpInterface>(op)) {
+      if (auto collective = dyn_cast<CollectiveOpInterface>(op); collective && !collective.getGroupName().empty()) {
         node.bytesSent = collective.getBytesSent();
         node.span = spanOf(step, collective.getGroupName());
         if (std::optional<bool> kept = collective.getKept())

@@ -1,5 +1,5 @@
 // Collectives: shapes, gradients, what they send. The oracle works on one rank alone and knows groups of one only.
-// Constraints are labelled; test/dialect/collective-invalid.mlir has a case for each.
+// Constraints are labelled (those of a group in OpSupport.cpp); test/dialect/collective-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/Mesh.h"
 #include "llvm/Support/MathExtras.h"
@@ -12,18 +12,6 @@ using Inputs = ArrayRef<const HostTensor *>;
 using Outputs = MutableArrayRef<HostTensor>;
 
 namespace {
-
-/// Every collective has a group of at least one member.
-LogicalResult checkGroup(std::optional<Location> loc, StringRef group, int64_t members) {
-  // collective_c1
-  if (!rt::groupAxes(group))
-    return inferError(loc, "group is \"" + group +
-                               "\", should be axes among dp_replicate, dp_shard, cp and tp, in that order, joined by +");
-  // collective_c2
-  if (members < 1 || members > static_cast<int64_t>(rt::mostRanks))
-    return inferError(loc, "members are " + Twine(members) + ", should be in [1, " + Twine(rt::mostRanks) + "]");
-  return success();
-}
 
 LogicalResult checkDim(std::optional<Location> loc, int64_t dim, ArrayRef<int64_t> shape) {
   // collective_c3

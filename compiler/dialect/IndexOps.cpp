@@ -237,12 +237,16 @@ LogicalResult EmbeddingOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange o
   ArrayRef<int64_t> table = shapeOf(op.getTable());
   if (table.size() != 2)
     return inferError(loc, "rank of table is " + Twine(table.size()) + ", should be 2");
+  if (failed(checkGroup(loc, op.getGroup(), op.getMembers())))
+    return failure();
   return inferTensor(loc, gatheredShape(table, shapeOf(op.getIds()), 0), elementOf(op.getTable()),
                      types);
 }
 
 LogicalResult EmbeddingOp::evaluate(ArrayRef<const HostTensor *> inputs,
                                     MutableArrayRef<HostTensor> outputs) {
+  if (getMembers().value_or(1) != 1)
+    return failure();
   return walkGather(inputs[0]->shape(), *inputs[1], 0, [&](int64_t y, int64_t x) {
     outputs[0].copyElement(y, *inputs[0], x);
   });
@@ -258,12 +262,16 @@ LogicalResult EmbeddingBackwardOp::inferReturnTypes(MLIRContext *, Loc loc, Valu
   if (dy.size() != ids.size() + 1 || dy.drop_back() != ids)
     return inferError(loc, "shape of dy is " + shapeString(dy) + ", should be that of ids, " +
                                shapeString(ids) + ", and a last dimension");
+  if (failed(checkGroup(loc, op.getGroup(), op.getMembers())))
+    return failure();
   int64_t shape[] = {static_cast<int64_t>(op.getRows()), dy.back()};
   return inferTensor(loc, shape, elementOf(op.getDy()), types);
 }
 
 LogicalResult EmbeddingBackwardOp::evaluate(ArrayRef<const HostTensor *> inputs,
                                             MutableArrayRef<HostTensor> outputs) {
+  if (getMembers().value_or(1) != 1)
+    return failure();
   return walkGather(outputs[0].shape(), *inputs[1], 0, [&](int64_t y, int64_t x) {
     outputs[0].floats[x] += inputs[0]->floats[y];
   });

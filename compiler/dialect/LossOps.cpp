@@ -300,6 +300,7 @@ template <typename Op> static rt::workspace::LceShape lceShape(Op op) {
   shape.converts = element != statisticType(element);
   shape.biased = static_cast<bool>(op.getBias());
   shape.inFlight = op.getTokensInFlight();
+  shape.members = op.getMembers().value_or(1);
   return shape;
 }
 
@@ -344,7 +345,8 @@ LogicalResult LinearCrossEntropyOp::inferReturnTypes(MLIRContext *, std::optiona
                                                      DictionaryAttr attributes, OpaqueProperties properties,
                                                      RegionRange regions, SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
-  if (failed(checkLinear(loc, op, odsIndex_bias, odsIndex_class_weights)))
+  if (failed(checkLinear(loc, op, odsIndex_bias, odsIndex_class_weights)) ||
+      failed(checkGroup(loc, op.getGroup(), op.getMembers())))
     return failure();
   Type statistic = statisticType(elementOf(op.getHidden()));
   return inferTensors(
@@ -352,6 +354,8 @@ LogicalResult LinearCrossEntropyOp::inferReturnTypes(MLIRContext *, std::optiona
 }
 
 LogicalResult LinearCrossEntropyOp::evaluate(Inputs in, Outputs out) {
+  if (getMembers().value_or(1) != 1)
+    return failure();
   const HostTensor &labels = *in[3];
   RowLoss rowLoss(*this, in[4]);
   for (int64_t row = 0, rows = labels.size(); row < rows; ++row) {
@@ -387,13 +391,21 @@ LogicalResult LinearCrossEntropyOp::buildVjp(OpBuilder &b, ValueRange cotangents
   return success();
 }
 
+// A gather of what every member knows of a row: four doubles.
+uint64_t LinearCrossEntropyOp::getBytesSent() {
+  return static_cast<uint64_t>(getMembers().value_or(1) - 1) * 32 * static_cast<uint64_t>(elementCount(shapeOf(getLse())));
+}
+StringRef LinearCrossEntropyOp::getGroupName() { return getGroup().value_or(""); }
+
 ShardingRule LinearCrossEntropyOp::getShardingRule() {
   RuleBuilder r(*this);
   ArrayRef<int64_t> shape = shapeOf(getHidden()), weight = shapeOf(getWeight());
   SmallVector<unsigned> rows = r.each(shape.drop_back(), FactorKind::Sum), hidden = rows;
   unsigned width = r.factor(shape.back(), FactorKind::Whole);
   // Classes that are divided already are not divided again.
-  unsigned classes = r.factor(weight[getTransposeW() ? 0 : 1], getGroup() ? FactorKind::Whole : FactorKind::Exchanged);
+  // Nor where a label's class weight would be another rank's to know.
+  unsigned classes = r.factor(weight[getTransposeW() ? 0 : 1],
+                              getGroup() || getClassWeights() ? FactorKind::Whole : FactorKind::Exchanged);
   hidden.push_back(width);
   r.operand(0, hidden);
   r.operand(1, getTransposeW() ? ArrayRef{classes, width} : ArrayRef{width, classes});
@@ -437,7 +449,8 @@ LogicalResult LinearCrossEntropyBackwardOp::inferReturnTypes(MLIRContext *, std:
                                                              OpaqueProperties properties, RegionRange regions,
                                                              SmallVectorImpl<Type> &types) {
   Adaptor op(operands, attributes, properties, regions);
-  if (failed(checkLinear(loc, op, odsIndex_bias, odsIndex_class_weights)))
+  if (failed(checkLinear(loc, op, odsIndex_bias, odsIndex_class_weights)) ||
+      failed(checkGroup(loc, op.getGroup(), op.getMembers())))
     return failure();
   Type statistic = statisticType(elementOf(op.getHidden()));
   // linear_cross_entropy_backward_c12
@@ -458,6 +471,8 @@ LogicalResult LinearCrossEntropyBackwardOp::inferReturnTypes(MLIRContext *, std:
 }
 
 LogicalResult LinearCrossEntropyBackwardOp::evaluate(Inputs in, Outputs out) {
+  if (getMembers().value_or(1) != 1)
+    return failure();
   const HostTensor &x = *in[1], &w = *in[2], &labels = *in[4], &lse = *in[6];
   RowLoss rowLoss(*this, in[5]);
   int64_t width = x.shape().back(), classes = w.shape()[getTransposeW() ? 0 : 1];

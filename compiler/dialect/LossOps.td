@@ -46,6 +46,7 @@ class Train_LinearCrossEntropyBase<string mnemonic, list<Trait> traits>
 }
 
 def Train_LinearCrossEntropyOp : Train_LinearCrossEntropyBase<"linear_cross_entropy", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
+    DeclareOpInterfaceMethods<CollectiveOpInterface>,
     DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule", "localize"]>]> {
   let summary = "cross_entropy of hidden times weight, without the logits in memory";
   let description = [{

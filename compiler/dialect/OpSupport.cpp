@@ -1,5 +1,6 @@
 // Type arithmetic, broadcasting and graph-building helpers; see OpSupport.h.
 #include "compiler/dialect/OpSupport.h"
+#include "runtime/plan/Mesh.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -192,6 +193,26 @@ ParameterOp parameterBehind(Value v) {
     v = op->getOperand(0);
   }
   return nullptr;
+}
+
+LogicalResult checkGroup(std::optional<Location> loc, StringRef group, int64_t members) {
+  // collective_c1
+  if (!rt::groupAxes(group))
+    return inferError(loc, "group is \"" + group +
+                               "\", should be axes among dp_replicate, dp_shard, cp and tp, in that order, joined by +");
+  // collective_c2
+  if (members < 1 || members > static_cast<int64_t>(rt::mostRanks))
+    return inferError(loc, "members are " + Twine(members) + ", should be in [1, " + Twine(rt::mostRanks) + "]");
+  return success();
+}
+
+LogicalResult checkGroup(std::optional<Location> loc, std::optional<StringRef> group, std::optional<int64_t> members) {
+  if (!group && !members)
+    return success();
+  // collective_c4
+  if (!group || !members)
+    return inferError(loc, "group and members should be there both or none");
+  return checkGroup(loc, *group, *members);
 }
 
 int64_t elementCount(ArrayRef<int64_t> shape) {

@@ -87,6 +87,12 @@ private:
 /// The value's defining source after looking through views, casts, transposes and gathers: a `train.parameter`, or null.
 ParameterOp parameterBehind(mlir::Value v);
 
+/// Every collective has a group that the mesh's axes name, of at least one member.
+llvm::LogicalResult checkGroup(std::optional<mlir::Location> loc, llvm::StringRef group, int64_t members);
+/// The same of an operation that may also do without.
+llvm::LogicalResult checkGroup(std::optional<mlir::Location> loc, std::optional<llvm::StringRef> group,
+                               std::optional<int64_t> members);
+
 /// Total elements of a shape.
 int64_t elementCount(llvm::ArrayRef<int64_t> shape);
 

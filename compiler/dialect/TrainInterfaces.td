@@ -78,7 +78,7 @@ def CollectiveOpInterface : OpInterface<"CollectiveOpInterface"> {
       Bytes that each member sends in one execution, by ring algorithms: (n - 1) / n of the whole for a gather or a
       scatter among n, twice that for a sum that all get.
     }], "uint64_t", "getBytesSent">,
-    InterfaceMethod<"the axes whose ranks take part, by name", "::llvm::StringRef", "getGroupName">,
+    InterfaceMethod<"the axes whose ranks take part, by name; empty: this one does without", "::llvm::StringRef", "getGroupName">,
     InterfaceMethod<[{
       Whether the result lives from forward to backward whatever the checkpointing policy says; nothing: as it says.
     }], "::std::optional<bool>", "getKept", (ins), "", [{ return ::std::nullopt; }]>,

@@ -23,11 +23,6 @@ std::string describeMesh(const MeshShape &mesh) {
   return ranks == 1 ? "1 rank" : text(ranks, " ranks (", axes, ")");
 }
 
-bool isCollective(std::string_view kernel) {
-  return kernel == "all_gather" || kernel == "reduce_scatter" || kernel == "all_reduce" || kernel == "all_to_all" ||
-         kernel == "shift";
-}
-
 static const plan::Attribute *findAttribute(const plan::Instruction &instruction, std::string_view name) {
   for (const plan::Attribute &attribute : instruction.attributes())
     if (attribute.name() == name)
@@ -35,12 +30,20 @@ static const plan::Attribute *findAttribute(const plan::Instruction &instruction
   return nullptr;
 }
 
+bool isCollective(const plan::Instruction &instruction) {
+  const std::string &kernel = instruction.kernel();
+  return kernel == "all_gather" || kernel == "reduce_scatter" || kernel == "all_reduce" || kernel == "all_to_all" ||
+         kernel == "shift" || (kernel == "linear_cross_entropy" && findAttribute(instruction, "group"));
+}
+
 uint64_t bytesSent(const plan::Instruction &instruction) {
-  if (!isCollective(instruction.kernel()) || instruction.inputs().empty() || instruction.outputs().empty())
+  if (!isCollective(instruction) || instruction.inputs().empty() || instruction.outputs().empty())
     return 0;
   const plan::Attribute *attribute = findAttribute(instruction, "members");
   uint64_t members = attribute && attribute->i() > 0 ? static_cast<uint64_t>(attribute->i()) : 1;
   bool gathers = instruction.kernel() == "all_gather";
+  if (instruction.kernel() == "linear_cross_entropy") // a gather of four doubles for each row that has a log-sum-exp
+    return instruction.outputs_size() < 2 ? 0 : (members - 1) * 32 * shapeElements(instruction.outputs(1).shape()).value_or(0);
   uint64_t whole = viewBytes(gathers ? instruction.outputs(0) : instruction.inputs(0)).value_or(0);
   if (instruction.kernel() == "shift") {
     const plan::Attribute *distance = findAttribute(instruction, "distance");
@@ -61,7 +64,7 @@ CollectiveTrace &CollectiveTrace::operator=(CollectiveTrace &&) noexcept = defau
 CollectiveTrace::~CollectiveTrace() = default;
 
 std::string CollectiveTrace::lineOf(const plan::Instruction &instruction) {
-  if (!isCollective(instruction.kernel()))
+  if (!isCollective(instruction))
     return "";
   const plan::Attribute *group = findAttribute(instruction, "group");
   return text(instruction.kernel(), " ", group ? group->s() : "", " ", bytesSent(instruction), "\n");
@@ -96,7 +99,7 @@ CollectiveFacts collectiveFacts(const plan::Plan &plan, uint64_t microBatches) {
   auto add = [&](uint64_t begin, uint64_t end) {
     for (uint64_t i = begin; i < end; ++i)
       if (const plan::Instruction &instruction = plan.instructions(static_cast<int>(i));
-          isCollective(instruction.kernel()))
+          isCollective(instruction))
         trace.add(CollectiveTrace::lineOf(instruction), bytesSent(instruction));
   };
   auto count = static_cast<uint64_t>(plan.instructions_size());

@@ -15,8 +15,9 @@ MeshShape meshOf(const plan::Plan &plan);
 // "8 ranks (dp_replicate 2 x dp_shard 4)", "1 rank"
 std::string describeMesh(const MeshShape &mesh);
 
-// Does the kernel run together with other ranks? all_gather, reduce_scatter, all_reduce, all_to_all, shift.
-bool isCollective(std::string_view kernel);
+// Does it run together with other ranks? all_gather, reduce_scatter, all_reduce, all_to_all, shift, and
+// linear_cross_entropy in a group.
+bool isCollective(const plan::Instruction &instruction);
 
 // Bytes that a rank sends to others in a collective of its `members`, by ring algorithms: of a gather, a scatter and an
 // all_to_all (n - 1) / n of the whole tensor, of a sum twice that, of a shift all; rounded down.

@@ -109,7 +109,7 @@ bool checkMesh(const plan::Plan &plan, const ReportError &error) {
     ranks *= size;
   }
   for (int i = 0; i < plan.instructions_size(); ++i)
-    if (isCollective(plan.instructions(i).kernel()))
+    if (isCollective(plan.instructions(i)))
       checkCollective(text("instructions[", i, "]"), plan.instructions(i), mesh, error);
   return true;
 }

@@ -175,6 +175,7 @@ struct LceShape {
   bool converts = false; // operands are narrower than that: panels are widened
   bool biased = false;
   uint64_t inFlight = 1; // tiles of tokens
+  uint64_t members = 1;  // ranks that have a piece of the vocabulary each; `classes` are those of one
 
   constexpr uint64_t tokenTile() const {
     uint64_t tile = (detail::blocks(tokens, 8) + 15) / 16 * 16;
@@ -194,11 +195,15 @@ struct LceShape {
   constexpr uint64_t biasTile() const { return converts && biased ? detail::pad(vocabularyTile() * bytes) : 0; }
   // Of each row: maximum, sum, logit of the label, sum of the weighted logits; double.
   constexpr uint64_t rowState() const { return detail::pad(tokenTile() * 4 * 8); }
+  // The same of all rows, and of all rows as every member knows them.
+  constexpr uint64_t states() const { return detail::pad(tokens * 4 * 8); }
+  constexpr uint64_t exchanged() const { return members > 1 ? states() + detail::pad(members * tokens * 4 * 8) : 0; }
 };
 
-// The loss of every row; for each tile in flight the logits, the rows' states and the widened panels.
+// The loss of every row, what members exchange; for each tile in flight the logits, the rows' states and the widened
+// panels.
 constexpr uint64_t linearCrossEntropy(const LceShape &s) {
-  return detail::pad(s.tokens * s.bytes) +
+  return detail::pad(s.tokens * s.bytes) + s.exchanged() +
          s.slots() * (s.logitTile() + s.rowState() + s.hiddenTile() + s.weightTile() + s.biasTile());
 }
 // For each tile in flight the logits and the widened hidden states; one widened tile of the weight; sums that are

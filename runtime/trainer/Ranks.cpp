@@ -116,8 +116,7 @@ Status Ranks::end(Status failure) const {
     return failure;
   if (agreed)
     return isFirst() ? std::move(failure) : Status(failure.kind(), "");
-  communicator->abort(failure);
-  return std::move(failure).withContext(text("rank ", rank()));
+  return Status(failure.kind(), communicator->lastWords(failure));
 }
 
 } // namespace amc::rt

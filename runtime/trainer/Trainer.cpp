@@ -89,6 +89,7 @@ private:
   Status report(const StepResult &result, double rate, double seconds);
   Status evaluateHeldOut(uint64_t step);
   Status saveCheckpoint();
+  Status checkCollectives();
   Status reportMemory();
   void reportTime();
   // Rank 0 speaks for all.
@@ -113,6 +114,7 @@ private:
   RunState state;
   uint64_t savedStep = ~uint64_t(0);
   uint64_t planBytes = 0;
+  bool checkedCollectives = false; // of the first step
   JsonLog log;
 };
 
@@ -175,6 +177,7 @@ Status Run::createExecutor(plan::Plan plan) {
   planBytes = plan.SpaceUsedLong();
   ExecutorOptions executorOptions;
   executorOptions.threads = options.threads;
+  executorOptions.communicator = communicator;
   Expected<Executor> created = Executor::create(std::move(plan), executorOptions);
   if (!created.ok())
     return std::move(created).status().withContext(options.plan);
@@ -273,6 +276,21 @@ Status Run::checkUse(const DataRequest &request) {
   state.mesh = ranks.mesh();
   state.dataUse = std::move(use);
   return {};
+}
+
+// What the step did with other ranks: as the plan promises, and on all of them the same.
+Status Run::checkCollectives() {
+  CollectiveFacts ran = executor->collectivesRun(),
+                  promised = collectiveFacts(executor->plan(), executor->plan().accumulation());
+  auto words = [](const CollectiveFacts &facts) {
+    return text(facts.count, " collectives of ", facts.bytes, " bytes, sequence ", facts.sequence);
+  };
+  Status mine;
+  if (ran != promised)
+    mine = inputError("step ", state.step, " ran ", words(ran), ", the plan promises ", words(promised));
+  if (Status failure = ranks.agree(mine); !failure.ok())
+    return failure;
+  return ranks.sameOnAll({{text("what step ", state.step, " ran"), words(ran)}}, "");
 }
 
 void Run::describePlan() {
@@ -429,6 +447,7 @@ Expected<bool> Run::oneStep() {
   if (*stopping)
     return false;
   double rate = state.schedule.at(step);
+  executor->restartCollectives();
   Expected<StepResult> result = runner->run(step, rate, state.seed);
   if (!result.ok())
     return result.status();
@@ -436,6 +455,9 @@ Expected<bool> Run::oneStep() {
   state.step = step;
   state.epoch = state.position / source->entriesPerEpoch();
   state.position += runner->entriesPerStep();
+  if (!std::exchange(checkedCollectives, true) || step == *options.steps)
+    if (Status failure = checkCollectives(); !failure.ok())
+      return failure;
   if (dump) {
     runner->setObserver({});
     if (Status failure = dump->finish(result->loss); !failure.ok())

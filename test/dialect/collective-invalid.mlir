@@ -1,6 +1,6 @@
 // RUN: amc-opt %s --split-input-file --verify-diagnostics
 //
-// One case for each constraint of compiler/dialect/CollectiveOps.cpp, named by its label, that violates nothing else.
+// One case for each constraint of compiler/dialect/CollectiveOps.cpp and of groups in OpSupport.cpp, named by its label, that violates nothing else.
 
 // collective_c1: a group is named by axes of the mesh, in their order.
 train.step @collective_c1 {
@@ -28,6 +28,17 @@ train.step @collective_c3 {
   // expected-error@+2 {{dim is 1, should be one of the 1 dimensions}}
   // expected-error@+1 {{failed to infer returned types}}
   %b = train.reduce_scatter %a {dim = 1 : i64, group = "tp", members = 2 : i64} : (tensor<4xf32>) -> tensor<2xf32>
+}
+
+// -----
+
+// collective_c4: what may do without a group has both of its attributes or none.
+train.step @collective_c4 {
+  %t = train.input {name = "t"} : tensor<4x2xf32>
+  %i = train.input {name = "i"} : tensor<3xi64>
+  // expected-error@+2 {{group and members should be there both or none}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %y = train.embedding %t, %i {members = 2 : i64} : (tensor<4x2xf32>, tensor<3xi64>) -> tensor<3x2xf32>
 }
 
 // -----

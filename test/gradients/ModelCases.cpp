@@ -36,6 +36,8 @@ static std::vector<Case> collectiveCases() {
       {"all_gather", {"3x2"}, "{dim = 0 : i64, size = 3 : i64, group = \"dp_shard\", members = 1 : i64}"},
       {"reduce_scatter", {"3x2"}, "{dim = 1 : i64, group = \"tp\", members = 1 : i64}"},
       {"all_reduce", {"3"}, "{group = \"dp_replicate+cp\", members = 1 : i64}"},
+      {"all_gather", {"3x2"}, "{dim = 1 : i64, size = 2 : i64, group = \"tp\", members = 1 : i64, alike}"},
+      {"take_piece", {"3x2"}, "{dim = 1 : i64, group = \"tp\", members = 1 : i64}"},
       {"vary", {"3"}, "{group = \"tp\", members = 1 : i64}"},
   };
 }

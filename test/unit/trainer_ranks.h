@@ -93,9 +93,11 @@ private:
 };
 
 // How a rank's executor is made.
-inline ExecutorOptions executorOptions(Communicator &) {
+inline ExecutorOptions executorOptions(Communicator &communicator) {
   ExecutorOptions options;
   options.threads = 1;
+  if (communicator.size() > 1)
+    options.communicator = &communicator;
   return options;
 }
 

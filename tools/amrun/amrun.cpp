@@ -1,6 +1,7 @@
 // amrun: runs a training plan. Parses the command line, hands it to the trainer, turns its Status
 // into an exit code. A recipe in the place of the plan is compiled first (runtime/launch/PlanCache); --nproc-per-node
 // starts this program again, as ranks (runtime/launch/Ranks).
+#include "runtime/collective/Join.h"
 #include "runtime/launch/PlanCache.h"
 #include "runtime/launch/Process.h"
 #include "runtime/launch/Ranks.h"
@@ -100,6 +101,10 @@ int run(int argc, char **argv) {
     std::fputs(line->output.c_str(), stdout);
     return 0;
   }
+  // Before anything that one rank alone may fail at.
+  auto joined = amc::rt::joinRanks();
+  if (!joined.ok())
+    return report(joined.status());
   if (line->recipe) {
     line = compiled(*line);
     if (!line.ok())
@@ -116,7 +121,7 @@ int run(int argc, char **argv) {
   std::signal(SIGPIPE, SIG_IGN);
   if (!line->run->eval)
     installHandlers();
-  return report(amc::rt::runTrainer(*line->run, {printResult, printNote}, stopRequested));
+  return report(amc::rt::runTrainer(*line->run, {printResult, printNote}, stopRequested, joined->get()));
 }
 
 } // namespace

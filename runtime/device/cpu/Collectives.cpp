@@ -1,4 +1,5 @@
-// Kernels that ranks run together: all_gather, reduce_scatter, all_reduce, all_to_all, shift.
+// Kernels that ranks run together: all_gather, reduce_scatter, all_reduce, all_to_all, shift; and take_piece, which is
+// what one of them leaves to do alone.
 //
 // `group` names the ranks (runtime/plan/Mesh.h), `members` says how many they are; everything else is the
 // communicator's (runtime/collective/Communicator.h): pieces and their padding, and the order of sums. Any dtype moves,
@@ -43,7 +44,7 @@ SpreadShape spreadOf(const InstructionSpec &spec, const TensorSpec &whole) {
 
 // ---- all_gather, reduce_scatter, all_reduce
 
-// `size` says again what the result has in `dim`; `reshard` and `retain` were for the planner.
+// `size` says again what the result has in `dim`; `reshard`, `retain` and `alike` were for the compiler.
 Status checkAllGather(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"piece", AcceptAny}}, {{"whole", AcceptAny}},
                          {{"group", Text},
@@ -51,7 +52,8 @@ Status checkAllGather(const InstructionSpec &spec) {
                           {"dim", Int},
                           {"size", Int, Optional},
                           {"reshard", Int, Optional},
-                          {"retain", Int, Optional}}));
+                          {"retain", Int, Optional},
+                          {"alike", Int, Optional}}));
   AMC_TRY(checkSpread(spec, "inputs[0]", spec.inputs[0], spec.outputs[0]));
   int64_t rows = spec.outputs[0].shape[static_cast<size_t>(spec.integer("dim"))], size = spec.integer("size", rows);
   AMC_EXPECT(size == rows, "attributes.size: is ", size, " and dimension ", spec.integer("dim"), " of the result ", rows);
@@ -84,6 +86,30 @@ std::unique_ptr<Kernel> createAllReduce(const InstructionSpec &spec, Group &grou
   return makeKernel([&group, elements = static_cast<uint64_t>(spec.inputs[0].elements),
                      dtype = spec.inputs[0].dtype](const Operands &o, RunContext &c) {
     c.failure.report(group.allReduce(o.inputs[0], o.outputs[0], elements, dtype));
+  });
+}
+
+// ---- take_piece: sends nothing, but has to know which member this is
+
+Status checkTakePiece(const InstructionSpec &spec) {
+  AMC_TRY(expectOperands(spec, {{"whole", AcceptAny}}, {{"piece", AcceptAny}},
+                         {{"group", Text}, {"members", Int}, {"dim", Int}}));
+  return checkSpread(spec, "outputs[0]", spec.outputs[0], spec.inputs[0]);
+}
+std::unique_ptr<Kernel> createTakePiece(const InstructionSpec &spec, Group &group) {
+  Split whole = splitAt(spec.inputs[0].shape, static_cast<size_t>(spec.integer("dim")));
+  int64_t rows = ceilDiv(whole.axis, spec.integer("members")), first = std::min(rows * group.index(), whole.axis),
+          taken = std::min(rows, whole.axis - first);
+  uint64_t row = static_cast<uint64_t>(whole.inner) * dtypeBytes(spec.inputs[0].dtype);
+  int64_t outer = whole.outer, axis = whole.axis;
+  return makeKernel([=](const Operands &o, RunContext &c) {
+    parallelRange(c.pool, outer, rowGrain(rows * static_cast<int64_t>(row)), [=](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        std::byte *to = o.outputs[0] + static_cast<uint64_t>(i * rows) * row;
+        std::memcpy(to, o.inputs[0] + static_cast<uint64_t>(i * axis + first) * row, static_cast<uint64_t>(taken) * row);
+        std::memset(to + static_cast<uint64_t>(taken) * row, 0, static_cast<uint64_t>(rows - taken) * row);
+      }
+    });
   });
 }
 
@@ -199,6 +225,7 @@ void registerCollectives(KernelRegistry &registry) {
   registry.add("reduce_scatter", entry(checkReduceScatter, createReduceScatter));
   KernelEntry allReduce = entry(checkAllReduce, createAllReduce);
   allReduce.mayAlias = aliasElementwise;
+  registry.add("take_piece", {checkTakePiece, nullptr, nullptr, false, false, createTakePiece});
   registry.add("all_reduce", allReduce);
   KernelEntry allToAll = entry(checkAllToAll, createAllToAll);
   allToAll.scratch = true;

@@ -73,7 +73,7 @@ public:
     const cpu::KernelEntry *entry = registry.find(spec.kernel);
     if (!entry)
       return inputError("kernel '", spec.kernel, "' is not one of this device's");
-    if (!entry->createInGroup)
+    if (!entry->createInGroup || (entry->create && !spec.find("group")))
       return entry->create(spec);
     Expected<Group *> group = groupOf(spec.string("group"));
     if (!group.ok())

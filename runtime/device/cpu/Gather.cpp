@@ -6,6 +6,7 @@
 // the index tensor by whoever owns the element, so any number of threads gives the same bits; those of bf16 and f16 in
 // fp32 (SortedSources.h, whose workspace this is). No result overlaps an operand. Reference: ONNX Gather,
 // GatherElements, GatherND, element by element.
+#include "runtime/collective/Communicator.h"
 #include "runtime/device/cpu/Compute.h"
 #include "runtime/device/cpu/Indices.h"
 #include "runtime/device/cpu/SortedSources.h"
@@ -15,9 +16,21 @@
 namespace amc::rt::cpu {
 namespace {
 
-// y[o, i, :] = x[o, ids[i], :]
+// y[o, i, :] = x[o, ids[i], :]. Of a table that is spread over ranks the axis is what this one has: rows
+// [first, first + axis) of `total`; what it does not have is zero.
 struct GatherShape {
   int64_t outer, axis, inner, count;
+  int64_t first = 0, total = axis;
+
+  // Whose row of the table index i is; negative: nobody's, which has been reported, or another rank's.
+  static constexpr int64_t nowhere = -1, elsewhere = -2;
+  int64_t row(const Indices &ids, int64_t i, RunContext &c) const {
+    int64_t index = ids.get(i, total, c);
+    if (index < 0)
+      return nowhere;
+    index -= first;
+    return index >= 0 && index < axis ? index : elsewhere;
+  }
 };
 
 std::unique_ptr<Kernel> gatherKernel(GatherShape g, uint64_t width, size_t dataInput, size_t idInput,
@@ -28,11 +41,14 @@ std::unique_ptr<Kernel> gatherKernel(GatherShape g, uint64_t width, size_t dataI
     Indices ids = Indices::of(o, idInput, idType);
     parallelRange(c.pool, g.outer * g.count, grain, [&](int64_t begin, int64_t end) {
       for (int64_t at = begin; at < end; ++at) {
-        int64_t index = ids.get(at % g.count, g.axis, c);
+        int64_t index = g.row(ids, at % g.count, c);
+        std::byte *to = o.outputs[0] + static_cast<uint64_t>(at) * bytes;
+        if (index == GatherShape::elsewhere)
+          std::memset(to, 0, bytes);
         if (index < 0)
           continue;
         uint64_t row = static_cast<uint64_t>(at / g.count * g.axis + index);
-        std::memcpy(o.outputs[0] + static_cast<uint64_t>(at) * bytes, o.inputs[dataInput] + row * bytes, bytes);
+        std::memcpy(to, o.inputs[dataInput] + row * bytes, bytes);
       }
     });
   });
@@ -59,7 +75,7 @@ std::unique_ptr<Kernel> scatterAddKernel(GatherShape g, size_t dyInput, size_t i
       for (int64_t row = low; row < high; ++row)
         std::fill_n(target + row * g.inner, width, T{});
       for (int64_t i = 0; i < g.count; ++i) {
-        int64_t index = ids.get(i, g.axis, c);
+        int64_t index = g.row(ids, i, c);
         if (index >= low && index < high)
           addToRow(target + index * g.inner, dy + (o0 * g.count + i) * g.inner + block, width);
       }
@@ -72,7 +88,7 @@ std::unique_ptr<Kernel> narrowScatterAddKernel(plan::DType dtype, GatherShape g,
   int64_t grain = std::min(rowGrain(g.inner), std::max<int64_t>(1, g.axis)), ranges = ceilDiv(g.axis, grain);
   return makeKernel([=](const Operands &o, RunContext &c) {
     Indices ids = Indices::of(o, 1, idType);
-    SortedSources sources(o.workspaces[0], g.axis, g.count, [&](int64_t i) { return ids.get(i, g.axis, c); });
+    SortedSources sources(o.workspaces[0], g.axis, g.count, [&](int64_t i) { return g.row(ids, i, c); });
     c.pool.parallelFor(g.inner ? g.outer * ranges : 0, [&](int64_t piece, unsigned) {
       int64_t begin = piece % ranges * grain, outer = piece / ranges;
       combineSources(sources, dtype, begin, std::min(begin + grain, g.axis), g.inner, nullptr, o.outputs[0],
@@ -107,7 +123,7 @@ std::vector<int64_t> gatheredShape(const std::vector<int64_t> &x, const std::vec
 
 GatherShape gatherShape(const std::vector<int64_t> &x, size_t axis, int64_t count) {
   Split split = splitAt(x, axis);
-  return {split.outer, split.axis, split.inner, count};
+  return {split.outer, split.axis, split.inner, count, 0, split.axis};
 }
 
 // ---- gather
@@ -146,34 +162,61 @@ std::unique_ptr<Kernel> createGatherBackward(const InstructionSpec &spec) {
 
 // ---- embedding
 
+// Of a table's rows, this member's.
+GatherShape inGroup(GatherShape g, const InstructionSpec &spec, const Group &group) {
+  g.total = g.axis * spec.integer("members");
+  g.first = g.axis * group.index();
+  return g;
+}
+
+Status checkMembers(const InstructionSpec &spec, int64_t rows) {
+  AMC_EXPECT(!spec.find("group") == !spec.find("members"), "attributes: group and members should be there both or not");
+  int64_t members = spec.integer("members", 1);
+  AMC_EXPECT(members >= 1 && rows <= (int64_t(1) << 48) / members, "attributes.members: is ", members,
+             ", of which each has ", rows, " rows");
+  return Status();
+}
+
 Status checkEmbedding(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"table", AcceptFloat}, {"ids", AcceptIndex}}, {{"y", AcceptFloat}}));
+  AMC_TRY(expectOperands(spec, {{"table", AcceptFloat}, {"ids", AcceptIndex}}, {{"y", AcceptFloat}},
+                         {{"group", Text, Optional}, {"members", Int, Optional}}));
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
   AMC_EXPECT(spec.inputs[0].rank() == 2, "inputs[0] (table): rank is ", spec.inputs[0].rank(), " and should be 2");
   std::vector<int64_t> shape = spec.inputs[1].shape;
   shape.push_back(spec.inputs[0].shape[1]);
+  AMC_TRY(checkMembers(spec, spec.inputs[0].shape[0]));
   return expectShape("outputs[0]", spec.outputs[0], shape);
 }
 
+GatherShape embeddingShape(const InstructionSpec &spec) {
+  return gatherShape(spec.inputs[0].shape, 0, spec.inputs[1].elements);
+}
 std::unique_ptr<Kernel> createEmbedding(const InstructionSpec &spec) {
-  return gatherKernel(gatherShape(spec.inputs[0].shape, 0, spec.inputs[1].elements),
-                      dtypeBytes(spec.inputs[0].dtype), 0, 1, spec.inputs[1].dtype);
+  return gatherKernel(embeddingShape(spec), dtypeBytes(spec.inputs[0].dtype), 0, 1, spec.inputs[1].dtype);
+}
+std::unique_ptr<Kernel> createEmbeddingInGroup(const InstructionSpec &spec, Group &group) {
+  return gatherKernel(inGroup(embeddingShape(spec), spec, group), dtypeBytes(spec.inputs[0].dtype), 0, 1,
+                      spec.inputs[1].dtype);
 }
 
 Status checkEmbeddingBackward(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"dy", AcceptFloat}, {"ids", AcceptIndex}}, {{"dtable", AcceptFloat}},
-                         {{"rows", Int}}));
+                         {{"rows", Int}, {"group", Text, Optional}, {"members", Int, Optional}}));
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
   AMC_EXPECT(spec.outputs[0].rank() == 2, "outputs[0]: rank is ", spec.outputs[0].rank(), " and should be 2");
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], {spec.integer("rows"), spec.outputs[0].shape[1]}));
   std::vector<int64_t> shape = spec.inputs[1].shape;
   shape.push_back(spec.outputs[0].shape[1]);
   AMC_TRY(expectShape("inputs[0]", spec.inputs[0], shape));
+  AMC_TRY(checkMembers(spec, spec.integer("rows")));
   return expectSortedSources(spec, spec.outputs[0].shape[0], spec.inputs[1].elements);
 }
 
 std::unique_ptr<Kernel> createEmbeddingBackward(const InstructionSpec &spec) {
   return scatterAdd(spec, gatherShape(spec.outputs[0].shape, 0, spec.inputs[1].elements));
+}
+std::unique_ptr<Kernel> createEmbeddingBackwardInGroup(const InstructionSpec &spec, Group &group) {
+  return scatterAdd(spec, inGroup(gatherShape(spec.outputs[0].shape, 0, spec.inputs[1].elements), spec, group));
 }
 
 // ---- gather_elements
@@ -365,8 +408,9 @@ std::unique_ptr<Kernel> createGatherNdBackward(const InstructionSpec &spec) {
 void registerGather(KernelRegistry &registry) {
   registry.add("gather", {checkGather, createGather});
   registry.add("gather_backward", {checkGatherBackward, createGatherBackward, nullptr, false, true});
-  registry.add("embedding", {checkEmbedding, createEmbedding});
-  registry.add("embedding_backward", {checkEmbeddingBackward, createEmbeddingBackward, nullptr, false, true});
+  registry.add("embedding", {checkEmbedding, createEmbedding, nullptr, false, false, createEmbeddingInGroup});
+  registry.add("embedding_backward", {checkEmbeddingBackward, createEmbeddingBackward, nullptr, false, true,
+                                      createEmbeddingBackwardInGroup});
   registry.add("gather_elements", {checkGatherElements, createGatherElements});
   registry.add("gather_nd", {checkGatherNd, createGatherNd});
   registry.add("gather_nd_backward", {checkGatherNdBackward, createGatherNdBackward, nullptr, false, true});

@@ -8,7 +8,11 @@
 // after tile. So every sum runs in ascending order whatever the group's size, and no bit depends on it. Wide results
 // are accumulated in place, narrow ones in workspace and rounded once.
 //
+// In a group of ranks each has a piece of the vocabulary. Forward: what a rank knows of a row (LogitSums) goes to all, who
+// put the pieces together in ascending order. Backward: a label of another rank's piece is at none of these logits.
+//
 // The loss adds the rows in blocks of 64, ascending. No result overlaps an operand. Reference: LossOps.td, three loops.
+#include "runtime/collective/Communicator.h"
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/RowLoss.h"
 #include "runtime/plan/Workspace.h"
@@ -23,6 +27,8 @@ struct Problem {
   workspace::LceShape shape;
   int64_t tokens, width, classes;
   int64_t tokenTile, tokenTiles, vocabularyTile;
+  int64_t allClasses, firstClass; // of the whole vocabulary; of this rank's piece of it
+  Group *group = nullptr;         // the ranks with the other pieces
   bool transposeW, biased, converts;
   plan::DType dtype;
   double softcap;
@@ -30,6 +36,7 @@ struct Problem {
 
   static Status check(const InstructionSpec &spec, size_t hidden);
   static Problem create(const InstructionSpec &spec, size_t hidden);
+  static Problem createInGroup(const InstructionSpec &spec, size_t hidden, Group &group);
 
   int64_t rowsOf(int64_t tile) const { return std::min(tokenTile, tokens - tile * tokenTile); }
   int64_t columnsAt(int64_t first) const { return std::min(vocabularyTile, classes - first); }
@@ -56,6 +63,11 @@ Status Problem::check(const InstructionSpec &spec, size_t hidden) {
   AMC_TRY(LossOptions::check(spec, hidden + 4, classes, statisticOf(x.dtype)));
   AMC_EXPECT(std::isfinite(spec.real("softcap")) && spec.real("softcap") >= 0,
              "attributes.softcap: should be finite and at least 0");
+  AMC_EXPECT(!spec.find("group") == !spec.find("members"), "attributes: group and members should be there both or not");
+  int64_t members = spec.integer("members", 1);
+  AMC_EXPECT(members >= 1 && classes * members <= INT_MAX, "attributes.members: is ", members, ", each with ", classes,
+             " classes, of which there should be at most ", INT_MAX, " together");
+  AMC_EXPECT(members == 1 || !spec.inputs[hidden + 4].present(), "class_weights: should not be there in a group");
   int64_t inFlight = spec.integer("tokens_in_flight");
   AMC_EXPECT(inFlight >= 1 && inFlight <= static_cast<int64_t>(workspace::lceMostInFlight),
              "attributes.tokens_in_flight: is ", inFlight, " and should be in [1, ", workspace::lceMostInFlight, "]");
@@ -69,6 +81,8 @@ Problem Problem::create(const InstructionSpec &spec, size_t hidden) {
   p.width = x.shape.back();
   p.transposeW = spec.flag("transpose_w");
   p.classes = spec.inputs[hidden + 1].shape[p.transposeW ? 0 : 1];
+  p.allClasses = p.classes * spec.integer("members", 1);
+  p.firstClass = 0;
   p.biased = spec.inputs[hidden + 2].present();
   p.dtype = x.dtype;
   p.converts = statisticOf(x.dtype) != x.dtype;
@@ -76,10 +90,17 @@ Problem Problem::create(const InstructionSpec &spec, size_t hidden) {
   p.options = LossOptions::create(spec, hidden + 4);
   p.shape = {static_cast<uint64_t>(p.tokens), static_cast<uint64_t>(p.width), static_cast<uint64_t>(p.classes),
              dtypeBytes(statisticOf(x.dtype)), p.converts, p.biased,
-             static_cast<uint64_t>(spec.integer("tokens_in_flight"))};
+             static_cast<uint64_t>(spec.integer("tokens_in_flight")), static_cast<uint64_t>(spec.integer("members", 1))};
   p.tokenTile = static_cast<int64_t>(p.shape.tokenTile());
   p.tokenTiles = static_cast<int64_t>(p.shape.tokenTiles());
   p.vocabularyTile = static_cast<int64_t>(p.shape.vocabularyTile());
+  return p;
+}
+
+Problem Problem::createInGroup(const InstructionSpec &spec, size_t hidden, Group &group) {
+  Problem p = create(spec, hidden);
+  p.group = &group;
+  p.firstClass = p.classes * group.index();
   return p;
 }
 
@@ -178,7 +199,8 @@ Status checkForward(const InstructionSpec &spec) {
                           {"labels", AcceptI64}, {"class_weights", AcceptWide, Optional}},
                          {{"loss", AcceptWide}, {"lse", AcceptWide}},
                          {{"transpose_w", Int, Optional}, {"ignore_index", Int}, {"label_smoothing", Real},
-                          {"z_loss", Real}, {"softcap", Real}, {"tokens_in_flight", Int}}));
+                          {"z_loss", Real}, {"softcap", Real}, {"tokens_in_flight", Int}, {"group", Text, Optional},
+                          {"members", Int, Optional}}));
   AMC_TRY(Problem::check(spec, 0));
   plan::DType statistic = statisticOf(spec.inputs[0].dtype);
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], statistic));
@@ -193,10 +215,23 @@ static_assert(sizeof(LogitSums) == 4 * 8, "what LceShape::rowState reserves");
 template <class T> void runForward(const Problem &p, const Operands &o, RunContext &c) {
   const int64_t *labels = o.in<int64_t>(3);
   T *lse = o.out<T>(1);
-  RowLoss<T> loss(p.options, o.in<T>(4), p.classes);
-  T *rowLosses = o.workspace<T>();
-  std::byte *slots = o.workspaces[0] + workspace::detail::pad(p.shape.tokens * sizeof(T));
+  RowLoss<T> loss(p.options, o.in<T>(4), p.allClasses);
   const workspace::LceShape &s = p.shape;
+  T *rowLosses = o.workspace<T>();
+  // In a group: what this rank knows of all rows, then what all ranks know.
+  LogitSums *known = reinterpret_cast<LogitSums *>(o.workspaces[0] + workspace::detail::pad(p.shape.tokens * sizeof(T)));
+  std::byte *slots = reinterpret_cast<std::byte *>(known) + s.exchanged();
+  auto finish = [&](int64_t row, const LogitSums &sums) {
+    int64_t label = labels[row];
+    lse[row] = sums.lse<T>();
+    rowLosses[row] = 0;
+    if (label == loss.ignored)
+      return;
+    if (label < 0 || label >= p.allClasses)
+      c.failure.report("label", static_cast<uint64_t>(row), label, 0, p.allClasses);
+    else
+      rowLosses[row] = loss.loss(label, lse[row], static_cast<T>(sums.label), static_cast<T>(sums.weighted));
+  };
   uint64_t slotBytes = s.logitTile() + s.rowState() + s.hiddenTile() + s.weightTile() + s.biasTile();
   c.pool.parallelFor(p.tokenTiles, [&](int64_t tile, unsigned slot) {
     std::byte *at = slots + slot * slotBytes;
@@ -216,30 +251,42 @@ template <class T> void runForward(const Problem &p, const Operands &o, RunConte
       for (int64_t r = 0; r < rows; ++r) {
         if (p.softcap > 0)
           cap(logits + r * n, static_cast<T>(p.softcap), static_cast<T *>(nullptr), n);
-        sums[r].add(loss, labels[begin + r], logits + r * n, first, n);
+        sums[r].add(loss, labels[begin + r] - p.firstClass, logits + r * n, first, n);
       }
     }
-    for (int64_t r = 0; r < rows; ++r) {
-      int64_t label = labels[begin + r];
-      lse[begin + r] = sums[r].lse<T>();
-      rowLosses[begin + r] = 0;
-      if (label == loss.ignored)
-        continue;
-      if (label < 0 || label >= p.classes)
-        c.failure.report("label", static_cast<uint64_t>(begin + r), label, 0, p.classes);
+    for (int64_t r = 0; r < rows; ++r)
+      if (s.members > 1)
+        known[begin + r] = sums[r];
       else
-        rowLosses[begin + r] = loss.loss(label, lse[begin + r], static_cast<T>(sums[r].label),
-                                         static_cast<T>(sums[r].weighted));
-    }
+        finish(begin + r, sums[r]);
   }, static_cast<unsigned>(std::max<uint64_t>(s.slots(), 1)));
+  if (s.members > 1) {
+    std::byte *all = reinterpret_cast<std::byte *>(known) + s.states();
+    Status gathered = p.group->allGather(reinterpret_cast<const std::byte *>(known), all,
+                                         {1, s.members, s.tokens * 4, plan::F64});
+    if (!gathered.ok())
+      return c.failure.report(std::move(gathered));
+    const LogitSums *pieces = reinterpret_cast<const LogitSums *>(all);
+    parallelRange(c.pool, p.tokens, 256, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        LogitSums sums;
+        for (uint64_t member = 0; member < s.members; ++member)
+          sums.add(pieces[member * s.tokens + static_cast<uint64_t>(row)]);
+        finish(row, sums);
+      }
+    });
+  }
   *o.out<T>(0) = sumRows<T>(p.tokens, [&](int64_t r) { return rowLosses[r]; });
 }
 
-std::unique_ptr<Kernel> createForward(const InstructionSpec &spec) {
-  Problem p = Problem::create(spec, 0);
+std::unique_ptr<Kernel> forwardOf(const Problem &p) {
   return makeKernel([=](const Operands &o, RunContext &c) {
     p.dtype == plan::F64 ? runForward<double>(p, o, c) : runForward<float>(p, o, c);
   });
+}
+std::unique_ptr<Kernel> createForward(const InstructionSpec &spec) { return forwardOf(Problem::create(spec, 0)); }
+std::unique_ptr<Kernel> createForwardInGroup(const InstructionSpec &spec, Group &group) {
+  return forwardOf(Problem::createInGroup(spec, 0, group));
 }
 
 // ---- backward
@@ -251,7 +298,7 @@ Status checkBackward(const InstructionSpec &spec) {
        {"labels", AcceptI64}, {"class_weights", AcceptWide, Optional}, {"lse", AcceptWide}},
       {{"dhidden", AcceptFloat, Optional}, {"dweight", AcceptFloat, Optional}, {"dbias", AcceptFloat, Optional}},
       {{"transpose_w", Int, Optional}, {"ignore_index", Int}, {"label_smoothing", Real}, {"z_loss", Real},
-       {"softcap", Real}, {"tokens_in_flight", Int}}));
+       {"softcap", Real}, {"tokens_in_flight", Int}, {"group", Text, Optional}, {"members", Int, Optional}}));
   AMC_TRY(Problem::check(spec, 1));
   plan::DType statistic = statisticOf(spec.inputs[1].dtype);
   AMC_TRY(expectDType("inputs[0]", spec.inputs[0], statistic));
@@ -286,7 +333,7 @@ template <class T> struct Backward {
   uint64_t slotBytes;
 
   Backward(const Problem &p, const Operands &o, RunContext &c)
-      : p(p), o(o), c(c), loss(p.options, o.in<T>(5), p.classes) {
+      : p(p), o(o), c(c), loss(p.options, o.in<T>(5), p.allClasses) {
     const workspace::LceShape &s = p.shape;
     slotBytes = s.logitTile() + s.hiddenTile();
     slots = o.workspaces[0];
@@ -367,16 +414,16 @@ private:
     for (int64_t r = 0; r < rows; ++r) {
       T *row = z + r * n;
       int64_t label = labels[begin + r];
-      bool valid = label >= 0 && label < p.classes;
+      bool valid = label >= 0 && label < p.allClasses;
       if (label == loss.ignored || !valid) {
         if (label != loss.ignored)
-          c.failure.report("label", static_cast<uint64_t>(begin + r), label, 0, p.classes);
+          c.failure.report("label", static_cast<uint64_t>(begin + r), label, 0, p.allClasses);
         std::fill_n(row, n, T{});
         continue;
       }
       if (p.softcap > 0)
         cap(row, static_cast<T>(p.softcap), slope, n);
-      loss.gradient(label, o.in<T>(6)[begin + r], dloss, row, first, n, row);
+      loss.gradient(label - p.firstClass, o.in<T>(6)[begin + r], dloss, row, first, n, row);
       for (int64_t i = 0; p.softcap > 0 && i < n; ++i)
         row[i] *= slope[i];
     }
@@ -424,18 +471,21 @@ private:
   }
 };
 
-std::unique_ptr<Kernel> createBackward(const InstructionSpec &spec) {
-  Problem p = Problem::create(spec, 1);
+std::unique_ptr<Kernel> backwardOf(const Problem &p) {
   return makeKernel([=](const Operands &o, RunContext &c) {
     p.dtype == plan::F64 ? Backward<double>(p, o, c).run() : Backward<float>(p, o, c).run();
   });
+}
+std::unique_ptr<Kernel> createBackward(const InstructionSpec &spec) { return backwardOf(Problem::create(spec, 1)); }
+std::unique_ptr<Kernel> createBackwardInGroup(const InstructionSpec &spec, Group &group) {
+  return backwardOf(Problem::createInGroup(spec, 1, group));
 }
 
 } // namespace
 
 void registerLinearCrossEntropy(KernelRegistry &registry) {
-  registry.add("linear_cross_entropy", {checkForward, createForward, nullptr, false, true});
-  registry.add("linear_cross_entropy_backward", {checkBackward, createBackward, nullptr, false, true});
+  registry.add("linear_cross_entropy", {checkForward, createForward, nullptr, false, true, createForwardInGroup});
+  registry.add("linear_cross_entropy_backward", {checkBackward, createBackward, nullptr, false, true, createBackwardInGroup});
 }
 
 } // namespace amc::rt::cpu

@@ -27,7 +27,8 @@ struct KernelEntry {
   bool updates = false;
   // Has a workspace, whose size `check` demands; all others may not have one.
   bool scratch = false;
-  // Instead of `create`, for a collective: with the ranks that its attribute `group` names.
+  // Instead of `create`, where the attribute `group` names ranks: a collective, or what has to know which of them this
+  // is. A kernel with `create`, too, may do without.
   std::unique_ptr<Kernel> (*createInGroup)(const InstructionSpec &, Group &) = nullptr;
 };
 

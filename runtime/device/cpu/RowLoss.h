@@ -136,6 +136,17 @@ struct LogitSums {
     if (loss.onAll != 0)
       weighted += weightedSum(z, loss.weights ? loss.weights + first : nullptr, n);
   }
+  // What is known of other classes.
+  void add(const LogitSums &other) {
+    if (other.top > top) {
+      sum = sum * std::exp(top - other.top) + other.sum;
+      top = other.top;
+    } else if (other.top != -std::numeric_limits<double>::infinity()) {
+      sum += other.sum * std::exp(other.top - top);
+    }
+    label += other.label;
+    weighted += other.weighted;
+  }
   template <class T> T lse() const { return static_cast<T>(sum > 0 || sum != sum ? top + std::log(sum) : top); }
 };
 
