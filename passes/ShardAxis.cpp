@@ -28,6 +28,7 @@ using namespace amc::train;
 namespace {
 
 constexpr uint32_t noAtom = ~0u;
+constexpr int64_t leastTableRows = 256;
 
 // An operation, and along what it is cut.
 struct Node {
@@ -44,6 +45,7 @@ class Dimensions {
 public:
   explicit Dimensions(StepOp step) {
     for (Operation &op : step.getBody().front()) {
+      numberOf[&op] = nodes.size();
       nodes.emplace_back();
       nodes.back().op = &op;
       bind(nodes.back());
@@ -52,6 +54,15 @@ public:
 
   std::vector<Node> nodes;
   Atoms atoms;
+
+  const Node &node(Operation *op) const { return nodes[numberOf.lookup(op)]; }
+  /// Along what a reader of the value is cut, where the value has that; no atom if none is.
+  uint32_t cutOfReader(Value value) const {
+    for (Operation *user : value.getUsers())
+      if (const Node &reader = node(user); reader.cut != noAtom && find(value, reader.cut))
+        return reader.cut;
+    return noAtom;
+  }
 
   /// Of one dimension, resolved.
   AtomList of(Value value, unsigned dim) const { return atoms.leaves(dims.lookup(value)[dim]); }
@@ -117,6 +128,7 @@ private:
     }
   }
 
+  DenseMap<Operation *, size_t> numberOf; // look-ups only
   DenseMap<Value, std::vector<AtomList>> dims;
 };
 
@@ -154,7 +166,15 @@ private:
   bool divides(uint32_t atom) const {
     return !dimensions.atoms.isFixed(atom) && dimensions.atoms.size(atom) % request.members == 0;
   }
-  bool ofWeight(uint32_t atom) const { return facts.at(atom).weight; }
+  // A dimension of a weight. A table that nothing but a lookup reads is worth a sum of what was looked up if it is long:
+  // a vocabulary, not positions or kinds of segments.
+  bool ofWeight(uint32_t atom) const {
+    const Facts &f = facts.at(atom);
+    bool lookedUp = llvm::all_of(f.touches, [&](const Touch &touch) {
+      return dimensions.nodes[touch.node].rule.factors[touch.factor].kind == FactorKind::Indexed;
+    });
+    return f.weight && (!lookedUp || dimensions.atoms.size(atom) >= leastTableRows);
+  }
 
   void collect(StepOp step) {
     auto at = [&](uint32_t atom) -> Facts & {
@@ -336,11 +356,7 @@ private:
   /// Makes the parameter that of one member if what reads it is cut along it.
   bool place(ParameterOp parameter) {
     Value whole = parameter.getResult();
-    uint32_t atom = noAtom;
-    for (Operation *user : whole.getUsers())
-      for (const Node &node : dimensions.nodes)
-        if (node.op == user && node.cut != noAtom && dimensions.find(whole, node.cut))
-          atom = node.cut;
+    uint32_t atom = dimensions.cutOfReader(whole);
     if (atom == noAtom)
       return false;
     Place at = placeOf(whole, atom);
@@ -457,11 +473,7 @@ private:
 
   void addOnce(Value result, Value addend) {
     Location loc = result.getLoc();
-    uint32_t along = noAtom; // what reads the sum is cut along the sequence
-    for (Operation *user : result.getUsers())
-      for (const Node &node : dimensions.nodes)
-        if (node.op == user && node.cut != noAtom && dimensions.find(result, node.cut))
-          along = node.cut;
+    uint32_t along = dimensions.cutOfReader(result); // the sequence's
     if (along == noAtom) {
       Value sum = AddOp::create(b, loc, alike(result), alike(addend));
       forms[result] = Forms{sum, {}, {}, {}};

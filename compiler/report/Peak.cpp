@@ -1,5 +1,6 @@
 #include "compiler/report/Peak.h"
 #include "compiler/analysis/CostModel.h"
+#include "runtime/plan/PlanRanks.h"
 #include <algorithm>
 #include <map>
 #include <tuple>
@@ -36,6 +37,15 @@ std::vector<AliveGroup> group(const Values &values, const std::vector<const Valu
   return groups;
 }
 
+// From the first rank of rank 0's group to its last.
+static uint64_t spanOf(const rt::MeshShape &mesh, const plan::Instruction &instruction) {
+  for (const plan::Attribute &attribute : instruction.attributes())
+    if (attribute.name() == "group")
+      if (std::optional<std::array<bool, 4>> axes = rt::groupAxes(attribute.s()))
+        return rt::groupMembers(mesh, *axes, 0).back() + 1;
+  return 1;
+}
+
 std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::string &device) {
   const plan::Attribute *moved = nullptr;
   std::map<int64_t, std::vector<GraphWork>> partsOf; // by instruction
@@ -50,6 +60,7 @@ std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::stri
   std::optional<DeviceModel> model = deviceModel(device, plan.precision());
   if (!moved || !model)
     return std::nullopt;
+  const rt::MeshShape mesh = rt::meshOf(plan);
   uint64_t step = 0, recompute = 0;
   for (int i = 0; i < plan.instructions_size(); ++i) {
     const plan::Instruction &instruction = plan.instructions(i);
@@ -58,6 +69,10 @@ std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::stri
     op.bytesMoved = static_cast<uint64_t>(moved->ints().value(i));
     if (auto parts = partsOf.find(i); parts != partsOf.end())
       op.parts = parts->second;
+    if (rt::isCollective(instruction)) {
+      op.bytesSent = rt::bytesSent(instruction);
+      op.span = spanOf(mesh, instruction);
+    }
     bool often = static_cast<uint64_t>(i) < plan.micro_batch_end();
     uint64_t cost = opCost(op, *model) * (often ? std::max<uint64_t>(1, plan.accumulation()) : 1);
     (instruction.phase() == plan::RECOMPUTE ? recompute : step) += cost;

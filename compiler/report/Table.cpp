@@ -164,6 +164,20 @@ Json aliveJson(const Peak &peak) {
   return list;
 }
 
+// What a row has more and less at its peak than the row above it, part by part; the parts add up to the difference.
+std::string differenceText(const TableRow &row, const TableRow &above, int number) {
+  auto mine = parts(*row.plan), its = parts(*above.plan);
+  auto difference = [](uint64_t a, uint64_t b) {
+    return (a >= b ? "+" : "-") + std::to_string(a >= b ? a - b : b - a);
+  };
+  std::string line = format("  bytes beside %d: ", number) +
+                     difference(row.plan->promise().arena_bytes(), above.plan->promise().arena_bytes()) + " =";
+  for (size_t part = 0; part < mine.size(); ++part)
+    if (mine[part].second != its[part].second)
+      line += " " + mine[part].first + " " + difference(mine[part].second, its[part].second);
+  return line + "\n";
+}
+
 size_t columnWidth(const std::vector<TableRow> &rows) {
   size_t width = 9;
   for (const TableRow &row : rows)
@@ -174,14 +188,15 @@ size_t columnWidth(const std::vector<TableRow> &rows) {
 } // namespace
 
 std::string tableText(const TableRequest &request, const std::vector<TableRow> &rows) {
-  uint64_t largest = 0, work = 0;
+  uint64_t largest = 0, work = 0, mostSent = 0;
   bool anyErrors = false;
   for (const TableRow &row : rows) {
     largest = std::max(largest, row.plan ? row.plan->promise().arena_bytes() : 0);
     work = std::max(work, row.plan ? row.plan->promise().flops_recompute() : 0);
+    mostSent = std::max(mostSent, row.plan ? row.plan->promise().collective_bytes() : 0);
     anyErrors = anyErrors || !row.plan;
   }
-  Unit unit = unitFor(largest), flops = work >= 1'000'000'000'000 ? Unit{"TFLOP", 1e12}
+  Unit unit = unitFor(largest), sent = unitFor(mostSent), flops = work >= 1'000'000'000'000 ? Unit{"TFLOP", 1e12}
                                         : work >= 1'000'000'000   ? Unit{"GFLOP", 1e9}
                                                                   : Unit{"MFLOP", 1e6};
   const int width = static_cast<int>(columnWidth(rows));
@@ -194,12 +209,17 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
        {"params", "grads", "states", "activat.", "workspace", "in+const", "fragm."})
     out += format(" %9s", name);
   out += format(" %10s %10s %9s %9s", "saved", "recompute", "time on", "time on");
+  if (mostSent)
+    out += format(" %9s", "sent");
   if (request.deviceMemory)
     out += format("  %s", bytesText(*request.deviceMemory).c_str());
   out += format("\n%2s  %-*s %9s", "", width, "", "");
   for (int i = 0; i < 7; ++i)
     out += format(" %9s", "");
-  out += format(" %10s %10s %9s %9s\n", "", flops.name, "cpu", "sm_90");
+  out += format(" %10s %10s %9s %9s", "", flops.name, "cpu", "sm_90");
+  if (mostSent)
+    out += format(" %9s", sent.name);
+  out += "\n";
   const plan::Plan *first = nullptr;
   for (const TableRow &row : rows)
     if (row.plan && !first)
@@ -227,6 +247,8 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
                   static_cast<double>(promise.flops_recompute()) / flops.size,
                   timeText(*row.plan, *first, modelledDevices[0]).c_str(),
                   timeText(*row.plan, *first, modelledDevices[1]).c_str());
+    if (mostSent)
+      out += format(" %9s", inUnit(hundredths({promise.collective_bytes()}, sent)[0]).c_str());
     if (request.deviceMemory)
       out += request.fits(promise.arena_bytes()) ? "  fits" : "  does not fit";
     out += "\n";
@@ -234,6 +256,9 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
   out += "\nsaved: forward values that backward reads. recompute: of one micro-batch, without what a "
          "tiled or fused operation computes again within itself. time: a whole modelled step beside "
          "that of the first row.\n";
+  if (mostSent)
+    out += "sent: by each rank to others in a step of one micro-batch, as rings send; what of it overlaps with "
+           "computation is not counted off.\n";
   if (request.deviceMemory)
     out += "fits: in " + bytesText(*request.deviceMemory) + " less a reserve of " +
            bytesText(request.reserve) + " for what no plan owns.\n";
@@ -253,6 +278,8 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
   std::vector<std::pair<std::string, int>> seen;
   std::vector<std::pair<uint64_t, int>> peaks;
   number = 0;
+  const TableRow *above = nullptr;
+  int aboveNumber = 0;
   for (const TableRow &row : rows) {
     ++number;
     if (!row.plan)
@@ -261,6 +288,10 @@ std::string tableText(const TableRequest &request, const std::vector<TableRow> &
     const plan::Promise &promise = row.plan->promise();
     out += format("%2d  %s: %s   %s\n", number, row.technique.c_str(),
                   bytesText(promise.arena_bytes()).c_str(), row.flags.c_str());
+    if (above && above->plan->promise().arena_bytes() != promise.arena_bytes())
+      out += differenceText(row, *above, aboveNumber);
+    above = &row;
+    aboveNumber = number;
     auto equal = std::find_if(peaks.begin(), peaks.end(),
                               [&](auto &known) { return known.first == promise.arena_bytes(); });
     if (equal != peaks.end())
@@ -304,6 +335,7 @@ std::string tableJson(const TableRequest &request, const std::vector<TableRow> &
                   {"saved_bytes", promise.saved_bytes()},
                   {"categories", categories},
                   {"recompute_flops", promise.flops_recompute()},
+                  {"collective_bytes", promise.collective_bytes()},
                   {"modelled_time", times},
                   {"peak_instruction", promise.peak_instruction()},
                   {"alive_at_peak", aliveJson(Peak(*row.plan))}};

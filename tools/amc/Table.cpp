@@ -2,13 +2,16 @@
 // (--loss-impl, --optimizer-in-backward, --tile-mlp) is the same in every row; what this version
 // does not have is in none. Updating in backward needs clipping to be off, so those rows turn it off
 // and say so. Order: what is kept for backward varies fastest, so that the driver derives backward
-// once for the rows between two changes of anything else. Within a budget the driver chooses what the flags leave open, and
+// once for the rows between two changes of anything else. Of several ranks' plans the first row is one rank's, for
+// comparison. Within a budget the driver chooses what the flags leave open, and
 // the row names it.
 #include "tools/amc/Table.h"
 #include "compiler/analysis/BytesText.h"
 #include "compiler/driver/Compile.h"
 #include "compiler/driver/DeviceMemory.h"
+#include "compiler/driver/MeshRules.h"
 #include "compiler/report/Table.h"
+#include "runtime/plan/Splits.h"
 #include <algorithm>
 #include <iostream>
 #include <set>
@@ -60,11 +63,13 @@ public:
     Techniques techniques(asked, quiet());
     if (!techniques.ready())
       return BadInput;
+    if (mesh().ranks() > 1)
+      addRow(techniques, {"", alone()}, {"one rank", {{"--ac", "none"}}});
     bool tiles = true;
     for (const Choice &step : steps()) {
       bool tiled = std::find(step.flags.begin(), step.flags.end(), tileOn) != step.flags.end();
       for (const char *policy : {"none", "selective", "full"})
-        if (!tiled || tiles) {
+        if ((!tiled || tiles) && (policy != std::string("selective") || asked.strategy == "fsdp2")) {
           addRow(techniques, step, {policy == std::string("none") ? "" : policy, {{"--ac", policy}}});
           if (tiled && rows.back().plan && !hasTiles(*rows.back().plan)) {
             tiles = false;
@@ -82,6 +87,24 @@ public:
   }
 
 private:
+  rt::MeshShape mesh() const { return decideMesh(asked).shape; }
+  // "fsdp2, dp_shard 8"; nothing for one rank.
+  std::string meshName() const {
+    return mesh().ranks() == 1 ? "" : asked.strategy + ", " + rt::meshText(mesh());
+  }
+  // What makes one rank of them.
+  Flags alone() const {
+    Flags flags = {{"--strategy", "fsdp2"}, {"--dp-size", "1"}, {"--dp-replicate-size", "1"}, {"--tp-size", "1"},
+                   {"--cp-size", "1"},      {"--ep-size", "1"}};
+    if (asked.ranks)
+      flags.emplace_back("--ranks", "1");
+    if (open("--loss-impl"))
+      flags.emplace_back("--loss-impl", "unfused");
+    if (asked.sequenceParallel)
+      flags.emplace_back("--sequence-parallel", "false");
+    return flags;
+  }
+
   static inline const std::pair<std::string, std::string> tileOn = {"--tile-mlp", "on"};
   static bool hasTiles(const plan::Plan &plan) {
     return std::any_of(plan.instructions().begin(), plan.instructions().end(),
@@ -116,7 +139,7 @@ private:
 
   // Everything but what is kept for backward.
   std::vector<Choice> steps() const {
-    std::vector<Choice> list = {{"", {}}};
+    std::vector<Choice> list = {{meshName(), {}}};
     if (open("--loss-impl"))
       list = combine(list, {{"", {{"--loss-impl", "unfused"}}},
                             {"linear CE", {{"--loss-impl", "linear-cross-entropy"}}}});
@@ -130,12 +153,12 @@ private:
   }
   // Budgets are planned with the loss that needs less memory, unless it cannot be had here.
   void addBudgets(Techniques &techniques) {
-    Choice step;
+    Choice step = {meshName(), {}};
     bool fused = std::any_of(rows.begin(), rows.end(), [](const report::TableRow &row) {
       return row.plan && row.flags.find("linear-cross-entropy") != row.flags.npos;
     });
     if (fused && open("--loss-impl"))
-      step = {"linear CE", {{"--loss-impl", "linear-cross-entropy"}}};
+      step = {(meshName().empty() ? "" : meshName() + " + ") + "linear CE", {{"--loss-impl", "linear-cross-entropy"}}};
     std::vector<std::string> budgets = table.budgets;
     if (budgets.empty() && table.budgetPoints > 0) {
       CompileOptions options = asked;
