@@ -51,15 +51,9 @@ TEST(OptionTable, FlagsAndKeysAreUnique) {
 TEST(OptionTable, RefusesValuesOfLaterVersions) {
   CompileOptions options;
   for (auto [flag, value] : {std::pair("--target", "cuda:sm_90"),
-                             {"--strategy", "ddp"},
-                             {"--dp-size", "2"},
-                             {"--tp-size", "2"},
                              {"--cp-size", "8"},
                              {"--ep-size", "2"},
-                             {"--dp-replicate-size", "2"},
-                             {"--zero-dp-strategy", "2"},
-                             {"--sequence-parallel", "true"},
-                             {"--reshard-after-forward", "never"}}) {
+                             {"--zero-dp-strategy", "2"}}) {
     std::optional<std::string> error = setOption(options, spec(flag), value);
     ASSERT_TRUE(error) << flag;
     EXPECT_NE(error->find("does not have yet"), std::string::npos) << flag << ": " << *error;
@@ -70,13 +64,13 @@ TEST(OptionTable, RefusesValuesOfLaterVersions) {
 TEST(OptionTable, NamesWhatIsOfLaterVersions) {
   CompileOptions options;
   EXPECT_TRUE(notYet(options).empty());
-  EXPECT_EQ(setOption(options, spec("--tp-size"), "2", false, Versions::Any), std::nullopt);
+  EXPECT_EQ(setOption(options, spec("--cp-size"), "2", false, Versions::Any), std::nullopt);
   EXPECT_EQ(setOption(options, spec("--dp-size"), "none"), std::nullopt);
   EXPECT_EQ(options.dpSize, 0);
   EXPECT_EQ(valueText(options, spec("--dp-size")), "none");
   EXPECT_EQ(notYet(options), std::vector<std::string>{
-                                 "--tp-size is '2', which this version of AMC does not have yet; available: 1"});
-  EXPECT_TRUE(setOption(options, spec("--tp-size"), "none", false, Versions::Any));
+                                 "--cp-size is '2', which this version of AMC does not have yet; available: 1"});
+  EXPECT_TRUE(setOption(options, spec("--cp-size"), "none", false, Versions::Any));
 }
 
 TEST(OptionTable, RefusesBadValues) {
