@@ -21,9 +21,10 @@ def Train_EmbeddingOp : Train_DiffOp<"embedding"> {
   let arguments = (ins Train_FloatTensor:$table, Train_IndexTensor:$ids);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_EmbeddingBackwardOp : Train_ComputeOp<"embedding_backward", [], ["getWorkspaceBytes"]> {
+def Train_EmbeddingBackwardOp : Train_ComputeOp<"embedding_backward", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getWorkspaceBytes"]> {
   let summary = "dense gradient of the table, rows added in ascending token order";
-  let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$rows);
+  let description = [{ `wide`: dtable is the fp32 sum (f64 for f64), not rounded; nothing changes for f32 and f64. }];
+  let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$rows, UnitAttr:$wide);
   let results = (outs Train_FloatTensor:$dtable);
 }
 def Train_GatherElementsOp : Train_DiffOp<"gather_elements"> {

@@ -17,7 +17,7 @@ LogicalResult EmbeddingOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])
     gradients[0] = EmbeddingBackwardOp::create(b, getLoc(), cotangents[0], getIds(),
-                                               shapeOf(getTable())[0]);
+                                               shapeOf(getTable())[0], /*wide=*/false);
   return success();
 }
 

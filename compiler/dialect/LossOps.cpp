@@ -356,7 +356,8 @@ LogicalResult LinearCrossEntropyOp::buildVjp(OpBuilder &b, ValueRange cotangents
   auto backward = LinearCrossEntropyBackwardOp::create(
       b, getLoc(), wanted(0, getHidden()), wanted(1, getWeight()), biased ? wanted(2, getBias()) : Type(),
       cotangents[0], getHidden(), getWeight(), getBias(), getLabels(), getClassWeights(), getLse(), getTransposeWAttr(),
-      getIgnoreIndexAttr(), getLabelSmoothingAttr(), getZLossAttr(), getSoftcapAttr(), getTokensInFlightAttr());
+      getIgnoreIndexAttr(), getLabelSmoothingAttr(), getZLossAttr(), getSoftcapAttr(), getTokensInFlightAttr(),
+      /*wide=*/UnitAttr());
   gradients[0] = backward.getDhidden();
   gradients[1] = backward.getDweight();
   if (biased)
@@ -400,10 +401,11 @@ LogicalResult LinearCrossEntropyBackwardOp::inferReturnTypes(MLIRContext *, std:
   ArrayRef<int32_t> segments = op.getProperties().resultSegmentSizes;
   if (llvm::any_of(segments, [](int32_t size) { return size < 0 || size > 1; }) || (segments[2] && !op.getBias()))
     return inferError(loc, "resultSegmentSizes should be 0 or 1 each, that of dbias 0 without a bias");
+  // linear_cross_entropy_backward_c15: of wide results, those of weight and bias are not rounded.
   Value of[] = {op.getHidden(), op.getWeight(), op.getBias()};
   for (unsigned i = 0; i < 3; ++i)
     if (segments[i])
-      types.push_back(of[i].getType());
+      types.push_back(RankedTensorType::get(shapeOf(of[i]), sumType(elementOf(of[i]), i > 0 && op.getWide())));
   return success();
 }
 
@@ -466,5 +468,14 @@ uint64_t LinearCrossEntropyBackwardOp::getBytesMoved() { return bytesMoved(getPa
 
 uint64_t LinearCrossEntropyBackwardOp::getWorkspaceBytes() {
   return rt::workspace::linearCrossEntropyBackward(lceShape(*this), static_cast<bool>(getDhidden()),
-                                                   static_cast<bool>(getDweight()), static_cast<bool>(getDbias()));
+                                                   static_cast<bool>(getDweight()), static_cast<bool>(getDbias()),
+                                                   getWide());
+}
+
+SmallVector<OpResult> LinearCrossEntropyBackwardOp::getSums() {
+  SmallVector<OpResult> sums;
+  for (Value sum : {getDweight(), getDbias()})
+    if (sum)
+      sums.push_back(cast<OpResult>(sum));
+  return sums;
 }

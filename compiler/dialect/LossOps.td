@@ -66,20 +66,21 @@ def Train_LinearCrossEntropyOp : Train_LinearCrossEntropyBase<"linear_cross_entr
                        DefaultValuedAttr<I64Attr, "16">:$tokens_in_flight);
   let results = (outs Train_FloatTensor:$loss, Train_FloatTensor:$lse);
 }
-def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cross_entropy_backward", [AttrSizedResultSegments]> {
+def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cross_entropy_backward", [AttrSizedResultSegments, DeclareOpInterfaceMethods<WideningOpInterface>]> {
   let summary = "gradients of linear_cross_entropy from logits computed again";
   let description = [{
     Any result may be absent: what is frozen costs nothing. Vocabulary tiles ascending, in each the token tiles
     ascending: logits, their gradient, its products into dhidden and into the tile of dweight and dbias, all in fp32
     (f64 for f64). A tile of dweight is rounded to the weight's type once, when all tokens have been added; dhidden
-    when all the vocabulary has.
+    when all the vocabulary has. `wide`: dweight and dbias are the fp32 sums (f64 for f64), not rounded, and dweight is
+    added up in place; dhidden is rounded all the same. Nothing changes for f32 and f64.
   }];
   let arguments = (ins Train_FloatTensor:$dloss, Train_FloatTensor:$hidden, Train_FloatTensor:$weight,
                        Optional<Train_FloatTensor>:$bias, Train_TensorOf<[I64]>:$labels,
                        Optional<Train_FloatTensor>:$class_weights, Train_FloatTensor:$lse, UnitAttr:$transpose_w,
                        DefaultValuedAttr<I64Attr, "-100">:$ignore_index, DefaultValuedAttr<F64Attr, "0.0">:$label_smoothing,
                        DefaultValuedAttr<F64Attr, "0.0">:$z_loss, DefaultValuedAttr<F64Attr, "0.0">:$softcap,
-                       DefaultValuedAttr<I64Attr, "16">:$tokens_in_flight);
+                       DefaultValuedAttr<I64Attr, "16">:$tokens_in_flight, UnitAttr:$wide);
   let results = (outs Optional<Train_FloatTensor>:$dhidden, Optional<Train_FloatTensor>:$dweight, Optional<Train_FloatTensor>:$dbias);
 }
 

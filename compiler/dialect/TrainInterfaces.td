@@ -85,6 +85,26 @@ def CollectiveOpInterface : OpInterface<"CollectiveOpInterface"> {
   ];
 }
 
+def WideningOpInterface : OpInterface<"WideningOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{
+    Adds up some of its results in a wider type than they are stored in, fp32 (f64 for f64), and rounds each once. With
+    the unit attribute `wide`, which every such operation has, they are stored as they were added up: rounding them
+    gives the bits of the results without it. On f32 and f64, and where no such result is there, it changes nothing.
+  }];
+  let methods = [
+    InterfaceMethod<[{ The results that `wide` is about, whether or not it is there. All are or none is wide. }],
+      "::llvm::SmallVector<::mlir::OpResult>", "getSums">,
+    InterfaceMethod<"whether `wide` is there", "bool", "isWide", (ins), "", [{ return $_op.getWide(); }]>,
+    InterfaceMethod<[{ Sets `wide` and the types of getSums() accordingly; what reads them is left to the caller. }],
+      "void", "makeWide", (ins), "", [{
+        $_op.setWide(true);
+        for (::mlir::OpResult sum : $_op.getSums())
+          ::amc::train::widenType(sum);
+      }]>,
+  ];
+}
+
 def ViewOpInterface : OpInterface<"ViewOpInterface"> {
   let cppNamespace = "::amc::train";
   let description = [{ The single result is the bytes of operand 0 under another shape: no kernel, no buffer. }];

@@ -108,6 +108,9 @@ void addStep(OpPassManager &passes, const CompileOptions &options, Stage last) {
 
   // Every decision about memory is made on the joint graph, so backward exists before any of them.
   passes.addPass(createDeriveBackward());
+  // At once: derivation asks one operation at a time, so a sum is rounded to its operand's type before what follows
+  // says that it is wanted in fp32. Before anything reads types as bytes.
+  passes.addPass(createWidenGradients());
   if (last == Backward)
     return;
   passes.addPass(createAttachOptimizer(optimizerOptions(options)));
