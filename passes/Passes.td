@@ -223,8 +223,9 @@ def WidenGradients : Pass<"widen-gradients", "::mlir::ModuleOp"> {
     A cast in backward from bf16 or f16 to fp32 whose operand is a sum that only it reads (WideningOpInterface: gradients
     of weights, biases, tables, norms) goes, and the sum is stored as it was added up, with one rounding less. Also where
     views, or additions of nothing but such sums, stand between the two; they become fp32. All sums of an operation are
-    widened together: where another of its sums is read as it is, nothing changes. One rank has no such casts: sums over
-    ranks make them. Needs: derive-backward.
+    widened together: where another of its sums is read as it is, nothing changes. Where more would be alive than with
+    the cast (the gradient of a fused head, which is made beside the weight), only with `exact`. One rank has no such
+    casts: sums over ranks make them. Needs: derive-backward.
 
     ```mlir
     %dw = train.linear_weight_grad %x, %dy : (tensor<9x4xbf16>, tensor<9x8xbf16>) -> tensor<4x8xbf16>
@@ -235,6 +236,9 @@ def WidenGradients : Pass<"widen-gradients", "::mlir::ModuleOp"> {
     %sum = train.reduce_scatter %dw {...} : (tensor<4x8xf32>) -> tensor<2x8xf32>
     ```
   }];
+  let options = [
+    Option<"exact", "exact", "bool", "false", "widen sums, too, that take more memory than the cast does">,
+  ];
   let statistics = [
     Statistic<"widened", "widened", "operations whose sums are stored as they were added up">,
     Statistic<"castsRemoved", "casts-removed", "casts that have gone">,

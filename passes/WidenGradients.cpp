@@ -6,8 +6,12 @@
 //
 // Phases: gather what each widening cast in backward would have to make wide (sums, and the additions and views that
 // stand between them and the cast); decide: drop those of which an operation has another sum that is read as it is,
-// until none is left; write. Limits: additions are of two values with nothing but sums behind both, and a value with
-// more readers than the cast stays as it is.
+// until none is left; write. A sum that takes more memory wide than with the cast (WideningOpInterface) is left unless
+// `exact`: of Llama 3.2 1B over 8 ranks, the fused head would hold 501 MiB of weight beside 1002 MiB of gradient and
+// its scratch, 3.69 GiB at the peak.
+//
+// Limits: additions are of two values with nothing but sums behind both, and a value with more readers than the cast
+// stays as it is.
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
@@ -30,30 +34,31 @@ struct Chain {
   SmallVector<Value> derived; // results of additions and views, which take the type that comes in
 };
 
-/// Adds what is behind `value`, which one operation reads, to the chain; false if something there is no sum.
-bool gather(Value value, Chain &chain) {
+/// Adds what is behind `value`, which one operation reads, to the chain; false if something there is no sum, or unless
+/// `exact` one that is better cast.
+bool gather(Value value, bool exact, Chain &chain) {
   Operation *op = value.getDefiningOp();
   if (!op || !value.hasOneUse())
     return false;
   if (auto sum = dyn_cast<WideningOpInterface>(op)) {
     chain.sums.push_back(mlir::cast<OpResult>(value));
-    return !sum.isWide() && llvm::is_contained(sum.getSums(), value);
+    return !sum.isWide() && llvm::is_contained(sum.getSums(), value) && (exact || !sum.isLargerWide());
   }
   if (!isa<AddOp, ViewOpInterface>(op))
     return false;
   chain.derived.push_back(value);
-  return llvm::all_of(op->getOperands(), [&](Value operand) { return gather(operand, chain); });
+  return llvm::all_of(op->getOperands(), [&](Value operand) { return gather(operand, exact, chain); });
 }
 
 /// The casts whose chains are whole, in program order.
-SmallVector<Chain> gatherChains(StepOp step) {
+SmallVector<Chain> gatherChains(StepOp step, bool exact) {
   SmallVector<Chain> chains;
   for (auto widening : step.getOps<CastOp>()) {
     Value x = widening.getX();
     if (phaseOf(widening) != Phase::Backward || !isNarrowFloat(x) ||
         elementOf(widening.getResult()) != statisticType(elementOf(x)))
       continue;
-    if (Chain chain{widening, {}, {}}; gather(x, chain))
+    if (Chain chain{widening, {}, {}}; gather(x, exact, chain))
       chains.push_back(std::move(chain));
   }
   return chains;
@@ -78,6 +83,8 @@ void decide(SmallVector<Chain> &chains) {
 }
 
 struct WidenGradientsPass : amc::impl::WidenGradientsBase<WidenGradientsPass> {
+  using WidenGradientsBase::WidenGradientsBase;
+
   void write(const Chain &chain) {
     for (OpResult sum : chain.sums)
       if (auto op = mlir::cast<WideningOpInterface>(sum.getOwner()); !op.isWide()) {
@@ -94,7 +101,7 @@ struct WidenGradientsPass : amc::impl::WidenGradientsBase<WidenGradientsPass> {
 
   void runOnOperation() override {
     for (StepOp step : getOperation().getOps<StepOp>()) {
-      SmallVector<Chain> chains = gatherChains(step);
+      SmallVector<Chain> chains = gatherChains(step, exact);
       decide(chains);
       for (const Chain &chain : chains)
         write(chain);

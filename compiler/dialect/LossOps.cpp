@@ -472,6 +472,8 @@ uint64_t LinearCrossEntropyBackwardOp::getWorkspaceBytes() {
                                                    getWide());
 }
 
+bool LinearCrossEntropyBackwardOp::isLargerWide() { return static_cast<bool>(getDweight()); }
+
 SmallVector<OpResult> LinearCrossEntropyBackwardOp::getSums() {
   SmallVector<OpResult> sums;
   for (Value sum : {getDweight(), getDbias()})

@@ -66,7 +66,7 @@ def Train_LinearCrossEntropyOp : Train_LinearCrossEntropyBase<"linear_cross_entr
                        DefaultValuedAttr<I64Attr, "16">:$tokens_in_flight);
   let results = (outs Train_FloatTensor:$loss, Train_FloatTensor:$lse);
 }
-def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cross_entropy_backward", [AttrSizedResultSegments, DeclareOpInterfaceMethods<WideningOpInterface>]> {
+def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cross_entropy_backward", [AttrSizedResultSegments, DeclareOpInterfaceMethods<WideningOpInterface, ["isLargerWide"]>]> {
   let summary = "gradients of linear_cross_entropy from logits computed again";
   let description = [{
     Any result may be absent: what is frozen costs nothing. Vocabulary tiles ascending, in each the token tiles

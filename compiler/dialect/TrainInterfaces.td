@@ -96,6 +96,11 @@ def WideningOpInterface : OpInterface<"WideningOpInterface"> {
     InterfaceMethod<[{ The results that `wide` is about, whether or not it is there. All are or none is wide. }],
       "::llvm::SmallVector<::mlir::OpResult>", "getSums">,
     InterfaceMethod<"whether `wide` is there", "bool", "isWide", (ins), "", [{ return $_op.getWide(); }]>,
+    InterfaceMethod<[{
+      Whether `wide` sums take more than narrow ones that are cast behind the operation: it reads the weight while it
+      makes the gradient, which is rounded piece by piece where it is narrow, so that with the weight as much is alive
+      as at the cast, and what else the operation works with. Default: no.
+    }], "bool", "isLargerWide", (ins), "", [{ return false; }]>,
     InterfaceMethod<[{ Sets `wide` and the types of getSums() accordingly; what reads them is left to the caller. }],
       "void", "makeWide", (ins), "", [{
         $_op.setWide(true);
