@@ -472,6 +472,14 @@ uint64_t LinearCrossEntropyBackwardOp::getWorkspaceBytes() {
                                                    getWide());
 }
 
+SmallVector<unsigned> LinearCrossEntropyBackwardOp::getReusableOperands() {
+  // A tile of a narrow weight is widened before what becomes of it is rounded; tiles do not meet, and dhidden is rounded
+  // when all have been read. A wide weight is read where it stands, again by every group of tokens.
+  if (isNarrowFloat(getWeight()) && !getWide())
+    return {odsIndex_weight};
+  return {};
+}
+
 bool LinearCrossEntropyBackwardOp::isLargerWide() { return static_cast<bool>(getDweight()); }
 
 SmallVector<OpResult> LinearCrossEntropyBackwardOp::getSums() {

@@ -38,10 +38,11 @@ def Train_CrossEntropyBackwardOp : Train_ComputeOp<"cross_entropy_backward", [],
   let results = (outs Train_FloatTensor:$dlogits);
 }
 
-class Train_LinearCrossEntropyBase<string mnemonic, list<Trait> traits>
+class Train_LinearCrossEntropyBase<string mnemonic, list<Trait> traits, list<string> declared = []>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, AttrSizedOperandSegments,
         DeclareOpInterfaceMethods<InferTypeOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"]>])> {
+        DeclareOpInterfaceMethods<ComputeOpInterface,
+            !listconcat(["evaluate", "getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"], declared)>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
@@ -66,7 +67,8 @@ def Train_LinearCrossEntropyOp : Train_LinearCrossEntropyBase<"linear_cross_entr
                        DefaultValuedAttr<I64Attr, "16">:$tokens_in_flight);
   let results = (outs Train_FloatTensor:$loss, Train_FloatTensor:$lse);
 }
-def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cross_entropy_backward", [AttrSizedResultSegments, DeclareOpInterfaceMethods<WideningOpInterface, ["isLargerWide"]>]> {
+def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cross_entropy_backward",
+    [AttrSizedResultSegments, DeclareOpInterfaceMethods<WideningOpInterface, ["isLargerWide"]>], ["getReusableOperands"]> {
   let summary = "gradients of linear_cross_entropy from logits computed again";
   let description = [{
     Any result may be absent: what is frozen costs nothing. Vocabulary tiles ascending, in each the token tiles

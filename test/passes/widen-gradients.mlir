@@ -172,3 +172,38 @@ train.step @others {
   train.output %f {name = "f"} : tensor<4xf32>
   train.output %h {name = "h"} : tensor<4xf16>
 }
+
+// -----
+
+// What is rounded all the same travels narrow: the collective adds up in fp32 and rounds once whatever it is given.
+// CHECK-LABEL: @narrow_sum
+train.step @narrow_sum {
+  %x = train.input {name = "x"} : tensor<8x4xbf16>
+  // CHECK: %[[SUM:.*]] = train.reduce_scatter %0 {{.*}} : (tensor<8x4xbf16>) -> tensor<4x4xbf16>
+  // CHECK-NEXT: train.output %[[SUM]]
+  %w = train.cast %x {to = f32, train.phase = "backward"} : (tensor<8x4xbf16>) -> tensor<8x4xf32>
+  %s = train.reduce_scatter %w {dim = 0 : i64, group = "dp_shard", members = 2 : i64, train.phase = "backward"} : (tensor<8x4xf32>) -> tensor<4x4xf32>
+  %g = train.cast %s {to = bf16, train.phase = "backward"} : (tensor<4x4xf32>) -> tensor<4x4xbf16>
+  train.output %g {name = "g"} : tensor<4x4xbf16>
+}
+
+// -----
+
+// Must not: a sum that goes on in fp32, here over replicas, would be rounded in between; and one rounded to another
+// type would be rounded twice.
+// CHECK-LABEL: @sums_of_sums
+train.step @sums_of_sums {
+  %x = train.input {name = "x"} : tensor<8x4xbf16>
+  // CHECK: train.reduce_scatter {{.*}} : (tensor<8x4xf32>) -> tensor<4x4xf32>
+  // CHECK: train.all_reduce {{.*}} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %w = train.cast %x {to = f32, train.phase = "backward"} : (tensor<8x4xbf16>) -> tensor<8x4xf32>
+  %s = train.reduce_scatter %w {dim = 0 : i64, group = "dp_shard", members = 2 : i64, train.phase = "backward"} : (tensor<8x4xf32>) -> tensor<4x4xf32>
+  %r = train.all_reduce %s {group = "dp_replicate", members = 2 : i64, train.phase = "backward"} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %g = train.cast %r {to = bf16, train.phase = "backward"} : (tensor<4x4xf32>) -> tensor<4x4xbf16>
+  // CHECK: train.all_reduce {{.*}} : (tensor<8x4xf32>) -> tensor<8x4xf32>
+  %v = train.cast %x {to = f32, train.phase = "backward"} : (tensor<8x4xbf16>) -> tensor<8x4xf32>
+  %t = train.all_reduce %v {group = "dp_shard", members = 2 : i64, train.phase = "backward"} : (tensor<8x4xf32>) -> tensor<8x4xf32>
+  %h = train.cast %t {to = f16, train.phase = "backward"} : (tensor<8x4xf32>) -> tensor<8x4xf16>
+  train.output %g {name = "g"} : tensor<4x4xbf16>
+  train.output %h {name = "h"} : tensor<8x4xf16>
+}

@@ -9,7 +9,8 @@
 // (those of wide operands, and the weight's and the bias's gradient if the instruction is `wide`) are accumulated in
 // place, narrow ones in workspace and rounded once.
 //
-// The loss adds the rows in blocks of 64, ascending. No result overlaps an operand. Reference: LossOps.td, three loops.
+// The loss adds the rows in blocks of 64, ascending. No result overlaps an operand, but a narrow weight's place may be
+// taken. Reference: LossOps.td, three loops.
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/RowLoss.h"
 #include "runtime/plan/Workspace.h"
@@ -430,6 +431,13 @@ private:
   }
 };
 
+// Narrow results may replace a narrow weight, dweight above all: a tile of it is widened before what becomes of it is
+// rounded, and dhidden is rounded last.
+bool aliasBackward(const InstructionSpec &spec, size_t output, size_t input) {
+  bool narrow = statisticOf(spec.inputs[2].dtype) != spec.inputs[2].dtype && !spec.flag("wide");
+  return narrow && input == 2 && spec.outputs[output].bytes == spec.inputs[2].bytes;
+}
+
 std::unique_ptr<Kernel> createBackward(const InstructionSpec &spec) {
   Problem p = Problem::create(spec, 1);
   return makeKernel([=](const Operands &o, RunContext &c) {
@@ -441,7 +449,7 @@ std::unique_ptr<Kernel> createBackward(const InstructionSpec &spec) {
 
 void registerLinearCrossEntropy(KernelRegistry &registry) {
   registry.add("linear_cross_entropy", {checkForward, createForward, nullptr, false, true});
-  registry.add("linear_cross_entropy_backward", {checkBackward, createBackward, nullptr, false, true});
+  registry.add("linear_cross_entropy_backward", {checkBackward, createBackward, aliasBackward, false, true});
 }
 
 } // namespace amc::rt::cpu
