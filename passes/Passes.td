@@ -219,6 +219,37 @@ def DeriveBackward : Pass<"derive-backward", "::mlir::ModuleOp"> {
   let dependentDialects = ["::amc::train::TrainDialect"];
 }
 
+def WidenGradients : Pass<"widen-gradients", "::mlir::ModuleOp"> {
+  let summary = "gradients that are rounded only to be widened again are not rounded";
+  let description = [{
+    A cast in backward from bf16 or f16 to fp32 whose operand is a sum that only it reads (WideningOpInterface: gradients
+    of weights, biases, tables, norms) goes, and the sum is stored as it was added up, with one rounding less. Also where
+    views, or additions of nothing but such sums, stand between the two; they become fp32. All sums of an operation are
+    widened together: where another of its sums is read as it is, nothing changes. Where more would be alive than with
+    the cast (the gradient of a fused head, which is made beside the weight), only with `exact`. What is rounded all the
+    same travels narrow: a collective between a cast to fp32 and one back loses both, since it adds up in fp32 and
+    rounds once whatever it is given. One rank has no such casts: sums over ranks make them. Needs: derive-backward.
+
+    ```mlir
+    %dw = train.linear_weight_grad %x, %dy : (tensor<9x4xbf16>, tensor<9x8xbf16>) -> tensor<4x8xbf16>
+    %wide = train.cast %dw {to = f32} : (tensor<4x8xbf16>) -> tensor<4x8xf32>
+    %sum = train.reduce_scatter %wide {...} : (tensor<4x8xf32>) -> tensor<2x8xf32>
+    // becomes
+    %dw = train.linear_weight_grad %x, %dy {wide} : (tensor<9x4xbf16>, tensor<9x8xbf16>) -> tensor<4x8xf32>
+    %sum = train.reduce_scatter %dw {...} : (tensor<4x8xf32>) -> tensor<2x8xf32>
+    ```
+  }];
+  let options = [
+    Option<"exact", "exact", "bool", "false", "widen sums, too, that take more memory than the cast does">,
+  ];
+  let statistics = [
+    Statistic<"widened", "widened", "operations whose sums are stored as they were added up">,
+    Statistic<"narrowSums", "narrow-sums", "collectives that take contributions as they were rounded">,
+    Statistic<"castsRemoved", "casts-removed", "casts that have gone">,
+  ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
 def AttachOptimizer : Pass<"attach-optimizer", "::mlir::ModuleOp"> {
   let summary = "clip gradients and update parameters; accumulate over micro-batches";
   let description = [{

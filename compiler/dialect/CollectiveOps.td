@@ -10,8 +10,9 @@
 // this convention (that of jax.shard_map's varying types, and of Megatron's f and g) each operation's gradient is
 // another collective, and no pass needs to know about ranks to differentiate.
 //
-// Sums are taken in ascending order of members, in fp32 (f64 for f64), and rounded once. The gradient of a narrower
-// value is summed as fp32: what members contribute is widened before it travels.
+// Sums are taken in ascending order of members, in fp32 (f64 for f64), and rounded once, whatever the type of what
+// members contribute. The gradient of a narrower value is derived as a sum of fp32, so that nothing is rounded that need
+// not be; widen-gradients makes it one of narrow contributions where those have been rounded all the same.
 #ifndef AMC_DIALECT_COLLECTIVEOPS
 #define AMC_DIALECT_COLLECTIVEOPS
 

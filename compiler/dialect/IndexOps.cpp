@@ -265,7 +265,8 @@ LogicalResult EmbeddingBackwardOp::inferReturnTypes(MLIRContext *, Loc loc, Valu
   if (failed(checkGroup(loc, op.getGroup(), op.getMembers())))
     return failure();
   int64_t shape[] = {static_cast<int64_t>(op.getRows()), dy.back()};
-  return inferTensor(loc, shape, elementOf(op.getDy()), types);
+  // embedding_backward_c2: the result is rounded unless it is wide.
+  return inferTensor(loc, shape, sumType(elementOf(op.getDy()), op.getWide()), types);
 }
 
 LogicalResult EmbeddingBackwardOp::evaluate(ArrayRef<const HostTensor *> inputs,
@@ -278,10 +279,12 @@ LogicalResult EmbeddingBackwardOp::evaluate(ArrayRef<const HostTensor *> inputs,
 }
 
 uint64_t EmbeddingBackwardOp::getWorkspaceBytes() {
-  return isNarrowFloat(getDtable())
+  return isNarrowFloat(getDy())
              ? rt::workspace::sortedSources(getRows(), elementCount(shapeOf(getIds())))
              : 0;
 }
+
+SmallVector<OpResult> EmbeddingBackwardOp::getSums() { return {getOperation()->getResult(0)}; }
 
 //===--------------------------------------------------------------------------------------------===//
 // gather_elements, scatter_elements

@@ -26,11 +26,14 @@ def Train_EmbeddingOp : Train_DiffOp<"embedding", [DeclareOpInterfaceMethods<Sha
                        OptionalAttr<I64Attr>:$members);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_EmbeddingBackwardOp : Train_ComputeOp<"embedding_backward", [], ["getWorkspaceBytes"]> {
+def Train_EmbeddingBackwardOp : Train_ComputeOp<"embedding_backward", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getWorkspaceBytes"]> {
   let summary = "dense gradient of the table, rows added in ascending token order";
-  let description = [{ `group` and `members` as of embedding; `rows` are those of this member's piece. }];
+  let description = [{
+    `group` and `members` as of embedding; `rows` are those of this member's piece. `wide`: dtable is the fp32 sum (f64 for
+    f64), not rounded; nothing changes for f32 and f64.
+  }];
   let arguments = (ins Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$rows, OptionalAttr<StrAttr>:$group,
-                       OptionalAttr<I64Attr>:$members);
+                       OptionalAttr<I64Attr>:$members, UnitAttr:$wide);
   let results = (outs Train_FloatTensor:$dtable);
 }
 def Train_GatherElementsOp : Train_DiffOp<"gather_elements"> {

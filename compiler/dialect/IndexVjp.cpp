@@ -17,7 +17,8 @@ LogicalResult EmbeddingOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])
     gradients[0] = EmbeddingBackwardOp::create(b, getLoc(), cotangents[0], getIds(),
-                                               shapeOf(getTable())[0], getGroupAttr(), getMembersAttr());
+                                               shapeOf(getTable())[0], getGroupAttr(), getMembersAttr(),
+                                               /*wide=*/UnitAttr());
   return success();
 }
 

@@ -383,7 +383,8 @@ LogicalResult LinearCrossEntropyOp::buildVjp(OpBuilder &b, ValueRange cotangents
   auto backward = LinearCrossEntropyBackwardOp::create(
       b, getLoc(), wanted(0, getHidden()), wanted(1, getWeight()), biased ? wanted(2, getBias()) : Type(),
       cotangents[0], getHidden(), getWeight(), getBias(), getLabels(), getClassWeights(), getLse(), getTransposeWAttr(),
-      getIgnoreIndexAttr(), getLabelSmoothingAttr(), getZLossAttr(), getSoftcapAttr(), getTokensInFlightAttr(), getGroupAttr(), getMembersAttr());
+      getIgnoreIndexAttr(), getLabelSmoothingAttr(), getZLossAttr(), getSoftcapAttr(), getTokensInFlightAttr(),
+      getGroupAttr(), getMembersAttr(), /*wide=*/UnitAttr());
   gradients[0] = backward.getDhidden();
   gradients[1] = backward.getDweight();
   if (biased)
@@ -463,10 +464,11 @@ LogicalResult LinearCrossEntropyBackwardOp::inferReturnTypes(MLIRContext *, std:
   ArrayRef<int32_t> segments = op.getProperties().resultSegmentSizes;
   if (llvm::any_of(segments, [](int32_t size) { return size < 0 || size > 1; }) || (segments[2] && !op.getBias()))
     return inferError(loc, "resultSegmentSizes should be 0 or 1 each, that of dbias 0 without a bias");
+  // linear_cross_entropy_backward_c15: of wide results, those of weight and bias are not rounded.
   Value of[] = {op.getHidden(), op.getWeight(), op.getBias()};
   for (unsigned i = 0; i < 3; ++i)
     if (segments[i])
-      types.push_back(of[i].getType());
+      types.push_back(RankedTensorType::get(shapeOf(of[i]), sumType(elementOf(of[i]), i > 0 && op.getWide())));
   return success();
 }
 
@@ -531,5 +533,24 @@ uint64_t LinearCrossEntropyBackwardOp::getBytesMoved() { return bytesMoved(getPa
 
 uint64_t LinearCrossEntropyBackwardOp::getWorkspaceBytes() {
   return rt::workspace::linearCrossEntropyBackward(lceShape(*this), static_cast<bool>(getDhidden()),
-                                                   static_cast<bool>(getDweight()), static_cast<bool>(getDbias()));
+                                                   static_cast<bool>(getDweight()), static_cast<bool>(getDbias()),
+                                                   getWide());
+}
+
+SmallVector<unsigned> LinearCrossEntropyBackwardOp::getReusableOperands() {
+  // A tile of a narrow weight is widened before what becomes of it is rounded; tiles do not meet, and dhidden is rounded
+  // when all have been read. A wide weight is read where it stands, again by every group of tokens.
+  if (isNarrowFloat(getWeight()) && !getWide())
+    return {odsIndex_weight};
+  return {};
+}
+
+bool LinearCrossEntropyBackwardOp::isLargerWide() { return static_cast<bool>(getDweight()); }
+
+SmallVector<OpResult> LinearCrossEntropyBackwardOp::getSums() {
+  SmallVector<OpResult> sums;
+  for (Value sum : {getDweight(), getDbias()})
+    if (sum)
+      sums.push_back(cast<OpResult>(sum));
+  return sums;
 }

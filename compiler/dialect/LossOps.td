@@ -38,10 +38,11 @@ def Train_CrossEntropyBackwardOp : Train_ComputeOp<"cross_entropy_backward", [],
   let results = (outs Train_FloatTensor:$dlogits);
 }
 
-class Train_LinearCrossEntropyBase<string mnemonic, list<Trait> traits>
+class Train_LinearCrossEntropyBase<string mnemonic, list<Trait> traits, list<string> declared = []>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, AttrSizedOperandSegments,
         DeclareOpInterfaceMethods<InferTypeOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"]>])> {
+        DeclareOpInterfaceMethods<ComputeOpInterface,
+            !listconcat(["evaluate", "getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"], declared)>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
@@ -72,13 +73,16 @@ def Train_LinearCrossEntropyOp : Train_LinearCrossEntropyBase<"linear_cross_entr
                        OptionalAttr<I64Attr>:$members);
   let results = (outs Train_FloatTensor:$loss, Train_FloatTensor:$lse);
 }
-def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cross_entropy_backward", [AttrSizedResultSegments]> {
+def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cross_entropy_backward",
+    [AttrSizedResultSegments, DeclareOpInterfaceMethods<WideningOpInterface, ["isLargerWide"]>], ["getReusableOperands"]> {
   let summary = "gradients of linear_cross_entropy from logits computed again";
   let description = [{
     Any result may be absent: what is frozen costs nothing. Vocabulary tiles ascending, in each the token tiles
     ascending: logits, their gradient, its products into dhidden and into the tile of dweight and dbias, all in fp32
     (f64 for f64). A tile of dweight is rounded to the weight's type once, when all tokens have been added; dhidden
-    when all the vocabulary has. `group` and `members` as of linear_cross_entropy; dhidden is then partial.
+    when all the vocabulary has. `group` and `members` as of linear_cross_entropy; dhidden is then partial. `wide`: dweight
+    and dbias are the fp32 sums (f64 for f64), not rounded, and dweight is added up in place; dhidden is rounded all the
+    same. Nothing changes for f32 and f64.
   }];
   let arguments = (ins Train_FloatTensor:$dloss, Train_FloatTensor:$hidden, Train_FloatTensor:$weight,
                        Optional<Train_FloatTensor>:$bias, Train_TensorOf<[I64]>:$labels,
@@ -86,7 +90,7 @@ def Train_LinearCrossEntropyBackwardOp : Train_LinearCrossEntropyBase<"linear_cr
                        DefaultValuedAttr<I64Attr, "-100">:$ignore_index, DefaultValuedAttr<F64Attr, "0.0">:$label_smoothing,
                        DefaultValuedAttr<F64Attr, "0.0">:$z_loss, DefaultValuedAttr<F64Attr, "0.0">:$softcap,
                        DefaultValuedAttr<I64Attr, "16">:$tokens_in_flight, OptionalAttr<StrAttr>:$group,
-                       OptionalAttr<I64Attr>:$members);
+                       OptionalAttr<I64Attr>:$members, UnitAttr:$wide);
   let results = (outs Optional<Train_FloatTensor>:$dhidden, Optional<Train_FloatTensor>:$dweight, Optional<Train_FloatTensor>:$dbias);
 }
 

@@ -128,7 +128,7 @@ LogicalResult MatmulOp::buildVjp(OpBuilder &builder, ValueRange cotangents, Arra
     // A matrix against a batch of rows: one product over all rows instead of a batch of products
     // and their sum.
     if (!ta && tensorType(b).getRank() == 2) {
-      gradients[1] = LinearWeightGradOp::create(builder, getLoc(), a, dy, tb);
+      gradients[1] = LinearWeightGradOp::create(builder, getLoc(), a, dy, tb, /*wide=*/false);
     } else {
       Value db = tb ? MatmulOp::create(builder, getLoc(), dy, a, true, ta)
                     : MatmulOp::create(builder, getLoc(), a, dy, !ta, false);
@@ -227,7 +227,7 @@ LogicalResult LinearOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<b
   if (needed[0])
     gradients[0] = LinearOp::create(b, getLoc(), dy, getW(), Value(), !getTransposeW());
   if (needed[1])
-    gradients[1] = LinearWeightGradOp::create(b, getLoc(), getX(), dy, getTransposeW());
+    gradients[1] = LinearWeightGradOp::create(b, getLoc(), getX(), dy, getTransposeW(), /*wide=*/false);
   if (getBias() && needed[2])
     gradients[2] = sumTo(b, getLoc(), dy, tensorType(getBias()));
   return success();
@@ -279,7 +279,8 @@ LogicalResult LinearWeightGradOp::inferReturnTypes(MLIRContext *, std::optional<
   SmallVector<int64_t, 2> shape = {x.back(), dy.back()};
   if (op.getTransposeW())
     std::swap(shape[0], shape[1]);
-  return inferTensor(loc, shape, elementOf(op.getX()), types);
+  // linear_weight_grad_c4: the result is rounded unless it is wide.
+  return inferTensor(loc, shape, sumType(elementOf(op.getX()), op.getWide()), types);
 }
 
 LogicalResult LinearWeightGradOp::evaluate(Inputs in, Outputs out) {
@@ -299,8 +300,10 @@ uint64_t LinearWeightGradOp::getFlops() {
 uint64_t LinearWeightGradOp::getWorkspaceBytes() {
   ArrayRef<int64_t> dw = shapeOf(getDw());
   return rt::workspace::product(dw[0], dw[1], elementCount(shapeOf(getX()).drop_back()),
-                                storageBytes(getX()));
+                                storageBytes(getX()), !getWide());
 }
+
+SmallVector<OpResult> LinearWeightGradOp::getSums() { return {getOperation()->getResult(0)}; }
 
 //===----------------------------------------------------------------------===//
 // grouped_matmul
@@ -355,8 +358,8 @@ LogicalResult GroupedMatmulOp::buildVjp(OpBuilder &b, ValueRange cotangents, Arr
   if (needed[0])
     gradients[0] = GroupedMatmulOp::create(b, getLoc(), dy, getW(), getIds(), !getTransposeW());
   if (needed[1])
-    gradients[1] = GroupedMatmulWeightGradOp::create(b, getLoc(), getX(), dy, getIds(),
-                                                     shapeOf(getW())[0], getTransposeW());
+    gradients[1] = GroupedMatmulWeightGradOp::create(b, getLoc(), getX(), dy, getIds(), shapeOf(getW())[0],
+                                                     getTransposeW(), /*wide=*/false);
   return success();
 }
 
@@ -406,7 +409,8 @@ LogicalResult GroupedMatmulWeightGradOp::inferReturnTypes(
   SmallVector<int64_t, 3> shape = {groups, x[1], dy[1]};
   if (op.getTransposeW())
     std::swap(shape[1], shape[2]);
-  return inferTensor(loc, shape, elementOf(op.getX()), types);
+  // grouped_matmul_weight_grad_c5: the result is rounded unless it is wide.
+  return inferTensor(loc, shape, sumType(elementOf(op.getX()), op.getWide()), types);
 }
 
 LogicalResult GroupedMatmulWeightGradOp::evaluate(Inputs in, Outputs out) {
@@ -432,5 +436,9 @@ uint64_t GroupedMatmulWeightGradOp::getFlops() {
 uint64_t GroupedMatmulWeightGradOp::getWorkspaceBytes() {
   ArrayRef<int64_t> x = shapeOf(getX());
   return rt::workspace::groupedMatmulWeightGrad(x[0], x[1], shapeOf(getDy())[1], getGroups(),
-                                                storageBytes(getX()));
+                                                storageBytes(getX()), getWide());
+}
+
+SmallVector<OpResult> GroupedMatmulWeightGradOp::getSums() {
+  return {getOperation()->getResult(0)};
 }

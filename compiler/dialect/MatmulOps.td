@@ -32,13 +32,14 @@ def Train_LinearOp : Train_Product<"linear", [DeclareOpInterfaceMethods<Differen
   let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$w, Optional<Train_FloatTensor>:$bias, UnitAttr:$transpose_w);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_LinearWeightGradOp : Train_Product<"linear_weight_grad", [], ["getWorkspaceBytes"]> {
+def Train_LinearWeightGradOp : Train_Product<"linear_weight_grad", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getWorkspaceBytes"]> {
   let summary = "dw of linear: sum over all rows of x^T dy, [K, N], or [N, K] if `transpose_w`";
   let description = [{
     Rows are added up in blocks of `weightGradRowBlock` (runtime/plan/Workspace.h), ascending, in fp32 (f64 for f64),
-    and the sum is rounded once: adding the blocks of a slice of rows to an fp32 sum gives the bits of the whole.
+    and the sum is rounded once: adding the blocks of a slice of rows to an fp32 sum gives the bits of the whole. `wide`:
+    dw is that sum, not rounded, and needs no room in the workspace; nothing changes for f32 and f64.
   }];
-  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$dy, UnitAttr:$transpose_w);
+  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$dy, UnitAttr:$transpose_w, UnitAttr:$wide);
   let results = (outs Train_FloatTensor:$dw);
 }
 def Train_GroupedMatmulOp : Train_Product<"grouped_matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
@@ -52,9 +53,11 @@ def Train_GroupedMatmulOp : Train_Product<"grouped_matmul", [DeclareOpInterfaceM
   let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$w, Train_IndexTensor:$ids, UnitAttr:$transpose_w);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_GroupedMatmulWeightGradOp : Train_Product<"grouped_matmul_weight_grad", [], ["getWorkspaceBytes"]> {
+def Train_GroupedMatmulWeightGradOp : Train_Product<"grouped_matmul_weight_grad", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getWorkspaceBytes"]> {
   let summary = "dw of grouped_matmul: for each group the sum over its rows, ascending, of x^T dy";
-  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$groups, UnitAttr:$transpose_w);
+  let description = [{ `wide`: dw is the fp32 sum (f64 for f64), not rounded; nothing changes for f32 and f64. }];
+  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$groups, UnitAttr:$transpose_w,
+                       UnitAttr:$wide);
   let results = (outs Train_FloatTensor:$dw);
 }
 

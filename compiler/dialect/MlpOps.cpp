@@ -159,7 +159,7 @@ LogicalResult GatedMlpOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef
   bool inputOnly = !needed[1] && !needed[2] && !needed[3];
   auto backward = GatedMlpBackwardOp::create(
       b, getLoc(), cotangents[0], getX(), getGate(), getUp(), getDown(), getActivation(),
-      getTransposeGate(), getTransposeUp(), getTransposeDown(), inputOnly);
+      getTransposeGate(), getTransposeUp(), getTransposeDown(), inputOnly, /*wide=*/false);
   if (needed[0])
     gradients[0] = backward.getDx();
   for (unsigned i = 1; i < 4; ++i)
@@ -214,8 +214,10 @@ LogicalResult GatedMlpBackwardOp::inferReturnTypes(MLIRContext *, std::optional<
   if (failed(inferExpect(loc, "dy", op.getDy(), RankedTensorType::get(shape, elementOf(op.getX())))))
     return failure();
   types.push_back(op.getX().getType());
+  // gated_mlp_backward_c2: weight gradients are rounded unless they are wide.
   if (!op.getInputOnly())
-    types.append({op.getGate().getType(), op.getUp().getType(), op.getDown().getType()});
+    for (Value weight : {op.getGate(), op.getUp(), op.getDown()})
+      types.push_back(RankedTensorType::get(shapeOf(weight), sumType(elementOf(weight), op.getWide())));
   return success();
 }
 
@@ -279,5 +281,9 @@ uint64_t GatedMlpBackwardOp::getBytesMoved() { return bytesMoved(getParts()); }
 uint64_t GatedMlpBackwardOp::getWorkspaceBytes() {
   Sizes s = sizesOf(*this);
   return rt::workspace::gatedMlpBackward(s.rows, s.input, s.inner, s.output, !getInputOnly(),
-                                         elementOf(getX()).getIntOrFloatBitWidth() / 8);
+                                         elementOf(getX()).getIntOrFloatBitWidth() / 8, getWide());
+}
+
+SmallVector<OpResult> GatedMlpBackwardOp::getSums() {
+  return llvm::map_to_vector(getWeightGradients(), [](Value sum) { return mlir::cast<OpResult>(sum); });
 }

@@ -17,14 +17,16 @@ def Train_GatedMlpOp : Train_DiffOp<"gated_mlp", [DeclareOpInterfaceMethods<Shar
                        UnitAttr:$transpose_gate, UnitAttr:$transpose_up, UnitAttr:$transpose_down);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_GatedMlpBackwardOp : Train_ComputeOp<"gated_mlp_backward", [], ["getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"]> {
+def Train_GatedMlpBackwardOp : Train_ComputeOp<"gated_mlp_backward", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"]> {
   let summary = "gradients of gated_mlp; the activations are computed again, tile by tile";
   let description = [{
     dx = dup up^T + dgate gate^T, each product rounded to the element type before the sum. Weight gradients are summed over the tiles in
     fp32 (f64 for f64), ascending, and rounded once. With `input_only` the weights are frozen and there is dx alone.
+    `wide`: the weight gradients are the sums, not rounded, and added up in place; nothing changes for f32 and f64.
   }];
   let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$x, Train_FloatTensor:$gate, Train_FloatTensor:$up, Train_FloatTensor:$down,
-                       StrAttr:$activation, UnitAttr:$transpose_gate, UnitAttr:$transpose_up, UnitAttr:$transpose_down, UnitAttr:$input_only);
+                       StrAttr:$activation, UnitAttr:$transpose_gate, UnitAttr:$transpose_up, UnitAttr:$transpose_down, UnitAttr:$input_only,
+                       UnitAttr:$wide);
   let results = (outs Train_FloatTensor:$dx, Variadic<Train_FloatTensor>:$weight_gradients);
 }
 

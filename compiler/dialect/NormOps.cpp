@@ -24,6 +24,11 @@ static RankedTensorType columnType(RankedTensorType x) {
   return RankedTensorType::get(x.getShape().back(), x.getElementType());
 }
 
+/// The type of such a vector that is added up over the rows of `x`.
+static RankedTensorType columnSumType(RankedTensorType x, bool wide) {
+  return RankedTensorType::get(x.getShape().back(), sumType(x.getElementType(), wide));
+}
+
 static LogicalResult checkEpsilon(std::optional<Location> loc, const APFloat &epsilon) {
   if (epsilon.isFinite() && !epsilon.isNegative())
     return success();
@@ -80,7 +85,7 @@ LogicalResult RmsNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<
   if (!cotangents[0])
     return success();
   auto backward =
-      RmsNormBackwardOp::create(b, getLoc(), cotangents[0], getX(), getRstd(), getWeight());
+      RmsNormBackwardOp::create(b, getLoc(), cotangents[0], getX(), getRstd(), getWeight(), /*wide=*/false);
   if (needed[0])
     gradients[0] = backward.getDx();
   if (getWeight() && needed[1])
@@ -123,7 +128,8 @@ LogicalResult RmsNormBackwardOp::inferReturnTypes(MLIRContext *, std::optional<L
   // rms_norm_backward_c4
   if (failed(inferExpect(loc, "weight", op.getWeight(), columnType(x))))
     return failure();
-  return inferTensors(loc, {x, columnType(x)}, types);
+  // rms_norm_backward_c5: dweight is rounded unless it is wide.
+  return inferTensors(loc, {x, columnSumType(x, op.getWide())}, types);
 }
 
 LogicalResult RmsNormBackwardOp::evaluate(Inputs in, Outputs out) {
@@ -149,6 +155,10 @@ uint64_t RmsNormBackwardOp::getFlops() { return flopsPerElement(getX(), getWeigh
 uint64_t RmsNormBackwardOp::getWorkspaceBytes() {
   return rt::workspace::rmsNormBackward(elementCount(shapeOf(getRstd())), shapeOf(getX()).back(),
                                         static_cast<bool>(getWeight()), accumulatorBytes(getX()));
+}
+
+SmallVector<OpResult> RmsNormBackwardOp::getSums() {
+  return llvm::map_to_vector(getOperation()->getResults().drop_front(), [](OpResult r) { return r; });
 }
 
 //===----------------------------------------------------------------------===//
@@ -212,7 +222,7 @@ LogicalResult LayerNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
   // Result types are spelled out: the inferring builder does not set the segments of results.
   Type x = getX().getType(), column = getWeight() ? Type(columnType(tensorType(getX()))) : Type();
   auto backward = LayerNormBackwardOp::create(b, getLoc(), x, column, column, cotangents[0], getX(),
-                                              getMean(), getRstd(), getWeight());
+                                              getMean(), getRstd(), getWeight(), /*wide=*/false);
   if (needed[0])
     gradients[0] = backward.getDx();
   if (getWeight() && needed[1])
@@ -270,7 +280,9 @@ LogicalResult LayerNormBackwardOp::inferReturnTypes(MLIRContext *, std::optional
   // layer_norm_backward_c5
   if (failed(inferExpect(loc, "weight", op.getWeight(), columnType(x))))
     return failure();
-  return inferTensors(loc, {x, columnType(x), columnType(x)}, types);
+  // layer_norm_backward_c7: dweight and dbias are rounded unless they are wide.
+  RankedTensorType sum = columnSumType(x, op.getWide());
+  return inferTensors(loc, {x, sum, sum}, types);
 }
 
 LogicalResult LayerNormBackwardOp::evaluate(Inputs in, Outputs out) {
@@ -301,4 +313,8 @@ uint64_t LayerNormBackwardOp::getFlops() { return flopsPerElement(getX(), getWei
 uint64_t LayerNormBackwardOp::getWorkspaceBytes() {
   return rt::workspace::layerNormBackward(elementCount(shapeOf(getRstd())), shapeOf(getX()).back(),
                                           static_cast<bool>(getWeight()), accumulatorBytes(getX()));
+}
+
+SmallVector<OpResult> LayerNormBackwardOp::getSums() {
+  return llvm::map_to_vector(getOperation()->getResults().drop_front(), [](OpResult r) { return r; });
 }

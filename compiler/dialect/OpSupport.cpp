@@ -44,6 +44,8 @@ Type statisticType(Type element) {
   return element.isF64() ? element : Float32Type::get(element.getContext());
 }
 
+void widenType(Value v) { v.setType(RankedTensorType::get(shapeOf(v), statisticType(elementOf(v)))); }
+
 std::optional<SmallVector<int64_t>> broadcastShapes(ArrayRef<ArrayRef<int64_t>> shapes) {
   size_t rank = 0;
   for (ArrayRef<int64_t> shape : shapes)
@@ -164,7 +166,7 @@ Value sumTo(OpBuilder &b, Location loc, Value grad, RankedTensorType type) {
       axes.push_back(i);
   Value sum = grad;
   if (!axes.empty())
-    sum = ReduceSumOp::create(b, loc, grad, b.getDenseI64ArrayAttr(axes), b.getBoolAttr(false));
+    sum = ReduceSumOp::create(b, loc, grad, axes, /*keepdims=*/false, /*wide=*/false);
   return reshape(b, loc, sum, to);
 }
 

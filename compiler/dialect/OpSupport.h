@@ -15,6 +15,9 @@ inline mlir::Type elementOf(mlir::Value v) { return tensorType(v).getElementType
 /// The element type of statistics and losses of `element` inputs: f64 for f64, else f32.
 mlir::Type statisticType(mlir::Type element);
 
+/// The element type of a sum over floats of type `element` that is stored as it was added up if `wide`.
+inline mlir::Type sumType(mlir::Type element, bool wide) { return wide ? statisticType(element) : element; }
+
 /// NumPy's broadcast of shapes; empty optional if two dimensions differ and neither is 1.
 std::optional<llvm::SmallVector<int64_t>> broadcastShapes(llvm::ArrayRef<llvm::ArrayRef<int64_t>> shapes);
 

@@ -90,7 +90,7 @@ Value keep(OpBuilder &b, Location loc, Value value, Value x, ArrayRef<int64_t> a
 }
 
 Value sumKept(OpBuilder &b, Location loc, Value x, ArrayRef<int64_t> axes) {
-  return ReduceSumOp::create(b, loc, x, axes, /*keepdims=*/true);
+  return ReduceSumOp::create(b, loc, x, axes, /*keepdims=*/true, /*wide=*/false);
 }
 
 /// For max and min: elements equal to the result share its gradient.
@@ -139,8 +139,13 @@ static ShardingRule alongRule(Operation *op, int64_t axis) {
 LogicalResult ReduceSumOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
                                             DictionaryAttr attributes, OpaqueProperties properties,
                                             RegionRange regions, Types &types) {
-  return inferReductionOf<ReduceSumOp>(loc, {operands, attributes, properties, regions}, false,
-                                       types);
+  Adaptor op(operands, attributes, properties, regions);
+  if (failed(inferReductionOf<ReduceSumOp>(loc, op, false, types)))
+    return failure();
+  // reduce_sum_c1: a sum of floats is rounded unless it is wide.
+  if (Type element = elementOf(op.getX()); op.getWide() && isa<FloatType>(element))
+    types.back() = cast<RankedTensorType>(types.back()).clone(statisticType(element));
+  return success();
 }
 LogicalResult ReduceSumOp::evaluate(ArrayRef<const HostTensor *> inputs,
                                     MutableArrayRef<HostTensor> outputs) {
@@ -152,11 +157,13 @@ ShardingRule ReduceSumOp::getShardingRule() {
 uint64_t ReduceSumOp::getFlops() { return readElements(getX()); }
 LogicalResult ReduceSumOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
-  if (needed[0] && cotangents[0])
-    gradients[0] = BroadcastOp::create(
-        b, getLoc(), keep(b, getLoc(), cotangents[0], getX(), getAxes()), shapeOf(getX()));
+  if (needed[0] && cotangents[0]) {
+    Value dy = train::cast(b, getLoc(), cotangents[0], elementOf(getX())); // of a wide result it is wide
+    gradients[0] = BroadcastOp::create(b, getLoc(), keep(b, getLoc(), dy, getX(), getAxes()), shapeOf(getX()));
+  }
   return success();
 }
+SmallVector<OpResult> ReduceSumOp::getSums() { return {getOperation()->getResult(0)}; }
 
 LogicalResult ReduceMeanOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
                                              DictionaryAttr attributes, OpaqueProperties properties,

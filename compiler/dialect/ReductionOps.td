@@ -4,14 +4,21 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-class Train_Reduction<string mnemonic, string what>
-    : Train_DiffOp<mnemonic, [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
+class Train_Reduction<string mnemonic, string what, list<Trait> traits = []>
+    : Train_DiffOp<mnemonic, !listconcat(traits, [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]),
+                   ["getFlops"]> {
   let summary = what;
   let description = [{ `axes` are ascending and not negative; reducing none is the identity. }];
   let arguments = (ins Train_NumberTensor:$x, DenseI64ArrayAttr:$axes, BoolAttr:$keepdims);
   let results = (outs Train_NumberTensor:$y);
 }
-def Train_ReduceSumOp : Train_Reduction<"reduce_sum", "sum over axes">;
+def Train_ReduceSumOp : Train_Reduction<"reduce_sum", "sum over axes", [DeclareOpInterfaceMethods<WideningOpInterface>]> {
+  let description = [{
+    `axes` are ascending and not negative; reducing none is the identity. `wide`: y is the fp32 sum (f64 for f64), not
+    rounded; nothing changes for f32, f64 and integers.
+  }];
+  let arguments = (ins Train_NumberTensor:$x, DenseI64ArrayAttr:$axes, BoolAttr:$keepdims, UnitAttr:$wide);
+}
 def Train_ReduceMeanOp : Train_Reduction<"reduce_mean", "mean over axes">;
 def Train_ReduceProdOp : Train_Reduction<"reduce_prod", "product over axes">;
 def Train_ReduceMaxOp : Train_Reduction<"reduce_max", "largest over axes; equal elements share the gradient"> {

@@ -43,6 +43,9 @@ SaveClass tabledSaveClass(mlir::Operation *op);
 template <typename ConcreteType>
 class ZeroGradient : public mlir::OpTrait::TraitBase<ConcreteType, ZeroGradient> {};
 
+/// Gives a float tensor the element type that sums over such elements are taken in: f64 for f64, else f32.
+void widenType(mlir::Value v);
+
 /// Bytes that a tensor of `type` takes in memory (i1: one byte an element).
 uint64_t byteSize(mlir::Type type);
 

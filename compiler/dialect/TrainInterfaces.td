@@ -102,6 +102,31 @@ def ShardingOpInterface : OpInterface<"ShardingOpInterface"> {
   ];
 }
 
+def WideningOpInterface : OpInterface<"WideningOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{
+    Adds up some of its results in a wider type than they are stored in, fp32 (f64 for f64), and rounds each once. With
+    the unit attribute `wide`, which every such operation has, they are stored as they were added up: rounding them
+    gives the bits of the results without it. On f32 and f64, and where no such result is there, it changes nothing.
+  }];
+  let methods = [
+    InterfaceMethod<[{ The results that `wide` is about, whether or not it is there. All are or none is wide. }],
+      "::llvm::SmallVector<::mlir::OpResult>", "getSums">,
+    InterfaceMethod<"whether `wide` is there", "bool", "isWide", (ins), "", [{ return $_op.getWide(); }]>,
+    InterfaceMethod<[{
+      Whether `wide` sums take more than narrow ones that are cast behind the operation: it reads the weight while it
+      makes the gradient, which is rounded piece by piece where it is narrow, so that with the weight as much is alive
+      as at the cast, and what else the operation works with. Default: no.
+    }], "bool", "isLargerWide", (ins), "", [{ return false; }]>,
+    InterfaceMethod<[{ Sets `wide` and the types of getSums() accordingly; what reads them is left to the caller. }],
+      "void", "makeWide", (ins), "", [{
+        $_op.setWide(true);
+        for (::mlir::OpResult sum : $_op.getSums())
+          ::amc::train::widenType(sum);
+      }]>,
+  ];
+}
+
 def ViewOpInterface : OpInterface<"ViewOpInterface"> {
   let cppNamespace = "::amc::train";
   let description = [{ The single result is the bytes of operand 0 under another shape: no kernel, no buffer. }];

@@ -111,6 +111,10 @@ void addStep(OpPassManager &passes, const CompileOptions &options, Stage last) {
 
   // Every decision about memory is made on the joint graph, so backward exists before any of them.
   passes.addPass(createDeriveBackward());
+  // At once: derivation asks one operation at a time, so a sum is rounded to its operand's type before what follows
+  // says that it is wanted in fp32. Before anything reads types as bytes. Not where it takes more memory: there a
+  // contribution is rounded before the sum over ranks, as PyTorch's FSDP2 does for all of them.
+  passes.addPass(createWidenGradients());
   if (last == Backward)
     return;
   passes.addPass(createAttachOptimizer(optimizerOptions(options)));

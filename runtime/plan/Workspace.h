@@ -39,18 +39,18 @@ constexpr uint64_t productTileColumns(uint64_t columns) {
   uint64_t tiles = detail::blocks(columns, productColumnTile);
   return tiles <= 1 ? columns : detail::blocks(detail::blocks(columns, tiles), 16) * 16;
 }
-// For each slot: a panel of either operand, and the tile's sum.
-constexpr uint64_t productSlot(uint64_t rows, uint64_t columns, uint64_t inner, uint64_t wide) {
+// For each slot: a panel of either operand, and the tile's sum where the result does not hold it (`sums`).
+constexpr uint64_t productSlot(uint64_t rows, uint64_t columns, uint64_t inner, uint64_t wide, bool sums = true) {
   uint64_t m = detail::least(rows, productRowTile), n = productTileColumns(columns),
            k = detail::least(inner, productDepth);
-  return detail::pad(m * k * wide) + detail::pad(k * n * wide) + detail::pad(m * n * wide);
+  return detail::pad(m * k * wide) + detail::pad(k * n * wide) + (sums ? detail::pad(m * n * wide) : 0);
 }
 // A product of all rows (of all matrices of a batch); only bf16 needs scratch.
-constexpr uint64_t product(uint64_t rows, uint64_t columns, uint64_t inner, uint64_t bytes) {
+constexpr uint64_t product(uint64_t rows, uint64_t columns, uint64_t inner, uint64_t bytes, bool sums = true) {
   if (bytes >= 4 || columns == 0)
     return 0;
   uint64_t tiles = detail::blocks(rows, productRowTile) * detail::blocks(columns, productTileColumns(columns));
-  return detail::least(tiles, productSlots) * productSlot(rows, columns, inner, 4);
+  return detail::least(tiles, productSlots) * productSlot(rows, columns, inner, 4, sums);
 }
 
 // Partial sums of dweight, one row of `columns` for each block of rows. `bytes` is that of the sums here: 4, or 8 for
@@ -70,12 +70,13 @@ constexpr uint64_t groupedMatmul(uint64_t rows, uint64_t inner, uint64_t columns
   return detail::pad((groups + 1) * 8) + detail::pad(rows * 8) +
          detail::least(tiles, productSlots) * productSlot(rows, columns, inner, detail::wide(bytes));
 }
-// The same for the gradient of the groups' matrices, stored either way.
+// The same for the gradient of the groups' matrices, stored either way; a wide one holds the sums of narrow operands.
 constexpr uint64_t groupedMatmulWeightGrad(uint64_t rows, uint64_t inner, uint64_t columns, uint64_t groups,
-                                           uint64_t bytes) {
+                                           uint64_t bytes, bool wide = false) {
   auto slots = [&](uint64_t down, uint64_t across) {
     uint64_t tiles = groups * detail::blocks(down, productRowTile) * detail::blocks(across, productColumnTile);
-    return detail::least(tiles, productSlots) * productSlot(down, across, rows, detail::wide(bytes));
+    return detail::least(tiles, productSlots) *
+           productSlot(down, across, rows, detail::wide(bytes), !(wide && bytes < 4));
   };
   uint64_t one = slots(inner, columns), other = slots(columns, inner);
   return detail::pad((groups + 1) * 8) + detail::pad(rows * 8) + (one > other ? one : other);
@@ -147,9 +148,10 @@ constexpr uint64_t gatedMlp(uint64_t rows, uint64_t input, uint64_t inner, uint6
          detail::most(product(tile, inner, input, bytes), product(tile, output, inner, bytes));
 }
 // Tiles of gate, up and the activation or its gradient, and of one summand of dx; with `weights` and elements narrower
-// than fp32, the sums of the weights' gradients; the products' scratch, weights stored either way round.
+// than fp32, the sums of the weights' gradients unless those are `wide`; the products' scratch, weights stored either
+// way round.
 constexpr uint64_t gatedMlpBackward(uint64_t rows, uint64_t input, uint64_t inner, uint64_t output, bool weights,
-                                    uint64_t bytes) {
+                                    uint64_t bytes, bool wide = false) {
   uint64_t tile = detail::mlpRows(rows);
   uint64_t scratch = detail::most(detail::most(product(tile, inner, input, bytes), product(tile, inner, output, bytes)),
                                   product(tile, input, inner, bytes));
@@ -158,7 +160,8 @@ constexpr uint64_t gatedMlpBackward(uint64_t rows, uint64_t input, uint64_t inne
         scratch, detail::most(detail::most(product(input, inner, tile, bytes), product(inner, input, tile, bytes)),
                               detail::most(product(inner, output, tile, bytes), product(output, inner, tile, bytes))));
   return 3 * detail::pad(tile * inner * bytes) + detail::pad(tile * input * bytes) +
-         (weights && bytes < 4 ? 2 * detail::pad(input * inner * 4) + detail::pad(inner * output * 4) : 0) + scratch;
+         (weights && bytes < 4 && !wide ? 2 * detail::pad(input * inner * 4) + detail::pad(inner * output * 4) : 0) +
+         scratch;
 }
 
 // ---- linear cross-entropy
@@ -207,11 +210,12 @@ constexpr uint64_t linearCrossEntropy(const LceShape &s) {
          s.slots() * (s.logitTile() + s.rowState() + s.hiddenTile() + s.weightTile() + s.biasTile());
 }
 // For each tile in flight the logits and the widened hidden states; one widened tile of the weight; sums that are
-// wider than what they become: dhidden as a whole, a tile of dweight, a tile of dbias.
-constexpr uint64_t linearCrossEntropyBackward(const LceShape &s, bool dhidden, bool dweight, bool dbias) {
+// wider than what they become: dhidden as a whole, a tile of dweight unless that is `wide`, a tile of dbias.
+constexpr uint64_t linearCrossEntropyBackward(const LceShape &s, bool dhidden, bool dweight, bool dbias,
+                                              bool wide = false) {
   return s.slots() * (s.logitTile() + s.hiddenTile()) + s.weightTile() + s.biasTile() +
-         (s.converts && dhidden ? detail::pad(s.tokens * s.width * s.bytes) : 0) + (dweight ? s.weightTile() : 0) +
-         (dbias ? detail::pad(s.vocabularyTile() * s.bytes) : 0);
+         (s.converts && dhidden ? detail::pad(s.tokens * s.width * s.bytes) : 0) +
+         (dweight && !wide ? s.weightTile() : 0) + (dbias ? detail::pad(s.vocabularyTile() * s.bytes) : 0);
 }
 
 } // namespace amc::rt::workspace

@@ -90,6 +90,17 @@ train.step @embedding_backward_c1 {
 
 // -----
 
+// embedding_backward_c2: a wide result is not rounded.
+train.step @embedding_backward_c2 {
+  %a = train.input {name = "a"} : tensor<5x2xf16>
+  %b = train.input {name = "b"} : tensor<5xi64>
+  // expected-error@+2 {{inferred type(s) 'tensor<3x2xf32>' are incompatible with return type(s) of operation 'tensor<3x2xf16>'}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r = train.embedding_backward %a, %b {rows = 3 : i64, wide} : (tensor<5x2xf16>, tensor<5xi64>) -> tensor<3x2xf16>
+}
+
+// -----
+
 // tensor_c2: the table has no negative number of rows.
 train.step @tensor_c2 {
   %a = train.input {name = "a"} : tensor<5x2xf32>

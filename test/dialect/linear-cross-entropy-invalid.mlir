@@ -357,3 +357,18 @@ train.step @linear_cross_entropy_backward_c14 {
   %r:1 = train.linear_cross_entropy_backward %d, %x, %w, %y, %l {operandSegmentSizes = array<i32: 1, 1, 1, 0, 1, 0, 1>, resultSegmentSizes = array<i32: 0, 0, 1>}
     : (tensor<f32>, tensor<4x3xf32>, tensor<3x5xf32>, tensor<4xi64>, tensor<4xf32>) -> (tensor<5xf32>)
 }
+
+// -----
+
+// linear_cross_entropy_backward_c15: dweight is wide, dhidden is not.
+train.step @linear_cross_entropy_backward_c15 {
+  %d = train.input {name = "d"} : tensor<f32>
+  %x = train.input {name = "x"} : tensor<4x3xbf16>
+  %w = train.input {name = "w"} : tensor<3x5xbf16>
+  %y = train.input {name = "y"} : tensor<4xi64>
+  %l = train.input {name = "l"} : tensor<4xf32>
+  // expected-error@+2 {{inferred type(s) 'tensor<4x3xbf16>', 'tensor<3x5xf32>' are incompatible with return type(s) of operation 'tensor<4x3xbf16>', 'tensor<3x5xbf16>'}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r:2 = train.linear_cross_entropy_backward %d, %x, %w, %y, %l {operandSegmentSizes = array<i32: 1, 1, 1, 0, 1, 0, 1>, resultSegmentSizes = array<i32: 1, 1, 0>, wide}
+    : (tensor<f32>, tensor<4x3xbf16>, tensor<3x5xbf16>, tensor<4xi64>, tensor<4xf32>) -> (tensor<4x3xbf16>, tensor<3x5xbf16>)
+}

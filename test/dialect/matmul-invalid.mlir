@@ -147,6 +147,17 @@ train.step @linear_weight_grad_c3 {
 
 // -----
 
+// linear_weight_grad_c4: a wide result is not rounded.
+train.step @linear_weight_grad_c4 {
+  %a = train.input {name = "a"} : tensor<2x3xbf16>
+  %b = train.input {name = "b"} : tensor<2x4xbf16>
+  // expected-error@+2 {{inferred type(s) 'tensor<3x4xf32>' are incompatible with return type(s) of operation 'tensor<3x4xbf16>'}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r = train.linear_weight_grad %a, %b {wide} : (tensor<2x3xbf16>, tensor<2x4xbf16>) -> tensor<3x4xbf16>
+}
+
+// -----
+
 // grouped_matmul_c1: x is rows.
 train.step @grouped_matmul_c1 {
   %a = train.input {name = "a"} : tensor<1x2x3xf32>
@@ -251,6 +262,18 @@ train.step @grouped_matmul_weight_grad_c4 {
   // expected-error@+2 {{groups is -1, should be 0 or more}}
   // expected-error@+1 {{failed to infer returned types}}
   %r = train.grouped_matmul_weight_grad %a, %b, %c {groups = -1 : i64} : (tensor<2x3xf32>, tensor<2x4xf32>, tensor<2xi64>) -> tensor<5x3x4xf32>
+}
+
+// -----
+
+// grouped_matmul_weight_grad_c5: a result that is not wide is rounded.
+train.step @grouped_matmul_weight_grad_c5 {
+  %a = train.input {name = "a"} : tensor<2x3xbf16>
+  %b = train.input {name = "b"} : tensor<2x4xbf16>
+  %c = train.input {name = "c"} : tensor<2xi64>
+  // expected-error@+2 {{inferred type(s) 'tensor<5x3x4xbf16>' are incompatible with return type(s) of operation 'tensor<5x3x4xf32>'}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r = train.grouped_matmul_weight_grad %a, %b, %c {groups = 5 : i64} : (tensor<2x3xbf16>, tensor<2x4xbf16>, tensor<2xi64>) -> tensor<5x3x4xf32>
 }
 
 // -----

@@ -91,3 +91,17 @@ train.step @gated_mlp_backward_c1 {
   // expected-error@+1 {{failed to infer returned types}}
   %r:4 = train.gated_mlp_backward %dy, %x, %g, %u, %d {activation = "silu"} : (tensor<2x3xf32>, tensor<2x3xf32>, tensor<3x4xf32>, tensor<3x4xf32>, tensor<4x6xf32>) -> (tensor<2x3xf32>, tensor<3x4xf32>, tensor<3x4xf32>, tensor<4x6xf32>)
 }
+
+// -----
+
+// gated_mlp_backward_c2: the weight gradients are all wide, dx is not.
+train.step @gated_mlp_backward_c2 {
+  %dy = train.input {name = "dy"} : tensor<2x6xbf16>
+  %x = train.input {name = "x"} : tensor<2x3xbf16>
+  %g = train.input {name = "g"} : tensor<3x4xbf16>
+  %u = train.input {name = "u"} : tensor<3x4xbf16>
+  %d = train.input {name = "d"} : tensor<4x6xbf16>
+  // expected-error@+2 {{inferred type(s) 'tensor<2x3xbf16>', 'tensor<3x4xf32>', 'tensor<3x4xf32>', 'tensor<4x6xf32>' are incompatible with return type(s) of operation 'tensor<2x3xbf16>', 'tensor<3x4xf32>', 'tensor<3x4xbf16>', 'tensor<4x6xf32>'}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r:4 = train.gated_mlp_backward %dy, %x, %g, %u, %d {activation = "silu", wide} : (tensor<2x6xbf16>, tensor<2x3xbf16>, tensor<3x4xbf16>, tensor<3x4xbf16>, tensor<4x6xbf16>) -> (tensor<2x3xbf16>, tensor<3x4xf32>, tensor<3x4xbf16>, tensor<4x6xf32>)
+}

@@ -82,6 +82,19 @@ train.step @rms_norm_backward_c4 {
 
 // -----
 
+// rms_norm_backward_c5: of wide results dweight is not rounded, dx is.
+train.step @rms_norm_backward_c5 {
+  %a = train.input {name = "a"} : tensor<2x3xbf16>
+  %b = train.input {name = "b"} : tensor<2x3xbf16>
+  %c = train.input {name = "c"} : tensor<2xf32>
+  %d = train.input {name = "d"} : tensor<3xbf16>
+  // expected-error@+2 {{inferred type(s) 'tensor<2x3xbf16>', 'tensor<3xf32>' are incompatible with return type(s) of operation 'tensor<2x3xf32>', 'tensor<3xf32>'}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r:2 = train.rms_norm_backward %a, %b, %c, %d {wide} : (tensor<2x3xbf16>, tensor<2x3xbf16>, tensor<2xf32>, tensor<3xbf16>) -> (tensor<2x3xf32>, tensor<3xf32>)
+}
+
+// -----
+
 // layer_norm_c1: segments give the required operand its value: without this check the accessor of x would read the weight.
 train.step @layer_norm_c1 {
   %a = train.input {name = "a"} : tensor<2x3xf32>
@@ -222,4 +235,19 @@ train.step @layer_norm_backward_c6 {
   // expected-error@+2 {{resultSegmentSizes should be 1, 0, 0, as weight is absent}}
   // expected-error@+1 {{failed to infer returned types}}
   %r = train.layer_norm_backward %a, %b, %c, %d {resultSegmentSizes = array<i32: 0, 0, 1>} : (tensor<2x3xf32>, tensor<2x3xf32>, tensor<2xf32>, tensor<2xf32>) -> tensor<2x3xf32>
+}
+
+// -----
+
+// layer_norm_backward_c7: dweight and dbias are both wide.
+train.step @layer_norm_backward_c7 {
+  %a = train.input {name = "a"} : tensor<2x3xbf16>
+  %b = train.input {name = "b"} : tensor<2x3xbf16>
+  %c = train.input {name = "c"} : tensor<2xf32>
+  %d = train.input {name = "d"} : tensor<2xf32>
+  %e = train.input {name = "e"} : tensor<3xbf16>
+  // expected-error@+2 {{inferred type(s) 'tensor<2x3xbf16>', 'tensor<3xf32>', 'tensor<3xf32>' are incompatible with return type(s) of operation 'tensor<2x3xbf16>', 'tensor<3xf32>', 'tensor<3xbf16>'}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r:3 = train.layer_norm_backward %a, %b, %c, %d, %e {resultSegmentSizes = array<i32: 1, 1, 1>, wide}
+    : (tensor<2x3xbf16>, tensor<2x3xbf16>, tensor<2xf32>, tensor<2xf32>, tensor<3xbf16>) -> (tensor<2x3xbf16>, tensor<3xf32>, tensor<3xbf16>)
 }

@@ -111,3 +111,13 @@ train.step @inferred_types_reduce_max {
   // expected-error@+1 {{failed to infer returned types}}
   %r = train.reduce_max %a {axes = array<i64: 0>, keepdims = true} : (tensor<2x3xf32>) -> tensor<3xf32>
 }
+
+// -----
+
+// reduce_sum_c1: a wide sum is not rounded.
+train.step @reduce_sum_c1 {
+  %a = train.input {name = "a"} : tensor<2x3xbf16>
+  // expected-error@+2 {{inferred type(s) 'tensor<2xf32>' are incompatible with return type(s) of operation 'tensor<2xbf16>'}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %r = train.reduce_sum %a {axes = array<i64: 1>, keepdims = false, wide} : (tensor<2x3xbf16>) -> tensor<2xbf16>
+}

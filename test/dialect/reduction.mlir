@@ -23,6 +23,20 @@ train.step @axes {
   %r5 = train.reduce_min %c {axes = array<i64: 0>, keepdims = false} : (tensor<2x0xf32>) -> tensor<0xf32>
 }
 
+// A wide sum of narrow floats is fp32; of anything else it is a sum.
+// CHECK-LABEL: train.step @wide
+train.step @wide {
+  %a = train.input {name = "a"} : tensor<2x3xbf16>
+  // CHECK: train.reduce_sum {{.*}}{axes = array<i64: 1>, keepdims = true, wide} : (tensor<2x3xbf16>) -> tensor<2x1xf32>
+  %r0 = train.reduce_sum %a {axes = array<i64: 1>, keepdims = true, wide} : (tensor<2x3xbf16>) -> tensor<2x1xf32>
+  %b = train.input {name = "b"} : tensor<2x3xf64>
+  // CHECK: train.reduce_sum {{.*}} : (tensor<2x3xf64>) -> tensor<2xf64>
+  %r1 = train.reduce_sum %b {axes = array<i64: 1>, keepdims = false, wide} : (tensor<2x3xf64>) -> tensor<2xf64>
+  %c = train.input {name = "c"} : tensor<2x3xi32>
+  // CHECK: train.reduce_sum {{.*}} : (tensor<2x3xi32>) -> tensor<2xi32>
+  %r2 = train.reduce_sum %c {axes = array<i64: 1>, keepdims = false, wide} : (tensor<2x3xi32>) -> tensor<2xi32>
+}
+
 // Sums and products of nothing exist.
 // CHECK-LABEL: train.step @empty
 train.step @empty {

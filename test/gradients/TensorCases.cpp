@@ -86,6 +86,7 @@ static std::vector<Case> reductionCases() {
     cases.push_back({op, {"2x3"}, "{axes = array<i64>, keepdims = true}"});
     cases.push_back({op, {"scalar"}, "{axes = array<i64>, keepdims = false}"});
   }
+  cases.push_back({"reduce_sum", {"3x4"}, "{axes = array<i64: 0>, keepdims = false, wide}"});
   // A product of small factors, and one whose second factor is tiny: no division by zero on the way.
   cases.push_back({"reduce_prod", {"1x7"}, "{axes = array<i64: 1>, keepdims = false}", -0.1, 0.1});
   for (const char *op : {"softmax", "log_softmax"}) {

@@ -170,6 +170,26 @@ TEST(RuntimeLinearLoss, TilesInFlightChangeNoBit) {
     }
 }
 
+// dweight in the place of the weight, whose tiles have been read by then; wide ones are read again by the next tokens.
+TEST(RuntimeLinearLoss, NarrowWeightMayBeReplacedByItsGradient) {
+  for (bool transposeW : {false, true}) {
+    Problem p{.dtype = plan::BF16, .transposeW = transposeW, .biased = true, .inFlight = 2};
+    Answer answer(p, 1);
+    Call apart = backward(p, 1, answer.lse), inPlace = apart;
+    inPlace.replaces = {-1, 2, -1};
+    Outcome expected = run(apart);
+    for (unsigned threads : {1u, 3u}) {
+      Outcome actual = run(inPlace, threads);
+      ASSERT_TRUE(actual.status.ok()) << actual.status.message();
+      EXPECT_EQ(actual.bytes, expected.bytes);
+    }
+    p.dtype = plan::F32;
+    inPlace = backward(p, 1, answer.lse);
+    inPlace.replaces = {-1, 2, -1};
+    EXPECT_FALSE(run(inPlace).status.ok());
+  }
+}
+
 TEST(RuntimeLinearLoss, EmptyDimensions) {
   expectProblem({.dtype = plan::F32, .biased = true, .columns = 3, .width = 0, .classes = 5});
   Problem none{.dtype = plan::BF16, .biased = true, .columns = 0, .width = 4, .classes = 5};

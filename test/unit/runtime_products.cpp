@@ -120,7 +120,7 @@ TEST(RuntimeProducts, SlicesOfRowsAddUpToTheWholeWeightGradient) {
     for (int64_t row = 0; row < rows; row += block)
       cpu::multiplySums<S>(**pool, cpu::ProductGrid::create(down, across, std::min(block, rows - row), block),
                            {left + row * down, down, true}, {right + row * across, across}, row > 0, sums.data(),
-                           scratch.data());
+                           scratch.data(), true);
     if (narrow)
       cpu::narrowRow(sums.data(), sliced.data(), down * across);
   };

@@ -2,7 +2,8 @@
 //
 // Each tile runs the kernels of the operations that this one stands for (linear, gated_activation, add), prepared for
 // the tile's shape, so their bits are the same by construction: a tile is a multiple of the rows that products are cut
-// into. Weight gradients are summed over the tiles in ascending order, in the arithmetic type. Limits: tiles run one
+// into. Weight gradients are summed over the tiles in ascending order, in the arithmetic type, in
+// place where they have it (`wide`). Limits: tiles run one
 // after the other, each on all threads. Reference: MlpOps.cpp.
 #include "runtime/device/cpu/Gemm.h"
 #include <algorithm>
@@ -69,10 +70,10 @@ uint64_t forwardBytes(const MlpShape &s) {
   return workspace::gatedMlp(static_cast<uint64_t>(s.rows), static_cast<uint64_t>(s.input),
                              static_cast<uint64_t>(s.inner), static_cast<uint64_t>(s.output), dtypeBytes(s.dtype));
 }
-uint64_t backwardBytes(const MlpShape &s, bool weights) {
+uint64_t backwardBytes(const MlpShape &s, bool weights, bool wide) {
   return workspace::gatedMlpBackward(static_cast<uint64_t>(s.rows), static_cast<uint64_t>(s.input),
                                      static_cast<uint64_t>(s.inner), static_cast<uint64_t>(s.output), weights,
-                                     dtypeBytes(s.dtype));
+                                     dtypeBytes(s.dtype), wide);
 }
 
 Status checkForward(const InstructionSpec &spec) {
@@ -93,7 +94,8 @@ Status checkBackward(const InstructionSpec &spec) {
                                                      {"input_only", Int, Optional},
                                                      {"transpose_down", Int, Optional},
                                                      {"transpose_gate", Int, Optional},
-                                                     {"transpose_up", Int, Optional}};
+                                                     {"transpose_up", Int, Optional},
+                                                     {"wide", Int, Optional}};
   bool weights = !spec.flag("input_only");
   if (weights)
     AMC_TRY(expectOperands(
@@ -105,10 +107,13 @@ Status checkBackward(const InstructionSpec &spec) {
   AMC_TRY(expectDType("dy", spec.inputs[0], spec.inputs[1].dtype));
   AMC_TRY(expectShape("dy", spec.inputs[0], outputShape(spec, 1)));
   for (size_t i = 0; i < spec.outputs.size(); ++i) {
-    AMC_TRY(expectDType("outputs", spec.outputs[i], spec.inputs[1].dtype));
+    if (i == 0)
+      AMC_TRY(expectDType("dx", spec.outputs[i], spec.inputs[1].dtype));
+    else
+      AMC_TRY(expectSumType("weight gradients", spec, spec.outputs[i], spec.inputs[1]));
     AMC_TRY(expectShape("outputs", spec.outputs[i], spec.inputs[i + 1].shape));
   }
-  return expectWorkspace(spec, backwardBytes(shapeOf(spec, 1), weights));
+  return expectWorkspace(spec, backwardBytes(shapeOf(spec, 1), weights, spec.flag("wide")));
 }
 
 // ---- parts
@@ -257,12 +262,13 @@ std::unique_ptr<Kernel> createForward(const InstructionSpec &spec) { return std:
 template <class S> struct Backward final : Kernel {
   using T = Wide<S>;
   MlpShape s;
-  bool weights;
+  bool weights, inPlace; // whether the results hold the sums
   Tiles<BackwardParts> tiles;
   Tiles<ForwardParts> again;
 
   explicit Backward(const InstructionSpec &spec)
-      : s(shapeOf(spec, 1)), weights(!spec.flag("input_only")), tiles(s, spec.string("activation")),
+      : s(shapeOf(spec, 1)), weights(!spec.flag("input_only")), inPlace(isWide<S> || spec.flag("wide")),
+        tiles(s, spec.string("activation")),
         again(s, spec.string("activation")) {}
 
   // sums (+)= left^T right, of two matrices with `rows` rows; the other way round if the weight is stored so.
@@ -276,7 +282,7 @@ template <class S> struct Backward final : Kernel {
       return;
     ProductGrid grid = ProductGrid::create(wide, columns, rows, workspace::weightGradRowBlock);
     multiplySums<S>(c.pool, grid, {reinterpret_cast<const S *>(left), wide, true},
-                    {reinterpret_cast<const S *>(right), columns}, add, sums, scratch);
+                    {reinterpret_cast<const S *>(right), columns}, add, sums, scratch, true);
   }
 
   void round(RunContext &c, const T *sums, std::byte *result, int64_t n) const {
@@ -290,7 +296,7 @@ template <class S> struct Backward final : Kernel {
     Cutter fixed{o.workspaces ? o.workspaces[0] : nullptr};
     T *sums[3] = {};
     for (int i = 0; weights && i < 3; ++i)
-      sums[i] = reinterpret_cast<T *>(isWide<S> ? o.outputs[i + 1] : fixed.take(outer[i] * 4));
+      sums[i] = reinterpret_cast<T *>(inPlace ? o.outputs[i + 1] : fixed.take(outer[i] * 4));
     for (int i = 0; weights && s.rows == 0 && i < 3; ++i)
       std::fill_n(sums[i], outer[i], T(0));
     for (int64_t row = 0; row < s.rows; row += static_cast<int64_t>(workspace::mlpRowTile)) {
@@ -319,9 +325,8 @@ template <class S> struct Backward final : Kernel {
         addWeightGradient(c, x, s.input, up, s.inner, s.transposeUp, rows, add, sums[1], scratch.at);
       }
     }
-    if constexpr (!isWide<S>)
-      for (int i = 0; weights && i < 3; ++i)
-        round(c, sums[i], o.outputs[i + 1], outer[i]);
+    for (int i = 0; weights && !inPlace && i < 3; ++i)
+      round(c, sums[i], o.outputs[i + 1], outer[i]);
   }
 };
 

@@ -84,14 +84,15 @@ std::unique_ptr<Kernel> scatterAddKernel(GatherShape g, size_t dyInput, size_t i
 }
 
 // The same for bf16 and f16. A piece is some rows of one dx[o].
-std::unique_ptr<Kernel> narrowScatterAddKernel(plan::DType dtype, GatherShape g, plan::DType idType) {
+std::unique_ptr<Kernel> narrowScatterAddKernel(plan::DType dtype, plan::DType result, GatherShape g,
+                                               plan::DType idType) {
   int64_t grain = std::min(rowGrain(g.inner), std::max<int64_t>(1, g.axis)), ranges = ceilDiv(g.axis, grain);
   return makeKernel([=](const Operands &o, RunContext &c) {
     Indices ids = Indices::of(o, 1, idType);
     SortedSources sources(o.workspaces[0], g.axis, g.count, [&](int64_t i) { return g.row(ids, i, c); });
     c.pool.parallelFor(g.inner ? g.outer * ranges : 0, [&](int64_t piece, unsigned) {
       int64_t begin = piece % ranges * grain, outer = piece / ranges;
-      combineSources(sources, dtype, begin, std::min(begin + grain, g.axis), g.inner, nullptr, o.outputs[0],
+      combineSources(sources, dtype, result, begin, std::min(begin + grain, g.axis), g.inner, nullptr, o.outputs[0],
                      outer * g.axis, o.inputs[0], outer * g.count, addRows);
     });
   });
@@ -99,7 +100,7 @@ std::unique_ptr<Kernel> narrowScatterAddKernel(plan::DType dtype, GatherShape g,
 
 // Scratch of the adjoints.
 Status expectSortedSources(const InstructionSpec &spec, int64_t destinations, int64_t sources) {
-  if (!isNarrowFloat(spec.outputs[0].dtype))
+  if (!isNarrowFloat(spec.inputs[0].dtype))
     return expectWorkspace(spec, 0);
   AMC_TRY(SortedSources::expectSizes(destinations, sources));
   return expectWorkspace(spec, workspace::sortedSources(static_cast<uint64_t>(destinations),
@@ -107,8 +108,8 @@ Status expectSortedSources(const InstructionSpec &spec, int64_t destinations, in
 }
 
 std::unique_ptr<Kernel> scatterAdd(const InstructionSpec &spec, GatherShape g) {
-  if (isNarrowFloat(spec.outputs[0].dtype))
-    return narrowScatterAddKernel(spec.outputs[0].dtype, g, spec.inputs[1].dtype);
+  if (isNarrowFloat(spec.inputs[0].dtype))
+    return narrowScatterAddKernel(spec.inputs[0].dtype, spec.outputs[0].dtype, g, spec.inputs[1].dtype);
   if (spec.outputs[0].dtype == plan::F64)
     return scatterAddKernel<double>(g, 0, 1, spec.inputs[1].dtype);
   return scatterAddKernel<float>(g, 0, 1, spec.inputs[1].dtype);
@@ -201,8 +202,8 @@ std::unique_ptr<Kernel> createEmbeddingInGroup(const InstructionSpec &spec, Grou
 
 Status checkEmbeddingBackward(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"dy", AcceptFloat}, {"ids", AcceptIndex}}, {{"dtable", AcceptFloat}},
-                         {{"rows", Int}, {"group", Text, Optional}, {"members", Int, Optional}}));
-  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
+                         {{"rows", Int}, {"group", Text, Optional}, {"members", Int, Optional}, {"wide", Int, Optional}}));
+  AMC_TRY(expectSumType("outputs[0]", spec, spec.outputs[0], spec.inputs[0]));
   AMC_EXPECT(spec.outputs[0].rank() == 2, "outputs[0]: rank is ", spec.outputs[0].rank(), " and should be 2");
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0], {spec.integer("rows"), spec.outputs[0].shape[1]}));
   std::vector<int64_t> shape = spec.inputs[1].shape;
@@ -374,7 +375,7 @@ std::unique_ptr<Kernel> narrowGatherNdBackward(const TupleShape &t, plan::DType 
       return slice < 0 ? slice : tuple / t.tuples * slices + slice;
     });
     parallelRange(c.pool, t.inner ? t.batches * slices : 0, rowGrain(t.inner), [&](int64_t begin, int64_t end) {
-      combineSources(sources, dtype, begin, end, t.inner, nullptr, o.outputs[0], 0, o.inputs[0], 0, addRows);
+      combineSources(sources, dtype, dtype, begin, end, t.inner, nullptr, o.outputs[0], 0, o.inputs[0], 0, addRows);
     });
   });
 }

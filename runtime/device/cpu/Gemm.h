@@ -45,19 +45,20 @@ struct ProductGrid {
   int64_t columns(int64_t tile) const { return std::min(tileN, n - column(tile)); }
 };
 
-// The parts of a slot of product scratch for a product of this shape: a panel of either operand, and a tile's sum.
+// The parts of a slot of product scratch for a product of this shape: a panel of either operand, and with `sums` a
+// tile's sum.
 template <class T> struct ProductScratch {
   T *a = nullptr, *b = nullptr, *sum = nullptr;
   ProductScratch() = default;
-  ProductScratch(std::byte *base, unsigned slot, int64_t rows, int64_t columns, int64_t inner) {
+  ProductScratch(std::byte *base, unsigned slot, int64_t rows, int64_t columns, int64_t inner, bool sums = true) {
     auto m = static_cast<uint64_t>(rows), n = static_cast<uint64_t>(columns), k = static_cast<uint64_t>(inner);
-    std::byte *at = base + slot * workspace::productSlot(m, n, k, sizeof(T));
+    std::byte *at = base + slot * workspace::productSlot(m, n, k, sizeof(T), sums);
     m = std::min(m, workspace::productRowTile);
     n = workspace::productTileColumns(n);
     k = std::min(k, workspace::productDepth);
     a = reinterpret_cast<T *>(at);
     b = reinterpret_cast<T *>(at += workspace::detail::pad(m * k * sizeof(T)));
-    sum = reinterpret_cast<T *>(at + workspace::detail::pad(k * n * sizeof(T)));
+    sum = sums ? reinterpret_cast<T *>(at + workspace::detail::pad(k * n * sizeof(T))) : nullptr;
   }
 };
 
@@ -131,27 +132,28 @@ inline unsigned productSlots(int64_t pieces) {
   return static_cast<unsigned>(std::clamp<int64_t>(pieces, 1, workspace::productSlots));
 }
 
-// Calls body(tile, scratch) for all tiles on the pool. `scratch` has workspace::product's bytes.
+// Calls body(tile, scratch) for all tiles on the pool. `scratch` has workspace::product's bytes, with or without `sums`.
 template <class S, class Body>
-void forTiles(ThreadPool &pool, const ProductGrid &g, std::byte *scratch, Body &&body) {
+void forTiles(ThreadPool &pool, const ProductGrid &g, std::byte *scratch, bool sums, Body &&body) {
   if constexpr (isWide<S>)
     pool.parallelFor(g.tiles(), [&](int64_t tile, unsigned) { body(tile, ProductScratch<S>()); });
   else
     pool.parallelFor(g.tiles(), [&](int64_t tile, unsigned slot) {
-      body(tile, ProductScratch<Wide<S>>(scratch, slot, g.m, g.n, g.k));
+      body(tile, ProductScratch<Wide<S>>(scratch, slot, g.m, g.n, g.k, sums));
     }, productSlots(g.tiles()));
 }
 // A whole product into y.
 template <class S>
 void multiply(ThreadPool &pool, const ProductGrid &g, const StoredMatrix<S> &a, const StoredMatrix<S> &b,
               const S *bias, S *y, std::byte *scratch) {
-  forTiles<S>(pool, g, scratch, [&](int64_t tile, const auto &s) { productTile(g, tile, a, b, bias, y, s); });
+  forTiles<S>(pool, g, scratch, true, [&](int64_t tile, const auto &s) { productTile(g, tile, a, b, bias, y, s); });
 }
-// The same into, or with `add` onto, sums of the arithmetic type that are rounded later.
+// The same into, or with `add` onto, sums of the arithmetic type that are rounded later, or never. `slotSums`: whether
+// the scratch has room for the tiles' sums, which it does not need here.
 template <class S>
 void multiplySums(ThreadPool &pool, const ProductGrid &g, const StoredMatrix<S> &a, const StoredMatrix<S> &b,
-                  bool add, Wide<S> *sums, std::byte *scratch) {
-  forTiles<S>(pool, g, scratch, [&](int64_t tile, const auto &s) {
+                  bool add, Wide<S> *sums, std::byte *scratch, bool slotSums) {
+  forTiles<S>(pool, g, scratch, slotSums, [&](int64_t tile, const auto &s) {
     sumTile(g, tile, a, b, add, sums + g.row(tile) * g.n + g.column(tile), g.n, s);
   });
 }

@@ -3,7 +3,8 @@
 // f32, f64 and bf16 (summed in fp32, rounded once). Rows are sorted by group, stably, by counting (workspace: group
 // offsets, row order, product scratch), and gathered panel by panel. A group is one product on the grid of Gemm.h, so a
 // row's result does not depend on which rows share its group beyond the library's tiling of that many rows. A weight
-// gradient adds a group's rows in panels of 256, ascending; a group without rows gets zeros. No result overlaps an
+// gradient adds a group's rows in panels of 256, ascending; a group without rows gets zeros;
+// a `wide` one is summed where it will stand. No result overlaps an
 // operand. Reference: y[i] = x[i] w[ids[i]].
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/Indices.h"
@@ -126,10 +127,10 @@ std::unique_ptr<Kernel> createGrouped(const InstructionSpec &spec) {
 
 Status checkWeightGrad(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"x", AcceptData}, {"dy", AcceptData}, {"ids", AcceptIndex}}, {{"dw", AcceptData}},
-                         {{"groups", Int}, {"transpose_w", Int, Optional}}));
+                         {{"groups", Int}, {"transpose_w", Int, Optional}, {"wide", Int, Optional}}));
   const TensorSpec &x = spec.inputs[0], &dy = spec.inputs[1], &ids = spec.inputs[2];
   AMC_TRY(expectDType("inputs[1]", dy, x.dtype));
-  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], x.dtype));
+  AMC_TRY(expectSumType("outputs[0]", spec, spec.outputs[0], x));
   AMC_EXPECT(x.rank() == 2 && dy.rank() == 2 && x.shape[0] == dy.shape[0], "inputs: shapes ", shapeText(x.shape),
              " and ", shapeText(dy.shape), " should be of rank 2 with the same rows");
   Grouping g{x.shape[0], x.shape[1], dy.shape[1], spec.integer("groups"), ids.dtype};
@@ -141,11 +142,11 @@ Status checkWeightGrad(const InstructionSpec &spec) {
   AMC_TRY(expectBlas(g));
   auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
   return expectWorkspace(spec, workspace::groupedMatmulWeightGrad(u(g.rows), u(g.inner), u(g.columns), u(g.groups),
-                                                                  dtypeBytes(x.dtype)));
+                                                                  dtypeBytes(x.dtype), spec.flag("wide")));
 }
 
 std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
-  bool transpose = spec.flag("transpose_w");
+  bool transpose = spec.flag("transpose_w"), wide = spec.flag("wide");
   Grouping g{spec.inputs[0].shape[0], spec.inputs[0].shape[1], spec.inputs[1].shape[1], spec.integer("groups"),
              spec.inputs[2].dtype};
   int64_t down = transpose ? g.columns : g.inner, across = transpose ? g.inner : g.columns;
@@ -159,10 +160,17 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
       c.pool.parallelFor(g.groups * tiles, [&](int64_t piece, unsigned slot) {
         int64_t e = piece / tiles;
         const int64_t *order = s.order + s.starts[e];
-        const S *left = o.in<S>(transpose ? 1 : 0), *right = o.in<S>(transpose ? 0 : 1);
-        productTile<S>(ProductGrid::create(down, across, s.count(e)), piece % tiles,
-                       {left, down, true, order}, {right, across, false, order}, nullptr,
-                       o.out<S>(0) + e * down * across, {s.slots, slot, down, across, g.rows});
+        StoredMatrix<S> left{o.in<S>(transpose ? 1 : 0), down, true, order};
+        StoredMatrix<S> right{o.in<S>(transpose ? 0 : 1), across, false, order};
+        ProductGrid grid = ProductGrid::create(down, across, s.count(e));
+        int64_t tile = piece % tiles, at = e * down * across;
+        bool inPlace = wide && !isWide<S>;
+        ProductScratch<Wide<S>> scratch(s.slots, slot, down, across, g.rows, !inPlace);
+        if (inPlace)
+          sumTile<S>(grid, tile, left, right, false,
+                     o.out<Wide<S>>(0) + at + grid.row(tile) * across + grid.column(tile), across, scratch);
+        else
+          productTile<S>(grid, tile, left, right, nullptr, o.out<S>(0) + at, scratch);
       }, productSlots(g.groups * tiles));
     });
   });

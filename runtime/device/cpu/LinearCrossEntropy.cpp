@@ -6,12 +6,14 @@
 // large as the workspace holds. In a group each token tile computes its logits again, turns them into their gradient
 // and adds its product with the weight to dhidden; then its product with the hidden states is added to dweight, tile
 // after tile. So every sum runs in ascending order whatever the group's size, and no bit depends on it. Wide results
-// are accumulated in place, narrow ones in workspace and rounded once.
+// (those of wide operands, and the weight's and the bias's gradient if the instruction is `wide`) are accumulated in
+// place, narrow ones in workspace and rounded once.
 //
 // In a group of ranks each has a piece of the vocabulary. Forward: what a rank knows of a row (LogitSums) goes to all, who
 // put the pieces together in ascending order. Backward: a label of another rank's piece is at none of these logits.
 //
-// The loss adds the rows in blocks of 64, ascending. No result overlaps an operand. Reference: LossOps.td, three loops.
+// The loss adds the rows in blocks of 64, ascending. No result overlaps an operand, but a narrow weight's place may be
+// taken. Reference: LossOps.td, three loops.
 #include "runtime/collective/Communicator.h"
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/RowLoss.h"
@@ -30,6 +32,7 @@ struct Problem {
   int64_t allClasses, firstClass; // of the whole vocabulary; of this rank's piece of it
   Group *group = nullptr;         // the ranks with the other pieces
   bool transposeW, biased, converts;
+  bool narrowSums; // whether gradients of weight and bias are rounded
   plan::DType dtype;
   double softcap;
   LossOptions options;
@@ -86,6 +89,7 @@ Problem Problem::create(const InstructionSpec &spec, size_t hidden) {
   p.biased = spec.inputs[hidden + 2].present();
   p.dtype = x.dtype;
   p.converts = statisticOf(x.dtype) != x.dtype;
+  p.narrowSums = p.converts && !spec.flag("wide");
   p.softcap = spec.real("softcap");
   p.options = LossOptions::create(spec, hidden + 4);
   p.shape = {static_cast<uint64_t>(p.tokens), static_cast<uint64_t>(p.width), static_cast<uint64_t>(p.classes),
@@ -298,7 +302,8 @@ Status checkBackward(const InstructionSpec &spec) {
        {"labels", AcceptI64}, {"class_weights", AcceptWide, Optional}, {"lse", AcceptWide}},
       {{"dhidden", AcceptFloat, Optional}, {"dweight", AcceptFloat, Optional}, {"dbias", AcceptFloat, Optional}},
       {{"transpose_w", Int, Optional}, {"ignore_index", Int}, {"label_smoothing", Real}, {"z_loss", Real},
-       {"softcap", Real}, {"tokens_in_flight", Int}, {"group", Text, Optional}, {"members", Int, Optional}}));
+       {"softcap", Real}, {"tokens_in_flight", Int}, {"group", Text, Optional}, {"members", Int, Optional},
+       {"wide", Int, Optional}}));
   AMC_TRY(Problem::check(spec, 1));
   plan::DType statistic = statisticOf(spec.inputs[1].dtype);
   AMC_TRY(expectDType("inputs[0]", spec.inputs[0], statistic));
@@ -309,12 +314,15 @@ Status checkBackward(const InstructionSpec &spec) {
     if (!spec.outputs[i].present())
       continue;
     AMC_EXPECT(spec.inputs[1 + i].present(), "outputs[", i, "]: is there without an operand whose gradient it is");
-    AMC_TRY(expectDType("outputs", spec.outputs[i], spec.inputs[1].dtype));
+    if (i == 0)
+      AMC_TRY(expectDType("dhidden", spec.outputs[i], spec.inputs[1].dtype));
+    else
+      AMC_TRY(expectSumType(i == 1 ? "dweight" : "dbias", spec, spec.outputs[i], spec.inputs[1]));
     AMC_TRY(expectShape("outputs", spec.outputs[i], spec.inputs[1 + i].shape));
   }
   return expectWorkspace(spec, workspace::linearCrossEntropyBackward(
                                    Problem::create(spec, 1).shape, spec.outputs[0].present(),
-                                   spec.outputs[1].present(), spec.outputs[2].present()));
+                                   spec.outputs[1].present(), spec.outputs[2].present(), spec.flag("wide")));
 }
 
 // Columns of the weight's gradient that one piece adds up, from the width alone.
@@ -344,7 +352,7 @@ template <class T> struct Backward {
     if (o.outputs[0])
       dx = p.converts ? take(workspace::detail::pad(s.tokens * s.width * s.bytes)) : o.out<T>(0);
     if (o.outputs[1])
-      dw = p.converts ? take(s.weightTile()) : o.out<T>(1);
+      dw = p.narrowSums ? take(s.weightTile()) : o.out<T>(1);
     if (o.outputs[2])
       db = take(workspace::detail::pad(s.vocabularyTile() * s.bytes));
   }
@@ -366,14 +374,14 @@ template <class T> struct Backward {
 private:
   // Where nothing is added up. An empty sum of wide or narrow elements is zero bytes.
   void zeroResults() {
-    uint64_t bytes = dtypeBytes(p.dtype);
-    auto zero = [&](size_t output, int64_t n) {
+    auto zero = [&](size_t output, int64_t n, bool narrow) {
       if (o.outputs[output])
-        std::fill_n(o.outputs[output], static_cast<uint64_t>(n) * bytes, std::byte{});
+        std::fill_n(o.outputs[output], static_cast<uint64_t>(n) * (narrow ? dtypeBytes(p.dtype) : sizeof(T)),
+                    std::byte{});
     };
-    zero(0, p.tokens * p.width);
-    zero(1, p.width * p.classes);
-    zero(2, p.classes);
+    zero(0, p.tokens * p.width, p.converts);
+    zero(1, p.width * p.classes, p.narrowSums);
+    zero(2, p.classes, p.narrowSums);
     if (dx && p.converts)
       std::fill_n(dx, p.tokens * p.width, T{});
   }
@@ -438,11 +446,11 @@ private:
                             : o.in<T>(1) + tile * p.tokenTile * p.width;
     T beta = T(tile > 0);
     if (p.transposeW) { // [V, H] or, in workspace, [n, H]
-      T *y = dw + (p.converts ? 0 : first * p.width) + column;
+      T *y = dw + (p.narrowSums ? 0 : first * p.width) + column;
       gemm(true, false, n, width, p.rowsOf(tile), T(1), logits(place), n, x + column, p.width, beta, y, p.width);
     } else { // [H, V] or [H, n]
-      int64_t stride = p.converts ? n : p.classes;
-      T *y = dw + (p.converts ? 0 : first) + column * stride;
+      int64_t stride = p.narrowSums ? n : p.classes;
+      T *y = dw + (p.narrowSums ? 0 : first) + column * stride;
       gemm(true, false, width, n, p.rowsOf(tile), T(1), x + column, p.width, logits(place), n, beta, y, stride);
     }
   }
@@ -456,11 +464,11 @@ private:
 
   // All tokens have been added to a tile of dweight and dbias.
   void finish(int64_t first, int64_t n) {
-    if (db && p.converts)
+    if (db && p.narrowSums)
       narrow(p.dtype, db, o.outputs[2], first, n);
     else if (db)
       std::copy_n(db, n, o.out<T>(2) + first);
-    if (!dw || !p.converts)
+    if (!dw || !p.narrowSums)
       return;
     int64_t rows = p.transposeW ? n : p.width, columns = p.transposeW ? p.width : n;
     parallelRange(c.pool, rows, rowGrain(columns), [&](int64_t begin, int64_t end) {
@@ -470,6 +478,13 @@ private:
     });
   }
 };
+
+// Narrow results may replace a narrow weight, dweight above all: a tile of it is widened before what becomes of it is
+// rounded, and dhidden is rounded last.
+bool aliasBackward(const InstructionSpec &spec, size_t output, size_t input) {
+  bool narrow = statisticOf(spec.inputs[2].dtype) != spec.inputs[2].dtype && !spec.flag("wide");
+  return narrow && input == 2 && spec.outputs[output].bytes == spec.inputs[2].bytes;
+}
 
 std::unique_ptr<Kernel> backwardOf(const Problem &p) {
   return makeKernel([=](const Operands &o, RunContext &c) {
@@ -485,7 +500,8 @@ std::unique_ptr<Kernel> createBackwardInGroup(const InstructionSpec &spec, Group
 
 void registerLinearCrossEntropy(KernelRegistry &registry) {
   registry.add("linear_cross_entropy", {checkForward, createForward, nullptr, false, true, createForwardInGroup});
-  registry.add("linear_cross_entropy_backward", {checkBackward, createBackward, nullptr, false, true, createBackwardInGroup});
+  registry.add("linear_cross_entropy_backward",
+               {checkBackward, createBackward, aliasBackward, false, true, createBackwardInGroup});
 }
 
 } // namespace amc::rt::cpu

@@ -4,7 +4,8 @@
 // row (Gemm.h). The inner dimension of f32 and f64 is not cut, so an element's sum runs in the library's order for its
 // tile, but in linear_weight_grad: blocks of 1024 rows, ascending. Integers (matmul only) by three loops, modulo 2^64,
 // in their own width. linear adds its bias to each tile after the product. No result overlaps an operand. Workspace:
-// bf16 only, workspace::product. Reference: y[i, j] = sum over k of a[i, k] * b[k, j].
+// bf16 only, workspace::product; a `wide` linear_weight_grad is summed where it will stand. Reference: y[i, j] = sum
+// over k of a[i, k] * b[k, j].
 #include "runtime/device/cpu/Gemm.h"
 #include <algorithm>
 #include <climits>
@@ -19,9 +20,9 @@ Status expectBlasSizes(std::initializer_list<int64_t> sizes) {
   return Status();
 }
 
-uint64_t bytesOf(int64_t rows, int64_t columns, int64_t inner, plan::DType dtype) {
+uint64_t bytesOf(int64_t rows, int64_t columns, int64_t inner, plan::DType dtype, bool sums = true) {
   auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
-  return isFloat(dtype) ? workspace::product(u(rows), u(columns), u(inner), dtypeBytes(dtype)) : 0;
+  return isFloat(dtype) ? workspace::product(u(rows), u(columns), u(inner), dtypeBytes(dtype), sums) : 0;
 }
 
 std::byte *scratchOf(const Operands &o, bool scratch) { return scratch ? o.workspaces[0] : nullptr; }
@@ -202,10 +203,10 @@ std::unique_ptr<Kernel> createLinear(const InstructionSpec &spec) {
 
 Status checkWeightGrad(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"x", AcceptData}, {"dy", AcceptData}}, {{"dw", AcceptData}},
-                         {{"transpose_w", Int, Optional}}));
+                         {{"transpose_w", Int, Optional}, {"wide", Int, Optional}}));
   const TensorSpec &x = spec.inputs[0], &dy = spec.inputs[1];
   AMC_TRY(expectDType("inputs[1]", dy, x.dtype));
-  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], x.dtype));
+  AMC_TRY(expectSumType("outputs[0]", spec, spec.outputs[0], x));
   AMC_EXPECT(x.rank() >= 1 && x.rank() == dy.rank() &&
                  std::equal(x.shape.begin(), x.shape.end() - 1, dy.shape.begin()),
              "inputs: shapes ", shapeText(x.shape), " and ", shapeText(dy.shape), " should have the same rows");
@@ -214,20 +215,23 @@ Status checkWeightGrad(const InstructionSpec &spec) {
                       spec.flag("transpose_w") ? std::vector<int64_t>{n, k} : std::vector<int64_t>{k, n}));
   AMC_TRY(expectBlasSizes({rowsOf(x.shape).rows, k, n}));
   const std::vector<int64_t> &dw = spec.outputs[0].shape;
-  return expectWorkspace(spec, bytesOf(dw[0], dw[1], rowsOf(x.shape).rows, x.dtype));
+  return expectWorkspace(spec, bytesOf(dw[0], dw[1], rowsOf(x.shape).rows, x.dtype, !spec.flag("wide")));
 }
 
 std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
   int64_t rows = rowsOf(spec.inputs[0].shape).rows, k = spec.inputs[0].shape.back(), n = spec.inputs[1].shape.back();
-  bool transpose = spec.flag("transpose_w"), scratch = !spec.workspaces.empty();
+  bool transpose = spec.flag("transpose_w"), scratch = !spec.workspaces.empty(), wide = spec.flag("wide");
   int64_t down = transpose ? n : k, across = transpose ? k : n;
   size_t left = transpose ? 1 : 0, right = transpose ? 0 : 1;
   ProductGrid grid = ProductGrid::create(down, across, rows, workspace::weightGradRowBlock);
   return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);
     return makeKernel([=](const Operands &o, RunContext &c) {
-      multiply<S>(c.pool, grid, {o.in<S>(left), down, true}, {o.in<S>(right), across}, nullptr, o.out<S>(0),
-                  scratchOf(o, scratch));
+      StoredMatrix<S> a{o.in<S>(left), down, true}, b{o.in<S>(right), across};
+      if (wide)
+        multiplySums<S>(c.pool, grid, a, b, false, o.out<Wide<S>>(0), scratchOf(o, scratch), false);
+      else
+        multiply<S>(c.pool, grid, a, b, nullptr, o.out<S>(0), scratchOf(o, scratch));
     });
   });
 }

@@ -102,6 +102,9 @@ void layerBackwardRow(const double *dy, const double *x, double mean, double rst
   }
 }
 
+// Calls f(S{}) with the type that sums over rows of S are stored in.
+template <class S, class F> void withSumType(bool wide, F &&f) { wide ? f(Wide<S>{}) : f(S{}); }
+
 // out = sum of `blocks` rows of partial sums, `pitch` elements apart, ascending.
 template <class S, class T>
 void sumBlocks(ThreadPool &pool, const T *partial, int64_t blocks, int64_t pitch, int64_t columns, S *out) {
@@ -132,6 +135,10 @@ Status expectColumn(const char *what, const TensorSpec &tensor, const TensorSpec
 Status expectLike(const char *what, const TensorSpec &tensor, const TensorSpec &x) {
   AMC_TRY(expectDType(what, tensor, x.dtype));
   return expectShape(what, tensor, x.shape);
+}
+Status expectColumnSum(const char *what, const InstructionSpec &spec, const TensorSpec &tensor, const TensorSpec &x) {
+  AMC_TRY(expectSumType(what, spec, tensor, x));
+  return expectShape(what, tensor, {x.shape.back()});
 }
 Status expectStatistic(const char *what, const TensorSpec &tensor, const TensorSpec &x) {
   AMC_TRY(expectStatisticType(what, tensor, x));
@@ -176,7 +183,7 @@ bool aliasFirstResult(const InstructionSpec &spec, size_t output, size_t input) 
 Status checkRmsBackward(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(
       spec, {{"dy", AcceptData}, {"x", AcceptData}, {"rstd", AcceptWide}, {"weight", AcceptData, Optional}},
-      {{"dx", AcceptData}, {"dweight", AcceptData, Optional}}));
+      {{"dx", AcceptData}, {"dweight", AcceptData, Optional}}, {{"wide", Int, Optional}}));
   const TensorSpec &x = spec.inputs[1];
   AMC_TRY(expectRows(x));
   AMC_TRY(expectLike("inputs[0]", spec.inputs[0], x));
@@ -186,7 +193,7 @@ Status checkRmsBackward(const InstructionSpec &spec) {
   AMC_EXPECT(spec.outputs[1].present() == weighted, "outputs[1] (dweight): should be there exactly when weight is");
   if (weighted) {
     AMC_TRY(expectColumn("inputs[3]", spec.inputs[3], x));
-    AMC_TRY(expectColumn("outputs[1]", spec.outputs[1], x));
+    AMC_TRY(expectColumnSum("outputs[1]", spec, spec.outputs[1], x));
   }
   Rows rows = rowsOf(x.shape);
   return expectWorkspace(spec, workspace::rmsNormBackward(rows.rows, rows.columns, weighted, wideBytes(x)));
@@ -199,7 +206,7 @@ bool aliasDx(const InstructionSpec &spec, size_t output, size_t input) {
 
 std::unique_ptr<Kernel> createRmsBackward(const InstructionSpec &spec) {
   Rows rows = rowsOf(spec.inputs[1].shape);
-  bool weighted = spec.inputs[3].present();
+  bool weighted = spec.inputs[3].present(), wide = spec.flag("wide");
   return withFloats(spec.inputs[1].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);
     using T = Wide<S>;
@@ -216,7 +223,7 @@ std::unique_ptr<Kernel> createRmsBackward(const InstructionSpec &spec) {
                          n);
       });
       if (weighted)
-        sumBlocks(c.pool, partial, blocks, pitch, n, o.out<S>(1));
+        withSumType<S>(wide, [&](auto sum) { sumBlocks(c.pool, partial, blocks, pitch, n, o.out<decltype(sum)>(1)); });
     });
   });
 }
@@ -260,7 +267,8 @@ Status checkLayerBackward(const InstructionSpec &spec) {
                           {"mean", AcceptWide},
                           {"rstd", AcceptWide},
                           {"weight", AcceptData, Optional}},
-                         {{"dx", AcceptData}, {"dweight", AcceptData, Optional}, {"dbias", AcceptData, Optional}}));
+                         {{"dx", AcceptData}, {"dweight", AcceptData, Optional}, {"dbias", AcceptData, Optional}},
+                         {{"wide", Int, Optional}}));
   const TensorSpec &x = spec.inputs[1];
   AMC_TRY(expectRows(x));
   AMC_TRY(expectLike("inputs[0]", spec.inputs[0], x));
@@ -272,8 +280,8 @@ Status checkLayerBackward(const InstructionSpec &spec) {
              "outputs: dweight and dbias should be there exactly when weight is");
   if (weighted) {
     AMC_TRY(expectColumn("inputs[4]", spec.inputs[4], x));
-    AMC_TRY(expectColumn("outputs[1]", spec.outputs[1], x));
-    AMC_TRY(expectColumn("outputs[2]", spec.outputs[2], x));
+    AMC_TRY(expectColumnSum("outputs[1]", spec, spec.outputs[1], x));
+    AMC_TRY(expectColumnSum("outputs[2]", spec, spec.outputs[2], x));
   }
   Rows rows = rowsOf(x.shape);
   return expectWorkspace(spec, workspace::layerNormBackward(rows.rows, rows.columns, weighted, wideBytes(x)));
@@ -281,7 +289,7 @@ Status checkLayerBackward(const InstructionSpec &spec) {
 
 std::unique_ptr<Kernel> createLayerBackward(const InstructionSpec &spec) {
   Rows rows = rowsOf(spec.inputs[1].shape);
-  bool weighted = spec.inputs[4].present();
+  bool weighted = spec.inputs[4].present(), wide = spec.flag("wide");
   return withFloats(spec.inputs[1].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);
     using T = Wide<S>;
@@ -300,10 +308,12 @@ std::unique_ptr<Kernel> createLayerBackward(const InstructionSpec &spec) {
           layerBackwardRow(o.in<S>(0) + r * n, o.in<S>(1) + r * n, o.in<T>(2)[r], o.in<T>(3)[r], o.in<S>(4),
                            o.out<S>(0) + r * n, dw, db, n);
       });
-      if (weighted) {
-        sumBlocks(c.pool, partial, blocks, pitch, n, o.out<S>(1));
-        sumBlocks(c.pool, partial ? partial + blocks * pitch : nullptr, blocks, pitch, n, o.out<S>(2));
-      }
+      if (weighted)
+        withSumType<S>(wide, [&](auto sum) {
+          using R = decltype(sum);
+          sumBlocks(c.pool, partial, blocks, pitch, n, o.out<R>(1));
+          sumBlocks(c.pool, partial ? partial + blocks * pitch : nullptr, blocks, pitch, n, o.out<R>(2));
+        });
     });
   });
 }

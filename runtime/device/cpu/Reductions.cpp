@@ -3,6 +3,7 @@
 // f16 and bf16 are computed in fp32, integers modulo 2^64 (means of integers truncate). NaN wins in max and min. Sums
 // are exact to the order: contiguous rows as vectors of partial sums (Hot.h), other elements ascending in blocks of 64
 // that are added up ascending; a result that everything is reduced to is cut into pieces of 65536 elements first.
+// A `wide` sum is not rounded.
 // Nothing depends on the number of threads. Results never overlap operands. Reference: for every result, its operands
 // in row-major order.
 #include "runtime/device/cpu/Compute.h"
@@ -17,7 +18,7 @@ enum class Kind { Sum, Mean, Prod, Max, Min };
 
 // Dimensions with neighbours of one kind joined: kept and reduced ones with their strides in the operand.
 struct Reduction {
-  plan::DType dtype;
+  plan::DType dtype, result;
   size_t kept = 0, reduced = 0;
   int64_t keptDims[maxRank], keptStrides[maxRank], reducedDims[maxRank], reducedStrides[maxRank];
   int64_t results = 1, terms = 1;
@@ -36,6 +37,7 @@ struct Reduction {
 Reduction layOut(const InstructionSpec &spec) {
   Reduction r;
   r.dtype = spec.inputs[0].dtype;
+  r.result = spec.outputs[0].dtype;
   const std::vector<int64_t> &shape = spec.inputs[0].shape;
   std::vector<bool> isReduced(shape.size());
   for (int64_t axis : spec.ints("axes"))
@@ -121,8 +123,8 @@ template <class T> void finish(const Reduction &r, Kind kind, T value, void *y, 
       value = r.terms ? value / static_cast<T>(r.terms) : 0;
   }
   Block<T> block;
-  *blockTarget(r.dtype, y, at, block) = value;
-  storeBlock(r.dtype, y, at, 1, block);
+  *blockTarget(r.result, y, at, block) = value;
+  storeBlock(r.result, y, at, 1, block);
 }
 
 // ---- the innermost dimension is reduced
@@ -195,9 +197,13 @@ template <class T> std::unique_ptr<Kernel> columnKernel(const Reduction &r, Kind
 }
 
 template <Kind kind> Status check(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"x", AcceptNumber}}, {{"y", AcceptNumber}}, {{"axes", Ints}, {"keepdims", Int}}));
+  if constexpr (kind == Kind::Sum)
+    AMC_TRY(expectOperands(spec, {{"x", AcceptNumber}}, {{"y", AcceptNumber}},
+                           {{"axes", Ints}, {"keepdims", Int}, {"wide", Int, Optional}}));
+  else
+    AMC_TRY(expectOperands(spec, {{"x", AcceptNumber}}, {{"y", AcceptNumber}}, {{"axes", Ints}, {"keepdims", Int}}));
   const TensorSpec &x = spec.inputs[0];
-  AMC_TRY(expectDType("outputs[0]", spec.outputs[0], x.dtype));
+  AMC_TRY(expectSumType("outputs[0]", spec, spec.outputs[0], x));
   std::vector<int64_t> axes = spec.ints("axes"), shape;
   for (size_t i = 0; i < axes.size(); ++i)
     AMC_EXPECT(axes[i] >= 0 && static_cast<uint64_t>(axes[i]) < x.rank() && (i == 0 || axes[i] > axes[i - 1]),

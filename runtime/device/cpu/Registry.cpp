@@ -170,6 +170,12 @@ Status expectStatisticType(const char *what, const TensorSpec &tensor, const Ten
   return expectDType(what, tensor, data.dtype == plan::F64 ? plan::F64 : plan::F32);
 }
 
+Status expectSumType(const char *what, const InstructionSpec &spec, const TensorSpec &tensor, const TensorSpec &data) {
+  if (spec.flag("wide") && isFloat(data.dtype))
+    return expectStatisticType(what, tensor, data);
+  return expectDType(what, tensor, data.dtype);
+}
+
 Status expectOneOf(const InstructionSpec &spec, const char *attribute,
                    std::initializer_list<std::string_view> values) {
   std::string all;

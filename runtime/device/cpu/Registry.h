@@ -122,6 +122,8 @@ Status expectShape(const char *what, const TensorSpec &tensor, const std::vector
 Status expectDType(const char *what, const TensorSpec &tensor, plan::DType dtype);
 // The dtype of sums and statistics of `data`: f64 for f64, else f32.
 Status expectStatisticType(const char *what, const TensorSpec &tensor, const TensorSpec &data);
+// The dtype of a sum over `data` that is stored as it was added up if the instruction is `wide`, else rounded.
+Status expectSumType(const char *what, const InstructionSpec &spec, const TensorSpec &tensor, const TensorSpec &data);
 Status expectOneOf(const InstructionSpec &spec, const char *attribute,
                    std::initializer_list<std::string_view> values);
 // `axis` in [0, rank).

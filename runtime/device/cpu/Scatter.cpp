@@ -252,7 +252,7 @@ std::unique_ptr<Kernel> createNd(const InstructionSpec &spec) {
       Indices indices = Indices::of(o, 1, idType);
       SortedSources sources(o.workspaces[0], t.slices(), t.count, [&](int64_t i) { return t.slice(indices, i, c); });
       parallelRange(c.pool, t.inner ? t.slices() : 0, rowGrain(t.inner), [&](int64_t begin, int64_t end) {
-        combineSources(sources, dtype, begin, end, t.inner, o.inputs[0], o.outputs[0], 0, o.inputs[2], 0,
+        combineSources(sources, dtype, dtype, begin, end, t.inner, o.inputs[0], o.outputs[0], 0, o.inputs[2], 0,
                        combineRows(kind));
       });
     });

@@ -60,22 +60,24 @@ private:
 
 // For destinations [begin, end) of slices of `width` elements: y = start combined with its sources' slices of x, each
 // in turn, by combine(sum, addend, count). Without sources it is the start alone; a null `start` is zero. The slices of
-// destination d are start and y at (first + d) * width, those of source s are x at (firstSource + s) * width.
+// destination d are start and y at (first + d) * width, those of source s are x at (firstSource + s) * width. start and
+// x are of `dtype`, y of `result`: that, or F32 for what is not rounded.
 template <class Combine>
-void combineSources(const SortedSources &sources, plan::DType dtype, int64_t begin, int64_t end, int64_t width,
-                    const std::byte *start, std::byte *y, int64_t first, const std::byte *x, int64_t firstSource,
-                    Combine &&combine) {
+void combineSources(const SortedSources &sources, plan::DType dtype, plan::DType result, int64_t begin, int64_t end,
+                    int64_t width, const std::byte *start, std::byte *y, int64_t first, const std::byte *x,
+                    int64_t firstSource, Combine &&combine) {
   Block<float> sum, addend, loaded;
   for (int64_t d = begin; d < end; ++d)
     for (int64_t at = 0; at < width; at += blockElements) {
       int64_t n = std::min(blockElements, width - at), place = (first + d) * width + at;
+      float *to = blockTarget(result, y, place, sum);
       if (start)
-        std::copy_n(loadBlock(dtype, start, place, n, loaded), n, sum.data);
+        std::copy_n(loadBlock(dtype, start, place, n, loaded), n, to);
       else
-        std::fill_n(sum.data, n, 0.0f);
+        std::fill_n(to, n, 0.0f);
       for (const uint32_t *s = sources.begin(d); s != sources.end(d); ++s)
-        combine(sum.data, loadBlock(dtype, x, (firstSource + *s) * width + at, n, addend), n);
-      storeBlock(dtype, y, place, n, sum);
+        combine(to, loadBlock(dtype, x, (firstSource + *s) * width + at, n, addend), n);
+      storeBlock(result, y, place, n, sum);
     }
 }
 
