@@ -6,12 +6,12 @@
 //   decide  an atom of a weight is cut if everything that it goes through allows that: a feed-forward network's inner
 //           dimension, attention's heads, a vocabulary. What norms run over is not. No operation is cut twice. This is
 //           Megatron's plan (Shoeybi et al., 2019), found by structure. With sequence parallelism (Korthikanti et al.,
-//           2022) all other work on activations is cut along the sequence
+//           2022) all other work on activations is cut along the tokens
 //   write   operations of a cut atom become those of one member; where a value is needed in another form (alike, spread,
 //           partial: compiler/dialect/CollectiveOps.td), a collective stands between
 //
-// Key and value heads that are fewer than members stay whole: every member computes them, and query heads are cut within
-// their groups. Limits: an atom that members do not divide is not cut (a vocabulary of 50,257 over 4); weights are cut
+// Key and value heads that are fewer than members are computed by every member, which then takes those that its query
+// heads read. Limits: an atom that members do not divide is not cut (a vocabulary of 50,257 over 4); weights are cut
 // along one atom; dropout is not cut, for its mask is drawn by position.
 #include "passes/ShardAxis.h"
 #include "compiler/analysis/Atoms.h"
@@ -236,8 +236,8 @@ private:
            llvm::any_of(node.op->getOperands(), [&](Value v) { return activation.contains(v); });
   }
 
-  // The sequence is what most of the work that is left can be cut along; of equals the later dimension, which is the
-  // sequence and not the batch.
+  // Tokens are cut along what most of the work that is left can be cut along: the batch, if members divide it, whose pieces
+  // lie in a row, else the sequence.
   bool claimSequence() {
     uint32_t best = noAtom;
     size_t most = 0;
@@ -248,7 +248,7 @@ private:
       size_t count = llvm::count_if(f.touches, [&](const Touch &touch) {
         return worksAlong(dimensions.nodes[touch.node], touch.factor);
       });
-      if (count > 0 && count >= most) {
+      if (count > most) {
         best = atom;
         most = count;
       }
@@ -300,7 +300,6 @@ public:
       op->erase();
     for (Operation *op : llvm::reverse(wholeParameters))
       op->erase();
-    eraseDeadOps(step);
   }
 
 private:
@@ -494,10 +493,39 @@ private:
 
 } // namespace
 
+// Where members are a multiple of the key heads, a head for each: keys and values are repeated, which costs nothing once
+// every member takes its own.
+static SmallVector<AttentionOp> repeatKeyHeads(StepOp step, int64_t members) {
+  SmallVector<AttentionOp> repeated;
+  for (AttentionOp attention : llvm::to_vector(step.getOps<AttentionOp>())) {
+    int64_t heads = shapeOf(attention.getQ())[1], keyHeads = shapeOf(attention.getK())[1];
+    if (attention.getDropout() || keyHeads == 0 || members <= keyHeads || members % keyHeads != 0 || heads % members != 0)
+      continue;
+    OpBuilder b(attention);
+    SmallVector<int64_t> which;
+    for (int64_t head = 0; head < members; ++head)
+      which.push_back(head / (members / keyHeads));
+    auto type = RankedTensorType::get(members, b.getI64Type());
+    Location loc = attention.getLoc();
+    Value indices = ConstantOp::create(b, loc, type, DenseElementsAttr::get(type, ArrayRef(which)));
+    attention.getKMutable().assign(GatherOp::create(b, loc, attention.getK(), indices, 1));
+    attention.getVMutable().assign(GatherOp::create(b, loc, attention.getV(), indices, 1));
+    repeated.push_back(attention);
+  }
+  return repeated;
+}
+
 AxisOutcome amc::shardAxis(StepOp step, const AxisRequest &request) {
+  SmallVector<AttentionOp> repeated = repeatKeyHeads(step, request.members);
   Dimensions dimensions(step);
   AxisOutcome outcome = Choice(step, dimensions, request).decide();
+  // Where heads are not cut after all, there is nothing to repeat them for.
+  for (AttentionOp attention : repeated)
+    if (dimensions.node(attention).cut == noAtom)
+      for (OpOperand *operand : {&attention.getKMutable(), &attention.getVMutable()})
+        operand->set(operand->get().getDefiningOp<GatherOp>().getX());
   if (outcome.dimensions > 0)
     Writer(step, dimensions, request).run(outcome);
+  eraseDeadOps(step);
   return outcome;
 }

@@ -207,6 +207,21 @@ uint64_t GatherBackwardOp::getWorkspaceBytes() {
                                 : 0;
 }
 
+// What is taken may be cut, what it is taken from may not.
+ShardingRule GatherOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> x = shapeOf(getX());
+  SmallVector<unsigned> from = r.each(x), indices = r.each(shapeOf(getIndices()));
+  r.rule.factors[from[getAxis()]].kind = FactorKind::Whole;
+  SmallVector<unsigned> y(from.begin(), from.begin() + getAxis());
+  y.append(indices);
+  y.append(from.begin() + getAxis() + 1, from.end());
+  r.operand(0, from);
+  r.operand(1, indices);
+  r.result(0, y);
+  return std::move(r.rule);
+}
+
 ShardingRule EmbeddingOp::getShardingRule() {
   RuleBuilder r(*this);
   SmallVector<unsigned> ids = r.each(shapeOf(getIds())), y = ids;

@@ -6,7 +6,7 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-def Train_GatherOp : Train_DiffOp<"gather"> {
+def Train_GatherOp : Train_DiffOp<"gather", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
   let summary = "takes slices of x along `axis` (ONNX Gather): shape x[:axis] + indices + x[axis+1:]";
   let arguments = (ins Train_AnyTensor:$x, Train_IndexTensor:$indices, I64Attr:$axis);
   let results = (outs Train_AnyTensor:$y);
