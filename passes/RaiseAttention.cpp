@@ -484,7 +484,7 @@ static bool raiseDecomposed(Rewriter &r, MaskReader &masks, MatmulOp root) {
       b.getF64FloatAttr(scale), limit(b, mask.left), limit(b, mask.right),
       b.getF64FloatAttr(scores->softcap), b.getStringAttr(isAverage ? "average" : "zero"),
       dropout ? dropout.getProbabilityAttr() : FloatAttr(),
-      dropout ? dropout.getStreamAttr() : IntegerAttr());
+      dropout ? dropout.getStreamAttr() : IntegerAttr(), StringAttr(), IntegerAttr());
   Value y = train::cast(b, loc, attention.getY(), elementOf(root.getY()));
   r.replace(root, train::reshape(b, loc, y, shapeOf(root.getY())), Found::Attention);
   return true;
@@ -537,7 +537,8 @@ static bool refine(Rewriter &r, MaskReader &masks, AttentionOp op) {
       AttentionOp::create(b, loc, op.getQ(), key, value, joinPadding(b, loc, mask.padding), bias,
                           op.getSeed(), op.getStep(), op.getMicroBatch(), op.getScaleAttr(),
                           limit(b, mask.left), limit(b, mask.right), op.getSoftcapAttr(),
-                          maskedRows, op.getDropoutAttr(), op.getStreamAttr());
+                          maskedRows, op.getDropoutAttr(), op.getStreamAttr(), op.getGroupAttr(),
+                          op.getMembersAttr(), op.getZigzagAttr());
   r.replace(op, attention->getResults(), Found::Count);
   return true;
 }

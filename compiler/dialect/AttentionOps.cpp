@@ -1,7 +1,8 @@
 // Rotary embedding and attention: shapes, oracle, gradients, cost.
 //
 // Attention counts the work of query-key pairs inside the band of `left` and `right` only; padding
-// and bias are known at run time and count as if they masked nothing. Constraints are labelled;
+// and bias are known at run time and count as if they masked nothing. A member of a group counts
+// the mean of all members. The oracle knows groups of one only. Constraints are labelled;
 // test/dialect/attention-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/Philox.h"
@@ -129,6 +130,7 @@ namespace {
 /// Dimensions and masking of one attention, for the oracle and for costs.
 struct Problem {
   int64_t batch, heads, keyHeads, queries, keys, width, valueWidth;
+  int64_t members; // that have so many queries each; positions below are those of a group of one
   double scale, softcap;
   std::optional<int64_t> left, right;
   bool average;
@@ -137,6 +139,7 @@ struct Problem {
     ArrayRef<int64_t> q = shapeOf(op.getQ()), v = shapeOf(op.getV());
     batch = q[0], heads = q[1], queries = q[2], width = q[3];
     keyHeads = v[1], keys = v[2], valueWidth = v[3];
+    members = static_cast<int64_t>(op.getMembers().value_or(1));
     scale = op.getScale().convertToDouble();
     softcap = op.getSoftcap().convertToDouble();
     if (std::optional<uint64_t> value = op.getLeft())
@@ -151,8 +154,13 @@ struct Problem {
     return (!right || j - i <= *right) && (!left || i - j <= *left);
   }
 
-  /// Pairs (i, j) with j - i <= limit.
+  /// Queries of all members together.
+  __int128 allQueries() const {
+    return std::min<__int128>(static_cast<__int128>(queries) * members, std::numeric_limits<int64_t>::max());
+  }
+  /// Pairs (i, j) of them with j - i <= limit.
   __int128 pairsUpTo(__int128 limit) const {
+    __int128 queries = allQueries();
     if (limit < -queries)
       limit = -queries;
     if (limit > keys - 1)
@@ -164,13 +172,15 @@ struct Problem {
     __int128 pairs = (low + cut) * (cut - low + 1) / 2;
     return high > keys ? pairs + (high - keys) * keys : pairs;
   }
-  /// Query-key pairs of one head inside the band.
+  /// Query-key pairs of one head inside the band; of several members the mean. For causal attention with zigzag that is
+  /// what each has; without it the last has nearly twice as much.
   uint64_t pairs() const {
     if (queries == 0 || keys == 0)
       return 0;
-    __int128 pairs = right ? pairsUpTo(*right) : static_cast<__int128>(queries) * keys;
+    __int128 pairs = right ? pairsUpTo(*right) : allQueries() * keys;
     if (left)
       pairs -= pairsUpTo(-static_cast<__int128>(*left) - 1);
+    pairs /= members;
     return pairs < 0 ? 0 : static_cast<uint64_t>(std::min<__int128>(pairs, UINT64_MAX));
   }
   uint64_t flops(uint64_t perPair) const {
@@ -217,6 +227,9 @@ struct Row {
 };
 
 } // namespace
+
+/// Does it differ from query to query, or from key to key?
+static bool hasScoreDims(Value bias) { return shapeOf(bias)[2] != 1 || shapeOf(bias)[3] != 1; }
 
 /// Everything attention and its backward ask of their operands and attributes. Both carry each
 /// label.
@@ -287,6 +300,23 @@ static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, uns
       drops != static_cast<bool>(op.getMicroBatch()) || drops != op.getStream().has_value())
     return inferError(loc,
                       "seed, step, micro_batch, dropout and stream should be there all or none");
+  if (failed(checkGroup(loc, op.getGroup(), op.getMembers())))
+    return failure();
+  // attention_c16, attention_backward_c18: positions of a group's member are not those of the mask.
+  if (op.getGroup() && drops)
+    return inferError(loc, "has dropout and a group, should have one of them");
+  // attention_c17, attention_backward_c19
+  if (op.getGroup() && op.getBias() && hasScoreDims(op.getBias()))
+    return inferError(loc, "bias is of shape " + shapeString(shapeOf(op.getBias())) +
+                               ", should have dimensions 2 and 3 of size 1 beside a group");
+  // attention_c18, attention_backward_c20
+  if (op.getZigzag() && !op.getGroup())
+    return inferError(loc, "is zigzag without a group, should have one");
+  // attention_c19, attention_backward_c21
+  if (int64_t members = static_cast<int64_t>(op.getMembers().value_or(1));
+      op.getZigzag() && (q[2] % 2 || k[2] % members || k[2] / members != q[2]))
+    return inferError(loc, "zigzag queries are " + Twine(q[2]) + " and keys " + Twine(k[2]) + ", should be even and " +
+                               Twine(members) + " times as many");
   if (!drops)
     return success();
   // attention_c14, attention_backward_c16
@@ -356,6 +386,8 @@ LogicalResult AttentionOp::inferReturnTypes(MLIRContext *, std::optional<Locatio
 
 LogicalResult AttentionOp::evaluate(Inputs in, Outputs out) {
   Problem p(*this);
+  if (p.members != 1)
+    return failure();
   ProbabilityFactors factors(*this, in.drop_front(odsIndex_seed), p.keys);
   const HostTensor &v = *in[2];
   for (int64_t b = 0; b < p.batch; ++b)
@@ -412,20 +444,23 @@ LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
       b, getLoc(), {getQ().getType(), getK().getType(), getV().getType()}, cotangents[0], getQ(),
       getK(), getV(), heldResult(b, *this), getLse(), getPadding(), getBias(), getSeed(), getStep(),
       getMicroBatch(), getScaleAttr(), getLeftAttr(), getRightAttr(), getSoftcapAttr(),
-      getMaskedRowsAttr(), getDropoutAttr(), getStreamAttr());
+      getMaskedRowsAttr(), getDropoutAttr(), getStreamAttr(), getGroupAttr(), getMembersAttr(),
+      getZigzagAttr());
   for (unsigned i = 0; i < 3; ++i)
     if (needed[i])
       gradients[i] = backward.getResult(i);
   return success();
 }
 
-// Dropout's mask is drawn by the position in the whole [B, H, Sq, Sk].
+// Dropout's mask is drawn by the position in the whole [B, H, Sq, Sk]. Queries that are divided already are not divided
+// again.
 ShardingRule AttentionOp::getShardingRule() {
   RuleBuilder r(*this);
   ArrayRef<int64_t> q = shapeOf(getQ()), k = shapeOf(getK()), v = shapeOf(getV());
   FactorKind part = getDropout() ? FactorKind::Whole : FactorKind::Parallel, whole = FactorKind::Whole;
+  bool placed = !getDropout() && !getGroup() && !(getBias() && hasScoreDims(getBias()));
   unsigned batch = r.factor(q[0], part), heads = r.factor(k[1], part), group = r.factor(q[1] / std::max<int64_t>(k[1], 1), part),
-           rows = r.factor(q[2], whole), keys = r.factor(k[2], whole), width = r.factor(q[3], whole),
+           rows = r.factor(q[2], placed ? FactorKind::Placed : whole), keys = r.factor(k[2], whole), width = r.factor(q[3], whole),
            values = r.factor(v[3], whole);
   r.operand(0, {batch, heads, rows, width});
   r.operand(1, {batch, heads, keys, width});
@@ -445,6 +480,13 @@ ShardingRule AttentionOp::getShardingRule() {
       r.split(r.rule.operands[next], bias.size() - 3, {heads, group});
   }
   return std::move(r.rule);
+}
+
+void AttentionOp::localize(FactorKind kind, StringRef group, int64_t members) {
+  if (kind != FactorKind::Placed)
+    return;
+  setGroup(group);
+  setMembers(members);
 }
 
 uint64_t AttentionOp::getFlops() {
@@ -487,6 +529,8 @@ LogicalResult AttentionBackwardOp::inferReturnTypes(MLIRContext *, std::optional
 
 LogicalResult AttentionBackwardOp::evaluate(Inputs in, Outputs out) {
   Problem p(*this);
+  if (p.members != 1)
+    return failure();
   ProbabilityFactors factors(*this, in.drop_front(odsIndex_seed), p.keys);
   const HostTensor &dy = *in[0], &q = *in[1], &k = *in[2], &v = *in[3], &y = *in[4], &lse = *in[5];
   for (int64_t b = 0; b < p.batch; ++b)

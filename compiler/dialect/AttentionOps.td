@@ -29,7 +29,7 @@ class Train_AttentionBase<string mnemonic, list<Trait> traits>
 }
 
 def Train_AttentionOp : Train_AttentionBase<"attention", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
-    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
+    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule", "localize"]>]> {
   let summary = "softmax(scale * q k^T, masked) v, without a score matrix in memory";
   let description = [{
     q [B, H, Sq, D], k [B, Hkv, Sk, D], v [B, Hkv, Sk, Dv]; Hkv divides H and query head h reads key head
@@ -50,6 +50,13 @@ def Train_AttentionOp : Train_AttentionBase<"attention", [DeclareOpInterfaceMeth
     they are multiplied with v: y = (train.dropout of the probabilities [B, H, Sq, Sk]) v, with that operation's seed,
     step, micro_batch and `stream`, hence its mask, element for element, though it is never in memory: backward draws
     it again. lse knows nothing of it. Step 0 drops nothing. Kernel: attention_dropout.
+
+    With `group`, context parallelism: the sequence is spread over R = `members` ranks. q, y and lse are this member's Sq
+    rows of Sq * R; k, v and padding are whole. Of member r, row i stands at position r * Sq + i, and key j at j; `left`
+    and `right` compare these. With `zigzag` the sequence is stored in another order, which makes causal work the same
+    for all members: 2 R chunks of equal size, of which member r has chunk r and then chunk 2 R - 1 - r; for R = 2 this
+    is 0 3 1 2. Keys and padding are stored so, too: member 0's piece, then member 1's (as all_gather has it). Sk is then
+    Sq * R, and Sq even. A bias has no dimensions of queries and keys here, and there is no dropout.
   }];
   let arguments = (ins Train_FloatTensor:$q, Train_FloatTensor:$k, Train_FloatTensor:$v,
                        Optional<Train_BoolTensor>:$padding, Optional<Train_FloatTensor>:$bias,
@@ -58,11 +65,16 @@ def Train_AttentionOp : Train_AttentionBase<"attention", [DeclareOpInterfaceMeth
                        OptionalAttr<I64Attr>:$left, OptionalAttr<I64Attr>:$right,
                        DefaultValuedAttr<F64Attr, "0.0">:$softcap,
                        DefaultValuedStrAttr<StrAttr, "zero">:$masked_rows, OptionalAttr<F64Attr>:$dropout,
-                       OptionalAttr<I64Attr>:$stream);
+                       OptionalAttr<I64Attr>:$stream, OptionalAttr<StrAttr>:$group, OptionalAttr<I64Attr>:$members,
+                       UnitAttr:$zigzag);
   let results = (outs Train_FloatTensor:$y, Train_FloatTensor:$lse);
 }
 def Train_AttentionBackwardOp : Train_AttentionBase<"attention_backward", []> {
   let summary = "dq, dk, dv of attention; dk and dv summed over the query heads of a group, ascending";
+  let description = [{
+    With `group` (as of attention) dk and dv have all keys and are partial: of this member's queries only. What gathered
+    the keys and values has a reduce_scatter as its gradient, which adds them up.
+  }];
   let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$q, Train_FloatTensor:$k, Train_FloatTensor:$v,
                        Train_FloatTensor:$y, Train_FloatTensor:$lse, Optional<Train_BoolTensor>:$padding,
                        Optional<Train_FloatTensor>:$bias, Optional<Train_I64Scalar>:$seed,
@@ -70,7 +82,8 @@ def Train_AttentionBackwardOp : Train_AttentionBase<"attention_backward", []> {
                        OptionalAttr<I64Attr>:$left, OptionalAttr<I64Attr>:$right,
                        DefaultValuedAttr<F64Attr, "0.0">:$softcap,
                        DefaultValuedStrAttr<StrAttr, "zero">:$masked_rows, OptionalAttr<F64Attr>:$dropout,
-                       OptionalAttr<I64Attr>:$stream);
+                       OptionalAttr<I64Attr>:$stream, OptionalAttr<StrAttr>:$group, OptionalAttr<I64Attr>:$members,
+                       UnitAttr:$zigzag);
   let results = (outs Train_FloatTensor:$dq, Train_FloatTensor:$dk, Train_FloatTensor:$dv);
 }
 

@@ -218,6 +218,11 @@ LogicalResult TakePieceOp::inferReturnTypes(MLIRContext *, std::optional<Locatio
   SmallVector<int64_t> shape(shapeOf(op.getWhole()));
   if (failed(checkGroup(loc, op.getGroup(), op.getMembers())) || failed(checkDim(loc, op.getDim(), shape)))
     return failure();
+  int64_t size = shape[op.getDim()], members = op.getMembers();
+  // take_piece_c1
+  if (op.getZigzag() && (size % members || size / members % 2))
+    return inferError(loc, "dimension " + Twine(op.getDim()) + " is " + Twine(size) +
+                               ", should be divisible by twice the " + Twine(members) + " members");
   shape[op.getDim()] = piece(shape[op.getDim()], op.getMembers());
   return inferTensor(loc, shape, elementOf(op.getWhole()), types);
 }
@@ -226,6 +231,8 @@ LogicalResult TakePieceOp::evaluate(Inputs in, Outputs out) { return copyAlone(g
 
 LogicalResult TakePieceOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
+  if (needed[0] && cotangents[0] && getZigzag())
+    return failure(); // a gather does not bring chunks back into their order
   if (needed[0] && cotangents[0])
     gradients[0] = AllGatherOp::create(b, getLoc(), cotangents[0], getDim(), shapeOf(getWhole())[getDim()], getGroup(),
                                        getMembers(), /*reshard=*/false, /*retain=*/false, /*alike=*/true);

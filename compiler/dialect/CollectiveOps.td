@@ -66,7 +66,11 @@ def Train_VaryOp : Train_Op<"vary", [Pure, DeclareOpInterfaceMethods<InferTypeOp
 
 def Train_TakePieceOp : Train_DiffOp<"take_piece", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
   let summary = "alike to spread: this member's rows; nothing is sent";
-  let arguments = (ins Train_AnyTensor:$whole, I64Attr:$dim, StrAttr:$group, I64Attr:$members);
+  let description = [{
+    With `zigzag` member r of R takes chunks r and 2 R - 1 - r of 2 R equal ones, in this order: the pieces of all members,
+    one behind the other, are then the storage order of attention's `zigzag`. It has no gradient yet.
+  }];
+  let arguments = (ins Train_AnyTensor:$whole, I64Attr:$dim, StrAttr:$group, I64Attr:$members, UnitAttr:$zigzag);
   let results = (outs Train_AnyTensor:$piece);
 }
 

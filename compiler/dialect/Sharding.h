@@ -16,6 +16,7 @@ enum class FactorKind : uint8_t {
   Parallel,  // results are spread as the factor is
   Sum,       // results are partial: their sum over members is the result
   Indexed,   // as Sum, and the operation has to know its member (an embedding's rows)
+  Placed,    // as Parallel, and the operation has to know its member (attention's queries, which have positions)
   Exchanged, // results are alike: the operation exchanges what it takes, and has to know its group (a loss' classes)
   Whole,     // cannot be cut here
 };

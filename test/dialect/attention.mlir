@@ -90,3 +90,56 @@ train.step @bias {
   %loss = train.reduce_sum %y {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<1x2x3x4xf32>) -> tensor<f32>
   train.output %loss {name = "loss", sum} : tensor<f32>
 }
+
+// -----
+
+// One of two members: its three queries of six, and all keys. Backward is told the same; what it has of the gathered keys
+// is partial, and the gather's gradient adds it up.
+// CHECK-LABEL: @member
+// VJP-LABEL: @member
+train.step @member {
+  %q = train.parameter {name = "q", trainable} : tensor<1x2x3x4xf32>
+  %piece = train.parameter {name = "k", trainable} : tensor<1x2x3x4xf32>
+  %k = train.all_gather %piece {dim = 2 : i64, size = 6 : i64, group = "cp", members = 2 : i64} : (tensor<1x2x3x4xf32>) -> tensor<1x2x6x4xf32>
+  // CHECK: train.attention %{{.*}} {group = "cp", members = 2 : i64, {{.*}}right = 0 : i64, scale = 5.000000e-01 : f64} : {{.*}} -> (tensor<1x2x3x4xf32>, tensor<1x2x3xf32>)
+  %y, %lse = train.attention %q, %k, %k {scale = 0.5 : f64, right = 0 : i64, group = "cp", members = 2 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 0, 0, 0>} : (tensor<1x2x3x4xf32>, tensor<1x2x6x4xf32>, tensor<1x2x6x4xf32>) -> (tensor<1x2x3x4xf32>, tensor<1x2x3xf32>)
+  // VJP: %[[DQ:.*]], %[[DK:.*]], %[[DV:.*]] = train.attention_backward {{.*}}{group = "cp", members = 2 : i64
+  // VJP-NOT: zigzag
+  // VJP-SAME: -> (tensor<1x2x3x4xf32>, tensor<1x2x6x4xf32>, tensor<1x2x6x4xf32>)
+  // VJP: %[[SUM:.*]] = train.add %[[DK]], %[[DV]]
+  // VJP: train.reduce_scatter %[[SUM]] {dim = 2 : i64, group = "cp", members = 2 : i64
+  %loss = train.reduce_sum %y {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<1x2x3x4xf32>) -> tensor<f32>
+  train.output %loss {name = "loss", sum} : tensor<f32>
+}
+
+// -----
+
+// Zigzag, with a bias for each head and padding in storage order.
+// CHECK-LABEL: @zigzag
+// VJP-LABEL: @zigzag
+train.step @zigzag {
+  %q = train.parameter {name = "q", trainable} : tensor<1x2x4x4xf32>
+  %k = train.parameter {name = "k", trainable} : tensor<1x2x12x4xf32>
+  %all = train.input {name = "padding"} : tensor<1x12xi1>
+  // CHECK: train.take_piece %{{.*}} {dim = 1 : i64, group = "cp", members = 3 : i64, zigzag} : (tensor<1x12xi1>) -> tensor<1x4xi1>
+  %piece = train.take_piece %all {dim = 1 : i64, group = "cp", members = 3 : i64, zigzag} : (tensor<1x12xi1>) -> tensor<1x4xi1>
+  %padding = train.all_gather %piece {dim = 1 : i64, size = 12 : i64, group = "cp", members = 3 : i64, alike} : (tensor<1x4xi1>) -> tensor<1x12xi1>
+  %bias = train.input {name = "bias"} : tensor<1x2x1x1xf32>
+  // CHECK: train.attention {{.*}}{group = "cp", members = 3 : i64, {{.*}}, zigzag}
+  %y, %lse = train.attention %q, %k, %k, %padding, %bias {scale = 0.5 : f64, right = 0 : i64, group = "cp", members = 3 : i64, zigzag, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 0, 0>} : (tensor<1x2x4x4xf32>, tensor<1x2x12x4xf32>, tensor<1x2x12x4xf32>, tensor<1x12xi1>, tensor<1x2x1x1xf32>) -> (tensor<1x2x4x4xf32>, tensor<1x2x4xf32>)
+  // VJP: train.attention_backward {{.*}}{group = "cp", members = 3 : i64, {{.*}}, zigzag} : {{.*}} -> (tensor<1x2x4x4xf32>, tensor<1x2x12x4xf32>, tensor<1x2x12x4xf32>)
+  %loss = train.reduce_sum %y {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<1x2x4x4xf32>) -> tensor<f32>
+  train.output %loss {name = "loss", sum} : tensor<f32>
+}
+
+// -----
+
+// A piece in zigzag has no gradient yet: refused, not left out.
+train.step @piece {
+  %w = train.parameter {name = "w", trainable} : tensor<4xf32>
+  // expected-error@+2 {{no gradient}}
+  // expected-note@+1 {{freeze the parameters}}
+  %piece = train.take_piece %w {dim = 0 : i64, group = "cp", members = 2 : i64, zigzag} : (tensor<4xf32>) -> tensor<2xf32>
+  %loss = train.reduce_sum %piece {axes = array<i64: 0>, keepdims = false} : (tensor<2xf32>) -> tensor<f32>
+  train.output %loss {name = "loss", sum} : tensor<f32>
+}

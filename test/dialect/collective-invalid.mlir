@@ -60,3 +60,13 @@ train.step @all_gather_c2 {
   // expected-error@+1 {{failed to infer returned types}}
   %b = train.all_gather %a {dim = 0 : i64, size = 10 : i64, group = "dp_shard", members = 4 : i64, reshard, retain} : (tensor<3xf32>) -> tensor<10xf32>
 }
+
+// -----
+
+// take_piece_c1: in zigzag every member takes two chunks of one size.
+train.step @take_piece_c1 {
+  %a = train.input {name = "a"} : tensor<6xf32>
+  // expected-error@+2 {{dimension 0 is 6, should be divisible by twice the 2 members}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %b = train.take_piece %a {dim = 0 : i64, group = "cp", members = 2 : i64, zigzag} : (tensor<6xf32>) -> tensor<3xf32>
+}

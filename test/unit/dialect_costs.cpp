@@ -247,6 +247,29 @@ TEST_F(Costs, AttentionCountsTheBandOnly) {
       }
 }
 
+// A member of a group counts the mean of all; with zigzag and a causal mask that is what each has.
+TEST_F(Costs, AttentionOfAMemberCountsItsShare) {
+  for (int64_t members : {2, 4}) {
+    const int64_t queries = 6, keys = queries * members, chunk = queries / 2;
+    std::string group = "group = \"cp\", members = " + std::to_string(members) + " : i64, ";
+    EXPECT_EQ(attention(queries, keys, group).getFlops(), 2u * 13 * 8 * static_cast<uint64_t>(queries * keys));
+    EXPECT_EQ(attention(queries, keys + 1, group).getFlops(), 2u * 13 * 8 * static_cast<uint64_t>(queries * (keys + 1)));
+    for (int64_t member = 0; member < members; ++member) {
+      int64_t pairs = 0;
+      for (int64_t c : {member, 2 * members - 1 - member})
+        for (int64_t i = 0; i < chunk; ++i)
+          pairs += c * chunk + i + 1;
+      EXPECT_EQ(attention(queries, keys, group + "zigzag, right = 0 : i64, ").getFlops(),
+                2u * 13 * 8 * static_cast<uint64_t>(pairs));
+    }
+    uint64_t all = attention(keys, keys, "left = 3 : i64, right = 0 : i64, ").getFlops() / (2 * 13 * 8);
+    EXPECT_EQ(attention(queries, keys, group + "left = 3 : i64, right = 0 : i64, ").getFlops(),
+              2u * 13 * 8 * (all / static_cast<uint64_t>(members)));
+  }
+  std::string most = "group = \"cp\", members = 16777216 : i64, ";
+  EXPECT_GT(attention(int64_t(1) << 40, int64_t(1) << 40, most + "right = 0 : i64, ").getFlops(), 0u);
+}
+
 // Dropout's mask costs 22 operations for each pair inside the band, as it does for each element of dropout, and has no
 // workspace: 15 pairs below the diagonal of 5 x 5. Backward draws it once more and multiplies twice.
 TEST_F(Costs, DropoutCountsTheDrawing) {

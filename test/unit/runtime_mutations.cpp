@@ -141,10 +141,19 @@ std::map<std::string, Call> samples() {
   Attributes alone = {attribute("group", "dp_shard"), attribute("members", 1), attribute("dim", 1)};
   for (const char *name : {"all_gather", "reduce_scatter"})
     add(name, {f({2, 5, 3})}, {{F, {2, 5, 3}}}, alone);
+  add("take_piece", {f({2, 4, 3})}, {{F, {2, 4, 3}}}, {alone[0], alone[1], alone[2], attribute("zigzag", 1)});
   add("all_reduce", {f({9})}, {{F, {9}}}, {alone[0], alone[1]}, 0, {0});
   add("all_to_all", {f({2, 4, 3})}, {{F, {2, 4, 3}}},
       {attribute("concat_dim", 2), alone[0], alone[1], attribute("split_dim", 1)}, workspace::allToAll(96, 2, 8));
   add("shift", {f({9})}, {{F, {9}}}, {attribute("distance", 0), alone[0], alone[1]});
+  // What may do without a group, with one.
+  attention.insert(attention.end(), {alone[0], alone[1], attribute("zigzag", 1)});
+  all["attention of a member"] = {"attention", {f({1, 4, 6, 8}), f({1, 2, 6, 8}), f({1, 2, 6, 5}), b({1, 6}), f({1, 4, 1, 1})},
+                                  {{F, {1, 4, 6, 5}}, {F, {1, 4, 6}}}, attention, workspace::attention(1, 4, 6, 8, 5, 4), {}};
+  all["attention_backward of a member"] = {
+      "attention_backward",
+      {f({1, 4, 6, 5}), f({1, 4, 6, 8}), f({1, 2, 6, 8}), f({1, 2, 6, 5}), f({1, 4, 6, 5}), f({1, 4, 6}), b({1, 6}), f({1, 4, 1, 1})},
+      {{F, {1, 4, 6, 8}}, {F, {1, 2, 6, 8}}, {F, {1, 2, 6, 5}}}, attention, workspace::attentionBackward(1, 4, 2, 6, 6, 8, 5, 4), {}};
   return all;
 }
 

@@ -1,13 +1,14 @@
 // attention: tiled, with online softmax (Dao et al., 2022); f32 and f64, arithmetic in that type, and bf16, with blocks
 // of q, k, v and y in fp32, y rounded once, lse fp32.
 //
-// A piece of work is one block of 64 queries of one head. It walks the key blocks of 128 in ascending order, leaving
-// out those that the band (causal, window) hides altogether, and keeps maximum, sum and the unnormalised result of each
+// A piece of work is one block of 64 queries of one head. It walks the key blocks of 128 in the order they are stored in,
+// leaving out those that the band (causal, window) hides altogether, and keeps maximum, sum and the unnormalised result of each
 // row; scores live in one block of workspace per slot. No result overlaps an operand. Reference: AttentionOps.td,
 // three loops.
 //
 // attention_dropout multiplies by dropout's mask what is multiplied with v; the sums of rows are of all probabilities.
 #include "runtime/device/cpu/AttentionProblem.h"
+#include "runtime/plan/Mesh.h"
 #include <climits>
 
 namespace amc::rt::cpu {
@@ -23,8 +24,28 @@ Status AttentionProblem::expectOperands(const InstructionSpec &spec, std::vector
   if (drops) {
     inputs.insert(inputs.end(), {{"seed", AcceptI64}, {"step", AcceptI64}, {"micro_batch", AcceptI64}});
     attributes.insert(attributes.end(), {{"dropout", Real}, {"stream", Int}});
+  } else {
+    attributes.insert(attributes.end(), {{"group", Text, Optional}, {"members", Int, Optional}, {"zigzag", Int, Optional}});
   }
   return cpu::expectOperands(spec, inputs, outputs, attributes);
+}
+
+// What a group, of which q is one member's, asks for.
+static Status checkMember(const InstructionSpec &spec, int64_t queries, int64_t keys, const TensorSpec &bias) {
+  bool grouped = spec.find("group");
+  AMC_EXPECT(grouped == (spec.find("members") != nullptr), "attributes: group and members should be there both or not");
+  int64_t members = spec.integer("members", 1);
+  AMC_EXPECT(members >= 1 && members <= static_cast<int64_t>(mostRanks) && queries <= (int64_t(1) << 46) / members,
+             "attributes.members: is ", members, ", of which each has ", queries, " queries");
+  if (grouped && bias.present())
+    AMC_EXPECT(bias.shape[2] == 1 && bias.shape[3] == 1, "bias: shape is ", shapeText(bias.shape),
+               " and should have dimensions 2 and 3 of size 1 beside a group");
+  if (!spec.flag("zigzag"))
+    return Status();
+  AMC_EXPECT(grouped, "attributes.zigzag: there should be a group");
+  AMC_EXPECT(queries % 2 == 0 && keys == queries * members, "attributes.zigzag: queries are ", queries, " and keys ",
+             keys, " and should be even and ", members, " times as many");
+  return Status();
 }
 
 Status AttentionProblem::check(const InstructionSpec &spec, size_t first, size_t masks, bool drops) {
@@ -52,10 +73,12 @@ Status AttentionProblem::check(const InstructionSpec &spec, size_t first, size_t
              "attributes.softcap: should be finite and at least 0");
   if (drops)
     AMC_TRY(expectDropout(spec, masks + 2, "dropout"));
+  AMC_TRY(checkMember(spec, q.shape[2], k.shape[2], bias));
   return expectOneOf(spec, "masked_rows", {"zero", "average"});
 }
 
-AttentionProblem AttentionProblem::create(const InstructionSpec &spec, size_t first, size_t masks, bool drops) {
+AttentionProblem AttentionProblem::create(const InstructionSpec &spec, size_t first, size_t masks, bool drops,
+                                          const Group *group) {
   const std::vector<int64_t> &q = spec.inputs[first].shape, &v = spec.inputs[first + 2].shape;
   constexpr int64_t unlimited = int64_t(1) << 48;
   AttentionProblem p{};
@@ -73,6 +96,11 @@ AttentionProblem AttentionProblem::create(const InstructionSpec &spec, size_t fi
   p.average = spec.string("masked_rows") == "average";
   p.dropout = drops ? spec.real("dropout") : 0;
   p.stream = drops ? spec.integer("stream") : 0;
+  if (group) {
+    p.members = spec.integer("members");
+    p.member = group->index();
+    p.zigzag = spec.flag("zigzag");
+  }
   p.padded = spec.inputs[masks].present();
   p.biased = spec.inputs[masks + 1].present();
   if (p.biased) {
@@ -161,9 +189,10 @@ void queryBlockForward(const AttentionProblem &p, const ProbabilityDropout &drop
                        Slot<S> s) {
   using T = Wide<S>;
   constexpr T infinity = std::numeric_limits<T>::infinity();
-  int64_t blocks = ceilDiv(p.queries, p.queryBlock);
-  int64_t begin = piece % blocks * p.queryBlock, end = std::min(begin + p.queryBlock, p.queries);
-  int64_t bh = piece / blocks, b = bh / p.heads, h = bh % p.heads, rows = end - begin;
+  int64_t blocks = p.queryBlocks();
+  const AttentionProblem::Rows queries = p.queriesOf(piece % blocks);
+  int64_t begin = queries.begin, rows = queries.size();
+  int64_t bh = piece / blocks, b = bh / p.heads, h = bh % p.heads;
   int64_t kv = b * p.keyHeads + h / p.group();
   const T *q = wideRows(o.in<S>(0) + (bh * p.queries + begin) * p.width, rows * p.width, s.q);
   const S *k = o.in<S>(1) + kv * p.keys * p.width, *v = o.in<S>(2) + kv * p.keys * p.valueWidth;
@@ -177,8 +206,8 @@ void queryBlockForward(const AttentionProblem &p, const ProbabilityDropout &drop
   std::fill_n(s.sum, rows, T{});
   std::fill_n(y, rows * p.valueWidth, T{});
 
-  for (int64_t block = p.firstBlock(begin); block < p.lastBlock(end); ++block) {
-    int64_t j = block * p.keyBlock, columns = std::min(p.keyBlock, p.keys - j);
+  p.forKeysOf(queries, [&](const AttentionProblem::Rows &keys) {
+    int64_t j = keys.begin, columns = keys.size();
     if (p.width)
       gemm(false, true, rows, columns, p.width, static_cast<T>(p.scale), q, p.width,
            wideRows(k + j * p.width, columns * p.width, s.k), p.width, T(0), s.scores, p.keyBlock);
@@ -186,8 +215,7 @@ void queryBlockForward(const AttentionProblem &p, const ProbabilityDropout &drop
       std::fill_n(s.scores, rows * p.keyBlock, T{});
     for (int64_t r = 0; r < rows; ++r) {
       T *row = s.scores + r * p.keyBlock;
-      int64_t from, to;
-      p.band(begin + r, j, columns, from, to);
+      int64_t from = p.low(queries.position + r, keys), to = p.high(queries.position + r, keys);
       p.adjust(row, from, to, b, h, begin + r, j, padding, bias);
       T correction = softmaxRow(row, columns, from, to, s.maximum + r, s.sum + r);
       if (correction != T(1))
@@ -201,7 +229,7 @@ void queryBlockForward(const AttentionProblem &p, const ProbabilityDropout &drop
     if (p.valueWidth)
       gemm(false, false, rows, p.valueWidth, columns, T(1), s.scores, p.keyBlock,
            wideRows(v + j * p.valueWidth, columns * p.valueWidth, s.v), p.valueWidth, T(1), y, p.valueWidth);
-  }
+  });
 
   for (int64_t r = 0; r < rows; ++r) {
     if (s.maximum[r] != -infinity) {
@@ -233,26 +261,31 @@ template <bool Drops> Status check(const InstructionSpec &spec) {
                                                     u(spec.inputs[2].shape[3]), dtypeBytes(q.dtype)));
 }
 
-template <bool Drops> std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
-  AttentionProblem p = AttentionProblem::create(spec, 0, 3, Drops);
+template <bool Drops> std::unique_ptr<Kernel> make(const InstructionSpec &spec, const Group *group) {
+  AttentionProblem p = AttentionProblem::create(spec, 0, 3, Drops, group);
   return withAttentionTypes(spec.inputs[0].dtype, spec.inputs[4].dtype, [&](auto data, auto bias) {
     using S = decltype(data);
     using B = decltype(bias);
     return makeKernel([=](const Operands &o, RunContext &c) {
       const ProbabilityDropout dropout(p, o, Drops, 5);
-      int64_t pieces = p.batch * p.heads * ceilDiv(p.queries, p.queryBlock);
+      int64_t pieces = p.batch * p.heads * p.queryBlocks();
+      // As Workspace.h counts them: zigzag makes more pieces of few queries.
+      int64_t slots = p.batch * p.heads * ceilDiv(p.queries, p.queryBlock);
       c.pool.parallelFor(pieces, [&](int64_t piece, unsigned slot) {
         // The last query blocks see most keys: they come first, the short ones fill up the end.
         queryBlockForward<S, B>(p, dropout, o, pieces - 1 - piece, Slot<S>(p, o.workspaces[0], slot));
-      }, static_cast<unsigned>(std::clamp<int64_t>(pieces, 1, workspace::attentionSlots)));
+      }, static_cast<unsigned>(std::clamp<int64_t>(slots, 1, workspace::attentionSlots)));
     });
   });
 }
 
+template <bool Drops> std::unique_ptr<Kernel> create(const InstructionSpec &spec) { return make<Drops>(spec, nullptr); }
+std::unique_ptr<Kernel> createInGroup(const InstructionSpec &spec, Group &group) { return make<false>(spec, &group); }
+
 } // namespace
 
 void registerAttention(KernelRegistry &registry) {
-  registry.add("attention", {check<false>, create<false>, nullptr, false, true});
+  registry.add("attention", {check<false>, create<false>, nullptr, false, true, createInGroup});
   registry.add("attention_dropout", {check<true>, create<true>, nullptr, false, true});
 }
 

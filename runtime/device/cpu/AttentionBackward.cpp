@@ -1,8 +1,8 @@
 // attention_backward: dq, dk, dv; f32 and f64, arithmetic in that type, and bf16, in fp32, each gradient rounded once.
 //
 // A piece of work is one key head of one batch entry: it alone writes that head's dk and dv and the dq of the query
-// heads that share it. Query heads ascending, query blocks ascending, key blocks ascending; blocks that the band hides
-// are left out. Probabilities come from the scores, computed again, and lse. Workspace: row sums of dy * y, and two
+// heads that share it. Query heads ascending, query blocks ascending, key blocks ascending, as they are stored; blocks
+// that the band hides are left out. With a group dk and dv are of this member's queries. Probabilities come from the scores, computed again, and lse. Workspace: row sums of dy * y, and two
 // blocks (probabilities, gradient of the scores) per slot; for bf16 also its operands' blocks, a block of dq and the
 // head's dk and dv. No result overlaps an operand. Reference: AttentionBackwardOp::evaluate, three loops.
 //
@@ -38,6 +38,7 @@ void probabilityRow(double *scores, double *dscores, int64_t columns, int64_t fr
 
 template <class S, class B> struct HeadBackward {
   using T = Wide<S>;
+  using Rows = AttentionProblem::Rows;
   const AttentionProblem &p;
   const ProbabilityDropout &dropout;
   const Operands &o;
@@ -108,31 +109,31 @@ template <class S, class B> struct HeadBackward {
     T *sums = delta + row0;
     for (int64_t i = 0; i < p.queries; ++i)
       sums[i] = dotRow(dy + i * p.valueWidth, y + i * p.valueWidth, p.valueWidth);
-    for (int64_t i = 0; i < p.queries; i += p.queryBlock)
-      queryBlock(i, std::min(i + p.queryBlock, p.queries), sums);
+    for (int64_t block = 0; block < p.queryBlocks(); ++block)
+      queryBlock(p.queriesOf(block), sums);
     if (p.average)
       averagedRows();
   }
 
-  // Queries [begin, end): their dq, and what they add to dk and dv.
-  void queryBlock(int64_t begin, int64_t end, const T *sums) {
-    int64_t rows = end - begin;
+  // A block of queries: their dq, and what they add to dk and dv.
+  void queryBlock(const Rows &block, const T *sums) {
+    int64_t begin = block.begin, rows = block.size();
     const T *queries = wideRows(q + begin * p.width, rows * p.width, wideQ);
     const T *gradients = wideRows(dy + begin * p.valueWidth, rows * p.valueWidth, wideDy);
     T *target = wideDq;
     if constexpr (isWide<S>)
       target = dq + begin * p.width;
     std::fill_n(target, rows * p.width, T{});
-    for (int64_t block = p.firstBlock(begin); block < p.lastBlock(end); ++block)
-      keyBlock(begin, rows, block * p.keyBlock, queries, gradients, target, sums);
+    p.forKeysOf(block, [&](const Rows &keys) { keyBlock(block, keys, queries, gradients, target, sums); });
     if constexpr (!isWide<S>)
       narrowRow(target, dq + begin * p.width, rows * p.width);
   }
 
-  // Contributions of `rows` queries from `begin` on and the key block at j.
-  void keyBlock(int64_t begin, int64_t rows, int64_t j, const T *queries, const T *gradients, T *dqBlock,
+  // Contributions of a block of queries and a block of keys.
+  void keyBlock(const Rows &queryRows, const Rows &keyRows, const T *queries, const T *gradients, T *dqBlock,
                 const T *sums) {
-    int64_t columns = std::min(p.keyBlock, p.keys - j), ld = p.keyBlock;
+    int64_t begin = queryRows.begin, rows = queryRows.size(), j = keyRows.begin, columns = keyRows.size(),
+            ld = p.keyBlock;
     T scale = static_cast<T>(p.scale);
     const T *keys = wideRows(k + j * p.width, columns * p.width, wideK);
     const T *values = wideRows(v + j * p.valueWidth, columns * p.valueWidth, wideV);
@@ -146,9 +147,9 @@ template <class S, class B> struct HeadBackward {
     else
       std::fill_n(dscores, rows * ld, T{});
     for (int64_t r = 0; r < rows; ++r) {
-      int64_t i = begin + r, from, to;
-      p.band(i, j, columns, from, to);
-      if (p.average && !p.attends(b, h, i, padding, bias))
+      int64_t i = begin + r, position = queryRows.position + r, from = p.low(position, keyRows),
+              to = p.high(position, keyRows);
+      if (p.average && !p.attends(b, h, i, position, padding, bias))
         from = to = 0; // averagedRows adds it
       T *row = scores + r * ld, *gradient = dscores + r * ld;
       uint32_t keep[AttentionProblem::keyBlock];
@@ -187,8 +188,12 @@ template <class S, class B> struct HeadBackward {
 
   // Rows with nothing to attend to are the mean of all values: only dv has a part of them.
   void averagedRows() {
-    for (int64_t i = 0; i < p.queries; ++i) {
-      if (p.attends(b, h, i, padding, bias))
+    for (int64_t block = 0; block < p.queryBlocks(); ++block)
+      averagedRows(p.queriesOf(block));
+  }
+  void averagedRows(const Rows &rows) {
+    for (int64_t i = rows.begin; i < rows.end; ++i) {
+      if (p.attends(b, h, i, rows.position + i - rows.begin, padding, bias))
         continue;
       T share = dropout.scale<T>() / static_cast<T>(p.keys);
       uint32_t keep[AttentionProblem::keyBlock];
@@ -235,8 +240,8 @@ template <bool Drops> Status check(const InstructionSpec &spec) {
                                                             u(q.shape[3]), u(v[3]), dtypeBytes(q.dtype)));
 }
 
-template <bool Drops> std::unique_ptr<Kernel> create(const InstructionSpec &spec) {
-  AttentionProblem p = AttentionProblem::create(spec, 1, 6, Drops);
+template <bool Drops> std::unique_ptr<Kernel> make(const InstructionSpec &spec, const Group *group) {
+  AttentionProblem p = AttentionProblem::create(spec, 1, 6, Drops, group);
   return withAttentionTypes(spec.inputs[1].dtype, spec.inputs[7].dtype, [&](auto data, auto bias) {
     using S = decltype(data);
     using B = decltype(bias);
@@ -250,10 +255,13 @@ template <bool Drops> std::unique_ptr<Kernel> create(const InstructionSpec &spec
   });
 }
 
+template <bool Drops> std::unique_ptr<Kernel> create(const InstructionSpec &spec) { return make<Drops>(spec, nullptr); }
+std::unique_ptr<Kernel> createInGroup(const InstructionSpec &spec, Group &group) { return make<false>(spec, &group); }
+
 } // namespace
 
 void registerAttentionBackward(KernelRegistry &registry) {
-  registry.add("attention_backward", {check<false>, create<false>, nullptr, false, true});
+  registry.add("attention_backward", {check<false>, create<false>, nullptr, false, true, createInGroup});
   registry.add("attention_dropout_backward", {check<true>, create<true>, nullptr, false, true});
 }
 

@@ -1,8 +1,13 @@
 // What attention and its backward share: dimensions, masks, blocks of scores. Data is S as stored (f32, f64, bf16), T
 // is what it is computed in, B is what the bias is stored as: T or S.
+//
+// With a group (AttentionOps.td) queries are one member's of a longer sequence. Queries and keys are then cut into runs,
+// in which positions ascend by one: one run of either, or, zigzag, two of queries and two of keys for each member. A
+// block of queries or keys lies in one run, so that what the band hides of it follows from its ends.
 #ifndef AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
 #define AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
 
+#include "runtime/collective/Communicator.h"
 #include "runtime/device/cpu/DropoutRow.h"
 #include "runtime/device/cpu/Gemm.h"
 #include <algorithm>
@@ -22,42 +27,85 @@ struct AttentionProblem {
   int64_t biasStrides[4];
   double dropout; // of probabilities; only kernels with dropout look at it
   int64_t stream;
+  int64_t members = 1, member = 0; // of the group
+  bool zigzag = false;
 
   // `first` is the position of q among the operands; padding and bias stand at `masks`, behind them, in kernels with
   // dropout, the counters.
   static Status expectOperands(const InstructionSpec &spec, std::vector<OperandRule> inputs, // those before the masks
                                const std::vector<OperandRule> &outputs, bool drops);
   static Status check(const InstructionSpec &spec, size_t first, size_t masks, bool drops);
-  static AttentionProblem create(const InstructionSpec &spec, size_t first, size_t masks, bool drops);
+  static AttentionProblem create(const InstructionSpec &spec, size_t first, size_t masks, bool drops,
+                                 const Group *group);
 
   int64_t group() const { return heads / keyHeads; }
-  // Keys [low, high) that query i may attend to as far as left and right say.
-  int64_t low(int64_t i) const { return std::clamp<int64_t>(i - left, 0, keys); }
-  int64_t high(int64_t i) const { return std::clamp<int64_t>(i + right + 1, 0, keys); }
-  // Key blocks that queries [begin, end) can see anything of: [first, last).
-  int64_t firstBlock(int64_t begin) const { return low(begin) / keyBlock; }
-  int64_t lastBlock(int64_t end) const { return ceilDiv(high(end - 1), keyBlock); }
+
+  // Rows [begin, end) of queries or keys whose positions ascend by one from `position` on.
+  struct Rows {
+    int64_t begin, end, position;
+    int64_t size() const { return end - begin; }
+  };
+  int64_t runLength() const { return zigzag ? queries / 2 : queries; }
+  Rows queryRun(int64_t run) const {
+    int64_t length = runLength();
+    return {run * length, (run + 1) * length, zigzag ? chunk(member, run) * length : member * length};
+  }
+  int64_t keyRuns() const { return zigzag ? 2 * members : 1; }
+  Rows keyRun(int64_t run) const {
+    if (!zigzag)
+      return {0, keys, 0};
+    int64_t length = runLength();
+    return {run * length, (run + 1) * length, chunk(run / 2, run % 2) * length};
+  }
+
+  // Blocks of at most queryBlock queries.
+  int64_t queryBlocks() const { return (zigzag ? 2 : 1) * ceilDiv(runLength(), queryBlock); }
+  Rows queriesOf(int64_t block) const {
+    int64_t blocks = ceilDiv(runLength(), queryBlock);
+    Rows run = queryRun(block / blocks);
+    int64_t skip = block % blocks * queryBlock;
+    return {run.begin + skip, std::min(run.begin + skip + queryBlock, run.end), run.position + skip};
+  }
+
+  // Keys [low, high) of a run that the query at a position may attend to as far as left and right say, counted from the
+  // run's first.
+  int64_t low(int64_t position, const Rows &run) const {
+    return std::clamp<int64_t>(position - left - run.position, 0, run.size());
+  }
+  int64_t high(int64_t position, const Rows &run) const {
+    return std::clamp<int64_t>(position + right + 1 - run.position, 0, run.size());
+  }
+  // Calls f(Rows) with the blocks of at most keyBlock keys that some of `queries` can see anything of, ascending.
+  template <class F> void forKeysOf(const Rows &queries, F &&f) const {
+    for (int64_t n = 0; n < keyRuns(); ++n) {
+      Rows run = keyRun(n);
+      int64_t from = low(queries.position, run), to = high(queries.position + queries.size() - 1, run);
+      if (zigzag && from >= to)
+        continue;
+      for (int64_t block = from / keyBlock; block < ceilDiv(to, keyBlock); ++block) {
+        int64_t skip = block * keyBlock;
+        f(Rows{run.begin + skip, std::min(run.begin + skip + keyBlock, run.end), run.position + skip});
+      }
+    }
+  }
 
   template <class B> const B *biasRow(const B *bias, int64_t b, int64_t h, int64_t i) const {
     return bias + b * biasStrides[0] + h * biasStrides[1] + i * biasStrides[2];
   }
 
-  // Is there a key that query i may attend to? A key with a bias of minus infinity is none.
+  // Is there a key that query i, at a position, may attend to? A key with a bias of minus infinity is none.
   template <class B>
-  bool attends(int64_t b, int64_t h, int64_t i, const uint8_t *padding, const B *bias) const {
+  bool attends(int64_t b, int64_t h, int64_t i, int64_t position, const uint8_t *padding, const B *bias) const {
     using T = Wide<B>;
     const B *row = biased ? biasRow(bias, b, h, i) : nullptr;
-    for (int64_t j = low(i), end = high(i); j < end; ++j)
-      if ((!padded || padding[b * keys + j]) &&
-          (!row || static_cast<T>(row[j * biasStrides[3]]) != -std::numeric_limits<T>::infinity()))
-        return true;
+    for (int64_t n = 0; n < keyRuns(); ++n) {
+      Rows run = keyRun(n);
+      for (int64_t j = run.begin + low(position, run), end = run.begin + high(position, run); j < end; ++j)
+        if ((!padded || padding[b * keys + j]) &&
+            (!row || static_cast<T>(row[j * biasStrides[3]]) != -std::numeric_limits<T>::infinity()))
+          return true;
+    }
     return false;
-  }
-
-  // Columns [from, to) of a row of scores that starts at key `block` and has `count` columns, in the band.
-  void band(int64_t i, int64_t block, int64_t count, int64_t &from, int64_t &to) const {
-    from = std::clamp<int64_t>(low(i) - block, 0, count);
-    to = std::clamp<int64_t>(high(i) - block, 0, count);
   }
 
   // Softcap, bias and padding on columns [from, to) of one row of scaled scores.
@@ -81,6 +129,10 @@ struct AttentionProblem {
           scores[j] = -std::numeric_limits<T>::infinity();
     }
   }
+
+private:
+  // Which of the 2 * members chunks a member stores first, and which second.
+  int64_t chunk(int64_t of, int64_t second) const { return second ? 2 * members - 1 - of : of; }
 };
 
 // What drops probabilities: element (b, h, i, j) of the dropout of a tensor [batch, heads, queries, keys] that is never

@@ -93,21 +93,36 @@ std::unique_ptr<Kernel> createAllReduce(const InstructionSpec &spec, Group &grou
 
 Status checkTakePiece(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"whole", AcceptAny}}, {{"piece", AcceptAny}},
-                         {{"group", Text}, {"members", Int}, {"dim", Int}}));
-  return checkSpread(spec, "outputs[0]", spec.outputs[0], spec.inputs[0]);
+                         {{"group", Text}, {"members", Int}, {"dim", Int}, {"zigzag", Int, Optional}}));
+  AMC_TRY(checkSpread(spec, "outputs[0]", spec.outputs[0], spec.inputs[0]));
+  int64_t rows = spec.inputs[0].shape[static_cast<size_t>(spec.integer("dim"))], members = spec.integer("members");
+  AMC_EXPECT(!spec.flag("zigzag") || (rows % members == 0 && rows / members % 2 == 0), "attributes.zigzag: dimension ",
+             spec.integer("dim"), " is ", rows, " and should be divisible by twice the ", members, " members");
+  return Status();
 }
 std::unique_ptr<Kernel> createTakePiece(const InstructionSpec &spec, Group &group) {
+  // `taken` rows from `first` on; of two runs of that many also those from `second` on, behind them.
   Split whole = splitAt(spec.inputs[0].shape, static_cast<size_t>(spec.integer("dim")));
   int64_t rows = ceilDiv(whole.axis, spec.integer("members")), first = std::min(rows * group.index(), whole.axis),
-          taken = std::min(rows, whole.axis - first);
+          taken = std::min(rows, whole.axis - first), second = 0, runs = 1;
+  if (spec.flag("zigzag")) {
+    taken = rows / 2;
+    first = taken * group.index();
+    second = whole.axis - first - taken;
+    runs = 2;
+  }
   uint64_t row = static_cast<uint64_t>(whole.inner) * dtypeBytes(spec.inputs[0].dtype);
   int64_t outer = whole.outer, axis = whole.axis;
   return makeKernel([=](const Operands &o, RunContext &c) {
     parallelRange(c.pool, outer, rowGrain(rows * static_cast<int64_t>(row)), [=](int64_t begin, int64_t end) {
+      uint64_t bytes = static_cast<uint64_t>(taken) * row;
       for (int64_t i = begin; i < end; ++i) {
         std::byte *to = o.outputs[0] + static_cast<uint64_t>(i * rows) * row;
-        std::memcpy(to, o.inputs[0] + static_cast<uint64_t>(i * axis + first) * row, static_cast<uint64_t>(taken) * row);
-        std::memset(to + static_cast<uint64_t>(taken) * row, 0, static_cast<uint64_t>(rows - taken) * row);
+        std::memcpy(to, o.inputs[0] + static_cast<uint64_t>(i * axis + first) * row, bytes);
+        if (runs == 2)
+          std::memcpy(to + bytes, o.inputs[0] + static_cast<uint64_t>(i * axis + second) * row, bytes);
+        else
+          std::memset(to + bytes, 0, static_cast<uint64_t>(rows - taken) * row);
       }
     });
   });
