@@ -8,6 +8,10 @@
 //
 // A split spreads a dimension of `size` elements over the members of a group in pieces of ceil(size / members): member
 // i holds [i * piece, (i + 1) * piece). Behind the end of the dimension a piece is padding, which is zero.
+//
+// A split in blocks takes the dimension as so many equal blocks, one behind the other, and spreads each of them so:
+// member i holds its piece of the first block, then of the second …, padding behind each. It is the only split of its
+// dimension.
 #ifndef AMC_RUNTIME_PLAN_MESH_H
 #define AMC_RUNTIME_PLAN_MESH_H
 

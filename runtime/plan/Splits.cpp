@@ -54,11 +54,20 @@ Status forEachSplit(const Splits &splits, size_t rank, const MeshShape &mesh, Ap
 Expected<std::vector<uint64_t>> localShape(std::span<const uint64_t> whole, const Splits &splits,
                                            const MeshShape &mesh) {
   std::vector<uint64_t> shape(whole.begin(), whole.end());
+  std::vector<int> first(whole.size(), -1); // split of each dimension
   Status failure = forEachSplit(splits, shape.size(), mesh, [&](int i, const plan::Split &split, uint64_t members) {
     uint64_t &size = shape[split.dim()];
     if (split.size() != size)
       return inputError("splits[", i, "].size: is ", split.size(), " and should be ", size);
-    size = size / members + (size % members != 0);
+    const uint64_t blocks = blocksOf(split);
+    if (size % blocks != 0)
+      return inputError("splits[", i, "].blocks: is ", blocks, ", which does not divide the size ", size);
+    int &before = first[split.dim()];
+    if (before >= 0 && (blocks > 1 || blocksOf(splits[before]) > 1))
+      return inputError("splits[", i, "].dim: splits[", before, "] spreads dimension ", split.dim(),
+                        ", too, and one of them is in blocks");
+    before = before >= 0 ? before : i;
+    size = blocks * pieceOf(size / blocks, members);
     return Status();
   });
   if (!failure.ok())

@@ -19,8 +19,13 @@ std::string meshText(const MeshShape &mesh);
 
 using Splits = google::protobuf::RepeatedPtrField<plan::Split>;
 
+// Equal blocks that a split spreads one by one; 1 if it says nothing.
+inline uint64_t blocksOf(const plan::Split &split) { return split.blocks() ? split.blocks() : 1; }
+
 // The shape of the whole tensor of which every rank holds `local`. An error says which split does not fit: its
-// dimension, its group, its size, or an axis that an earlier one has spread the tensor over.
+// dimension, its group, its size, blocks that do not divide that, or an axis that an earlier one has spread the tensor
+// over. A dimension that is split in blocks is split by nothing else: what a piece of several blocks is in pieces, no
+// plan has use for.
 Expected<std::vector<uint64_t>> wholeShape(std::span<const uint64_t> local, const Splits &splits,
                                            const MeshShape &mesh);
 

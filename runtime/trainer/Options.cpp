@@ -63,6 +63,7 @@ uint64_t editDistance(const std::string &a, const std::string &b) {
 struct Raw {
   TrainOptions options;
   std::string schedule, wsdStyle, tokenDType, init, planCache, ranks;
+  std::optional<double> rankTimeout;
   bool version = false;
 };
 
@@ -216,6 +217,11 @@ void define(CLI::App &app, Raw &raw) {
   machine->add_option("--nproc-per-node", raw.ranks,
                       "ranks to start on this machine, through mpirun; auto: as many as the plan is for")
       ->type_name("N|auto");
+  machine->add_option("--rank-timeout", raw.rankTimeout,
+                      "of several ranks: seconds without a sign of life after which a rank that others wait for is taken "
+                      "to hang, and the run ends (default: 60)")
+      ->type_name("SECONDS")
+      ->check(real(0.1, 1e6, "a number of seconds from 0.1 to 1000000"));
   machine->add_option("--plan-cache", raw.planCache,
                       "where plans of recipes are kept (default: $XDG_CACHE_HOME/amc, else ~/.cache/amc)")
       ->type_name("DIR");
@@ -486,6 +492,7 @@ Expected<CommandLine> parseCommandLine(const std::vector<std::string> &arguments
   if (Status failure = finishOptions(raw); !failure.ok())
     return failure;
   TrainOptions &options = raw.options;
+  line.rankTimeout = raw.rankTimeout;
   if (compiles) {
     if (!words.notHere.empty())
       return usageError(text(words.notHere, " belongs to amc compile: amrun decides where the plan of a recipe goes"));

@@ -73,6 +73,7 @@ struct CommandLine {
   std::optional<uint64_t> ranksPerNode;
   // With it: the arguments without it, which each rank is given.
   std::vector<std::string> rankArguments;
+  std::optional<double> rankTimeout; // seconds; of several ranks
 };
 
 // `arguments` without the program's name. Errors are of kind Usage; an unknown flag's names the

@@ -73,6 +73,12 @@ Status parseTensor(const Json &json, const MeshShape &mesh, TensorInfo &info, Sp
     split->set_dim(static_cast<uint32_t>(*dim));
     split->set_group(*group);
     split->set_size(*size);
+    if (entry.contains("blocks")) { // in indices from before there were any it is absent, too
+      std::optional<uint64_t> blocks = numberOf(entry, "blocks");
+      if (!blocks || *blocks == 0)
+        return inputError("a split's blocks should be a number from 1");
+      split->set_blocks(*blocks);
+    }
   }
   return localShape(info.shape, splits, mesh).status();
 }
@@ -129,9 +135,12 @@ std::string indexToJson(const std::vector<ShardedTensor> &tensors, const MeshSha
     entry["dtype"] = dtypeName(tensor.dtype);
     entry["shape"] = tensor.whole;
     entry["splits"] = Json::array();
-    for (const plan::Split &split : tensor.splits)
-      entry["splits"].push_back(
-          {{"dim", split.dim()}, {"group", split.group()}, {"size", split.size()}});
+    for (const plan::Split &split : tensor.splits) {
+      Json spread = {{"dim", split.dim()}, {"group", split.group()}, {"size", split.size()}};
+      if (blocksOf(split) > 1)
+        spread["blocks"] = split.blocks();
+      entry["splits"].push_back(std::move(spread));
+    }
     json["tensors"].push_back(std::move(entry));
   }
   // As SafetensorsWriter writes names that are no UTF-8.

@@ -4,7 +4,7 @@
 //   model.rank-00003-of-00008.safetensors      its parts of the weights, by initializer name
 //   optimizer.rank-00003-of-00008.safetensors  … of the optimizer's states, by STATE.NAME
 //   index.json                                 mesh; for each tensor which of the two files, type,
-//   whole shape, splits
+//   whole shape, splits: dim, group, size and, if not 1, blocks
 //
 // A part has the elements that the rank holds, without padding, as a tensor of its own. Which they
 // are follows from mesh, splits and rank (see Slices.h); what several ranks hold, the lowest of

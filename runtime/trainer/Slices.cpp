@@ -19,11 +19,13 @@ Shape rowMajor(const Shape &shape) {
 }
 
 // The part of `piece` that member `index` of a split over `members` ranks holds.
-Piece partOf(const Piece &piece, uint64_t members, uint64_t index) {
+Piece partOf(Piece piece, const plan::Split &split, uint64_t members, uint64_t index) {
+  if (uint64_t blocks = blocksOf(split); blocks > 1) // of the whole dimension: the only split of it
+    piece = {0, split.size() / blocks, split.size() / blocks, blocks};
   uint64_t size = pieceOf(piece.local, members);
   // Both may lie behind what there is; the product does not overflow: it is below local + members.
   uint64_t skipped = std::min(index * size, piece.count);
-  return {piece.begin + skipped, std::min(piece.count - skipped, size), size};
+  return {piece.begin + skipped, std::min(piece.count - skipped, size), size, piece.blocks};
 }
 
 } // namespace
@@ -45,7 +47,7 @@ Expected<Slice> Slice::of(std::span<const uint64_t> local, const Splits &splits,
   for (const plan::Split &split : splits) {
     std::array<bool, 4> axes = *groupAxes(split.group()); // wholeShape checked it
     Piece &piece = slice.parts[split.dim()];
-    piece = partOf(piece, groupSize(mesh, axes), indexInGroup(mesh, axes, rank));
+    piece = partOf(piece, split, groupSize(mesh, axes), indexInGroup(mesh, axes, rank));
     for (size_t axis = 0; axis < axes.size(); ++axis)
       spread[axis] |= axes[axis];
   }
@@ -60,14 +62,14 @@ Expected<Slice> Slice::of(std::span<const uint64_t> local, const Splits &splits,
 Shape Slice::counts() const {
   Shape shape;
   for (const Piece &piece : parts)
-    shape.push_back(piece.count);
+    shape.push_back(piece.held());
   return shape;
 }
 
 uint64_t Slice::elements() const {
   uint64_t product = 1;
   for (const Piece &piece : parts)
-    product *= piece.count;
+    product *= piece.held();
   return product;
 }
 
@@ -99,28 +101,39 @@ Slice Slice::dense() const {
 Status Slice::forEachRun(const std::function<Status(const ElementRun &)> &visit) const {
   if (elements() == 0)
     return {};
-  Shape outer = rowMajor(size);
-  // The innermost dimensions that lie in a row on both sides are one run.
-  size_t dims = parts.size();
   ElementRun run{0, 0, 1, 1};
+  // The dimensions, blocks as one of their own; and where the first run begins.
+  struct Axis {
+    uint64_t size, count;
+    uint64_t outer, step; // from one element to the next, of the whole and here
+  };
+  std::vector<Axis> axes;
+  Shape outer = rowMajor(size);
+  for (size_t dim = 0; dim < parts.size(); ++dim) {
+    const Piece &piece = parts[dim];
+    uint64_t block = size[dim] / piece.blocks;
+    if (piece.blocks > 1)
+      axes.push_back({piece.blocks, piece.blocks, block * outer[dim], piece.local * strides[dim]});
+    axes.push_back({block, piece.count, outer[dim], strides[dim]});
+    run.whole += piece.begin * outer[dim];
+  }
+  // The innermost that lie in a row on both sides are one run.
+  size_t dims = axes.size();
   if (dims > 0) {
     --dims;
-    run.elements = parts[dims].count;
-    run.step = strides[dims];
-    while (dims > 0 && parts[dims].count == size[dims] &&
-           (run.elements == 1 || parts[dims - 1].count == 1 ||
-            strides[dims - 1] == run.elements * run.step)) {
+    run.elements = axes[dims].count;
+    run.step = axes[dims].step;
+    while (dims > 0 && axes[dims].count == axes[dims].size &&
+           (run.elements == 1 || axes[dims - 1].count == 1 ||
+            axes[dims - 1].step == run.elements * run.step)) {
       --dims;
       if (run.elements == 1)
-        run.step = strides[dims];
-      run.elements *= parts[dims].count;
+        run.step = axes[dims].step;
+      run.elements *= axes[dims].count;
     }
     if (run.elements == 1)
       run.step = 1;
   }
-  // Where the first one begins.
-  for (size_t dim = 0; dim < parts.size(); ++dim)
-    run.whole += parts[dim].begin * outer[dim];
   Shape at(dims, 0);
   while (true) {
     if (Status failure = visit(run); !failure.ok())
@@ -128,12 +141,13 @@ Status Slice::forEachRun(const std::function<Status(const ElementRun &)> &visit)
     size_t dim = dims;
     while (dim > 0) {
       --dim;
-      run.whole += outer[dim];
-      run.local += strides[dim];
-      if (++at[dim] < parts[dim].count)
+      const Axis &axis = axes[dim];
+      run.whole += axis.outer;
+      run.local += axis.step;
+      if (++at[dim] < axis.count)
         break;
-      run.whole -= outer[dim] * parts[dim].count;
-      run.local -= strides[dim] * parts[dim].count;
+      run.whole -= axis.outer * axis.count;
+      run.local -= axis.step * axis.count;
       at[dim] = 0;
       if (dim == 0)
         return {};
@@ -148,7 +162,7 @@ Status readSlice(const Slice &slice, uint64_t width, std::byte *local, const Rea
   if (slice.padded()) {
     uint64_t elements = 1;
     for (const Piece &piece : slice.pieces())
-      elements *= piece.local;
+      elements *= piece.blocks * piece.local;
     std::memset(local, 0, elements * width);
   }
   // Runs that do not lie in a row here but do in the file are read together, then spread.
@@ -259,15 +273,17 @@ Expected<PieceGrid> PieceGrid::of(const Shape &whole, const Splits &splits, cons
       uint64_t rank;
     };
     std::vector<Held> pieces = {{{0, whole[dim], whole[dim]}, 0}};
+    uint64_t &blocks = grid.blocks.emplace_back(1);
     for (const plan::Split &split : splits) {
       if (split.dim() != dim)
         continue;
+      blocks = blocksOf(split);
       // The group's members that agree with rank 0 otherwise: what each adds to the rank.
       std::vector<uint64_t> members = groupMembers(mesh, *groupAxes(split.group()), 0);
       std::vector<Held> finer;
       for (const Held &held : pieces)
         for (uint64_t index = 0; index < members.size(); ++index)
-          if (Piece part = partOf(held.piece, members.size(), index); part.count > 0)
+          if (Piece part = partOf(held.piece, split, members.size(), index); part.count > 0)
             finer.push_back({part, held.rank + members[index]});
       pieces = std::move(finer);
     }
@@ -288,12 +304,15 @@ PieceGrid::Place PieceGrid::find(uint64_t first, uint64_t most) const {
     rest /= whole[dim - 1];
   }
   for (size_t dim = 0; dim < whole.size(); ++dim) {
+    uint64_t block = index[dim] / (whole[dim] / blocks[dim]);
+    index[dim] %= whole[dim] / blocks[dim];
     auto after = std::upper_bound(parts[dim].begin(), parts[dim].end(), index[dim],
                                   [](uint64_t at, const Part &part) { return at < part.begin; });
-    found[dim] = &*std::prev(after);
-    place.rank += found[dim]->rank;
-    place.counts.push_back(found[dim]->count);
-    place.at = place.at * found[dim]->count + (index[dim] - found[dim]->begin);
+    const Part &part = *std::prev(after);
+    found[dim] = &part;
+    place.rank += part.rank;
+    place.counts.push_back(blocks[dim] * part.count);
+    place.at = (place.at * blocks[dim] + block) * part.count + (index[dim] - part.begin);
   }
   // From the innermost dimension on, as far as the piece has all of it.
   uint64_t inner = 1, within = 0; // elements of the dimensions inside, and which of them `first` is

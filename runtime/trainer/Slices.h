@@ -4,6 +4,8 @@
 // Along each dimension a rank holds a range [begin, begin + count) of the whole, at the front of
 // `local` elements; what follows it there is padding, which is zero. Several splits of a dimension
 // nest, so that their ranges are one range. A rank whose range is empty holds nothing but padding.
+// A dimension that is split in blocks is two, blocks x elements of a block: all of the first, and a
+// range of the second.
 #ifndef AMC_RUNTIME_TRAINER_SLICES_H
 #define AMC_RUNTIME_TRAINER_SLICES_H
 
@@ -21,9 +23,11 @@ struct ElementRun {
   bool operator==(const ElementRun &) const = default;
 };
 
-// One rank's part of one dimension.
+// One rank's part of one dimension: of each of its `blocks`, which are 1 but for a split in blocks.
 struct Piece {
   uint64_t begin = 0, count = 0, local = 0;
+  uint64_t blocks = 1;
+  uint64_t held() const { return blocks * count; }
   bool operator==(const Piece &) const = default;
 };
 
@@ -103,8 +107,8 @@ private:
   struct Part {
     uint64_t begin, count, rank; // rank: this dimension's share of it
   };
-  Shape whole;
-  std::vector<std::vector<Part>> parts; // by dimension, ascending
+  Shape whole, blocks;                  // blocks: of each dimension
+  std::vector<std::vector<Part>> parts; // of a block, by dimension, ascending
 };
 
 } // namespace amc::rt

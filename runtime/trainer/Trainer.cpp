@@ -309,6 +309,8 @@ void Run::describePlan() {
        ", inputs ", promise.input_bytes(), ", constants ", promise.constant_bytes(), " bytes");
   note("  FLOPs: forward ", promise.flops_forward(), ", backward ", promise.flops_backward(),
        ", recompute ", promise.flops_recompute(), ", optimizer ", promise.flops_optimizer());
+  if (!ranks.alone())
+    note("  ", ranks.size(), " ranks (", meshText(ranks.mesh()), "), joined by ", communicator->kind());
 }
 
 Status Run::openCheckpoints() {
@@ -534,8 +536,12 @@ Status Run::reportMemory() {
   return {};
 }
 
-// --verbose: seconds by kernel, the slowest first.
+// --verbose: seconds by kernel, the slowest first; and what a step says to other ranks.
 void Run::reportTime() {
+  if (options.verbose && !options.eval && !ranks.alone()) {
+    CollectiveFacts promised = collectiveFacts(executor->plan(), executor->plan().accumulation());
+    note("a step has ", promised.count, " collectives, in which each rank sends ", promised.bytes, " bytes");
+  }
   const std::vector<double> &profile = executor->profile();
   if (profile.empty())
     return;

@@ -98,6 +98,14 @@ const Mutation mutations[] = {
        *p.mutable_parameters(0)->add_splits() = p.parameters(0).splits(0); }},
     {"parameters[0].splits[1].size: is 5 and should be 3", [](plan::Plan &p) {
        *p.mutable_parameters(0)->add_splits() = p.parameters(0).splits(0); p.mutable_parameters(0)->mutable_splits(1)->set_group("tp"); }},
+    {"parameters[0].splits[0].blocks: is 2, which does not divide the size 5", [](plan::Plan &p) {
+       p.mutable_parameters(0)->mutable_splits(0)->set_blocks(2); }},
+    {"parameters[0].splits: leave 5 elements of dimension 0, and the tensor has 3", [](plan::Plan &p) { // 5 blocks of one
+       p.mutable_parameters(0)->mutable_splits(0)->set_blocks(5); }},
+    {"parameters[0].splits[1].dim: splits[0] spreads dimension 0, too, and one of them is in blocks", [](plan::Plan &p) {
+       plan::Split &second = *p.mutable_parameters(0)->add_splits(); second.set_group("tp"); second.set_size(3); second.set_blocks(3); }},
+    {"parameters[0].gradient.splits[0].blocks: is 4, which does not divide the size 5", [](plan::Plan &p) {
+       p.mutable_parameters(0)->mutable_gradient_splits(0)->set_blocks(4); }},
     {"parameters[0].view: dtype 1 is unknown or the tensor is larger", [](plan::Plan &p) {
        p.mutable_parameters(0)->mutable_splits(0)->set_size(uint64_t(1) << 48);
        p.mutable_parameters(0)->mutable_view()->set_shape(0, uint64_t(1) << 47); }, true, 2}, // and its splits are of one that is too large
@@ -117,6 +125,18 @@ TEST(PlanRanks, TheValidPlansAreValid) {
   EXPECT_TRUE(verify(S().plan).ok()) << all(verify(S().plan));
   EXPECT_TRUE(verify(shardUpdatedPlan()).ok()) << all(verify(shardUpdatedPlan()));
   EXPECT_TRUE(verifyPlanStructure(S().plan).ok());
+}
+
+// 6 rows as 3 blocks of 2, of which every rank has one row: as many as of 6 in one block.
+TEST(PlanRanks, BlocksAreValid) {
+  plan::Plan plan = S().plan;
+  plan::Parameter &w = *plan.mutable_parameters(0);
+  w.mutable_source()->set_embedded(std::string(96, '\0'));
+  for (plan::Split *split : {w.mutable_splits(0), w.mutable_gradient_splits(0)}) {
+    split->set_size(6);
+    split->set_blocks(3);
+  }
+  EXPECT_TRUE(verify(plan).ok()) << all(verify(plan));
 }
 
 TEST(PlanRanks, EachChangeGivesItsError) {

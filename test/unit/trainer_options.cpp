@@ -21,6 +21,25 @@ void expectUsage(const std::vector<std::string> &arguments, const std::string &p
 
 } // namespace
 
+// Of the process, not of the run: known before the plan is; ranks are given it, too.
+TEST(Options, RankTimeout) {
+  EXPECT_FALSE(take(parseCommandLine({"m.amplan", "--data", "d", "--steps", "1"})).rankTimeout);
+  CommandLine line = take(parseCommandLine(
+      {"m.amplan", "--data", "d", "--steps", "1", "--nproc-per-node", "2", "--rank-timeout", "7.5"}));
+  EXPECT_EQ(line.rankTimeout, 7.5);
+  EXPECT_EQ(line.rankArguments,
+            (std::vector<std::string>{"m.amplan", "--data", "d", "--steps", "1", "--rank-timeout", "7.5"}));
+  line = take(parseCommandLine({"r.yaml", "--rank-timeout=7.5", "--nproc-per-node", "2"}));
+  EXPECT_EQ(line.rankTimeout, 7.5);
+  ASSERT_TRUE(line.recipe);
+  CommandLine complete = take(parseCommandLine(
+      completeArguments(*line.recipe, "m.amplan", "m.onnx", {"--data", "d", "--steps", "1"})));
+  EXPECT_EQ(complete.rankTimeout, 7.5);
+  for (const char *wrong : {"0", "-1", "nan", "soon", "1e9"})
+    expectUsage({"m.amplan", "--data", "d", "--steps", "1", "--rank-timeout", wrong},
+                std::string("--rank-timeout: is '") + wrong + "' and should be a number of seconds");
+}
+
 TEST(Options, Values) {
   TrainOptions options = parsed({"m.amplan",
                                  "--data",

@@ -132,6 +132,7 @@ inline MeshShape meshShape(std::array<uint64_t, 4> size) {
 struct SplitSpec {
   uint32_t dim;
   std::string group;
+  uint64_t blocks = 1;
 };
 
 // The splits of a whole tensor, sizes filled in.
@@ -142,7 +143,10 @@ inline Splits splitsOf(Shape shape, const std::vector<SplitSpec> &specs, const M
     split->set_dim(spec.dim);
     split->set_group(spec.group);
     split->set_size(shape[spec.dim]);
-    shape[spec.dim] = pieceOf(shape[spec.dim], groupSize(mesh, *groupAxes(spec.group)));
+    if (spec.blocks > 1)
+      split->set_blocks(spec.blocks);
+    shape[spec.dim] = spec.blocks * pieceOf(shape[spec.dim] / spec.blocks,
+                                            groupSize(mesh, *groupAxes(spec.group)));
   }
   return splits;
 }

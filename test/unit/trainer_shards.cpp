@@ -19,17 +19,20 @@ constexpr auto BF16 = amc::plan::BF16;
 
 // A model as some mesh holds it: rows and columns over groups of it, uneven; a norm that is whole
 // everywhere, whose moments are not; a bf16 weight with a master and a shard that are split in
-// other ways.
+// other ways; a weight and a bias of three blocks.
 std::vector<ParameterSpec> modelOn(const MeshShape &mesh) {
-  std::vector<SplitSpec> rows, columns, both;
+  std::vector<SplitSpec> rows, columns, both, blocks, biasBlocks;
   if (mesh.size[3] > 1) {
     rows.push_back({0, "tp"});
     columns.push_back({1, "tp"});
+    blocks.push_back({1, "tp", 3});
+    biasBlocks.push_back({0, "tp", 3});
   }
   if (mesh.size[1] > 1) {
     rows.push_back({0, "dp_shard"});
     columns.push_back({0, "dp_shard"});
     both.push_back({0, "dp_shard"});
+    blocks.push_back({0, "dp_shard"});
   }
   return {{"embed.weight", {10, 3}, rows, F32, {{"exp_avg", F32, rows}, {"exp_avg_sq", F32, rows}}},
           {"proj.weight", {5, 6}, columns, F32, {{"exp_avg", F32, columns}}},
@@ -38,7 +41,9 @@ std::vector<ParameterSpec> modelOn(const MeshShape &mesh) {
            {6, 5},
            {},
            BF16,
-           {{"master", F32, both}, {"shard", BF16, both}, {"exp_avg", F32, rows}}}};
+           {{"master", F32, both}, {"shard", BF16, both}, {"exp_avg", F32, rows}}},
+          {"qkv.weight", {5, 9}, blocks, BF16, {{"master", F32, blocks}, {"exp_avg", F32, both}}},
+          {"qkv.bias", {15}, biasBlocks, F32, {{"exp_avg", F32, biasBlocks}}}};
 }
 
 // One rank with its plan, the seam to the others, and what it made of it.
@@ -51,9 +56,9 @@ struct Rank {
   static amc::plan::Plan shardedPlan(const MeshShape &mesh) {
     amc::plan::Plan plan = shardPlan(modelOn(mesh), mesh);
     for (amc::plan::Parameter &parameter : *plan.mutable_parameters())
-      if (parameter.name() == "proj.weight") {
+      if (parameter.name() == "proj.weight" || parameter.name() == "qkv.weight") {
         amc::plan::TiedName *tied = parameter.add_tied();
-        tied->set_name("head.weight");
+        tied->set_name(parameter.name() == "proj.weight" ? "head.weight" : "turned.weight");
         tied->add_permutation(1);
         tied->add_permutation(0);
       }
@@ -163,11 +168,11 @@ TEST_F(Shards, EveryMeshSavesTheSameFile) {
       EXPECT_EQ(slurp(dir.path("again.safetensors")), slurp(dir.path(name)));
     }
   }
-  // Without 'proj.weight' itself: 'head.weight' is its transpose.
+  // Without 'proj.weight' and 'qkv.weight' themselves: other names have their transposes.
   auto reader = take(SafetensorsReader::open(dir.path("seed.safetensors")));
   std::vector<SafetensorsWriter::Spec> specs;
   for (const TensorInfo &info : reader.tensors())
-    if (info.name != "proj.weight")
+    if (info.name != "proj.weight" && info.name != "qkv.weight")
       specs.push_back({info.name, info.dtype, info.shape});
   auto writer = take(SafetensorsWriter::create(dir.path("tied.safetensors"), specs, {}));
   for (const SafetensorsWriter::Spec &spec : specs) {
@@ -317,6 +322,33 @@ TEST_F(Shards, ARankThatCannotWrite) {
   EXPECT_EQ(std::filesystem::read_symlink(dir.path("ck/LATEST")), "epoch_0_step_1");
 }
 
+// Blocks are in the index, and only where there are any; what is written is dense.
+TEST_F(Shards, BlocksInTheIndex) {
+  MeshShape mesh = meshShape({1, 1, 1, 2});
+  onMesh(mesh, [&](Rank &rank) {
+    auto checkpoints = take(Checkpoints::open(dir.path("ck"), 0, rank.ranks));
+    expectOk(rank.load({}));
+    return checkpoints.save(rank.executor, stateOn(mesh, 1));
+  });
+  std::string index = slurp(dir.path("ck/LATEST/index.json"));
+  size_t written = 0;
+  for (size_t at = 0; (at = index.find("\"blocks\": 3", at)) != index.npos; ++at)
+    ++written;
+  EXPECT_EQ(written, 4u) << "qkv.weight and its master, qkv.bias and its moment: " << index;
+  EXPECT_EQ(index.find("\"blocks\": 1"), index.npos);
+  auto second =
+      take(SafetensorsReader::open(dir.path("ck/LATEST/model.rank-00001-of-00002.safetensors")));
+  const TensorInfo *bias = second.find("qkv.bias");
+  ASSERT_NE(bias, nullptr);
+  EXPECT_EQ(bias->shape, (Shape{6})) << "2 of each 5";
+  std::vector<float> values(6);
+  expectOk(second.read(*bias, 0, 6, F32, reinterpret_cast<std::byte *>(values.data())));
+  std::vector<float> expected; // elements 3 4, 8 9, 13 14 of the sixth weight
+  for (int element : {3, 4, 8, 9, 13, 14})
+    expected.push_back(static_cast<float>(element + 1) / 8 + 5000);
+  EXPECT_EQ(values, expected);
+}
+
 TEST_F(Shards, DamagedCheckpoints) {
   MeshShape mesh = meshShape({1, 2, 1, 1});
   onMesh(mesh, [&](Rank &rank) {
@@ -342,6 +374,12 @@ TEST_F(Shards, DamagedCheckpoints) {
   fails("\"dim\": 0", "\"dim\": 7", "tensor 'embed.weight': a split should have dim");
   fails("\"size\": 10", "\"size\": 11",
         "tensor 'embed.weight': splits[0].size: is 11 and should be 10");
+  fails("\"size\": 10", "\"size\": 10, \"blocks\": 0",
+        "tensor 'embed.weight': a split's blocks should be a number from 1");
+  fails("\"size\": 10", "\"size\": 10, \"blocks\": 3",
+        "tensor 'embed.weight': splits[0].blocks: is 3, which does not divide the size 10");
+  fails("\"size\": 10", "\"size\": 10, \"blocks\": 2",
+        "'embed.weight' is f32 [5, 3] and should be f32 [6, 3]");
   fails("embed.weight", "proj.weight", "tensor 'proj.weight' is there twice");
   fails("embed.weight", "embed.w", "1 weight is missing: 'embed.weight'");
   fails("\"splits\": [\n", "\"splots\": [\n",

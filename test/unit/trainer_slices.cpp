@@ -39,9 +39,10 @@ std::map<uint64_t, uint64_t> byDefinition(const Case &c, uint64_t rank) {
     bool mine = true;
     for (const amc::plan::Split &split : splits) {
       auto axes = *groupAxes(split.group());
-      uint64_t piece = pieceOf(split.size(), groupSize(c.mesh, axes));
-      mine &= index[split.dim()] / piece == indexInGroup(c.mesh, axes, rank);
-      index[split.dim()] %= piece;
+      uint64_t size = split.size() / blocksOf(split), block = index[split.dim()] / size;
+      uint64_t within = index[split.dim()] % size, piece = pieceOf(size, groupSize(c.mesh, axes));
+      mine &= within / piece == indexInGroup(c.mesh, axes, rank);
+      index[split.dim()] = block * piece + within % piece;
     }
     uint64_t at = 0;
     for (size_t dim = 0; dim < local.size(); ++dim)
@@ -69,8 +70,8 @@ std::map<uint64_t, uint64_t> byRuns(const Slice &slice) {
   return held;
 }
 
-// Some hundred cases of up to three dimensions, uneven ones, nested splits, ranks that hold
-// nothing.
+// Some hundred cases of up to three dimensions, uneven ones, nested splits, splits in blocks, ranks
+// that hold nothing.
 std::vector<Case> manyCases() {
   std::mt19937 random(7);
   auto below = [&](uint64_t n) { return random() % n; };
@@ -95,6 +96,14 @@ std::vector<Case> manyCases() {
       for (size_t axis = 0; axis < 4; ++axis)
         taken[axis] |= axes[axis];
       c.splits.push_back({static_cast<uint32_t>(below(c.whole.size())), group});
+    }
+    // A dimension that is split once may as well be of several blocks.
+    for (SplitSpec &split : c.splits) {
+      auto same = [&](const SplitSpec &other) { return other.dim == split.dim; };
+      if (std::count_if(c.splits.begin(), c.splits.end(), same) == 1 && below(2)) {
+        split.blocks = 2 + below(3);
+        c.whole[split.dim] = split.blocks * (1 + below(5));
+      }
     }
     cases.push_back(c);
   }
@@ -129,6 +138,35 @@ TEST(Slices, TwoSplitsOfOneDimension) {
   EXPECT_EQ(runsOf(c.slice(1)), (std::vector<ElementRun>{{5, 0, 3, 1}}));
   EXPECT_EQ(runsOf(c.slice(2)), (std::vector<ElementRun>{{3, 0, 2, 1}}));
   EXPECT_EQ(runsOf(c.slice(3)), (std::vector<ElementRun>{{8, 0, 2, 1}}));
+}
+
+// One weight for queries, keys and values, 2 rows of 3 x 5 columns over tp 2: columns 0 1 2 of each
+// third, and 3 4 with one of padding behind each. A bias of it is the same without rows.
+TEST(Slices, Blocks) {
+  Case c{{2, 15}, {{1, "tp", 3}}, meshShape({1, 1, 1, 2})};
+  EXPECT_EQ(c.local(), (Shape{2, 9}));
+  EXPECT_EQ(runsOf(c.slice(0)),
+            (std::vector<ElementRun>{
+                {0, 0, 3, 1}, {5, 3, 3, 1}, {10, 6, 3, 1}, {15, 9, 3, 1}, {20, 12, 3, 1}, {25, 15, 3, 1}}));
+  EXPECT_EQ(runsOf(c.slice(1)),
+            (std::vector<ElementRun>{
+                {3, 0, 2, 1}, {8, 3, 2, 1}, {13, 6, 2, 1}, {18, 9, 2, 1}, {23, 12, 2, 1}, {28, 15, 2, 1}}));
+  EXPECT_EQ(c.slice(1).counts(), (Shape{2, 6}));
+  EXPECT_TRUE(c.slice(1).padded());
+  EXPECT_EQ(c.slice(1).elements(), 12u);
+  // Transposed: 15 rows of 2. What lies in a row in the file is 9 apart here.
+  EXPECT_EQ(runsOf(c.slice(1).stored({1, 0})),
+            (std::vector<ElementRun>{
+                {6, 0, 2, 9}, {8, 1, 2, 9}, {16, 3, 2, 9}, {18, 4, 2, 9}, {26, 6, 2, 9}, {28, 7, 2, 9}}));
+  // As a tensor of its own it is dense: 6 of 9 columns here, all of 6 there.
+  EXPECT_EQ(c.slice(1).dense().whole(), (Shape{2, 6}));
+  EXPECT_EQ(runsOf(c.slice(1).dense()).front(), (ElementRun{0, 0, 2, 1}));
+  EXPECT_EQ(runsOf(c.slice(1).dense()).back(), (ElementRun{10, 15, 2, 1}));
+  // Even and of rows: a run for each block.
+  Case rows{{12, 4}, {{0, "tp", 3}, {1, "dp_shard"}}, meshShape({1, 1, 1, 2})};
+  EXPECT_EQ(runsOf(rows.slice(1)),
+            (std::vector<ElementRun>{{8, 0, 8, 1}, {24, 8, 8, 1}, {40, 16, 8, 1}}));
+  EXPECT_EQ(runsOf(rows.slice(1).dense()), (std::vector<ElementRun>{{0, 0, 24, 1}}));
 }
 
 // Columns: a run for each row; and in the transposed file, where they are rows, one run for each of
@@ -235,4 +273,24 @@ TEST(Slices, SplitsAreChecked) {
   splits[1].set_group("dp_shard");
   wrong(splits, "splits[1].size: is 10 and should be 5");
   expectError(Slice::of(Shape{5, 3}, good, mesh, 4).status(), ErrorKind::Input, "rank 4 is none");
+  splits = good;
+  splits[0].set_blocks(1);
+  EXPECT_EQ(take(wholeShape(Shape{5, 3}, splits, mesh)), (Shape{10, 3}));
+  splits[0].set_blocks(2); // 2 x 5: 2 x 3
+  EXPECT_EQ(take(wholeShape(Shape{6, 3}, splits, mesh)), (Shape{10, 3}));
+  wrong(splits, "leave 6 elements of dimension 0, and the tensor has 5");
+  splits[0].set_blocks(4);
+  wrong(splits, "splits[0].blocks: is 4, which does not divide the size 10");
+  splits[0].set_blocks(~uint64_t(0));
+  wrong(splits, "splits[0].blocks: is 18446744073709551615, which does not divide the size 10");
+  // Nothing splits it besides, neither after it nor before it.
+  splits[0].set_blocks(2);
+  amc::plan::Split *second = splits.Add();
+  second->set_group("dp_shard");
+  second->set_size(6);
+  wrong(splits, "splits[1].dim: splits[0] spreads dimension 0, too, and one of them is in blocks");
+  splits[0].set_blocks(0);
+  splits[1].set_size(5);
+  splits[1].set_blocks(5);
+  wrong(splits, "splits[1].dim: splits[0] spreads dimension 0, too, and one of them is in blocks");
 }

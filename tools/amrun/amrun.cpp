@@ -102,7 +102,9 @@ int run(int argc, char **argv) {
     return 0;
   }
   // Before anything that one rank alone may fail at.
-  auto joined = amc::rt::joinRanks();
+  amc::rt::JoinOptions joinOptions;
+  joinOptions.rankTimeout = line->rankTimeout.value_or(joinOptions.rankTimeout);
+  auto joined = amc::rt::joinRanks(joinOptions);
   if (!joined.ok())
     return report(joined.status());
   if (line->recipe) {
