@@ -38,6 +38,7 @@ constexpr uint64_t leastFrozenBytes = 64 << 10;
 struct Unit {
   Operation *first = nullptr; // in program order
   bool inBlock = false;
+  bool varies = true; // in each rank's own work, with respect to cp
   SmallVector<OpOperand *> uses;
 };
 
@@ -72,15 +73,13 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     if (strategy != "fsdp2" && dpReplicate > 1)
       error("dp-replicate is " + Twine(dpReplicate) + " with strategy \"" + strategy +
             "\", should be 1: replicas of sharded groups are fsdp2's");
-    if (cp > 1)
-      error("cp is " + Twine(cp) + ", should be 1: context parallelism is not implemented");
-    if (strategy == "ddp" && tp > 1)
-      error("tp is " + Twine(tp) + " with strategy \"ddp\", should be 1");
+    if (strategy == "ddp" && (tp > 1 || cp > 1))
+      error("tp is " + Twine(tp) + " and cp is " + Twine(cp) + " with strategy \"ddp\", should be 1");
     return failure(bad);
   }
 
   bool isSharded(ParameterOp parameter) const {
-    if (strategy == "ddp" || dpShard == 1 || shapeOf(parameter.getResult()).empty() ||
+    if (strategy == "ddp" || dpShard * cp == 1 || shapeOf(parameter.getResult()).empty() ||
         elementCount(shapeOf(parameter.getResult())) == 0 || !isa<FloatType>(elementOf(parameter.getResult())))
       return false;
     return parameter.getTrainable() || byteSize(parameter.getType()) >= leastFrozenBytes;
@@ -88,22 +87,36 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
 
   /// The first dimension, unless it has fewer elements than ranks and another has not.
   int64_t splitDim(ArrayRef<int64_t> shape) const {
-    const auto *fits = llvm::find_if(shape, [&](int64_t size) { return size >= dpShard; });
+    const auto *fits = llvm::find_if(shape, [&](int64_t size) { return size >= dpShard * cp; });
     return fits == shape.end() ? 0 : fits - shape.begin();
   }
 
-  /// The units that use a value, in program order.
-  SmallVector<Unit> unitsOf(Value value, const BlockAnalysis &blocks) const {
-    llvm::MapVector<uint64_t, Unit> units; // block, or blocks and operations behind them
-    SmallVector<std::pair<uint32_t, OpOperand *>> uses;
-    for (OpOperand &use : value.getUses())
-      uses.emplace_back(numberOf.lookup(use.getOwner()), &use);
-    llvm::sort(uses, [](auto &a, auto &b) {
-      return std::pair(a.first, a.second->getOperandNumber()) < std::pair(b.first, b.second->getOperandNumber());
+  /// The units that use a parameter, in program order. What of it varies over cp is looked through if it is spread over
+  /// cp: the gather does that.
+  SmallVector<Unit> unitsOf(Value value, const BlockAnalysis &blocks, bool sharded) const {
+    struct Use {
+      uint32_t op;
+      bool varies;
+      OpOperand *operand;
+    };
+    SmallVector<Use> uses;
+    for (OpOperand &use : value.getUses()) {
+      auto vary = dyn_cast<VaryOp>(use.getOwner());
+      if (!vary || vary.getGroup() != "cp" || !sharded) {
+        uses.push_back({numberOf.lookup(use.getOwner()), cp == 1, &use});
+        continue;
+      }
+      for (OpOperand &behind : vary.getY().getUses())
+        uses.push_back({numberOf.lookup(behind.getOwner()), true, &behind});
+    }
+    llvm::sort(uses, [](const Use &a, const Use &b) {
+      return std::pair(a.op, a.operand->getOperandNumber()) < std::pair(b.op, b.operand->getOperandNumber());
     });
-    for (auto [op, use] : uses) {
+    llvm::MapVector<std::pair<uint64_t, bool>, Unit> units; // block, or blocks and operations behind them
+    for (auto [op, varies, use] : uses) {
       uint32_t block = blocks.blockOfOp[op];
-      Unit &unit = units[block == noIndex ? uint64_t(blocks.count) + op : block];
+      Unit &unit = units[{block == noIndex ? uint64_t(blocks.count) + op : block, varies}];
+      unit.varies = varies;
       unit.inBlock = block != noIndex;
       unit.first = unit.first ? unit.first : use->getOwner();
       unit.uses.push_back(use);
@@ -122,20 +135,23 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
   }
 
   void place(ParameterOp parameter, const BlockAnalysis &blocks) {
-    SmallVector<Unit> units = unitsOf(parameter.getResult(), blocks);
     Location loc = parameter.getLoc();
     const bool sharded = isSharded(parameter);
+    SmallVector<Unit> units = unitsOf(parameter.getResult(), blocks, sharded);
     auto whole = tensorType(parameter.getResult());
     int64_t dim = 0;
+    // FSDP spreads over dp_shard and cp alike.
+    const int64_t shards = dpShard * cp;
+    const std::string group = rt::groupName({false, true, true, false}, mesh());
     if (sharded) {
       dim = splitDim(whole.getShape());
       SmallVector<int64_t> shape(whole.getShape());
-      shape[dim] = static_cast<int64_t>(rt::pieceOf(static_cast<uint64_t>(shape[dim]), static_cast<uint64_t>(dpShard)));
+      shape[dim] = static_cast<int64_t>(rt::pieceOf(static_cast<uint64_t>(shape[dim]), static_cast<uint64_t>(shards)));
       parameter.getResult().setType(RankedTensorType::get(shape, whole.getElementType()));
       SmallVector<Attribute> splits;
       if (parameter.getSplits())
         llvm::append_range(splits, parameter.getSplitsAttr());
-      splits.push_back(SplitAttr::get(&getContext(), dim, "dp_shard", dpShard, whole.getDimSize(dim), /*blocks=*/1));
+      splits.push_back(SplitAttr::get(&getContext(), dim, group, shards, whole.getDimSize(dim), /*blocks=*/1));
       parameter.setSplitsAttr(ArrayAttr::get(&getContext(), splits));
       ++shardedParameters;
     }
@@ -143,23 +159,37 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       OpBuilder b(unit.first);
       Value value = parameter.getResult();
       if (parameter.getTrainable())
-        value = vary(b, loc, value, {true, !sharded, true, false});
+        value = vary(b, loc, value, {true, !sharded, false, false});
       if (sharded) {
-        bool always = reshard == "always" && unit.inBlock;
-        value = AllGatherOp::create(b, loc, value, dim, whole.getDimSize(dim), "dp_shard", dpShard, always,
-                                    reshard == "never", /*alike=*/false);
+        bool always = reshard == "always" && unit.inBlock, never = reshard == "never";
+        // What ranks of cp do alike has a gradient that is alike: of that each takes its part.
+        if (!unit.varies) {
+          const int64_t part = parameter.getType().getDimSize(dim) * cp, padded = part * dpShard;
+          value = AllGatherOp::create(b, loc, value, dim, part, "cp", cp, always, never, /*alike=*/true);
+          if (dpShard > 1)
+            value = AllGatherOp::create(b, loc, value, dim, padded, "dp_shard", dpShard, always, never, /*alike=*/false);
+          if (padded != whole.getDimSize(dim))
+            value = SliceOp::create(b, loc, value, SmallVector<int64_t>(whole.getRank(), 0), whole.getShape(),
+                                    SmallVector<int64_t>(whole.getRank(), 1));
+        } else {
+          value = AllGatherOp::create(b, loc, value, dim, whole.getDimSize(dim), group, shards, always, never,
+                                      /*alike=*/false);
+        }
         ++gathers;
       }
       for (OpOperand *use : unit.uses)
         use->set(value);
     }
+    for (Operation *user : llvm::to_vector(parameter.getResult().getUsers()))
+      if (isa<VaryOp>(user) && user->use_empty())
+        user->erase();
   }
 
-  /// The loss of a rank is its part of the sum.
+  /// The loss of a data-parallel rank is its part of the sum; those of cp and tp have the same already.
   void sumLoss(StepOp step) {
     OutputOp loss = findOutput(step, "loss");
     OpBuilder b(loss);
-    std::array<bool, 4> axes = {true, true, true, false};
+    std::array<bool, 4> axes = {true, true, false, false};
     std::string group = rt::groupName(axes, mesh());
     if (!group.empty())
       loss.getValueMutable().assign(AllReduceOp::create(b, loss.getLoc(), loss.getValue(), group,
@@ -195,15 +225,23 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
         parameter.emitError("is spread over ranks already");
         return failure();
       }
+    if (cp > 1) {
+      AxisOutcome outcome = shardAxis(step, {"cp", cp, AxisRequest::Along::Sequence});
+      dividedOps += outcome.operations;
+      if (!outcome.tokens)
+        step.emitRemark("context parallelism: there is no attention whose queries' positions can be divided by ")
+            << cp << "; the ranks of axis cp do the same work";
+    }
     if (tp > 1) {
-      AxisOutcome outcome = shardAxis(step, {"tp", tp, sequenceParallel});
+      AxisOutcome outcome = shardAxis(step, {"tp", tp, sequenceParallel ? AxisRequest::Along::WeightsAndTokens
+                                                                        : AxisRequest::Along::Weights});
       shardedParameters += outcome.parameters;
       dividedOps += outcome.operations;
       if (outcome.dimensions == 0)
         step.emitRemark("tensor parallelism: no dimension of a weight can be divided by ")
             << tp << " along all that it goes through; the ranks of axis tp do the same work";
-      else if (sequenceParallel && !outcome.sequence)
-        step.emitRemark("sequence parallelism: no sequence can be divided by ") << tp << "; it stays whole";
+      else if (sequenceParallel && !outcome.tokens)
+        step.emitRemark("sequence parallelism: tokens cannot be divided by ") << tp << "; they stay whole";
     }
     FailureOr<GatheredStep> gathered = gatherStep(step);
     if (failed(gathered))

@@ -1,4 +1,4 @@
-// Tensor and sequence parallelism; see ShardAxis.h. Phases:
+// Tensor, sequence and context parallelism; see ShardAxis.h. Phases:
 //
 //   gather  every dimension of every value as a product of atoms (compiler/analysis/Atoms.h), unified by the operations'
 //           rules, so that an atom is everything that has to be cut together: the heads of a layer with the columns of
@@ -7,6 +7,9 @@
 //           dimension, attention's heads, a vocabulary. What norms run over is not. No operation is cut twice. This is
 //           Megatron's plan (Shoeybi et al., 2019), found by structure. With sequence parallelism (Korthikanti et al.,
 //           2022) all other work on activations is cut along the tokens
+//           Context parallelism cuts everything that has attention's query positions; keys and values are gathered (as Llama 3
+//           was trained, Grattafiori et al., 2024). Causal attention is balanced: a member has the early part r of 2 R and the
+//           late part 2 R - 1 - r, unless something else looks at positions
 //   write   operations of a cut atom become those of one member; where a value is needed in another form (alike, spread,
 //           partial: compiler/dialect/CollectiveOps.td), a collective stands between
 //
@@ -142,13 +145,17 @@ public:
 
   AxisOutcome decide() {
     AxisOutcome outcome;
+    if (request.along == AxisRequest::Along::Sequence) {
+      claimSequence(outcome);
+      return outcome;
+    }
     for (uint32_t atom : order)
       if (ofWeight(atom) && isWholeWay(atom)) {
         claim(atom);
         ++outcome.dimensions;
       }
-    if (request.sequenceParallel && outcome.dimensions > 0)
-      outcome.sequence = claimSequence();
+    if (request.along == AxisRequest::Along::WeightsAndTokens && outcome.dimensions > 0)
+      outcome.tokens = claimTokens();
     return outcome;
   }
 
@@ -232,13 +239,14 @@ private:
 
   bool worksAlong(const Node &node, unsigned factor) const {
     FactorKind kind = node.rule.factors[factor].kind;
-    return node.cut == noAtom && (kind == FactorKind::Parallel || kind == FactorKind::Sum) &&
+    return node.cut == noAtom &&
+           (kind == FactorKind::Parallel || kind == FactorKind::Sum || kind == FactorKind::Placed) &&
            llvm::any_of(node.op->getOperands(), [&](Value v) { return activation.contains(v); });
   }
 
   // Tokens are cut along what most of the work that is left can be cut along: the batch, if members divide it, whose pieces
   // lie in a row, else the sequence.
-  bool claimSequence() {
+  bool claimTokens() {
     uint32_t best = noAtom;
     size_t most = 0;
     for (uint32_t atom : order) {
@@ -255,13 +263,62 @@ private:
     }
     if (best == noAtom)
       return false;
-    for (const Touch &touch : facts.at(best).touches) {
+    claimWorkAlong(best);
+    return true;
+  }
+
+  void claimWorkAlong(uint32_t atom) {
+    for (const Touch &touch : facts.at(atom).touches) {
       Node &node = dimensions.nodes[touch.node];
       if (!worksAlong(node, touch.factor))
         continue;
-      node.cut = best;
+      node.cut = atom;
       node.factor = touch.factor;
     }
+  }
+
+  bool readsActivation(const Node &node) const {
+    return llvm::any_of(node.op->getOperands(), [&](Value v) { return activation.contains(v); });
+  }
+
+  // The positions that most attentions' queries have.
+  void claimSequence(AxisOutcome &outcome) {
+    uint32_t best = noAtom;
+    size_t most = 0;
+    for (uint32_t atom : order) {
+      size_t count = llvm::count_if(facts.at(atom).touches, [&](const Touch &touch) {
+        return dimensions.nodes[touch.node].rule.factors[touch.factor].kind == FactorKind::Placed;
+      });
+      if (divides(atom) && count > most) {
+        best = atom;
+        most = count;
+      }
+    }
+    if (best == noAtom)
+      return;
+    outcome.tokens = true;
+    outcome.zigzag = dimensions.atoms.size(best) % (2 * request.members) == 0 && isCausal() && onlyAttentionLooks(best);
+    claimWorkAlong(best);
+  }
+
+  bool isCausal() const {
+    return llvm::any_of(dimensions.nodes, [](const Node &node) {
+      auto attention = dyn_cast<AttentionOp>(node.op);
+      return attention && attention.getRight();
+    });
+  }
+
+  // Nothing but attention has to know which position an activation stands at.
+  bool onlyAttentionLooks(uint32_t atom) const {
+    for (const Touch &touch : facts.at(atom).touches)
+      if (const Node &node = dimensions.nodes[touch.node];
+          node.rule.factors[touch.factor].kind == FactorKind::Whole && readsActivation(node) && !isa<AttentionOp>(node.op))
+        return false;
+    for (const Node &node : dimensions.nodes)
+      if (!node.divisible && readsActivation(node))
+        for (Value operand : node.op->getOperands())
+          if (dimensions.find(operand, atom))
+            return false;
     return true;
   }
 
@@ -279,8 +336,9 @@ public:
 
   void run(AxisOutcome &outcome) {
     findVaried();
+    zigzag = outcome.zigzag;
     for (Node &node : dimensions.nodes)
-      if (auto parameter = dyn_cast<ParameterOp>(node.op))
+      if (auto parameter = dyn_cast<ParameterOp>(node.op); parameter && request.along != AxisRequest::Along::Sequence)
         outcome.parameters += place(parameter);
     SmallVector<Operation *> replaced;
     for (Node &node : dimensions.nodes) {
@@ -306,6 +364,7 @@ private:
   // What there is of a value.
   struct Forms {
     Value alike, varying, partial;
+    Value stored; // whole, in the order in which members have it: another one than positions' with zigzag
     SmallVector<std::pair<uint32_t, Value>, 1> spread; // by atom
   };
 
@@ -413,13 +472,20 @@ private:
     Location loc = value.getLoc();
     auto [shape, dim] = parted(shapeOf(value), place);
     Value made;
-    if (f.partial)
+    if (f.partial && !zigzag)
       made = ReduceScatterOp::create(b, loc, reshape(b, loc, f.partial, shape), dim, request.axis, request.members);
     else
-      made = TakePieceOp::create(b, loc, reshape(b, loc, alike(value), shape), dim, request.axis, request.members);
+      made = TakePieceOp::create(b, loc, reshape(b, loc, alike(value), shape), dim, request.axis, request.members, zigzag);
     made = reshape(b, loc, made, pieceShape(value, atom));
     forms[value].spread.emplace_back(atom, made);
     return made;
+  }
+
+  Value stored(Value value, uint32_t atom) {
+    if (Value made = formsOf(value).stored)
+      return made;
+    Value made = gathered(value, {atom, spread(value, atom)}, /*alike=*/false);
+    return forms[value].stored = made;
   }
 
   Value gathered(Value value, std::pair<uint32_t, Value> from, bool alike) {
@@ -441,7 +507,9 @@ private:
     SmallVector<Value> operands;
     for (auto [number, operand] : llvm::enumerate(op->getOperands())) {
       bool cut = node.rule.flat || isCut(node.rule.operands[number], node.factor);
-      operands.push_back(cut ? spread(operand, node.cut) : varying(operand));
+      operands.push_back(cut                                             ? spread(operand, node.cut)
+                         : zigzag && dimensions.find(operand, node.cut) ? stored(operand, node.cut)
+                                                                         : varying(operand));
     }
     // What is added to a sum is added once, when the members' parts have been added up.
     Value addend;
@@ -455,6 +523,8 @@ private:
       if (node.rule.flat || isCut(node.rule.results[number], node.factor))
         copy->getResult(number).setType(RankedTensorType::get(pieceShape(result, node.cut), elementOf(result)));
     cast<ShardingOpInterface>(copy).localize(kind, request.axis, request.members);
+    if (auto attention = dyn_cast<AttentionOp>(copy); attention && zigzag)
+      attention.setZigzag(true);
     b.insert(copy);
     for (auto [number, result] : llvm::enumerate(op->getResults())) {
       Value made = copy->getResult(number);
@@ -475,11 +545,11 @@ private:
     uint32_t along = dimensions.cutOfReader(result); // the sequence's
     if (along == noAtom) {
       Value sum = AddOp::create(b, loc, alike(result), alike(addend));
-      forms[result] = Forms{sum, {}, {}, {}};
+      forms[result] = Forms{sum, {}, {}, {}, {}};
       return;
     }
     Value sum = AddOp::create(b, loc, spread(result, along), varying(addend));
-    forms[result] = Forms{{}, {}, {}, {{along, sum}}};
+    forms[result] = Forms{{}, {}, {}, {}, {{along, sum}}};
   }
 
   StepOp step;
@@ -488,6 +558,7 @@ private:
   OpBuilder b;
   DenseMap<Value, Forms> forms; // look-ups only
   DenseSet<Value> varied;       // depends on a parameter that is trained
+  bool zigzag = false;
   SmallVector<Operation *> wholeParameters;
 };
 
@@ -516,7 +587,9 @@ static SmallVector<AttentionOp> repeatKeyHeads(StepOp step, int64_t members) {
 }
 
 AxisOutcome amc::shardAxis(StepOp step, const AxisRequest &request) {
-  SmallVector<AttentionOp> repeated = repeatKeyHeads(step, request.members);
+  SmallVector<AttentionOp> repeated;
+  if (request.along != AxisRequest::Along::Sequence)
+    repeated = repeatKeyHeads(step, request.members);
   Dimensions dimensions(step);
   AxisOutcome outcome = Choice(step, dimensions, request).decide();
   // Where heads are not cut after all, there is nothing to repeat them for.
@@ -524,7 +597,7 @@ AxisOutcome amc::shardAxis(StepOp step, const AxisRequest &request) {
     if (dimensions.node(attention).cut == noAtom)
       for (OpOperand *operand : {&attention.getKMutable(), &attention.getVMutable()})
         operand->set(operand->get().getDefiningOp<GatherOp>().getX());
-  if (outcome.dimensions > 0)
+  if (outcome.dimensions > 0 || outcome.tokens)
     Writer(step, dimensions, request).run(outcome);
   eraseDeadOps(step);
   return outcome;

@@ -1,5 +1,5 @@
 // Divides the work of a step among the ranks of one axis of the mesh, along dimensions that operations say can be cut
-// (compiler/dialect/Sharding.h): tensor and sequence parallelism.
+// (compiler/dialect/Sharding.h): tensor, sequence and context parallelism.
 #ifndef AMC_PASSES_SHARDAXIS_H
 #define AMC_PASSES_SHARDAXIS_H
 
@@ -10,14 +10,19 @@ namespace amc {
 struct AxisRequest {
   std::string axis;              // of runtime/plan/Mesh.h
   int64_t members = 1;           // its ranks
-  bool sequenceParallel = false; // what the weights' dimensions leave whole is cut along the sequence
+  enum class Along {
+    Weights,          // dimensions of weights
+    WeightsAndTokens, // and what these leave whole along the tokens
+    Sequence          // the positions of attention's queries, and everything that has them
+  } along = Along::Weights;
 };
 
 struct AxisOutcome {
   unsigned dimensions = 0; // of weights that were cut, each with all that it goes through
   unsigned operations = 0; // that do a part of their work
   unsigned parameters = 0; // that are spread
-  bool sequence = false;   // whether a sequence was cut
+  bool tokens = false;     // whether tokens were cut
+  bool zigzag = false;     // whether every member has an early and a late part of the sequence
 };
 
 /// Rewrites a step without backward pass. Never fails: what cannot be divided is done by every rank.

@@ -93,7 +93,7 @@ LogicalResult AllGatherOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
   if (!needed[0] || !cotangents[0])
     return success();
   if (getAlike()) {
-    gradients[0] = TakePieceOp::create(b, getLoc(), cotangents[0], getDim(), getGroup(), getMembers());
+    gradients[0] = TakePieceOp::create(b, getLoc(), cotangents[0], getDim(), getGroup(), getMembers(), /*zigzag=*/false);
     return success();
   }
   Value sum = ReduceScatterOp::create(b, getLoc(), widened(b, getLoc(), cotangents[0]), getDim(), getGroup(), getMembers());
@@ -231,11 +231,23 @@ LogicalResult TakePieceOp::evaluate(Inputs in, Outputs out) { return copyAlone(g
 
 LogicalResult TakePieceOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
-  if (needed[0] && cotangents[0] && getZigzag())
-    return failure(); // a gather does not bring chunks back into their order
-  if (needed[0] && cotangents[0])
-    gradients[0] = AllGatherOp::create(b, getLoc(), cotangents[0], getDim(), shapeOf(getWhole())[getDim()], getGroup(),
-                                       getMembers(), /*reshard=*/false, /*retain=*/false, /*alike=*/true);
+  if (!needed[0] || !cotangents[0])
+    return success();
+  const int64_t rows = shapeOf(getWhole())[getDim()], members = getMembers();
+  gradients[0] = AllGatherOp::create(b, getLoc(), cotangents[0], getDim(), rows, getGroup(), members,
+                                     /*reshard=*/false, /*retain=*/false, /*alike=*/true);
+  if (!getZigzag())
+    return success();
+  // Row i of the whole, in chunk c, is where member c, or 2 members - 1 - c, has it.
+  const int64_t chunk = rows / (2 * members);
+  SmallVector<int64_t> at;
+  for (int64_t row = 0; row < rows; ++row) {
+    int64_t c = row / chunk;
+    at.push_back((c < members ? 2 * c : 2 * (2 * members - 1 - c) + 1) * chunk + row % chunk);
+  }
+  auto type = RankedTensorType::get(rows, b.getI64Type());
+  Value indices = ConstantOp::create(b, getLoc(), type, DenseElementsAttr::get(type, ArrayRef(at)));
+  gradients[0] = GatherOp::create(b, getLoc(), gradients[0], indices, getDim());
   return success();
 }
 

@@ -221,7 +221,7 @@ const std::vector<OptionSpec> &optionTable() {
       {"--tp-size", "distributed.tp_size", &O::tpSize, "N", ranks, "tensor-parallel ranks",
        atLeastOne},
       {"--cp-size", "distributed.cp_size", &O::cpSize, "N", ranks, "context-parallel ranks",
-       atLeastOne, "1"},
+       atLeastOne},
       {"--ep-size", "distributed.ep_size", &O::epSize, "N", ranks, "expert-parallel ranks",
        atLeastOne, "1"},
       {"--ranks", "", &O::ranks, "N", ranks,

@@ -51,7 +51,6 @@ TEST(OptionTable, FlagsAndKeysAreUnique) {
 TEST(OptionTable, RefusesValuesOfLaterVersions) {
   CompileOptions options;
   for (auto [flag, value] : {std::pair("--target", "cuda:sm_90"),
-                             {"--cp-size", "8"},
                              {"--ep-size", "2"},
                              {"--zero-dp-strategy", "2"}}) {
     std::optional<std::string> error = setOption(options, spec(flag), value);
@@ -64,13 +63,13 @@ TEST(OptionTable, RefusesValuesOfLaterVersions) {
 TEST(OptionTable, NamesWhatIsOfLaterVersions) {
   CompileOptions options;
   EXPECT_TRUE(notYet(options).empty());
-  EXPECT_EQ(setOption(options, spec("--cp-size"), "2", false, Versions::Any), std::nullopt);
+  EXPECT_EQ(setOption(options, spec("--ep-size"), "2", false, Versions::Any), std::nullopt);
   EXPECT_EQ(setOption(options, spec("--dp-size"), "none"), std::nullopt);
   EXPECT_EQ(options.dpSize, 0);
   EXPECT_EQ(valueText(options, spec("--dp-size")), "none");
   EXPECT_EQ(notYet(options), std::vector<std::string>{
-                                 "--cp-size is '2', which this version of AMC does not have yet; available: 1"});
-  EXPECT_TRUE(setOption(options, spec("--cp-size"), "none", false, Versions::Any));
+                                 "--ep-size is '2', which this version of AMC does not have yet; available: 1"});
+  EXPECT_TRUE(setOption(options, spec("--ep-size"), "none", false, Versions::Any));
 }
 
 TEST(OptionTable, RefusesBadValues) {
