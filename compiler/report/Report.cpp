@@ -1,7 +1,9 @@
 // Gathers the facts of a plan and prints them. JSON has bytes and FLOPs as integers; text rounds
 // them.
+#include "compiler/report/Collectives.h"
 #include "compiler/report/Report.h"
 #include "compiler/report/Peak.h"
+#include "runtime/plan/PlanRanks.h"
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -233,6 +235,7 @@ std::string inspectText(const plan::Plan &plan) {
     if (std::optional<ModelledTime> time = modelledTime(plan, device))
       out += format("modelled on %-9s recomputation adds %.1f%% to a step\n", device,
                     100 * time->overhead());
+  out += collectivesText(plan);
   uint64_t blocks = 0;
   std::string runs;
   for (const BlockRun &run : blockRuns(plan)) {
@@ -311,8 +314,16 @@ std::string inspectJson(const plan::Plan &plan) {
   }
   for (const auto &[operation, text] : saveClasses(plan))
     classes[operation] = text;
+  Json ranks; // null for one
+  if (rt::MeshShape mesh = rt::meshOf(plan); mesh.ranks() > 1) {
+    ranks = {{"count", mesh.ranks()}, {"strategy", plan.strategy()}};
+    for (size_t axis = 0; axis < mesh.size.size(); ++axis)
+      ranks[std::string(rt::meshAxes[axis])] = mesh.size[axis];
+    ranks["step"] = collectivesJson(plan);
+  }
   return dump({{"model", plan.model_path()},
                {"target", plan.target()},
+               {"ranks", ranks},
                {"precision", plan.precision()},
                {"ac", plan.ac_policy()},
                {"instructions", plan.instructions_size()},

@@ -1,0 +1,112 @@
+// See Collectives.h. The model: a collective takes what its ring sends at the rate of the slowest link that its ranks span,
+// and a time to begin (compiler/analysis/CostModel). Those over data-parallel axes bring parameters and take gradients away:
+// they can run beside the computation of neighbouring layers. Those over tp and cp alone stand between one operation and
+// the next, and cannot. So a step takes at least computation and the latter, or what is sent at all if that is longer.
+#include "compiler/report/Collectives.h"
+#include "compiler/analysis/BytesText.h"
+#include "compiler/analysis/CostModel.h"
+#include "compiler/report/Peak.h"
+#include "compiler/report/Values.h"
+#include "runtime/plan/PlanRanks.h"
+#include "runtime/plan/Splits.h"
+#include <map>
+
+namespace amc::report {
+namespace {
+
+struct Line {
+  uint64_t count = 0, bytes = 0;
+  double seconds = 0;
+  bool network = false, beside = false;
+};
+
+struct Facts {
+  std::map<std::pair<std::string, std::string>, Line> lines; // by kernel and group, of a step
+  double beside = 0, between = 0, computation = 0;           // seconds
+  double overlapped() const { return std::max(computation + between, beside + between); }
+  double serial() const { return computation + beside + between; }
+};
+
+constexpr const char *modelled = "cuda:sm_90";
+
+Facts gather(const plan::Plan &plan) {
+  Facts facts;
+  const rt::MeshShape mesh = rt::meshOf(plan);
+  std::optional<DeviceModel> device = deviceModel(modelled, plan.precision());
+  for (int i = 0; i < plan.instructions_size(); ++i) {
+    const plan::Instruction &instruction = plan.instructions(i);
+    if (!rt::isCollective(instruction))
+      continue;
+    std::string group;
+    for (const plan::Attribute &attribute : instruction.attributes())
+      if (attribute.name() == "group")
+        group = attribute.s();
+    std::optional<std::array<bool, 4>> axes = rt::groupAxes(group);
+    if (!axes)
+      continue;
+    uint64_t times = static_cast<uint64_t>(i) < plan.micro_batch_end() ? std::max<uint64_t>(1, plan.accumulation()) : 1;
+    Line &line = facts.lines[{instruction.kernel(), group}];
+    uint64_t span = rt::groupMembers(mesh, *axes, 0).back() + 1, sent = rt::bytesSent(instruction);
+    line.network = span > device->ranksPerHost;
+    line.beside = (*axes)[0] || (*axes)[1];
+    line.count += times;
+    line.bytes += times * sent;
+    double seconds = device->collectiveSeconds +
+                     static_cast<double>(sent) / (line.network ? device->networkBytesPerSecond : device->linkBytesPerSecond);
+    line.seconds += static_cast<double>(times) * seconds;
+    (line.beside ? facts.beside : facts.between) += static_cast<double>(times) * seconds;
+  }
+  if (std::optional<ModelledTime> time = modelledTime(plan, modelled))
+    facts.computation = std::max(0.0, time->step + time->recompute - facts.beside - facts.between);
+  return facts;
+}
+
+} // namespace
+
+std::string collectivesText(const plan::Plan &plan) {
+  const rt::MeshShape mesh = rt::meshOf(plan);
+  if (mesh.ranks() == 1)
+    return "";
+  Facts facts = gather(plan);
+  std::optional<DeviceModel> device = deviceModel(modelled, plan.precision());
+  uint64_t count = 0, bytes = 0;
+  for (const auto &[name, line] : facts.lines) {
+    count += line.count;
+    bytes += line.bytes;
+  }
+  std::string out = format("ranks                %llu (%s), %s\n", static_cast<unsigned long long>(mesh.ranks()),
+                           rt::meshText(mesh).c_str(), plan.strategy().c_str());
+  out += format("collectives a step   %llu, each rank sends %s; times are modelled on %s: %.0f GB/s within a host of %llu ranks, "
+                "%.0f GB/s beyond, %.0f us to begin\n",
+                static_cast<unsigned long long>(count), bytesText(bytes).c_str(), modelled,
+                device->linkBytesPerSecond * 1e-9, static_cast<unsigned long long>(device->ranksPerHost),
+                device->networkBytesPerSecond * 1e-9, device->collectiveSeconds * 1e6);
+  for (const auto &[name, line] : facts.lines)
+    out += format("  %-20s %-22s %6llu  %10s  %-7s %10.4f s  %s\n", name.first.c_str(), name.second.c_str(),
+                  static_cast<unsigned long long>(line.count), bytesText(line.bytes).c_str(),
+                  line.network ? "network" : "host", line.seconds,
+                  line.beside ? "beside computation" : "between operations");
+  out += format("  computation %.4f s; a step takes %.4f s if all that can run beside it does, %.4f s if nothing does\n",
+                facts.computation, facts.overlapped(), facts.serial());
+  return out;
+}
+
+nlohmann::ordered_json collectivesJson(const plan::Plan &plan) {
+  Facts facts = gather(plan);
+  auto list = nlohmann::ordered_json::array();
+  for (const auto &[name, line] : facts.lines)
+    list.push_back({{"kernel", name.first},
+                    {"group", name.second},
+                    {"count", line.count},
+                    {"bytes_sent", line.bytes},
+                    {"link", line.network ? "network" : "host"},
+                    {"seconds", line.seconds},
+                    {"beside_computation", line.beside}});
+  return {{"device", modelled},
+          {"collectives", list},
+          {"computation_seconds", facts.computation},
+          {"overlapped_seconds", facts.overlapped()},
+          {"serial_seconds", facts.serial()}};
+}
+
+} // namespace amc::report
