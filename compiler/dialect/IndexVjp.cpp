@@ -18,7 +18,7 @@ LogicalResult EmbeddingOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
   if (needed[0] && cotangents[0])
     gradients[0] = EmbeddingBackwardOp::create(b, getLoc(), cotangents[0], getIds(),
                                                shapeOf(getTable())[0], getGroupAttr(), getMembersAttr(),
-                                               /*wide=*/UnitAttr());
+                                               /*wide=*/false);
   return success();
 }
 
