@@ -94,33 +94,37 @@ amc::rt::Expected<std::optional<int>> asRanks(const amc::rt::CommandLine &line) 
 }
 
 int run(int argc, char **argv) {
-  auto line = amc::rt::parseCommandLine({argv + 1, argv + argc});
-  if (!line.ok())
-    return report(line.status());
-  if (!line->run && !line->recipe) {
-    std::fputs(line->output.c_str(), stdout);
-    return 0;
-  }
-  // Before anything that one rank alone may fail at.
-  amc::rt::JoinOptions joinOptions;
-  joinOptions.rankTimeout = line->rankTimeout.value_or(joinOptions.rankTimeout);
-  auto joined = amc::rt::joinRanks(joinOptions);
-  if (!joined.ok())
-    return report(joined.status());
-  if (line->recipe) {
-    line = compiled(*line);
-    if (!line.ok())
-      return report(line.status());
-  }
-  auto ended = asRanks(*line);
-  if (!ended.ok())
-    return report(ended.status());
-  if (*ended)
-    return **ended;
   // A file-size limit is then an error of the write, like a full disk; so is a reader of the results that went away,
   // while notes that nobody reads matter to nobody.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
+  auto line = amc::rt::parseCommandLine({argv + 1, argv + argc});
+  if (line.ok() && !line->run && !line->recipe) {
+    std::fputs(line->output.c_str(), stdout);
+    return 0;
+  }
+  // Before anything that one rank alone may fail at, be it its own command line.
+  amc::rt::JoinOptions joinOptions;
+  if (line.ok())
+    joinOptions.rankTimeout = line->rankTimeout.value_or(joinOptions.rankTimeout);
+  auto joined = amc::rt::joinRanks(joinOptions);
+  if (!joined.ok())
+    return report(line.ok() ? joined.status() : line.status());
+  auto fail = [&](const amc::rt::Status &status) {
+    return report(*joined ? amc::rt::Status(status.kind(), (*joined)->lastWords(status)) : status);
+  };
+  if (!line.ok())
+    return fail(line.status());
+  if (line->recipe) {
+    line = compiled(*line);
+    if (!line.ok())
+      return fail(line.status());
+  }
+  auto ended = asRanks(*line);
+  if (!ended.ok())
+    return fail(ended.status());
+  if (*ended)
+    return **ended;
   if (!line->run->eval)
     installHandlers();
   return report(amc::rt::runTrainer(*line->run, {printResult, printNote}, stopRequested, joined->get()));
