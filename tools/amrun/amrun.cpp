@@ -66,14 +66,20 @@ amc::rt::Expected<amc::rt::CommandLine> compiled(const amc::rt::CommandLine &lin
   return complete;
 }
 
+amc::rt::Expected<amc::rt::CommandLine> parse(const std::vector<std::string> &arguments) {
+  auto line = amc::rt::parseCommandLine(arguments);
+  std::optional<uint64_t> among = amc::rt::ranksOfLauncher();
+  if (line.ok() && line->ranksPerNode && among)
+    return amc::rt::Status(amc::rt::ErrorKind::Usage,
+                           amc::rt::text("--nproc-per-node starts ranks, and this is one of ", *among,
+                                         " that an MPI launcher has started; leave it out"));
+  return line;
+}
+
 // The exit code of the ranks; nothing if this process is to do it alone.
 amc::rt::Expected<std::optional<int>> asRanks(const amc::rt::CommandLine &line) {
   if (!line.ranksPerNode)
     return std::optional<int>();
-  if (std::optional<uint64_t> among = amc::rt::ranksOfLauncher())
-    return amc::rt::Status(amc::rt::ErrorKind::Usage,
-                           amc::rt::text("--nproc-per-node starts ranks, and this is one of ", *among,
-                                         " that an MPI launcher has started; leave it out"));
   auto plan = amc::rt::readPlanFile(line.run->plan);
   if (!plan.ok())
     return std::move(plan).status();
@@ -98,7 +104,7 @@ int run(int argc, char **argv) {
   // while notes that nobody reads matter to nobody.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
-  auto line = amc::rt::parseCommandLine({argv + 1, argv + argc});
+  auto line = parse({argv + 1, argv + argc});
   if (line.ok() && !line->run && !line->recipe) {
     std::fputs(line->output.c_str(), stdout);
     return 0;
