@@ -2,10 +2,16 @@
 #include "runtime/collective/SharedCommunicator.h"
 #include "runtime/collective/Supervisor.h"
 #include "runtime/collective/mpi/MpiCommunicator.h"
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
 #include <optional>
+#include <sys/time.h>
 #include <unistd.h>
 
 namespace amc::rt {
@@ -56,6 +62,53 @@ Expected<const AmcMpi *> loadModule() {
   return limitError("started as one of several ranks, and the module that talks to MPI cannot be loaded:", errors);
 }
 
+// MPI waits for ever for ranks that do not come (another program started in their place, a host that hangs). This one
+// ends then; the launcher ends the others.
+class Alarm {
+public:
+  Alarm(double seconds, unsigned long rank) {
+    // One of them speaks: the others wait a little longer, and the launcher has ended them by then.
+    double all = seconds + 0.25 * static_cast<double>(std::min(rank, 40ul));
+    int printed = std::snprintf(message, sizeof message,
+                                "%s: error: rank %lu has waited %g s for the other ranks to start\n",
+                                program_invocation_short_name, rank, seconds);
+    length = std::min(static_cast<size_t>(std::max(printed, 0)), sizeof message - 1);
+    struct sigaction action = {};
+    action.sa_handler = ring;
+    sigemptyset(&action.sa_mask);
+    ::sigaction(SIGALRM, &action, &before);
+    set(all);
+  }
+  ~Alarm() {
+    set(0);
+    ::sigaction(SIGALRM, &before, nullptr);
+  }
+  Alarm(const Alarm &) = delete;
+  Alarm &operator=(const Alarm &) = delete;
+
+private:
+  static void set(double seconds) {
+    struct itimerval timer = {};
+    timer.it_value.tv_sec = static_cast<time_t>(seconds);
+    timer.it_value.tv_usec = static_cast<suseconds_t>((seconds - std::floor(seconds)) * 1e6);
+    ::setitimer(ITIMER_REAL, &timer, nullptr);
+  }
+  static void ring(int) {
+    [[maybe_unused]] ssize_t written = ::write(2, message, length); // nobody to tell if it fails
+    ::_exit(static_cast<int>(ErrorKind::Limit));
+  }
+  static inline char message[256];
+  static inline size_t length = 0;
+  struct sigaction before = {};
+};
+
+unsigned long launchedRank() {
+  for (const char *variable : {"PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK"})
+    if (auto rank = number(variable))
+      return *rank;
+  return 0;
+}
+
 Status asStatus(const char *wrong) { return wrong ? limitError("MPI failed: ", wrong) : Status(); }
 
 Expected<JoinOptions::Path> choosePath(const JoinOptions &options) {
@@ -88,8 +141,11 @@ Expected<std::unique_ptr<Communicator>> joinRanks(const JoinOptions &options) {
     return loaded.status();
   const AmcMpi &mpi = **loaded;
   int rank = 0, size = 1, onThisHost = 1;
-  if (Status s = asStatus(mpi.start(&rank, &size, &onThisHost)); !s.ok())
-    return s;
+  {
+    Alarm alarm(options.rankTimeout, launchedRank());
+    if (Status s = asStatus(mpi.start(&rank, &size, &onThisHost)); !s.ok())
+      return s;
+  }
   if (*launched > 1 && static_cast<unsigned long>(size) != *launched)
     return inputError("the launcher says that there are ", *launched, " ranks and MPI that there are ", size,
                       "; start it with the mpirun of the MPI that this program was built with");

@@ -21,6 +21,7 @@ struct JoinOptions {
   enum class Path { Automatic, SharedMemory, Mpi };
   Path path = Path::Automatic; // Automatic: AMC_COLLECTIVES, else the best there is
   // A rank that others wait for and that shows no progress for so many seconds is taken to hang, and the run ends.
+  // The same for ranks that do not appear: joining then ends this process with a message and exit code 3.
   double rankTimeout = 60;
   // A rank whose process does not run at all for so many seconds (stopped, frozen) ends the run, too. Only shm can
   // tell.
@@ -36,7 +37,7 @@ struct JoinOptions {
 bool startedByLauncher();
 
 // Joins the other ranks; a null communicator if there are none. Call it before anything that can fail: a rank that ends
-// before it has joined keeps the others waiting in MPI_Init. The communicator leaves the run when destroyed; one that
+// before it has joined keeps the others waiting in MPI_Init until rankTimeout. The communicator leaves the run when destroyed; one that
 // is left early, while others still call it, is their error. If supervised, it returns in a child of the process that
 // has called it, so call it while there is one thread and nothing that a process has for itself (locks, temporary
 // files).

@@ -34,6 +34,7 @@ Status supervise(int connection) {
   ::sigprocmask(SIG_BLOCK, &signals, &before);
   pid_t supervisor = ::getpid(), rank = ::fork();
   if (rank > 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL); // nobody reads what the rank writes then, or ends it
     if (connection >= 0)
       ::close(connection);
     watch(rank, signals);

@@ -85,9 +85,11 @@ Expected<int> runRanks(uint64_t ranks, const std::string &program, const std::ve
     return end.status();
   if (end->signal)
     return limitError(mpirun, ": ended by signal ", end->signal, " (", ::strsignal(end->signal), ")");
+  // 255 is mpirun's own way to fail.
   if (end->code > 3)
     return limitError("the ranks ended with exit code ", end->code,
-                      end->code > 128 || end->code == 9 ? ", which stands for a signal" : "", "; see above");
+                      (end->code > 128 && end->code < 255) || end->code == 9 ? ", which stands for a signal" : "",
+                      "; see above");
   return end->code;
 }
 

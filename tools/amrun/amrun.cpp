@@ -66,14 +66,20 @@ amc::rt::Expected<amc::rt::CommandLine> compiled(const amc::rt::CommandLine &lin
   return complete;
 }
 
+amc::rt::Expected<amc::rt::CommandLine> parse(const std::vector<std::string> &arguments) {
+  auto line = amc::rt::parseCommandLine(arguments);
+  std::optional<uint64_t> among = amc::rt::ranksOfLauncher();
+  if (line.ok() && line->ranksPerNode && among)
+    return amc::rt::Status(amc::rt::ErrorKind::Usage,
+                           amc::rt::text("--nproc-per-node starts ranks, and this is one of ", *among,
+                                         " that an MPI launcher has started; leave it out"));
+  return line;
+}
+
 // The exit code of the ranks; nothing if this process is to do it alone.
 amc::rt::Expected<std::optional<int>> asRanks(const amc::rt::CommandLine &line) {
   if (!line.ranksPerNode)
     return std::optional<int>();
-  if (std::optional<uint64_t> among = amc::rt::ranksOfLauncher())
-    return amc::rt::Status(amc::rt::ErrorKind::Usage,
-                           amc::rt::text("--nproc-per-node starts ranks, and this is one of ", *among,
-                                         " that an MPI launcher has started; leave it out"));
   auto plan = amc::rt::readPlanFile(line.run->plan);
   if (!plan.ok())
     return std::move(plan).status();
@@ -94,33 +100,37 @@ amc::rt::Expected<std::optional<int>> asRanks(const amc::rt::CommandLine &line) 
 }
 
 int run(int argc, char **argv) {
-  auto line = amc::rt::parseCommandLine({argv + 1, argv + argc});
-  if (!line.ok())
-    return report(line.status());
-  if (!line->run && !line->recipe) {
-    std::fputs(line->output.c_str(), stdout);
-    return 0;
-  }
-  // Before anything that one rank alone may fail at.
-  amc::rt::JoinOptions joinOptions;
-  joinOptions.rankTimeout = line->rankTimeout.value_or(joinOptions.rankTimeout);
-  auto joined = amc::rt::joinRanks(joinOptions);
-  if (!joined.ok())
-    return report(joined.status());
-  if (line->recipe) {
-    line = compiled(*line);
-    if (!line.ok())
-      return report(line.status());
-  }
-  auto ended = asRanks(*line);
-  if (!ended.ok())
-    return report(ended.status());
-  if (*ended)
-    return **ended;
   // A file-size limit is then an error of the write, like a full disk; so is a reader of the results that went away,
   // while notes that nobody reads matter to nobody.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
+  auto line = parse({argv + 1, argv + argc});
+  if (line.ok() && !line->run && !line->recipe) {
+    std::fputs(line->output.c_str(), stdout);
+    return 0;
+  }
+  // Before anything that one rank alone may fail at, be it its own command line.
+  amc::rt::JoinOptions joinOptions;
+  if (line.ok())
+    joinOptions.rankTimeout = line->rankTimeout.value_or(joinOptions.rankTimeout);
+  auto joined = amc::rt::joinRanks(joinOptions);
+  if (!joined.ok())
+    return report(line.ok() ? joined.status() : line.status());
+  auto fail = [&](const amc::rt::Status &status) {
+    return report(*joined ? amc::rt::Status(status.kind(), (*joined)->lastWords(status)) : status);
+  };
+  if (!line.ok())
+    return fail(line.status());
+  if (line->recipe) {
+    line = compiled(*line);
+    if (!line.ok())
+      return fail(line.status());
+  }
+  auto ended = asRanks(*line);
+  if (!ended.ok())
+    return fail(ended.status());
+  if (*ended)
+    return **ended;
   if (!line->run->eval)
     installHandlers();
   return report(amc::rt::runTrainer(*line->run, {printResult, printNote}, stopRequested, joined->get()));
