@@ -10,7 +10,7 @@
 //   with replicas (HSDP)   it is alike over dp_replicate: the scattered gradient is summed over the replicas
 // ZeRO (Rajbhandari et al., 2020); PyTorch FSDP (Zhao et al., 2023).
 //
-// Limits: a scalar stays whole. A frozen parameter of less than 64 KiB does, too: rotary tables and masks are needed in
+// Limits: a scalar stays whole, and so does a vector that tensor parallelism cuts in blocks. A frozen parameter of less than 64 KiB does, too: rotary tables and masks are needed in
 // every layer and are nothing beside the latency of gathering them.
 #include "compiler/analysis/Blocks.h"
 #include "compiler/analysis/GatherStep.h"
@@ -82,13 +82,25 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     if (strategy == "ddp" || dpShard * cp == 1 || shapeOf(parameter.getResult()).empty() ||
         elementCount(shapeOf(parameter.getResult())) == 0 || !isa<FloatType>(elementOf(parameter.getResult())))
       return false;
-    return parameter.getTrainable() || byteSize(parameter.getType()) >= leastFrozenBytes;
+    return (parameter.getTrainable() || byteSize(parameter.getType()) >= leastFrozenBytes) && splitDim(parameter);
   }
 
-  /// The first dimension, unless it has fewer elements than ranks and another has not.
-  int64_t splitDim(ArrayRef<int64_t> shape) const {
-    const auto *fits = llvm::find_if(shape, [&](int64_t size) { return size >= dpShard * cp; });
-    return fits == shape.end() ? 0 : fits - shape.begin();
+  /// The first dimension, unless it has fewer elements than ranks and another has not. One that is cut in blocks already
+  /// (queries, keys and values in one weight) cannot be cut again: what a rank has of it is no range. Nothing if there is
+  /// no other, as of the bias of such a weight.
+  std::optional<int64_t> splitDim(ParameterOp parameter) const {
+    ArrayRef<int64_t> shape = shapeOf(parameter.getResult());
+    std::optional<int64_t> first;
+    for (int64_t dim = 0; dim < static_cast<int64_t>(shape.size()); ++dim) {
+      if (parameter.getSplits() && llvm::any_of(parameter.getSplitsAttr().getAsRange<SplitAttr>(), [&](SplitAttr split) {
+            return split.getDim() == dim && split.getBlocks() != 1;
+          }))
+        continue;
+      if (shape[dim] >= dpShard * cp)
+        return dim;
+      first = first ? first : dim;
+    }
+    return first;
   }
 
   /// The units that use a parameter, in program order. What of it varies over cp is looked through if it is spread over
@@ -144,7 +156,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     const int64_t shards = dpShard * cp;
     const std::string group = rt::groupName({false, true, true, false}, mesh());
     if (sharded) {
-      dim = splitDim(whole.getShape());
+      dim = *splitDim(parameter);
       SmallVector<int64_t> shape(whole.getShape());
       shape[dim] = static_cast<int64_t>(rt::pieceOf(static_cast<uint64_t>(shape[dim]), static_cast<uint64_t>(shards)));
       parameter.getResult().setType(RankedTensorType::get(shape, whole.getElementType()));
