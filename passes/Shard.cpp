@@ -124,10 +124,10 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     llvm::sort(uses, [](const Use &a, const Use &b) {
       return std::pair(a.op, a.operand->getOperandNumber()) < std::pair(b.op, b.operand->getOperandNumber());
     });
-    llvm::MapVector<std::pair<uint64_t, bool>, Unit> units; // block, or blocks and operations behind them
+    llvm::MapVector<uint64_t, Unit> units; // block, or blocks and operations behind them; twice, and one if it varies
     for (auto [op, varies, use] : uses) {
       uint32_t block = blocks.blockOfOp[op];
-      Unit &unit = units[{block == noIndex ? uint64_t(blocks.count) + op : block, varies}];
+      Unit &unit = units[2 * (block == noIndex ? uint64_t(blocks.count) + op : block) + varies];
       unit.varies = varies;
       unit.inBlock = block != noIndex;
       unit.first = unit.first ? unit.first : use->getOwner();

@@ -237,11 +237,13 @@ private:
     }
   }
 
+  bool isActivation(Value v) const { return activation.contains(v); }
+
   bool worksAlong(const Node &node, unsigned factor) const {
     FactorKind kind = node.rule.factors[factor].kind;
     return node.cut == noAtom &&
            (kind == FactorKind::Parallel || kind == FactorKind::Sum || kind == FactorKind::Placed) &&
-           llvm::any_of(node.op->getOperands(), [&](Value v) { return activation.contains(v); });
+           (readsActivation(node) || llvm::any_of(node.op->getResults(), [&](Value v) { return isActivation(v); }));
   }
 
   // Tokens are cut along what most of the work that is left can be cut along: the batch, if members divide it, whose pieces
@@ -278,7 +280,7 @@ private:
   }
 
   bool readsActivation(const Node &node) const {
-    return llvm::any_of(node.op->getOperands(), [&](Value v) { return activation.contains(v); });
+    return llvm::any_of(node.op->getOperands(), [&](Value v) { return isActivation(v); });
   }
 
   // The positions that most attentions' queries have.
