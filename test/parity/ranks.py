@@ -2,7 +2,7 @@
 
 For each fixture and mesh, every rank a process under mpirun: ten losses and gradient norms, and the weights after ten
 steps, against one rank that accumulates what the data-parallel ranks share, on the same data. Losses agree within 1e-6,
-norms within 1e-5, weights within a hundredth of the distance that each has gone, as in parity. Within one mesh every
+norms within 1e-4, weights within a hundredth of the distance that each has gone, as in parity. Within one mesh every
 checkpointing policy gives the same bits; linear cross-entropy, another formula, is compared with one rank alone. Each run
 takes the bytes that its plan promises on every rank (amrun itself compares the collectives it ran with the plan's).
 
@@ -97,7 +97,7 @@ def compare(got, expected, initial):
     for step, ((loss, norm), (loss0, norm0)) in enumerate(zip(got[0], expected[0]), 1):
         if not abs(loss - loss0) <= 1e-6 * abs(loss0):
             problems.append(f"loss {step}: {loss} is not {loss0}")
-        if not abs(norm - norm0) <= 1e-5 * abs(norm0):
+        if not abs(norm - norm0) <= 1e-4 * abs(norm0):
             problems.append(f"norm {step}: {norm} is not {norm0}")
     if got[2].keys() != expected[2].keys():
         problems.append("other weights are saved")
