@@ -82,6 +82,9 @@ static std::vector<Case> attentionCases() {
       {"attention", {"2x2x3x2", "2x2x3x2", "2x2x3x2", "-", bias, "-", "-", "-"}, "{scale = 0.5 : f64}"},
       {"attention", {"2x4x3x2", "2x2x3x2", "2x2x3x2", padding, bias, "-", "-", "-"},
        "{scale = 0.5 : f64, softcap = 1.5 : f64, left = 1 : i64, right = 0 : i64}"},
+      // A group of one, whose two chunks are the sequence.
+      {"attention", {"1x4x4x2", "1x2x4x2", "1x2x4x3", "-", "-", "-", "-", "-"},
+       "{scale = 0.7 : f64, right = 0 : i64, group = \"cp\", members = 1 : i64, zigzag}"},
       // Dropout of probabilities: plain; with all that masks and with heads grouped; of a row that is the mean of all
       // values; in evaluation (step 0), where nothing is dropped.
       {"attention", {"2x2x3x4", "2x2x3x4", "2x2x3x4", "-", "-", seven, two, zero},

@@ -329,6 +329,20 @@ TEST(RuntimeContextBits, WhatIsHiddenIsLeftOut) {
       }
 }
 
+// Two chunks of 30 queries are two pieces of work, with the workspace of one block of 60; wide ones, so that a second
+// thread would find one to do.
+TEST(RuntimeContextBits, FewQueriesHaveTheWorkspaceOfABlock) {
+  ContextCase c{"", 1, 1, 1, 120, 2048, 2048, -1, 0};
+  Tensors own = pieceOf(tensorsOf(c, plan::F32), storageOrder(c.length, 2, true), 1, 2);
+  Call forward = forwardOf(c, own);
+  EXPECT_EQ(forward.workspace, workspace::attentionSlot(2048, 2048, 4));
+  forward.attributes.push_back(attribute("zigzag", true));
+  Outcome one = runAs(1, 2, forward, 1);
+  ASSERT_TRUE(one.status.ok()) << one.status.message();
+  for (int repeat = 0; repeat < 5; ++repeat)
+    EXPECT_EQ(runAs(1, 2, forward, 4).bytes, one.bytes);
+}
+
 // What the signature refuses: from a valid call one thing is changed.
 TEST(RuntimeContextBits, SignaturesRefuse) {
   ContextCase c{"", 1, 2, 2, 16, 8, 8, -1, 0};
