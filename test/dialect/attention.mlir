@@ -134,11 +134,14 @@ train.step @zigzag {
 
 // -----
 
-// A piece in zigzag has no gradient yet: refused, not left out.
+// A piece's gradient in zigzag is gathered as members have it, then every row taken from where it is: of two members the
+// first has chunks 0 and 3, the second 1 and 2.
+// VJP-LABEL: @piece
 train.step @piece {
   %w = train.parameter {name = "w", trainable} : tensor<4xf32>
-  // expected-error@+2 {{no gradient}}
-  // expected-note@+1 {{freeze the parameters}}
+  // VJP: %[[G:.*]] = train.all_gather %{{.*}} {alike, dim = 0 : i64, group = "cp", members = 2 : i64, size = 4 : i64
+  // VJP: %[[I:.*]] = train.constant {{.*}}dense<[0, 2, 3, 1]> : tensor<4xi64>
+  // VJP: train.gather %[[G]], %[[I]] {axis = 0 : i64
   %piece = train.take_piece %w {dim = 0 : i64, group = "cp", members = 2 : i64, zigzag} : (tensor<4xf32>) -> tensor<2xf32>
   %loss = train.reduce_sum %piece {axes = array<i64: 0>, keepdims = false} : (tensor<2xf32>) -> tensor<f32>
   train.output %loss {name = "loss", sum} : tensor<f32>
