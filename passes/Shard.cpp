@@ -242,7 +242,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       dividedOps += outcome.operations;
       if (!outcome.tokens)
         step.emitRemark("context parallelism: there is no attention whose queries' positions can be divided by ")
-            << cp << "; the ranks of axis cp do the same work";
+            << int64_t(cp) << "; the ranks of axis cp do the same work";
     }
     if (tp > 1) {
       AxisOutcome outcome = shardAxis(step, {"tp", tp, sequenceParallel ? AxisRequest::Along::WeightsAndTokens
@@ -251,9 +251,9 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       dividedOps += outcome.operations;
       if (outcome.dimensions == 0)
         step.emitRemark("tensor parallelism: no dimension of a weight can be divided by ")
-            << tp << " along all that it goes through; the ranks of axis tp do the same work";
+            << int64_t(tp) << " along all that it goes through; the ranks of axis tp do the same work";
       else if (sequenceParallel && !outcome.tokens)
-        step.emitRemark("sequence parallelism: tokens cannot be divided by ") << tp << "; they stay whole";
+        step.emitRemark("sequence parallelism: tokens cannot be divided by ") << int64_t(tp) << "; they stay whole";
     }
     FailureOr<GatheredStep> gathered = gatherStep(step);
     if (failed(gathered))

@@ -64,7 +64,7 @@ public:
     if (!techniques.ready())
       return BadInput;
     if (mesh().ranks() > 1)
-      addRow(techniques, {"", alone()}, {"one rank", {{"--ac", "none"}}});
+      addRow(techniques, {"", alone()}, {"", {{"--ac", "none"}}}, "one rank");
     bool tiles = true;
     for (const Choice &step : steps()) {
       bool tiled = std::find(step.flags.begin(), step.flags.end(), tileOn) != step.flags.end();
@@ -139,7 +139,7 @@ private:
 
   // Everything but what is kept for backward.
   std::vector<Choice> steps() const {
-    std::vector<Choice> list = {{meshName(), {}}};
+    std::vector<Choice> list = {{"", {}}};
     if (open("--loss-impl"))
       list = combine(list, {{"", {{"--loss-impl", "unfused"}}},
                             {"linear CE", {{"--loss-impl", "linear-cross-entropy"}}}});
@@ -153,12 +153,12 @@ private:
   }
   // Budgets are planned with the loss that needs less memory, unless it cannot be had here.
   void addBudgets(Techniques &techniques) {
-    Choice step = {meshName(), {}};
+    Choice step;
     bool fused = std::any_of(rows.begin(), rows.end(), [](const report::TableRow &row) {
       return row.plan && row.flags.find("linear-cross-entropy") != row.flags.npos;
     });
     if (fused && open("--loss-impl"))
-      step = {(meshName().empty() ? "" : meshName() + " + ") + "linear CE", {{"--loss-impl", "linear-cross-entropy"}}};
+      step = {"linear CE", {{"--loss-impl", "linear-cross-entropy"}}};
     std::vector<std::string> budgets = table.budgets;
     if (budgets.empty() && table.budgetPoints > 0) {
       CompileOptions options = asked;
@@ -189,12 +189,15 @@ private:
   }
 
   void addRow(Techniques &techniques, const Choice &step, const Choice &keep) {
+    addRow(techniques, step, keep, meshName());
+  }
+  void addRow(Techniques &techniques, const Choice &step, const Choice &keep, const std::string &ranks) {
     Flags flags = keep.flags;
     flags.insert(flags.end(), step.flags.begin(), step.flags.end());
     report::TableRow row;
-    row.technique = keep.name;
-    if (!step.name.empty())
-      row.technique += (keep.name.empty() ? "" : " + ") + step.name;
+    for (const std::string &name : {ranks, keep.name, step.name})
+      if (!name.empty())
+        row.technique += (row.technique.empty() ? "" : " + ") + name;
     if (row.technique.empty())
       row.technique = "baseline";
     CompileOptions options = asked;
