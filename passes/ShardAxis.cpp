@@ -17,11 +17,11 @@
 // heads read. Limits: an atom that members do not divide is not cut (a vocabulary of 50,257 over 4); weights are cut
 // along one atom; dropout is not cut, for its mask is drawn by position.
 #include "passes/ShardAxis.h"
-#include "compiler/analysis/Atoms.h"
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/analysis/Blocks.h"
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
+#include "passes/ShardDimensions.h"
 #include <map>
 
 using namespace mlir;
@@ -30,110 +30,10 @@ using namespace amc::train;
 
 namespace {
 
-constexpr uint32_t noAtom = ~0u;
+using Node = ShardNode;
+using Dimensions = ShardDimensions;
+
 constexpr int64_t leastTableRows = 256;
-
-// An operation, and along what it is cut.
-struct Node {
-  Operation *op = nullptr;
-  bool divisible = false; // has a rule
-  ShardingRule rule;
-  std::vector<AtomList> factorAtoms;
-  uint32_t cut = noAtom;
-  unsigned factor = 0; // of the rule; the cut atom is in it
-};
-
-// Dimensions of all values as atoms.
-class Dimensions {
-public:
-  explicit Dimensions(StepOp step) {
-    for (Operation &op : step.getBody().front()) {
-      numberOf[&op] = nodes.size();
-      nodes.emplace_back();
-      nodes.back().op = &op;
-      bind(nodes.back());
-    }
-  }
-
-  std::vector<Node> nodes;
-  Atoms atoms;
-
-  const Node &node(Operation *op) const { return nodes[numberOf.lookup(op)]; }
-  /// Along what a reader of the value is cut, where the value has that; no atom if none is.
-  uint32_t cutOfReader(Value value) const {
-    for (Operation *user : value.getUsers())
-      if (const Node &reader = node(user); reader.cut != noAtom && find(value, reader.cut))
-        return reader.cut;
-    return noAtom;
-  }
-
-  /// Of one dimension, resolved.
-  AtomList of(Value value, unsigned dim) const { return atoms.leaves(dims.lookup(value)[dim]); }
-  /// The dimension that has the atom among its factors; nothing if none has.
-  std::optional<unsigned> find(Value value, uint32_t atom) const {
-    for (unsigned dim = 0, rank = shapeOf(value).size(); dim < rank; ++dim)
-      if (llvm::is_contained(of(value, dim), atom))
-        return dim;
-    return std::nullopt;
-  }
-
-private:
-  AtomList join(const std::vector<AtomList> &lists) const {
-    AtomList all;
-    for (const AtomList &list : lists)
-      all.insert(all.end(), list.begin(), list.end());
-    return all;
-  }
-
-  std::vector<AtomList> fresh(ArrayRef<int64_t> shape) {
-    std::vector<AtomList> result;
-    for (int64_t size : shape)
-      result.push_back({atoms.add(size)});
-    return result;
-  }
-
-  void bind(Node &node) {
-    auto divisible = dyn_cast<ShardingOpInterface>(node.op);
-    node.divisible = divisible && node.op->getNumResults() > 0;
-    if (!node.divisible) {
-      for (Value result : node.op->getResults())
-        dims[result] = fresh(shapeOf(result));
-      return;
-    }
-    node.rule = divisible.getShardingRule();
-    if (node.rule.flat) {
-      Value x = node.op->getOperand(0), y = node.op->getResult(0);
-      dims[y] = fresh(shapeOf(y));
-      AtomList all = join(dims[x]);
-      atoms.unify(all, join(dims[y]));
-      node.rule.factors = {{elementCount(shapeOf(x)), FactorKind::Parallel}};
-      node.factorAtoms = {all};
-      return;
-    }
-    for (const ShardingRule::Factor &factor : node.rule.factors)
-      node.factorAtoms.push_back({atoms.add(factor.size)});
-    auto listOf = [&](ArrayRef<unsigned> factors) {
-      AtomList list;
-      for (unsigned factor : factors)
-        list.insert(list.end(), node.factorAtoms[factor].begin(), node.factorAtoms[factor].end());
-      return list;
-    };
-    for (auto [operand, rule] : llvm::zip_equal(node.op->getOperands(), node.rule.operands))
-      for (auto [dim, factors] : llvm::enumerate(rule))
-        if (!factors.empty())
-          atoms.unify(listOf(factors), dims[operand][dim]);
-    for (auto [result, rule] : llvm::zip_equal(node.op->getResults(), node.rule.results)) {
-      std::vector<AtomList> lists = fresh(shapeOf(result));
-      for (auto [dim, factors] : llvm::enumerate(rule))
-        if (!factors.empty())
-          lists[dim] = listOf(factors);
-      dims[result] = std::move(lists);
-    }
-  }
-
-  DenseMap<Operation *, size_t> numberOf; // look-ups only
-  DenseMap<Value, std::vector<AtomList>> dims;
-};
 
 // Along which atoms operations are cut.
 class Choice {

@@ -1,4 +1,4 @@
-// Gradients of the operations driven by indices.
+// Gradients and sharding rules of the operations driven by indices.
 #include "compiler/dialect/IndexSupport.h"
 
 using namespace mlir;
@@ -169,4 +169,45 @@ LogicalResult CumsumOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<b
     gradients[0] = CumsumOp::create(b, getLoc(), cotangents[0], getAxis(), getExclusive(),
                                     !getReverse());
   return success();
+}
+
+//===--------------------------------------------------------------------------------------------===//
+// sharding rules
+//===--------------------------------------------------------------------------------------------===//
+
+// What is taken may be cut, what it is taken from may not.
+ShardingRule GatherOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> x = shapeOf(getX());
+  SmallVector<unsigned> from = r.each(x), indices = r.each(shapeOf(getIndices()));
+  r.rule.factors[from[getAxis()]].kind = FactorKind::Whole;
+  SmallVector<unsigned> y(from.begin(), from.begin() + getAxis());
+  y.append(indices);
+  y.append(from.begin() + getAxis() + 1, from.end());
+  r.operand(0, from);
+  r.operand(1, indices);
+  r.result(0, y);
+  return std::move(r.rule);
+}
+
+ShardingRule EmbeddingOp::getShardingRule() {
+  RuleBuilder r(*this);
+  SmallVector<unsigned> ids = r.each(shapeOf(getIds())), y = ids;
+  ArrayRef<int64_t> table = shapeOf(getTable());
+  // A table that is divided already is not divided again.
+  unsigned rows = r.factor(table[0], getGroup() ? FactorKind::Whole : FactorKind::Indexed);
+  y.append(r.each(table.drop_front()));
+  SmallVector<unsigned> dims{rows};
+  dims.append(y.begin() + static_cast<int64_t>(ids.size()), y.end());
+  r.operand(0, dims);
+  r.operand(1, ids);
+  r.result(0, y);
+  return std::move(r.rule);
+}
+
+void EmbeddingOp::localize(FactorKind kind, StringRef group, int64_t members) {
+  if (kind != FactorKind::Indexed)
+    return;
+  setGroup(group);
+  setMembers(members);
 }
