@@ -68,10 +68,11 @@ private:
     std::vector<Touch> touches;
     bool weight = false;  // a dimension of a parameter of rank 2 or more
     bool opaque = false;  // goes through something that has no rule
+    bool twice = false;   // an activation has it in two dimensions (scores of a sequence with itself)
   };
 
   bool divides(uint32_t atom) const {
-    return !dimensions.atoms.isFixed(atom) && dimensions.atoms.size(atom) % request.members == 0;
+    return !dimensions.atoms.isFixed(atom) && !facts.at(atom).twice && dimensions.atoms.size(atom) % request.members == 0;
   }
   // A dimension of a weight. A table that nothing but a lookup reads is worth a sum of what was looked up if it is long:
   // a vocabulary, not positions or kinds of segments.
@@ -110,9 +111,17 @@ private:
     if (failed(gathered))
       return; // reported; nothing is then an activation
     std::vector<bool> activations = findActivations(gathered->graph);
-    for (auto [value, number] : gathered->indexOf)
-      if (activations[number])
-        activation.insert(value);
+    for (auto [number, value] : llvm::enumerate(gathered->values)) {
+      if (!activations[number])
+        continue;
+      activation.insert(value);
+      AtomList seen;
+      for (unsigned dim = 0, rank = shapeOf(value).size(); dim < rank; ++dim)
+        for (uint32_t atom : dimensions.of(value, dim)) {
+          at(atom).twice |= llvm::is_contained(seen, atom);
+          seen.push_back(atom);
+        }
+    }
   }
 
   // Everything that the atom goes through can be cut along it, and nothing of it is cut along another.
