@@ -3,6 +3,10 @@
 // The norm is the square root of a sum of f64 sums, one for each gradient in the order in which derive-backward
 // names them, so it does not depend on any later scheduling decision. Of gradients that are spread over ranks every
 // rank adds up its own parts, and the ranks' sums are added in their order.
+//
+// With train.zero (ZeRO, Rajbhandari et al., 2020: 1 spreads optimizer state, 2 gradients, too) a rank updates its rows
+// of a parameter that is alike on all: a state of its own, "shard", from which the parameter is gathered again. What
+// cannot be split, and a gradient of 2 that is no sum over the ranks, is dealt with as at the level below.
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
@@ -23,6 +27,66 @@ namespace {
 struct Trained {
   ParameterOp parameter;
   GradientOp gradient;
+  ArrayAttr gradientSplits, splits; // of the gradient's value, and of what this rank updates; null: whole
+  SplitAttr shard;                  // from the parameter to what this rank updates; null: that is the parameter
+};
+
+/// The gradients of a parameter that is alike on a group's ranks are sums over them, and what casts and additions make
+/// of such sums. This makes each rank's rows of the same.
+class Scatter {
+public:
+  explicit Scatter(SplitAttr split) : split(split) {}
+
+  /// Whether a sum is behind the value, and nothing else reads it.
+  bool isSum(Value value) const {
+    Operation *op = value.getDefiningOp();
+    if (!op || !value.hasOneUse())
+      return false;
+    if (auto sum = dyn_cast<AllReduceOp>(op))
+      return sum.getGroup() == split.getGroup();
+    if (auto cast = dyn_cast<CastOp>(op))
+      return isSum(cast.getX());
+    return isa<AddOp>(op) && llvm::all_of(op->getOperandTypes(), [&](Type type) { return type == value.getType(); }) &&
+           llvm::any_of(op->getOperands(), [&](Value operand) { return isSum(operand); });
+  }
+
+  /// Of a sum each rank's rows, made where the sum is; of anything else the rows that `reader` takes.
+  Value piece(Value value, Operation *reader) const {
+    if (!isSum(value)) {
+      PhaseTagger tagger(phaseOf(reader));
+      OpBuilder b(reader, &tagger);
+      return TakePieceOp::create(b, reader->getLoc(), value, split.getDim(), split.getGroup(), split.getMembers(),
+                                 /*zigzag=*/false);
+    }
+    Operation *op = value.getDefiningOp();
+    SmallVector<Value> parts;
+    if (!isa<AllReduceOp>(op))
+      for (Value operand : op->getOperands())
+        parts.push_back(piece(operand, op));
+    PhaseTagger tagger(phaseOf(op));
+    OpBuilder b(op, &tagger);
+    if (auto sum = dyn_cast<AllReduceOp>(op))
+      return ReduceScatterOp::create(b, op->getLoc(), sum.getX(), split.getDim(), split.getGroup(), split.getMembers());
+    if (isa<CastOp>(op))
+      return train::cast(b, op->getLoc(), parts[0], elementOf(value));
+    return AddOp::create(b, op->getLoc(), parts[0], parts[1]);
+  }
+
+  /// Erases the sums that nothing reads any more.
+  void erase(Value value) const {
+    Operation *op = value.getDefiningOp();
+    if (!isa_and_nonnull<AllReduceOp, CastOp, AddOp>(op) || !op->use_empty())
+      return;
+    SmallVector<Value> operands(op->getOperands());
+    const bool ends = isa<AllReduceOp>(op);
+    op->erase();
+    for (Value operand : operands)
+      if (!ends)
+        erase(operand);
+  }
+
+private:
+  SplitAttr split;
 };
 
 struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass> {
@@ -97,7 +161,7 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
       } else if (failed(checkPrecision(parameter))) {
         bad = true;
       } else {
-        trained.push_back({parameter, gradient});
+        trained.push_back({parameter, gradient, parameter.getSplitsAttr(), parameter.getSplitsAttr(), SplitAttr()});
       }
     }
     if (trained.empty() && !bad) {
@@ -107,6 +171,44 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     if (bad)
       return failure();
     return trained;
+  }
+
+  static rt::MeshShape meshOf(StepOp step) {
+    rt::MeshShape mesh;
+    if (auto sizes = step->getAttrOfType<DenseI64ArrayAttr>("train.mesh");
+        sizes && sizes.size() == static_cast<int64_t>(mesh.size.size()))
+      llvm::copy(sizes.asArrayRef(), mesh.size.begin());
+    return mesh;
+  }
+
+  /// Decides what of each parameter a rank updates, and of which gradients it gets no more than that.
+  void spread(StepOp step, MutableArrayRef<Trained> trained) {
+    auto zero = step->getAttrOfType<IntegerAttr>("train.zero");
+    const std::array<bool, 4> axes = {true, true, false, false};
+    const rt::MeshShape mesh = meshOf(step);
+    const std::string group = rt::groupName(axes, mesh);
+    const auto ranks = static_cast<int64_t>(rt::groupSize(mesh, axes));
+    if (!zero || zero.getInt() < 1 || group.empty())
+      return;
+    for (Trained &t : trained) {
+      std::optional<int64_t> dim = splitDim(t.parameter, ranks);
+      auto type = tensorType(t.parameter.getResult());
+      if (!dim || type.getNumElements() == 0)
+        continue;
+      t.shard = SplitAttr::get(&getContext(), *dim, group, ranks, type.getDimSize(*dim), /*blocks=*/1);
+      SmallVector<Attribute> splits;
+      if (t.splits)
+        llvm::append_range(splits, t.splits);
+      splits.push_back(t.shard);
+      t.splits = ArrayAttr::get(&getContext(), splits);
+      Scatter scatter(t.shard);
+      Value whole = t.gradient.getValue();
+      if (zero.getInt() < 2 || !scatter.isSum(whole))
+        continue;
+      t.gradient.getValueMutable().assign(scatter.piece(whole, t.gradient));
+      t.gradientSplits = t.splits;
+      scatter.erase(whole);
+    }
   }
 
   /// The scalar that the runtime feeds for a role: the one that random operations read already, or a new one.
@@ -130,7 +232,7 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     Value microBatch = scalarInput(step, inner, "micro_batch", b.getI64Type());
     for (Trained &t : trained) {
       Value accumulator = StateOp::create(inner, t.parameter.getLoc(), t.gradient.getValue().getType(), "gradient",
-                                          t.parameter.getName(), "gradient", t.parameter.getSplitsAttr());
+                                          t.parameter.getName(), "gradient", t.gradientSplits);
       AccumulateOp::create(inner, t.parameter.getLoc(), accumulator, t.gradient.getValue(), microBatch);
       gradients.push_back(accumulator);
     }
@@ -142,15 +244,12 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
   SmallVector<Value> squaredNorms(StepOp step, OpBuilder &b, MutableArrayRef<Trained> trained, ArrayRef<Value> gradients) {
     SmallVector<Value> norms;
     llvm::MapVector<Attribute, SmallVector<Value>> spread; // by group
-    rt::MeshShape mesh;
-    if (auto sizes = step->getAttrOfType<DenseI64ArrayAttr>("train.mesh");
-        sizes && sizes.size() == static_cast<int64_t>(mesh.size.size()))
-      llvm::copy(sizes.asArrayRef(), mesh.size.begin());
+    const rt::MeshShape mesh = meshOf(step);
     for (auto [t, gradient] : llvm::zip_equal(trained, gradients)) {
       Value norm = SquaredNormOp::create(b, t.parameter.getLoc(), gradient);
       std::array<bool, 4> axes = {};
-      if (t.parameter.getSplits())
-        for (auto split : t.parameter.getSplitsAttr().getAsRange<SplitAttr>())
+      if (t.gradientSplits)
+        for (auto split : t.gradientSplits.getAsRange<SplitAttr>())
           if (auto its = rt::groupAxes(split.getGroup()))
             for (size_t axis = 0; axis < axes.size(); ++axis)
               axes[axis] |= (*its)[axis];
@@ -187,23 +286,36 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     for (auto [t, gradient] : llvm::zip_equal(trained, gradients)) {
       Location at = t.parameter.getLoc();
       auto type = tensorType(t.parameter.getResult());
+      if (t.shard) {
+        SmallVector<int64_t> shape(type.getShape());
+        shape[t.shard.getDim()] = static_cast<int64_t>(
+            rt::pieceOf(static_cast<uint64_t>(t.shard.getSize()), static_cast<uint64_t>(t.shard.getMembers())));
+        type = type.clone(shape);
+      }
       auto state = [&](StringRef name, Type element) -> Value {
-        return StateOp::create(b, at, type.clone(element), name, t.parameter.getName(), "optimizer",
-                               t.parameter.getSplitsAttr());
+        return StateOp::create(b, at, type.clone(element), name, t.parameter.getName(), "optimizer", t.splits);
       };
+      Value updated = t.shard ? state("shard", type.getElementType()) : t.parameter.getResult();
+      Value its = gradient;
+      if (t.gradientSplits != t.splits)
+        its = TakePieceOp::create(b, at, gradient, t.shard.getDim(), t.shard.getGroup(), t.shard.getMembers(),
+                                  /*zigzag=*/false);
       Type moment = stateElement(type.getElementType());
       Value master = masterWeights == "fp32" ? state("master", b.getF32Type()) : Value();
       bool decays = weightDecayOn == "all" || shapeOf(t.parameter.getResult()).size() >= 2;
       auto decay = b.getF64FloatAttr(decays ? weightDecay : 0.0);
       if (optimizer == "adamw") {
         Value average = state("exp_avg", moment), square = state("exp_avg_sq", moment);
-        AdamWOp::create(b, at, t.parameter, gradient, average, square, scale, rate, number, master,
+        AdamWOp::create(b, at, updated, its, average, square, scale, rate, number, master,
                         b.getF64FloatAttr(beta1), b.getF64FloatAttr(beta2), b.getF64FloatAttr(epsilon), decay);
       } else {
         Value buffer = momentum != 0 ? state("momentum_buffer", moment) : Value();
-        SgdOp::create(b, at, t.parameter, gradient, scale, rate, number, buffer, master,
+        SgdOp::create(b, at, updated, its, scale, rate, number, buffer, master,
                       b.getF64FloatAttr(momentum), decay, nesterov ? b.getUnitAttr() : UnitAttr());
       }
+      if (t.shard)
+        RefreshOp::create(b, at, t.parameter, updated, t.shard.getDim(), t.shard.getSize(), t.shard.getGroup(),
+                          t.shard.getMembers());
       t.gradient->erase();
     }
     step->setAttr("train.accumulation", b.getI64IntegerAttr(accumulation));
@@ -218,10 +330,12 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     if (!bad)
       for (StepOp step : getOperation().getOps<StepOp>()) {
         FailureOr<SmallVector<Trained>> trained = gather(step);
-        if (failed(trained))
+        if (failed(trained)) {
           bad = true;
-        else
+        } else {
+          spread(step, *trained);
           write(step, *trained);
+        }
       }
     if (bad)
       signalPassFailure();

@@ -195,6 +195,9 @@ private:
       if (!gradient)
         continue;
       gradientsOf.try_emplace(parameter, gradient);
+      if (auto optimizer = dyn_cast<OptimizerOpInterface>(op))
+        if (auto shard = optimizer.getParameterValue().getDefiningOp<StateOp>())
+          gradientSplits.try_emplace(parameter, shard.getSplitsAttr());
       gradientNames.try_emplace(gathered.values[graph.rootOf(gathered.index(gradient))], parameter);
     }
     for (uint32_t op : live.instructions)
@@ -216,9 +219,13 @@ private:
   std::pair<Value, std::string> gradientOf(Operation *op) {
     if (auto gradient = dyn_cast<GradientOp>(op))
       return {gradient.getValue(), gradient.getParameter().str()};
-    if (auto optimizer = dyn_cast<OptimizerOpInterface>(op))
-      if (auto parameter = optimizer.getParameterValue().getDefiningOp<ParameterOp>())
+    if (auto optimizer = dyn_cast<OptimizerOpInterface>(op)) {
+      Operation *updated = optimizer.getParameterValue().getDefiningOp();
+      if (auto parameter = dyn_cast_if_present<ParameterOp>(updated))
         return {optimizer.getGradientValue(), parameter.getName().str()};
+      if (auto shard = dyn_cast_if_present<StateOp>(updated))
+        return {optimizer.getGradientValue(), shard.getParameter().str()};
+    }
     return {};
   }
 
@@ -259,7 +266,8 @@ private:
           b, loc, parameter.getNameAttr(), view(parameter), parameter.getTrainableAttr(),
           parameter.getSourceAttr(), parameter.getSourceDtypeAttr(), parameter.getTiedAttr(),
           b.getStrArrayAttr(names), b.getArrayAttr(states), gradient, ready,
-          parameter.getSplitsAttr(), spread ? b.getArrayAttr(stateSplits) : ArrayAttr());
+          parameter.getSplitsAttr(), spread ? b.getArrayAttr(stateSplits) : ArrayAttr(),
+          gradientSplits.lookup(parameter.getName()));
     }
   }
 
@@ -319,6 +327,7 @@ private:
   DenseMap<Value, std::string> gradientNames;
   llvm::StringMap<SmallVector<StateOp>> statesOf;
   llvm::StringMap<Value> gradientsOf;
+  llvm::StringMap<ArrayAttr> gradientSplits; // where the gradient is not split as the parameter
   DenseMap<uint32_t, uint64_t>
       lastUpdate; // of source values: the last instruction that overwrites them
 };

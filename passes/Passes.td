@@ -171,9 +171,11 @@ def Shard : Pass<"shard", "::mlir::ModuleOp"> {
     over dp_shard, uneven sizes too, and gathered once for every unit that uses it: a transformer block, or an operation
     outside of them. The loss becomes the sum over ranks. Gradients follow from derive-backward. `reshard` says of
     gathered parameters in blocks whether they live until backward: always gathers them again, never keeps them, auto
-    leaves it to the checkpointing pass. Where random numbers are drawn, micro-batches are numbered over all ranks. One
-    rank: nothing changes. Needs: attach-loss. Must stand before derive-backward. Leaves train.mesh and train.strategy
-    on the step.
+    leaves it to the checkpointing pass. With `megatron_fsdp`, `zero` says what is spread: parameters, too (3), gradients
+    and optimizer state (2), optimizer state (1), nothing (0); below 3 parameters are placed as with `ddp`, and
+    attach-optimizer spreads the rest. Where random numbers are drawn, micro-batches are numbered over all ranks. One
+    rank: nothing changes. Needs: attach-loss. Must stand before derive-backward. Leaves train.mesh, train.strategy
+    and, where attach-optimizer has something to spread, train.zero on the step.
 
     ```mlir
     %w = train.parameter {name = "w", trainable} : tensor<10x3xf32>
@@ -192,6 +194,7 @@ def Shard : Pass<"shard", "::mlir::ModuleOp"> {
     Option<"tp", "tp", "int64_t", "1", "ranks of the axis tp">,
     Option<"sequenceParallel", "sequence-parallel", "bool", "false", "with tp: cut the sequence where weights are not cut">,
     Option<"reshard", "reshard", "std::string", "\"always\"", "auto, always or never">,
+    Option<"zero", "zero", "int64_t", "3", "megatron_fsdp: what is spread, 0 to 3">,
   ];
   let statistics = [
     Statistic<"shardedParameters", "sharded-parameters", "parameters that are spread">,
@@ -259,12 +262,23 @@ def AttachOptimizer : Pass<"attach-optimizer", "::mlir::ModuleOp"> {
     constant 1 for the scale instead of the norm's: each may then run as soon as its gradient is final and all
     readers of its parameter are done, and Schedule lets the gradient die there. The weights are the same bits.
 
+    With train.zero (see shard) every rank updates its rows of each parameter that is alike on the ranks of dp_shard and
+    has a dimension to be split along: the optimizer works on the state "shard" with moments and master of its size, and
+    train.refresh gathers the parameter from the shards. 1: the piece is taken from the whole gradient when the
+    optimizer needs it. 2: where the gradient is a sum over the ranks, or additions of such sums, each rank gets its
+    rows of the sum and no more (reduce_scatter in the place of all_reduce), and accumulators have only those.
+
     ```mlir
     train.gradient %g {parameter = "w"} : tensor<4xf32>
     // becomes
     %n = train.squared_norm %g : ...
     %norm, %scale = train.clip_scale %n {max_norm = 1.0 : f64} : ...
     train.adamw %w, %g, %m, %v, %scale, %lr, %step {...} : ...
+    // and with train.zero = 1 over two ranks
+    %s = train.state {kind = "optimizer", name = "shard", parameter = "w", splits = [...]} : tensor<2xf32>
+    %p = train.take_piece %g {dim = 0 : i64, group = "dp_shard", members = 2 : i64} : ...
+    train.adamw %s, %p, %m, %v, %scale, %lr, %step {...} : ...
+    train.refresh %w, %s {dim = 0 : i64, group = "dp_shard", members = 2 : i64, size = 4 : i64} : ...
     ```
   }];
   let options = [

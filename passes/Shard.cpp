@@ -8,6 +8,7 @@
 //   fsdp2, megatron_fsdp   a parameter's rows are spread over dp_shard and gathered where a unit uses it: its gradient
 //                          is a reduce_scatter, right behind the unit's backward
 //   with replicas (HSDP)   it is alike over dp_replicate: the scattered gradient is summed over the replicas
+//   megatron_fsdp, zero    below 3 parameters are as with ddp; attach-optimizer spreads the gradients and states
 // ZeRO (Rajbhandari et al., 2020); PyTorch FSDP (Zhao et al., 2023).
 //
 // Limits: a scalar stays whole, and so does a vector that tensor parallelism cuts in blocks. A frozen parameter of less than 64 KiB does, too: rotary tables and masks are needed in
@@ -68,6 +69,8 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     }
     if (strategy != "fsdp2" && strategy != "megatron_fsdp" && strategy != "ddp")
       error("strategy is \"" + strategy + "\", should be fsdp2, megatron_fsdp or ddp");
+    if (zero < 0 || zero > 3)
+      error("zero is " + Twine(zero) + ", should be 0 to 3");
     if (reshard != "auto" && reshard != "always" && reshard != "never")
       error("reshard is \"" + reshard + "\", should be auto, always or never");
     if (strategy != "fsdp2" && dpReplicate > 1)
@@ -78,29 +81,14 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     return failure(bad);
   }
 
+  /// Whether parameters stay whole on every data-parallel rank.
+  bool keepsWhole() const { return strategy == "ddp" || (strategy == "megatron_fsdp" && zero < 3); }
+
   bool isSharded(ParameterOp parameter) const {
-    if (strategy == "ddp" || dpShard * cp == 1 || shapeOf(parameter.getResult()).empty() ||
+    if (keepsWhole() || dpShard * cp == 1 || shapeOf(parameter.getResult()).empty() ||
         elementCount(shapeOf(parameter.getResult())) == 0 || !isa<FloatType>(elementOf(parameter.getResult())))
       return false;
-    return (parameter.getTrainable() || byteSize(parameter.getType()) >= leastFrozenBytes) && splitDim(parameter);
-  }
-
-  /// The first dimension, unless it has fewer elements than ranks and another has not. One that is cut in blocks already
-  /// (queries, keys and values in one weight) cannot be cut again: what a rank has of it is no range. Nothing if there is
-  /// no other, as of the bias of such a weight.
-  std::optional<int64_t> splitDim(ParameterOp parameter) const {
-    ArrayRef<int64_t> shape = shapeOf(parameter.getResult());
-    std::optional<int64_t> first;
-    for (int64_t dim = 0; dim < static_cast<int64_t>(shape.size()); ++dim) {
-      if (parameter.getSplits() && llvm::any_of(parameter.getSplitsAttr().getAsRange<SplitAttr>(), [&](SplitAttr split) {
-            return split.getDim() == dim && split.getBlocks() != 1;
-          }))
-        continue;
-      if (shape[dim] >= dpShard * cp)
-        return dim;
-      first = first ? first : dim;
-    }
-    return first;
+    return (parameter.getTrainable() || byteSize(parameter.getType()) >= leastFrozenBytes) && splitDim(parameter, dpShard * cp);
   }
 
   /// The units that use a parameter, in program order. What of it varies over cp is looked through if it is spread over
@@ -156,7 +144,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     const int64_t shards = dpShard * cp;
     const std::string group = rt::groupName({false, true, true, false}, mesh());
     if (sharded) {
-      dim = *splitDim(parameter);
+      dim = *splitDim(parameter, shards);
       SmallVector<int64_t> shape(whole.getShape());
       shape[dim] = static_cast<int64_t>(rt::pieceOf(static_cast<uint64_t>(shape[dim]), static_cast<uint64_t>(shards)));
       parameter.getResult().setType(RankedTensorType::get(shape, whole.getElementType()));
@@ -270,6 +258,8 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     Builder b(&getContext());
     step->setAttr("train.mesh", b.getDenseI64ArrayAttr({dpReplicate, dpShard, cp, tp}));
     step->setAttr("train.strategy", b.getStringAttr(strategy));
+    if (strategy == "megatron_fsdp" && (zero == 1 || zero == 2) && dpShard > 1)
+      step->setAttr("train.zero", b.getI64IntegerAttr(zero));
     return success();
   }
 

@@ -225,12 +225,20 @@ private:
         else if (phase == Phase::Forward && marker)
           error(&op) << "is a forward operation behind the end of the micro-batch";
       }
-      for (Value operand : op.getOperands())
-        if (Operation *update = updatedHere.lookup(rootOf(operand)))
+      SmallVector<unsigned> followed;
+      if (auto update = dyn_cast<UpdateOpInterface>(op))
+        followed = update.getFollowedOperands();
+      for (auto [number, operand] : llvm::enumerate(op.getOperands())) {
+        Operation *update = updatedHere.lookup(rootOf(operand));
+        bool follows = llvm::is_contained(followed, number);
+        if (follows && !update)
+          error(&op) << "reads operand " << number << " before its update, should stand behind it";
+        if (update && !follows)
           error(&op)
               .append("reads a value that was updated before it")
               .attachNote(update->getLoc())
               .append("updated here; every reader should stand before the update");
+      }
       if (auto update = dyn_cast<UpdateOpInterface>(op))
         for (unsigned at : update.getUpdatedOperands()) {
           Value root = rootOf(op.getOperand(at));

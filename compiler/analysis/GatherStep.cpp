@@ -78,7 +78,7 @@ void describeSource(Operation *op, GraphValue &value) {
     value.category = BufferCategory::Parameter;
 }
 
-// Values that are gradients of parameters: what optimizers read as such, what is named as one, and
+// Values that are gradients of parameters: what optimizers read as such, also as a piece; what is named as one, and
 // what is added into an accumulator.
 void markGradients(GatheredStep &step) {
   auto mark = [&](Value value) {
@@ -87,17 +87,20 @@ void markGradients(GatheredStep &step) {
       root.category = BufferCategory::Gradient;
   };
   for (Operation *op : step.ops) {
-    if (auto gradient = dyn_cast<GradientOp>(op))
+    if (auto gradient = dyn_cast<GradientOp>(op)) {
       mark(gradient.getValue());
-    else if (auto optimizer = dyn_cast<OptimizerOpInterface>(op))
+    } else if (auto optimizer = dyn_cast<OptimizerOpInterface>(op)) {
       mark(optimizer.getGradientValue());
-    else if (auto update = dyn_cast<UpdateOpInterface>(op))
+      if (auto piece = optimizer.getGradientValue().getDefiningOp<TakePieceOp>())
+        mark(piece.getWhole());
+    } else if (auto update = dyn_cast<UpdateOpInterface>(op)) {
       for (unsigned at : update.getUpdatedOperands())
         if (auto state = op->getOperand(at).getDefiningOp<StateOp>();
             state && state.getKind() == "gradient")
           for (Value operand : op->getOperands())
             if (operand.getType() == state.getType())
               mark(operand);
+    }
   }
 }
 

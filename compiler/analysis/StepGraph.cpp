@@ -89,7 +89,7 @@ std::vector<uint32_t> updatesWhenReady(const StepGraph &graph) {
             (graph.ops[i].phase == OpPhase::Optimizer && graph.ops[i].kind == OpKind::Compute));
   };
   // Where each operation stands now: itself, or the operation that one which moves follows.
-  std::vector<uint32_t> place(n), lastReader(graph.values.size(), 0);
+  std::vector<uint32_t> place(n), lastReader(graph.values.size(), 0), lastUpdate(graph.values.size(), 0);
   std::vector<std::vector<uint32_t>> behind(n);
   const uint32_t sectionEnd = graph.microBatchEnd();
   bool early = false;
@@ -100,7 +100,7 @@ std::vector<uint32_t> updatesWhenReady(const StepGraph &graph) {
       uint32_t after =
           graph.ops[i].kind == OpKind::Compute && i > sectionEnd ? sectionEnd : lastForward;
       for (uint32_t operand : op.operands)
-        after = std::max(after, place[graph.values[operand].producer]);
+        after = std::max({after, place[graph.values[operand].producer], lastUpdate[graph.rootOf(operand)]});
       for (uint32_t at : op.updated)
         after = std::max(after, lastReader[graph.rootOf(op.operands[at])]);
       early = early || (!op.updated.empty() && after < lastBackward);
@@ -109,6 +109,8 @@ std::vector<uint32_t> updatesWhenReady(const StepGraph &graph) {
     }
     for (uint32_t operand : op.operands)
       lastReader[graph.rootOf(operand)] = std::max(lastReader[graph.rootOf(operand)], place[i]);
+    for (uint32_t at : op.updated)
+      lastUpdate[graph.rootOf(op.operands[at])] = place[i];
   }
   std::vector<uint32_t> order;
   order.reserve(n);

@@ -252,3 +252,43 @@ LogicalResult TakePieceOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
 }
 
 ShardingRule TakePieceOp::getShardingRule() { return alongRule(*this, getDim()); }
+
+//===----------------------------------------------------------------------===//
+// refresh
+//===----------------------------------------------------------------------===//
+
+LogicalResult RefreshOp::verify() {
+  ArrayRef<int64_t> shape = shapeOf(getParameter());
+  if (failed(checkGroup(getLoc(), getGroup(), getMembers())) || failed(checkDim(getLoc(), getDim(), shape)))
+    return failure();
+  Operation *parameter = getParameter().getDefiningOp();
+  auto shard = getShard().getDefiningOp<StateOp>();
+  // refresh_c1
+  if (!isa_and_nonnull<ParameterOp, StateOp>(parameter))
+    return emitOpError("parameter is not the result of train.parameter or train.state, should be");
+  // refresh_c2
+  auto named = dyn_cast<ParameterOp>(parameter);
+  if (!shard || shard == parameter || (named && shard.getParameter() != named.getName()))
+    return emitOpError("shard is not a train.state of the parameter, should be");
+  // refresh_c3
+  if (getSize() != shape[getDim()])
+    return emitOpError("size is ") << getSize() << ", should be the " << shape[getDim()] << " elements of dimension "
+                                   << getDim();
+  // refresh_c4
+  SmallVector<int64_t> part(shape);
+  part[getDim()] = piece(getSize(), getMembers());
+  if (auto type = RankedTensorType::get(part, elementOf(getParameter())); getShard().getType() != type)
+    return emitOpError("shard is ") << getShard().getType() << ", should be " << type;
+  return success();
+}
+
+LogicalResult RefreshOp::evaluate(Inputs in, Outputs out) { return copyAlone(getMembers(), in.drop_front(), out); }
+
+StringRef RefreshOp::getKernelName() { return AllGatherOp::getOperationName().rsplit('.').second; }
+SmallVector<Value> RefreshOp::getKernelInputs() { return {getShard()}; }
+uint64_t RefreshOp::getFlops() { return 0; }
+uint64_t RefreshOp::getBytesMoved() { return 2 * byteSize(getParameter().getType()); }
+uint64_t RefreshOp::getBytesSent() { return ringBytes(byteSize(getParameter().getType()), getMembers()); }
+StringRef RefreshOp::getGroupName() { return getGroup(); }
+SmallVector<unsigned> RefreshOp::getUpdatedOperands() { return {odsIndex_parameter}; }
+SmallVector<unsigned> RefreshOp::getFollowedOperands() { return {odsIndex_shard}; }

@@ -74,4 +74,21 @@ def Train_TakePieceOp : Train_DiffOp<"take_piece", [DeclareOpInterfaceMethods<Sh
   let results = (outs Train_AnyTensor:$piece);
 }
 
+def Train_RefreshOp : Train_Op<"refresh", [
+    DeclareOpInterfaceMethods<UpdateOpInterface, ["getFollowedOperands"]>,
+    DeclareOpInterfaceMethods<ComputeOpInterface,
+        ["evaluate", "getFlops", "getBytesMoved", "getKernelName", "getKernelInputs"]>,
+    DeclareOpInterfaceMethods<CollectiveOpInterface>]> {
+  let summary = "the parameter becomes what its shards are: every member's rows of dimension `dim`, gathered in place";
+  let description = [{
+    `shard` is the state "shard", this rank's rows of a parameter that is whole on every rank: what the optimizer has
+    updated just before. The next step starts with the parameter that is written here. For `evaluate` the output is the
+    new value of the parameter.
+  }];
+  let arguments = (ins Train_FloatTensor:$parameter, Train_FloatTensor:$shard, I64Attr:$dim, I64Attr:$size,
+                       StrAttr:$group, I64Attr:$members);
+  let assemblyFormat = "operands attr-dict `:` type(operands)";
+  let hasVerifier = 1;
+}
+
 #endif

@@ -55,13 +55,14 @@ def Plan_ParameterOp : Plan_Op<"parameter", [HasParent<"ProgramOp">]> {
   let summary = "a weight, the states that belong to it, and its gradient (complete behind call `gradient_ready`)";
   let description = [{
     `source`, `source_dtype`, `tied` and `splits` as on train.parameter; `state_splits` has a list for each state, and
-    the gradient is split as the parameter is.
+    the gradient is split as `gradient_splits` say; without them, as the parameter is.
   }];
   let arguments = (ins StrAttr:$name, Plan_ViewAttr:$view, UnitAttr:$trainable, OptionalAttr<AnyAttr>:$source,
                        OptionalAttr<StrAttr>:$source_dtype, OptionalAttr<ArrayAttr>:$tied, StrArrayAttr:$state_names,
                        TypedArrayAttrBase<Plan_ViewAttr, "views">:$states, OptionalAttr<Plan_ViewAttr>:$gradient,
                        OptionalAttr<I64Attr>:$gradient_ready,
-                       OptionalAttr<ArrayAttr>:$splits, OptionalAttr<ArrayAttr>:$state_splits);
+                       OptionalAttr<ArrayAttr>:$splits, OptionalAttr<ArrayAttr>:$state_splits,
+                       OptionalAttr<ArrayAttr>:$gradient_splits);
   let assemblyFormat = "$name attr-dict";
 }
 

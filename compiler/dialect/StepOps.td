@@ -56,7 +56,8 @@ def Train_StateOp : Train_SourceOp<"state", [Pure]> {
   let description = [{ 
     `kind` is "optimizer" (Adam moments, momentum, master weights) or "gradient" (accumulator over micro-batches). The
     optimizer state named "master" does not start as zero: it holds the parameter's initial value in fp32, not rounded
-    to the parameter's type. `splits` as of train.parameter: from the whole weight's shape to this one.
+    to the parameter's type. "shard" holds this rank's rows of a parameter that is whole on every rank, in its type and with
+    its initial value. `splits` as of train.parameter: from the whole weight's shape to this one.
   }];
   let arguments = (ins StrAttr:$name, StrAttr:$parameter, StrAttr:$kind,
                        OptionalAttr<TypedArrayAttrBase<Train_SplitAttr, "splits">>:$splits);

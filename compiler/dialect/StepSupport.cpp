@@ -38,6 +38,21 @@ void eraseDeadOps(StepOp step) {
       op.erase();
 }
 
+std::optional<int64_t> splitDim(ParameterOp parameter, int64_t ranks) {
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(parameter.getType()).getShape();
+  std::optional<int64_t> first;
+  for (int64_t dim = 0; dim < static_cast<int64_t>(shape.size()); ++dim) {
+    if (parameter.getSplits() && llvm::any_of(parameter.getSplitsAttr().getAsRange<SplitAttr>(), [&](SplitAttr split) {
+          return split.getDim() == dim && split.getBlocks() != 1;
+        }))
+      continue;
+    if (shape[dim] >= ranks)
+      return dim;
+    first = first ? first : dim;
+  }
+  return first;
+}
+
 std::string locationName(Location loc) {
   if (auto name = dyn_cast<NameLoc>(loc))
     return name.getName().str();

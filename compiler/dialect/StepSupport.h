@@ -26,6 +26,11 @@ std::string locationName(mlir::Location loc);
 /// Results as operandSlots gives operands.
 llvm::SmallVector<mlir::Value> resultSlots(mlir::Operation *op);
 
+/// The dimension that a parameter is spread along over `ranks`: the first, unless it has fewer elements than ranks and
+/// another has not. One that is cut in blocks already (queries, keys and values in one weight) cannot be cut again: what
+/// a rank has of it is no range. Nothing if there is no other, as of the bias of such a weight, and of a scalar.
+std::optional<int64_t> splitDim(ParameterOp parameter, int64_t ranks);
+
 /// Tags every operation that a builder inserts with one phase.
 class PhaseTagger : public mlir::OpBuilder::Listener {
 public:

@@ -141,11 +141,15 @@ def UpdateOpInterface : OpInterface<"UpdateOpInterface"> {
   let cppNamespace = "::amc::train";
   let description = [{
     Mutates some operands in place; those are results of source operations. Every other reader of such a value in
-    the same run of the step must stand before it.
+    the same run of the step must stand before it, unless it is an update that says that it follows.
   }];
   let methods = [
     InterfaceMethod<[{ Indices of the operands that are overwritten. }],
-      "::llvm::SmallVector<unsigned>", "getUpdatedOperands">
+      "::llvm::SmallVector<unsigned>", "getUpdatedOperands">,
+    InterfaceMethod<[{
+      Indices of the operands that are read as an update before this one has left them; it must stand behind that.
+      Default: none.
+    }], "::llvm::SmallVector<unsigned>", "getFollowedOperands", (ins), "", [{ return {}; }]>
   ];
 }
 
@@ -153,7 +157,8 @@ def OptimizerOpInterface : OpInterface<"OptimizerOpInterface"> {
   let cppNamespace = "::amc::train";
   let description = [{ Updates one parameter from its gradient. }];
   let methods = [
-    InterfaceMethod<"the parameter", "::mlir::Value", "getParameterValue">,
+    InterfaceMethod<[{ The parameter, or the state that holds this rank's rows of it (train.refresh). }],
+      "::mlir::Value", "getParameterValue">,
     InterfaceMethod<"its gradient before clipping", "::mlir::Value", "getGradientValue">,
     InterfaceMethod<"its state values (train.state)", "::llvm::SmallVector<::mlir::Value>", "getStateValues">
   ];

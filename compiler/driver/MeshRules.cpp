@@ -94,6 +94,10 @@ void checkStrategy(const CompileOptions &options, const Sizes &sizes, std::vecto
   if (options.reshardAfterForward != "auto" && ddp)
     errors.push_back("--reshard-after-forward is " + options.reshardAfterForward + " and " + strategy +
                      ", which keeps all parameters on every rank; leave it out, or give --strategy fsdp2");
+  if (options.reshardAfterForward != "auto" && megatron && options.zeroDpStrategy < 3)
+    errors.push_back("--reshard-after-forward is " + options.reshardAfterForward + " and " +
+                     is("--zero-dp-strategy", options.zeroDpStrategy) +
+                     ", which keeps all parameters on every rank; leave it out, or give --zero-dp-strategy 3");
   if (options.sequenceParallel && sizes.tp == 1)
     errors.push_back("--sequence-parallel is given and --tp-size is 1: it divides work among tensor-parallel ranks; "
                      "leave it out, or give --tp-size 2 or more");

@@ -227,7 +227,7 @@ const std::vector<OptionSpec> &optionTable() {
       {"--ranks", "", &O::ranks, "N", ranks,
        "ranks of the run, which the sizes have to make; left out, they make it", atLeastOne},
       {"--zero-dp-strategy", "distributed.zero_dp_strategy", &O::zeroDpStrategy, "0|1|2|3", ranks,
-       "megatron_fsdp: spread nothing, optimizer state, gradients too, parameters too", nullptr, "3"},
+       "megatron_fsdp: spread nothing, optimizer state, gradients too, parameters too"},
       {"--sequence-parallel", "distributed.sequence_parallel", &O::sequenceParallel, "", ranks,
        "with tensor parallelism: norms work on a share of the sequence"},
       {"--reshard-after-forward", "distributed.reshard_after_forward", &O::reshardAfterForward,

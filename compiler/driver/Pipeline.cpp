@@ -48,6 +48,7 @@ ShardOptions shardOptions(const CompileOptions &options) {
   result.cp = static_cast<int64_t>(mesh.size[2]);
   result.tp = static_cast<int64_t>(mesh.size[3]);
   result.sequenceParallel = options.sequenceParallel;
+  result.zero = options.zeroDpStrategy;
   // A budget's planner weighs a gathered parameter like any other value; without one, FSDP2's default.
   bool plans = options.activationCheckpointing == "budget" || options.activationCheckpointing == "auto";
   result.reshard = options.reshardAfterForward != "auto" ? options.reshardAfterForward : plans ? "auto" : "always";

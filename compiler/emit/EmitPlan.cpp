@@ -249,10 +249,13 @@ private:
       emitView(cast<plan::ViewAttr>(op.getStates()[number]), *state.mutable_view());
       if (stateSplits && number < stateSplits.size())
         emitSplits(dyn_cast<ArrayAttr>(stateSplits[number]), state.mutable_splits());
+      if (name == "shard") // what the optimizer updates
+        parameterOfBuffer.try_emplace(state.view().buffer(), plan.parameters_size() - 1);
     }
     if (plan::ViewAttr gradient = op.getGradientAttr()) {
       emitView(gradient, *parameter.mutable_gradient());
-      emitSplits(op.getSplitsAttr(), parameter.mutable_gradient_splits());
+      ArrayAttr splits = op.getGradientSplitsAttr();
+      emitSplits(splits ? splits : op.getSplitsAttr(), parameter.mutable_gradient_splits());
       parameter.set_gradient_ready(op.getGradientReady().value_or(0));
     }
     parameterOfBuffer.try_emplace(op.getView().getBuffer(), plan.parameters_size() - 1);

@@ -408,8 +408,10 @@ private:
     }
     if (sound)
       checkAliasing(path, instruction, inputs, outputs, workspaces);
-    if (sound)
+    if (sound) {
+      checkRefreshes(path, instruction);
       checkUpdates(index, path, instruction);
+    }
     defineResults();
   }
 
@@ -425,15 +427,61 @@ private:
     return shard ? shard->view() : parameter.view();
   }
 
+  // Is it the gather that writes the parameter, all of it, from what the ranks hold of its shard?
+  static bool refreshes(const plan::Instruction &instruction, const plan::Parameter &parameter,
+                        const plan::OptimizerState &shard) {
+    auto same = [](const plan::View &a, const plan::View &b) {
+      return a.buffer() == b.buffer() && a.byte_offset() == b.byte_offset() && a.dtype() == b.dtype() &&
+             std::equal(a.shape().begin(), a.shape().end(), b.shape().begin(), b.shape().end());
+    };
+    if (instruction.kernel() != "all_gather" || instruction.inputs_size() != 1 || instruction.outputs_size() != 1 ||
+        shard.splits().empty())
+      return false;
+    const plan::Split &split = shard.splits(shard.splits_size() - 1);
+    bool along = true;
+    for (const plan::Attribute &attribute : instruction.attributes())
+      along = along && (attribute.name() != "group" || attribute.s() == split.group()) &&
+              (attribute.name() != "dim" || attribute.i() == static_cast<int64_t>(split.dim()));
+    return along && same(instruction.inputs(0), shard.view()) && same(instruction.outputs(0), parameter.view());
+  }
+
+  // A parameter that is gathered from its shard is written by nothing else, and the shard behind its update read by
+  // nothing else.
+  void checkRefreshes(const std::string &path, const plan::Instruction &instruction) {
+    for (int o = 0; o < instruction.outputs_size(); ++o) {
+      const plan::View &view = instruction.outputs(o);
+      int p = view.dtype() == plan::DTYPE_UNSPECIFIED ? -1 : parameterOf[view.buffer()];
+      const plan::OptimizerState *shard = p < 0 ? nullptr : shardOf(plan.parameters(p));
+      if (shard && !refreshes(instruction, plan.parameters(p), *shard))
+        error(path, ".outputs[", o, "]: writes parameter '", plan.parameters(p).name(),
+              "', which only a gather of its shard should");
+    }
+    for (int i = 0; i < instruction.inputs_size(); ++i) {
+      const plan::View &view = instruction.inputs(i);
+      int p = view.dtype() == plan::DTYPE_UNSPECIFIED ? -1 : updateOf[view.buffer()];
+      if (p < 0 || updatedAt[static_cast<size_t>(p)] == none)
+        continue;
+      const plan::OptimizerState *shard = shardOf(plan.parameters(p));
+      if (shard && !refreshes(instruction, plan.parameters(p), *shard))
+        error(path, ".inputs[", i, "]: reads the shard of parameter '", plan.parameters(p).name(),
+              "', which instruction ", updatedAt[static_cast<size_t>(p)], " has updated");
+    }
+  }
+
   // A parameter is read by nobody behind its update, and updated with its own gradient as it was when ready.
   void checkUpdates(uint64_t index, const std::string &path, const plan::Instruction &instruction) {
     for (int i = 0; i < instruction.inputs_size(); ++i) {
       const plan::View &view = instruction.inputs(i);
       if (view.dtype() == plan::DTYPE_UNSPECIFIED)
         continue;
-      if (int p = parameterOf[view.buffer()]; p >= 0 && updatedAt[static_cast<size_t>(p)] != none)
-        error(path, ".inputs[", i, "]: reads parameter '", plan.parameters(p).name(), "', which instruction ",
-              updatedAt[static_cast<size_t>(p)], " has updated");
+      // One that has a shard is as it was until it is gathered.
+      if (int p = parameterOf[view.buffer()]; p >= 0) {
+        const plan::Parameter &parameter = plan.parameters(p);
+        uint64_t at = shardOf(parameter) ? lastWrite[view.buffer()] : updatedAt[static_cast<size_t>(p)];
+        if (at != none)
+          error(path, ".inputs[", i, "]: reads parameter '", parameter.name(), "', which instruction ", at,
+                " has updated");
+      }
       if (updateOf[view.buffer()] < 0)
         continue;
       const plan::Parameter &parameter = plan.parameters(updateOf[view.buffer()]);

@@ -70,3 +70,43 @@ train.step @take_piece_c1 {
   // expected-error@+1 {{failed to infer returned types}}
   %b = train.take_piece %a {dim = 0 : i64, group = "cp", members = 2 : i64, zigzag} : (tensor<6xf32>) -> tensor<3xf32>
 }
+
+// -----
+
+// refresh_c1: what is written lives from step to step.
+train.step @refresh_c1 {
+  %w = train.input {name = "w"} : tensor<4xf32>
+  %s = train.state {name = "shard", parameter = "w", kind = "optimizer"} : tensor<2xf32>
+  // expected-error@+1 {{parameter is not the result of train.parameter or train.state, should be}}
+  train.refresh %w, %s {dim = 0 : i64, size = 4 : i64, group = "dp_shard", members = 2 : i64} : tensor<4xf32>, tensor<2xf32>
+}
+
+// -----
+
+// refresh_c2: the shard is the parameter's own.
+train.step @refresh_c2 {
+  %w = train.parameter {name = "w"} : tensor<4xf32>
+  %s = train.state {name = "shard", parameter = "v", kind = "optimizer"} : tensor<2xf32>
+  // expected-error@+1 {{shard is not a train.state of the parameter, should be}}
+  train.refresh %w, %s {dim = 0 : i64, size = 4 : i64, group = "dp_shard", members = 2 : i64} : tensor<4xf32>, tensor<2xf32>
+}
+
+// -----
+
+// refresh_c3: all of the parameter is written.
+train.step @refresh_c3 {
+  %w = train.parameter {name = "w"} : tensor<4xf32>
+  %s = train.state {name = "shard", parameter = "w", kind = "optimizer"} : tensor<2xf32>
+  // expected-error@+1 {{size is 3, should be the 4 elements of dimension 0}}
+  train.refresh %w, %s {dim = 0 : i64, size = 3 : i64, group = "dp_shard", members = 2 : i64} : tensor<4xf32>, tensor<2xf32>
+}
+
+// -----
+
+// refresh_c4: the shard has its share, rounded up, in the parameter's type.
+train.step @refresh_c4 {
+  %w = train.parameter {name = "w"} : tensor<5x2xf32>
+  %s = train.state {name = "shard", parameter = "w", kind = "optimizer"} : tensor<2x2xf32>
+  // expected-error@+1 {{shard is 'tensor<2x2xf32>', should be 'tensor<3x2xf32>'}}
+  train.refresh %w, %s {dim = 0 : i64, size = 5 : i64, group = "dp_shard", members = 2 : i64} : tensor<5x2xf32>, tensor<2x2xf32>
+}

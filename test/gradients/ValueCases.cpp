@@ -128,6 +128,9 @@ static std::vector<ValueCase> trainingCases() {
        {"dense<[2.0]> : tensor<1xf64>"}},
       {"accumulate", {"state dense<[5.0]> : tensor<1xf64>", "dense<[2.0]> : tensor<1xf64>", "dense<3> : tensor<i64>"}, "{}",
        {"dense<[7.0]> : tensor<1xf64>"}},
+      // Of a group of one, the shard is all there is.
+      {"refresh", {"state dense<[5.0, 6.0]> : tensor<2xf64>", "state dense<[2.0, 3.0]> : tensor<2xf64>"},
+       "{dim = 0 : i64, size = 2 : i64, group = \"dp_shard\", members = 1 : i64}", {"dense<[2.0, 3.0]> : tensor<2xf64>"}},
       // First step: moments are 0.1 g and 0.001 g^2, the update lr * g / |g|; decay takes 0.01 of the parameter.
       {"adamw",
        {"state dense<[1.0]> : tensor<1xf64>", "dense<[0.5]> : tensor<1xf64>", "state dense<[0.0]> : tensor<1xf64>",

@@ -2,6 +2,9 @@
 // RUN: amc-opt %s --split-input-file --shard="dp-shard=4 reshard=never" | FileCheck %s --check-prefix=NEVER
 // RUN: amc-opt %s --split-input-file --shard="dp-replicate=2 dp-shard=2 reshard=auto" | FileCheck %s --check-prefix=HSDP
 // RUN: amc-opt %s --split-input-file --shard="strategy=ddp dp-shard=4" | FileCheck %s --check-prefix=DDP
+// RUN: amc-opt %s --split-input-file --shard="strategy=megatron_fsdp zero=2 dp-shard=4" | FileCheck %s --check-prefixes=DDP,TWO
+// RUN: amc-opt %s --split-input-file --shard="strategy=megatron_fsdp zero=0 dp-shard=4" | FileCheck %s --check-prefixes=DDP,ZERO
+// RUN: amc-opt %s --split-input-file --shard="strategy=megatron_fsdp dp-shard=4" | FileCheck %s --check-prefix=THREE
 // RUN: amc-opt %s --split-input-file --shard | FileCheck %s --check-prefix=ONE
 
 // Tests that a table tied to the head is gathered for each of its two uses, so that it need not live between them.
@@ -9,8 +12,14 @@
 // CHECK-SAME: train.mesh = array<i64: 1, 4, 1, 1>, train.strategy = "fsdp2"
 // HSDP-LABEL: @tied
 // HSDP-SAME: train.mesh = array<i64: 2, 2, 1, 1>
+// Below ZeRO 3 parameters are whole, as with ddp.
 // DDP-LABEL: @tied
-// DDP-SAME: train.strategy = "ddp"
+// DDP-SAME: train.strategy = "{{ddp|megatron_fsdp}}"
+// TWO-SAME: train.zero = 2
+// ZERO-NOT: train.zero
+// THREE-LABEL: @tied
+// THREE-NOT: train.zero
+// THREE: train.all_gather
 // ONE-LABEL: @tied
 // ONE-NOT: train.mesh
 // ONE-NOT: train.all_gather

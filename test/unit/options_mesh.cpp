@@ -121,6 +121,11 @@ TEST(MeshRules, WhatAStrategyWouldNotRead) {
   EXPECT_TRUE(decideMesh(options).errors.empty());
   options.strategy = "ddp";
   EXPECT_EQ(decideMesh(options).errors.size(), 1u);
+  options.strategy = "megatron_fsdp";
+  EXPECT_TRUE(decideMesh(options).errors.empty());
+  options.zeroDpStrategy = 2;
+  expectOnly(options, "--reshard-after-forward is never and --zero-dp-strategy is 2, which keeps all parameters on every "
+                      "rank; leave it out, or give --zero-dp-strategy 3");
 }
 
 // global = local x dp x accumulation.

@@ -50,9 +50,7 @@ TEST(OptionTable, FlagsAndKeysAreUnique) {
 
 TEST(OptionTable, RefusesValuesOfLaterVersions) {
   CompileOptions options;
-  for (auto [flag, value] : {std::pair("--target", "cuda:sm_90"),
-                             {"--ep-size", "2"},
-                             {"--zero-dp-strategy", "2"}}) {
+  for (auto [flag, value] : {std::pair("--target", "cuda:sm_90"), {"--ep-size", "2"}}) {
     std::optional<std::string> error = setOption(options, spec(flag), value);
     ASSERT_TRUE(error) << flag;
     EXPECT_NE(error->find("does not have yet"), std::string::npos) << flag << ": " << *error;

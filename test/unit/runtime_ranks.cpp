@@ -152,7 +152,7 @@ TEST(PlanRanks, EachChangeGivesItsError) {
   }
 }
 
-// The parameter is written again from the shard that was updated, and nobody reads the old one in between.
+// The parameter is written again from the shard that was updated, by nothing else, and nobody reads it behind that.
 TEST(PlanRanks, ShardsThatAreUpdated) {
   auto errorOf = [](void (*change)(plan::Plan &)) {
     plan::Plan plan = shardUpdatedPlan();
@@ -163,6 +163,27 @@ TEST(PlanRanks, ShardsThatAreUpdated) {
   EXPECT_NE(errorOf([](plan::Plan &p) { // the gather before the update
     p.mutable_instructions()->SwapElements(p.instructions_size() - 1, p.instructions_size() - 2);
   }).find("parameters[0]: 'w' is not written behind instruction 10, which updates its shard"), std::string::npos);
+  EXPECT_NE(errorOf([](plan::Plan &p) { // and not at all
+    p.mutable_instructions()->RemoveLast();
+    for (plan::Buffer &b : *p.mutable_buffers())
+      b.set_last(static_cast<uint64_t>(p.instructions_size()));
+  }).find("parameters[0]: 'w' is not written behind instruction 9, which updates its shard"), std::string::npos);
+  EXPECT_NE(errorOf([](plan::Plan &p) { // in front of a reader
+    plan::Instruction linear = p.instructions(0);
+    linear.set_phase(plan::OPTIMIZER);
+    *p.add_instructions() = linear;
+    for (plan::Buffer &b : *p.mutable_buffers())
+      b.set_last(static_cast<uint64_t>(p.instructions_size()));
+  }).find("instructions[11].inputs[1]: reads parameter 'w', which instruction 10 has updated"), std::string::npos);
+  EXPECT_NE(errorOf([](plan::Plan &p) { // from the gradient, which has the shard's type
+    *p.mutable_instructions(p.instructions_size() - 1)->mutable_inputs(0) = p.parameters(0).gradient();
+  }).find("instructions[10].outputs[0]: writes parameter 'w', which only a gather of its shard should"), std::string::npos);
+  EXPECT_NE(errorOf([](plan::Plan &p) { // over other ranks
+    attributeOf(p, p.instructions_size() - 1, "group").set_s("dp_replicate");
+  }).find("instructions[10].outputs[0]: writes parameter 'w', which only a gather of its shard should"), std::string::npos);
+  EXPECT_NE(errorOf([](plan::Plan &p) { // to somewhere else
+    *p.mutable_instructions(p.instructions_size() - 1)->mutable_outputs(0) = ShardedPlan().grad;
+  }).find("instructions[10].inputs[0]: reads the shard of parameter 'w', which instruction 9 has updated"), std::string::npos);
   EXPECT_NE(errorOf([](plan::Plan &p) { p.mutable_parameters(0)->mutable_states(0)->clear_splits(); })
                 .find("parameters[0].states[0].view: should be a part of the parameter"), std::string::npos);
 }

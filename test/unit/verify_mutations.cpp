@@ -46,11 +46,26 @@ train.step @step {
 }
 )";
 
+// A weight that two ranks have whole, each of which updates a half.
+constexpr const char *spread = R"(
+train.step @step attributes {train.mesh = array<i64: 1, 2, 1, 1>, train.zero = 1} {
+  %x = train.input {name = "x"} : tensor<4x8xf32>
+  %w = train.parameter {name = "w", trainable} : tensor<8x8xf32>
+  %v = train.vary %w {group = "dp_shard", members = 2 : i64} : (tensor<8x8xf32>) -> tensor<8x8xf32>
+  %y = train.linear %x, %v : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
+  %l = train.reduce_sum %y {axes = array<i64: 0, 1>, keepdims = false} : (tensor<4x8xf32>) -> tensor<f32>
+  %s = train.all_reduce %l {group = "dp_shard", members = 2 : i64} : (tensor<f32>) -> tensor<f32>
+  train.output %s {name = "loss"} : tensor<f32>
+}
+)";
+
 class VerifyPlan : public testing::Test {
 protected:
-  void SetUp() override {
+  void SetUp() override { build(source); }
+
+  void build(const char *text) {
     context.loadDialect<TrainDialect, amc::plan::PlanDialect>();
-    module = parseSourceString<ModuleOp>(source, &context);
+    module = parseSourceString<ModuleOp>(text, &context);
     ASSERT_TRUE(module);
     PassManager passes(&context);
     passes.addPass(amc::createDeriveBackward());
@@ -191,6 +206,28 @@ TEST_F(VerifyPlan, ReadBehindAnUpdate) {
   auto read = NegOp::create(builder, update.getLoc(), update.getAccumulator());
   setPhase(read, Phase::Backward);
   read->setAttr("train.offsets", b.getDenseI64ArrayAttr({offset(nth<LinearOp>(1).getY())}));
+  expectError("reads a value that was updated before it");
+}
+TEST_F(VerifyPlan, RefreshInFrontOfTheUpdate) {
+  build(spread);
+  EXPECT_EQ(verify(), "");
+  nth<RefreshOp>(0)->moveBefore(nth<AdamWOp>(0));
+  expectError("reads operand 1 before its update, should stand behind it");
+}
+TEST_F(VerifyPlan, RefreshInFrontOfAReader) {
+  build(spread);
+  OpBuilder builder(&context);
+  builder.setInsertionPointAfter(nth<RefreshOp>(0));
+  auto read = NegOp::create(builder, step.getLoc(), parameter("w"));
+  setPhase(read, Phase::Optimizer);
+  read->setAttr("train.offsets", b.getDenseI64ArrayAttr({offset(parameter("w"))}));
+  expectError("reads a value that was updated before it");
+}
+TEST_F(VerifyPlan, RefreshTwice) {
+  build(spread);
+  OpBuilder builder(&context);
+  builder.setInsertionPointAfter(nth<RefreshOp>(0));
+  builder.clone(*nth<RefreshOp>(0));
   expectError("reads a value that was updated before it");
 }
 TEST_F(VerifyPlan, ForwardBehindBackward) {
