@@ -298,7 +298,7 @@ Status Control::meet(Meeting &meeting, unsigned index) {
     if (passed < lookEvery * 0.9 || meeting.generation.load() != generation)
       continue;
     last = time;
-    status = look(meeting, index, std::min(passed, 2 * lookEvery));
+    status = look(meeting, index, generation, std::min(passed, 2 * lookEvery));
   }
   meeting.sleepers.fetch_sub(1);
   slot(rank).waits.store(0);
@@ -330,23 +330,27 @@ Status Control::fail(Cause cause, unsigned culprit, const std::string &message) 
   return verdict();
 }
 
-Status Control::look(Meeting &meeting, unsigned index, double seconds) {
+Status Control::look(Meeting &meeting, unsigned index, uint32_t generation, double seconds) {
   if (decided())
     return verdict();
   uint64_t arrivals = meeting.member(index).arrivals.load();
   for (unsigned m = 0; m < meeting.size; ++m)
     if (meeting.member(m).arrivals.load() < arrivals)
-      if (Status s = judge(meeting.ranks()[m], meeting, index, seconds); !s.ok())
+      if (Status s = judge(meeting.ranks()[m], meeting, index, generation, seconds); !s.ok())
         return s;
   return Status();
 }
 
-Status Control::judge(unsigned other, Meeting &meeting, unsigned index, double seconds) {
+Status Control::judge(unsigned other, Meeting &meeting, unsigned index, uint32_t generation, double seconds) {
   Slot &s = slot(other);
   Seen &before = seen[other];
   std::string who = text("rank ", other, " (pid ", s.pid, ")");
+  bool alive = before.process.alive();
   uint32_t state = s.state.load();
-  if (!before.process.alive() && state == Here && s.state.load() == Here)
+  // It may have arrived, and ended, since it was seen to be missing.
+  if ((!alive || state == Gone) && meeting.generation.load() != generation)
+    return Status();
+  if (!alive && state == Here)
     return decided() ? verdict() : fail(Cause::Died, other, who + " died");
   if (state == Gone)
     return fail(Cause::Left, other,

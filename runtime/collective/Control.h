@@ -96,8 +96,8 @@ private:
   static void *beat(void *self);
   bool decided() const;
   Status verdict();
-  Status look(Meeting &meeting, unsigned index, double seconds);
-  Status judge(unsigned other, Meeting &meeting, unsigned index, double seconds);
+  Status look(Meeting &meeting, unsigned index, uint32_t generation, double seconds);
+  Status judge(unsigned other, Meeting &meeting, unsigned index, uint32_t generation, double seconds);
   bool waitsForMe(unsigned other, Meeting &meeting, std::string &how) const;
   bool living(unsigned other);
   void tell(const std::string &message);

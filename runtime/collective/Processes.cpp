@@ -65,7 +65,7 @@ Process::~Process() {
 bool Process::alive() const {
   if (fd >= 0) {
     struct pollfd poll = {fd, POLLIN, 0};
-    return ::poll(&poll, 1, 0) == 0;
+    return ::poll(&poll, 1, 0) <= 0; // an error of poll's own says nothing of the process
   }
   char state;
   std::string now;
