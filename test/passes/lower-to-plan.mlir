@@ -49,3 +49,26 @@ train.step @update {
   %g = train.neg %x {train.phase = "backward"} : (tensor<4xf32>) -> tensor<4xf32>
   train.sgd %w, %g, %scale, %rate, %n, %m {momentum = 0.1 : f64, weight_decay = 0.0 : f64, train.phase = "optimizer", operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>} : tensor<4xf32>, tensor<4xf32>, tensor<f32>, tensor<f64>, tensor<i64>, tensor<4xf32>
 }
+
+// -----
+
+// Tests a shard's update: its gradient belongs to the parameter, split as the shard is, and what refreshes the parameter
+// is a gather that writes it.
+// CHECK-LABEL: plan.program @shard
+// CHECK: plan.parameter "w" {gradient = #plan.view<{{[0-9]+}}, 0, tensor<2xf32>>, gradient_ready = 0 : i64, gradient_splits = [#train.split<0, "dp_shard", 2, 4>]
+// CHECK-SAME: state_names = ["shard"], state_splits = {{\[\[}}#train.split<0, "dp_shard", 2, 4>]], states = [#plan.view<1, 0, tensor<2xf32>>], trainable, view = #plan.view<0, 0, tensor<4xf32>>}
+// CHECK: plan.call "sgd"
+// CHECK-SAME: outputs = [#plan.view<1, 0, tensor<2xf32>>]
+// CHECK: plan.call "all_gather" {arguments = {dim = 0 : i64, group = "dp_shard", members = 2 : i64, size = 4 : i64}
+// CHECK-SAME: inputs = [#plan.view<1, 0, tensor<2xf32>>], outputs = [#plan.view<0, 0, tensor<4xf32>>], phase = "optimizer"
+train.step @shard attributes {train.mesh = array<i64: 1, 2, 1, 1>} {
+  %w = train.parameter {name = "w", trainable} : tensor<4xf32>
+  %s = train.state {name = "shard", parameter = "w", kind = "optimizer", splits = [#train.split<0, "dp_shard", 2, 4>]} : tensor<2xf32>
+  %x = train.input {name = "x"} : tensor<2xf32>
+  %scale = train.input {name = "scale"} : tensor<f32>
+  %rate = train.input {name = "learning_rate", role = "learning_rate"} : tensor<f64>
+  %n = train.input {name = "step_number", role = "step_number"} : tensor<i64>
+  %g = train.neg %x {train.phase = "backward"} : (tensor<2xf32>) -> tensor<2xf32>
+  train.sgd %s, %g, %scale, %rate, %n {momentum = 0.0 : f64, weight_decay = 0.0 : f64, train.phase = "optimizer", operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 0>} : tensor<2xf32>, tensor<2xf32>, tensor<f32>, tensor<f64>, tensor<i64>
+  train.refresh %w, %s {dim = 0 : i64, group = "dp_shard", members = 2 : i64, size = 4 : i64, train.phase = "optimizer"} : tensor<4xf32>, tensor<2xf32>
+}

@@ -178,6 +178,24 @@ TEST(UpdatesWhenReady, FollowTheLastReaderOfWhatTheyOverwrite) {
   expectValid(b.graph, order);
 }
 
+TEST(UpdatesWhenReady, FollowTheUpdateOfWhatTheyRead) {
+  // A weight that backward does not read is gathered from its shard once that has been updated.
+  GraphBuilder b;
+  uint32_t x = b.input(), w = b.parameter(), s = b.parameter();
+  uint32_t y = b.op("f", {x, w});
+  b.phase = OpPhase::Backward;
+  uint32_t dy = b.op("start", {y}), dw = b.op("dw", {dy, x});
+  b.op("dx", {dy, x});
+  b.phase = OpPhase::Optimizer;
+  b.op("norm", {dw});
+  b.update(s, dw);
+  b.update(w, s);
+  std::vector<uint32_t> order = updatesWhenReady(b.graph);
+  EXPECT_EQ(namesOf(b.graph, order), "source source source f start dw norm update update dx ");
+  EXPECT_EQ(order[7] + 1, order[8]);
+  expectValid(b.graph, order);
+}
+
 TEST(UpdatesWhenReady, LeavesWhatWaitsForTheNormOfAllGradients) {
   GraphBuilder b;
   uint32_t x = b.input(), w = b.parameter(), y = b.op("f", {x, w});

@@ -65,12 +65,32 @@ struct Mutator {
         return true;
     return false;
   }
-  // The parameter that instruction `i` updates, or -1.
+  // The state that is updated instead of the parameter, which is gathered from it; null if there is none.
+  static const plan::OptimizerState *shardOf(const plan::Parameter &parameter) {
+    for (const plan::OptimizerState &state : parameter.states())
+      if (state.name() == "shard")
+        return &state;
+    return nullptr;
+  }
+  // The parameter that instruction `i` updates, itself or its shard, or -1.
   int updated(int i) const {
+    for (int k = 0; k < p.parameters_size(); ++k)
+      if (const plan::OptimizerState *shard = shardOf(p.parameters(k));
+          p.instructions(i).phase() == plan::OPTIMIZER &&
+          writes(i, (shard ? shard->view() : p.parameters(k).view()).buffer()))
+        return k;
+    return -1;
+  }
+  // The parameter that it writes, or -1.
+  int written(int i) const {
     for (int k = 0; k < p.parameters_size(); ++k)
       if (p.instructions(i).phase() == plan::OPTIMIZER && writes(i, p.parameters(k).view().buffer()))
         return k;
     return -1;
+  }
+  // One that gathers a parameter from its shard, or -1.
+  int pickRefresh() {
+    return pick(count(), [&](int i) { int k = written(i); return k >= 0 && shardOf(p.parameters(k)); });
   }
   // Takes the instruction out; whatever counts instructions follows.
   void drop(int i) {
@@ -270,10 +290,10 @@ std::vector<Kind> kinds() {
   add("parameter updated before a reader", [](Mutator &m) {
     // A later instruction reads an updated weight in the place of another of its type.
     for (int trial = 0; trial < 20; ++trial) {
-      int u = m.pick(m.count(), [&](int at) { return m.updated(at) >= 0; });
-      const plan::View &mine = m.p.parameters(m.updated(u)).view();
+      int u = m.pick(m.count(), [&](int at) { return m.written(at) >= 0; });
+      const plan::View &mine = m.p.parameters(m.written(u)).view();
       for (int i = u + 1; i < m.count(); ++i)
-        if (m.updated(i) < 0)
+        if (m.updated(i) < 0 && m.written(i) < 0)
           for (plan::View &v : *m.instruction(i).mutable_inputs())
             if (Mutator::there(v) && m.buffer(v).category() == plan::PARAMETER && v.dtype() == mine.dtype() &&
                 std::equal(v.shape().begin(), v.shape().end(), mine.shape().begin(), mine.shape().end())) {
@@ -282,6 +302,49 @@ std::vector<Kind> kinds() {
             }
     }
     return false;
+  });
+  add("parameter not gathered again", [](Mutator &m) {
+    int i = m.pickRefresh();
+    if (i >= 0)
+      m.drop(i);
+    return i >= 0;
+  });
+  add("parameter gathered before the update", [](Mutator &m) {
+    int i = m.pickRefresh();
+    for (int u = i - 1; u > 0; --u)
+      if (m.updated(u) >= 0 && m.updated(u) == m.written(i)) {
+        for (int at = i; at > u; --at)
+          m.p.mutable_instructions()->SwapElements(at, at - 1);
+        return true;
+      }
+    return false;
+  });
+  add("parameter gathered from another", [](Mutator &m) {
+    int i = m.pickRefresh();
+    int k = i < 0 ? -1 : m.pick(m.p.parameters_size(), [&](int at) {
+      const plan::OptimizerState *shard = Mutator::shardOf(m.p.parameters(at));
+      return shard && at != m.written(i) && shard->view().buffer() != m.p.instructions(i).inputs(0).buffer() &&
+             viewBytes(shard->view()) == viewBytes(m.p.instructions(i).inputs(0));
+    });
+    if (k >= 0)
+      *m.instruction(i).mutable_inputs(0) = Mutator::shardOf(m.p.parameters(k))->view();
+    return k >= 0;
+  });
+  add("shard read behind its update", [](Mutator &m) {
+    int i = m.pickRefresh();
+    if (i < 0)
+      return false;
+    plan::Instruction again = m.p.instructions(i); // into another buffer, and the parameter is not written
+    int b = m.pickBuffer([&](const plan::Buffer &x) {
+      return x.category() != plan::PARAMETER && x.first() <= static_cast<uint64_t>(i) &&
+             static_cast<uint64_t>(i) < x.last() && x.bytes() >= viewBytes(again.outputs(0)).value_or(0);
+    });
+    if (b < 0)
+      return false;
+    again.mutable_outputs(0)->set_buffer(static_cast<uint64_t>(b));
+    again.mutable_outputs(0)->set_byte_offset(0);
+    m.instruction(i) = again;
+    return true;
   });
   add("update in every micro-batch", [](Mutator &m) {
     if (m.p.accumulation() < 2)
@@ -505,8 +568,13 @@ std::vector<Kind> kinds() {
 
 std::vector<Plan> compiledPlans() {
   std::vector<Plan> plans;
-  auto add = [&](const char *model, const char *policy, double maxNorm, int64_t accumulation) {
+  auto add = [&](const char *model, const char *policy, double maxNorm, int64_t accumulation, int64_t zero = 3) {
     CompileOptions options;
+    if (zero < 3) {
+      options.strategy = "megatron_fsdp";
+      options.zeroDpStrategy = zero;
+      options.dpSize = 2;
+    }
     options.model = std::string(AMC_TEST_DIR) + "/fixtures/" + model + "/model.onnx";
     options.output = "not written";
     options.activationCheckpointing = policy;
@@ -522,6 +590,8 @@ std::vector<Plan> compiledPlans() {
   add("gpt2", "selective", 1, 1);
   add("mixtral", "full", 1, 1);
   add("gemma3", "selective", 1, 2);
+  add("llama", "full", 0, 1, 2); // two ranks, each of which updates a part
+  add("llama", "none", 1, 2, 1);
   return plans;
 }
 
