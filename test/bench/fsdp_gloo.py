@@ -142,6 +142,7 @@ def run_peer(arguments, folder, world, ac, steps, environment):
     """Losses and seconds of one run of PyTorch, memory of its largest rank."""
     result = folder / "peer.json"
     threads = threads_of(world)
+    # torchrun gives each rank a session of its own, by which Linux shares out busy cores; so does mpirun.
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world), __file__,
                "--model", arguments.model, "--ac", ac, "--steps", str(steps), "--threads", str(threads), "--peer",
                str(folder / "batches.safetensors"), "--result", str(result)]
