@@ -82,11 +82,13 @@ std::vector<uint32_t> updatesWhenReady(const StepGraph &graph) {
       lastBackward = i;
     else if (graph.ops[i].phase == OpPhase::Forward && graph.ops[i].kind == OpKind::Compute)
       lastForward = i;
-  // What the optimizer brings in stands in front of backward then.
+  // What the optimizer brings in stands in front of backward then. Of backward's operations those move
+  // that add to the gradients of other micro-batches: nothing reads what they added until it ends.
   auto moves = [&](uint32_t i) {
+    const GraphOp &op = graph.ops[i];
     return i > lastForward &&
-           (graph.ops[i].kind == OpKind::Source ||
-            (graph.ops[i].phase == OpPhase::Optimizer && graph.ops[i].kind == OpKind::Compute));
+           (op.kind == OpKind::Source ||
+            (op.kind == OpKind::Compute && (op.phase == OpPhase::Optimizer || !op.updated.empty())));
   };
   // Where each operation stands now: itself, or the operation that one which moves follows.
   std::vector<uint32_t> place(n), lastReader(graph.values.size(), 0), lastUpdate(graph.values.size(), 0);

@@ -117,8 +117,9 @@ IndexLists readersOfRoots(const StepGraph &graph);
 /// For every operation: the roots of its operands, each once.
 IndexLists operandRoots(const StepGraph &graph);
 
-/// The order in which operations of the optimizer's phase run as soon as they can: behind what they
-/// read and, where they overwrite, behind its readers, but on their side of the micro-batch's end.
+/// The order in which operations of the optimizer's phase, and those that accumulate gradients, run as
+/// soon as they can: behind what they read and, where they overwrite, behind its readers, but on their
+/// side of the micro-batch's end.
 /// The order given where no update can run before backward ends (all wait for the gradients' norm).
 std::vector<uint32_t> updatesWhenReady(const StepGraph &graph);
 
