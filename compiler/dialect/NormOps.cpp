@@ -36,6 +36,21 @@ static LogicalResult checkEpsilon(std::optional<Location> loc, const APFloat &ep
                     "epsilon is " + numberString(epsilon) + ", should be 0 or more and finite");
 }
 
+/// Rows are independent, each is whole: of a normalisation with x and vectors over its last dimension.
+static ShardingRule rowsRule(Operation *op) {
+  RuleBuilder r(op);
+  ArrayRef<int64_t> x = shapeOf(op->getOperand(0));
+  SmallVector<unsigned> rows = r.each(x.drop_back()), dims = rows;
+  dims.push_back(r.factor(x.back(), FactorKind::Whole));
+  r.operand(0, dims);
+  for (unsigned i = 1; i < op->getNumOperands(); ++i)
+    r.operand(i, dims.back());
+  r.result(0, dims);
+  for (unsigned i = 1; i < op->getNumResults(); ++i)
+    r.result(i, rows);
+  return std::move(r.rule);
+}
+
 static uint64_t flopsPerElement(Value x, uint64_t flops) {
   return llvm::SaturatingMultiply<uint64_t>(elementCount(shapeOf(x)), flops);
 }
@@ -93,18 +108,7 @@ LogicalResult RmsNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<
   return success();
 }
 
-ShardingRule RmsNormOp::getShardingRule() {
-  RuleBuilder r(*this);
-  SmallVector<unsigned> rows = r.each(shapeOf(getX()).drop_back()), dims = rows;
-  dims.push_back(r.factor(shapeOf(getX()).back(), FactorKind::Whole));
-  r.operand(0, dims);
-  for (unsigned i = 1; i < getNumOperands(); ++i)
-    r.operand(i, dims.back());
-  r.result(0, dims);
-  for (unsigned i = 1; i < getNumResults(); ++i)
-    r.result(i, rows);
-  return std::move(r.rule);
-}
+ShardingRule RmsNormOp::getShardingRule() { return rowsRule(*this); }
 
 uint64_t RmsNormOp::getFlops() { return flopsPerElement(getX(), 4); }
 
@@ -232,18 +236,7 @@ LogicalResult LayerNormOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
   return success();
 }
 
-ShardingRule LayerNormOp::getShardingRule() {
-  RuleBuilder r(*this);
-  SmallVector<unsigned> rows = r.each(shapeOf(getX()).drop_back()), dims = rows;
-  dims.push_back(r.factor(shapeOf(getX()).back(), FactorKind::Whole));
-  r.operand(0, dims);
-  for (unsigned i = 1; i < getNumOperands(); ++i)
-    r.operand(i, dims.back());
-  r.result(0, dims);
-  for (unsigned i = 1; i < getNumResults(); ++i)
-    r.result(i, rows);
-  return std::move(r.rule);
-}
+ShardingRule LayerNormOp::getShardingRule() { return rowsRule(*this); }
 
 uint64_t LayerNormOp::getFlops() { return flopsPerElement(getX(), 8); }
 

@@ -55,6 +55,14 @@ Status SharedGroup::locate(uint64_t place, uint64_t bytes, std::vector<const std
   return Status();
 }
 
+Status SharedGroup::beginInPlace(Call call, const std::byte *in, uint64_t bytes) {
+  call.in = communicator.placeOf(in, bytes);
+  if (Status s = begin(call); !s.ok())
+    return s;
+  ++number;
+  return locate(call.in, bytes, peers);
+}
+
 Call SharedGroup::callOf(CallKind kind, const SpreadShape &shape) const {
   Call call;
   call.kind = kind;
@@ -85,11 +93,7 @@ Status SharedGroup::allGather(const std::byte *piece, std::byte *whole, const Sp
     }
   };
   if (isLarge(piece, bytes)) {
-    call.in = communicator.placeOf(piece, bytes);
-    if (Status s = begin(call); !s.ok())
-      return s;
-    ++number;
-    if (Status s = locate(call.in, bytes, peers); !s.ok())
+    if (Status s = beginInPlace(call, piece, bytes); !s.ok())
       return s;
     // Every member begins with its own piece, so that they do not all read the same one.
     for (unsigned i = 0; i < members; ++i) {
@@ -117,11 +121,7 @@ Status SharedGroup::reduceScatter(const std::byte *whole, std::byte *piece, cons
   Call call = callOf(CallKind::ReduceScatter, shape);
   uint64_t bytes = spread.outer * spread.wholeBytes();
   if (isLarge(whole, bytes)) {
-    call.in = communicator.placeOf(whole, bytes);
-    if (Status s = begin(call); !s.ok())
-      return s;
-    ++number;
-    if (Status s = locate(call.in, bytes, peers); !s.ok())
+    if (Status s = beginInPlace(call, whole, bytes); !s.ok())
       return s;
     uint64_t elements = spread.rowsOf(self) * spread.inner;
     for (uint64_t o = 0; o < spread.outer && elements; ++o) {
@@ -171,12 +171,8 @@ Status SharedGroup::allReduce(const std::byte *in, std::byte *out, uint64_t elem
   Call call = callOf(CallKind::AllReduce, shape);
   uint64_t width = dtypeBytes(dtype), bytes = elements * width;
   if (isLarge(in, bytes) && communicator.placeOf(out, bytes) != Call::elsewhere) {
-    call.in = communicator.placeOf(in, bytes);
     call.out = communicator.placeOf(out, bytes);
-    if (Status s = begin(call); !s.ok())
-      return s;
-    ++number;
-    if (Status s = locate(call.in, bytes, peers); !s.ok())
+    if (Status s = beginInPlace(call, in, bytes); !s.ok())
       return s;
     // Chunks of whole cache lines.
     uint64_t chunk = ((elements + members - 1) / members + 63) / 64 * 64;
@@ -214,11 +210,7 @@ Status SharedGroup::allToAll(const std::byte *in, std::byte *out, uint64_t bytes
     return s;
   Call call = callOf(CallKind::AllToAll, shape);
   if (isLarge(in, members * bytes)) {
-    call.in = communicator.placeOf(in, members * bytes);
-    if (Status s = begin(call); !s.ok())
-      return s;
-    ++number;
-    if (Status s = locate(call.in, members * bytes, peers); !s.ok())
+    if (Status s = beginInPlace(call, in, members * bytes); !s.ok())
       return s;
     for (unsigned i = 0; i < members; ++i) {
       unsigned m = (self + i) % members;
@@ -249,11 +241,7 @@ Status SharedGroup::shift(const std::byte *in, std::byte *out, uint64_t bytes, u
   Call call = callOf(CallKind::Shift, shape);
   unsigned from = (self + members - distance % members) % members;
   if (isLarge(in, bytes)) {
-    call.in = communicator.placeOf(in, bytes);
-    if (Status s = begin(call); !s.ok())
-      return s;
-    ++number;
-    if (Status s = locate(call.in, bytes, peers); !s.ok())
+    if (Status s = beginInPlace(call, in, bytes); !s.ok())
       return s;
     copyTo(out, peers[from], bytes);
     return meet();

@@ -24,6 +24,8 @@ private:
   std::byte *staging(unsigned member) { return meeting.member(member).staging[number & 1]; }
   // In the members' arenas, where this member has `own`.
   Status locate(uint64_t place, uint64_t bytes, std::vector<const std::byte *> &at);
+  // begin() of a call whose members read each other's `in`, `bytes` long, where it lies: at `peers` afterwards.
+  Status beginInPlace(Call call, const std::byte *in, uint64_t bytes);
   Call callOf(CallKind kind, const SpreadShape &shape) const;
 
   SharedCommunicator &communicator;
