@@ -79,7 +79,13 @@ public:
       if (what.kind != CallKind::None)
         if (const char *wrong = communicator.mpi.probe(static_cast<int>(other), GoodbyeTag, &left))
           return communicator.failed(wrong);
-      if (left >= 0)
+      if (left < 0)
+        continue;
+      // What it sent before its goodbye is here, too, and may have come since the test above.
+      size_t before = open.size();
+      if (Expected<const unsigned *> again = test(); !again.ok())
+        return again.status();
+      if (open.size() == before)
         return communicator.fail(other, text("rank ", other, " has ended, and others wait for it in ", describe(what)));
     }
   }
