@@ -173,19 +173,11 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
     return trained;
   }
 
-  static rt::MeshShape meshOf(StepOp step) {
-    rt::MeshShape mesh;
-    if (auto sizes = step->getAttrOfType<DenseI64ArrayAttr>("train.mesh");
-        sizes && sizes.size() == static_cast<int64_t>(mesh.size.size()))
-      llvm::copy(sizes.asArrayRef(), mesh.size.begin());
-    return mesh;
-  }
-
   /// Decides what of each parameter a rank updates, and of which gradients it gets no more than that.
   void spread(StepOp step, MutableArrayRef<Trained> trained) {
     auto zero = step->getAttrOfType<IntegerAttr>("train.zero");
-    const std::array<bool, 4> axes = {true, true, false, false};
-    const rt::MeshShape mesh = meshOf(step);
+    const rt::Axes axes = rt::dataAxes;
+    const rt::MeshShape mesh = meshOf(step).value_or(rt::MeshShape());
     const std::string group = rt::groupName(axes, mesh);
     const auto ranks = static_cast<int64_t>(rt::groupSize(mesh, axes));
     if (!zero || zero.getInt() < 1 || group.empty())
@@ -244,15 +236,14 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
   SmallVector<Value> squaredNorms(StepOp step, OpBuilder &b, MutableArrayRef<Trained> trained, ArrayRef<Value> gradients) {
     SmallVector<Value> norms;
     llvm::MapVector<Attribute, SmallVector<Value>> spread; // by group
-    const rt::MeshShape mesh = meshOf(step);
+    const rt::MeshShape mesh = meshOf(step).value_or(rt::MeshShape());
     for (auto [t, gradient] : llvm::zip_equal(trained, gradients)) {
       Value norm = SquaredNormOp::create(b, t.parameter.getLoc(), gradient);
-      std::array<bool, 4> axes = {};
+      rt::Axes axes = {};
       if (t.gradientSplits)
         for (auto split : t.gradientSplits.getAsRange<SplitAttr>())
-          if (auto its = rt::groupAxes(split.getGroup()))
-            for (size_t axis = 0; axis < axes.size(); ++axis)
-              axes[axis] |= (*its)[axis];
+          if (auto its = rt::groupAxes(split.getGroup(), mesh))
+            axes = rt::unite(axes, *its);
       std::string group = rt::groupName(axes, mesh);
       (group.empty() ? norms : spread[b.getStringAttr(group)]).push_back(norm);
     }
@@ -260,7 +251,7 @@ struct AttachOptimizerPass : amc::impl::AttachOptimizerBase<AttachOptimizerPass>
       StringRef name = cast<StringAttr>(group).getValue();
       Value sum = SumScalarsOp::create(b, step.getLoc(), parts);
       norms.push_back(AllReduceOp::create(b, step.getLoc(), sum, name,
-                                          static_cast<int64_t>(rt::groupSize(mesh, *rt::groupAxes(name)))));
+                                          static_cast<int64_t>(rt::groupSize(mesh, *rt::groupAxes(name, mesh)))));
     }
     return norms;
   }

@@ -192,6 +192,8 @@ def Shard : Pass<"shard", "::mlir::ModuleOp"> {
     Option<"dpShard", "dp-shard", "int64_t", "1", "ranks of the axis dp_shard">,
     Option<"cp", "cp", "int64_t", "1", "ranks of the axis cp">,
     Option<"tp", "tp", "int64_t", "1", "ranks of the axis tp">,
+    Option<"ep", "ep", "int64_t", "1", "ranks that share experts, regrouped from the axes (runtime/plan/Mesh.h)">,
+    Option<"capacityFactor", "capacity-factor", "double", "0", "with ep: slots for rows from a rank to another, of an even share; 0: for all">,
     Option<"sequenceParallel", "sequence-parallel", "bool", "false", "with tp: cut the sequence where weights are not cut">,
     Option<"reshard", "reshard", "std::string", "\"always\"", "auto, always or never">,
     Option<"zero", "zero", "int64_t", "3", "megatron_fsdp: what is spread, 0 to 3">,

@@ -118,7 +118,7 @@ bool raiseExperts(Rewriter &r, Operation *op) {
   int64_t count = elementCount(shapeOf(match->matrices.ids));
   Value x = train::reshape(b, loc, match->rows, {count, inputs});
   Value ids = train::reshape(b, loc, match->matrices.ids, {count});
-  Value y = GroupedMatmulOp::create(b, loc, x, match->matrices.weight, ids, match->isTransposed);
+  Value y = GroupedMatmulOp::create(b, loc, x, match->matrices.weight, ids, match->isTransposed, /*expected_rows=*/IntegerAttr());
   r.replace(op, train::reshape(b, loc, y, shapeOf(matmul.getY())), Found::Experts);
   return true;
 }

@@ -9,6 +9,8 @@
 //                          is a reduce_scatter, right behind the unit's backward
 //   with replicas (HSDP)   it is alike over dp_replicate: the scattered gradient is summed over the replicas
 //   megatron_fsdp, zero    below 3 parameters are as with ddp; attach-optimizer spreads the gradients and states
+//   experts (ep)           ranks share them (passes/ShardExperts.h); what a rank has of them is spread and gathered over
+//                          ep_shard, the rest of dp_shard
 // ZeRO (Rajbhandari et al., 2020); PyTorch FSDP (Zhao et al., 2023).
 //
 // Limits: a scalar stays whole, and so does a vector that tensor parallelism cuts in blocks. A frozen parameter of less than 64 KiB does, too: rotary tables and masks are needed in
@@ -19,6 +21,7 @@
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
 #include "passes/ShardAxis.h"
+#include "passes/ShardExperts.h"
 #include "runtime/plan/Mesh.h"
 #include "llvm/ADT/MapVector.h"
 
@@ -48,7 +51,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
 
   rt::MeshShape mesh() const {
     auto size = [](int64_t n) { return static_cast<uint64_t>(n); };
-    return {{size(dpReplicate), size(dpShard), size(cp), size(tp)}};
+    return {{size(dpReplicate), size(dpShard), size(cp), size(tp)}, size(ep)};
   }
 
   LogicalResult checkOptions() {
@@ -78,17 +81,28 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
             "\", should be 1: replicas of sharded groups are fsdp2's");
     if (strategy == "ddp" && (tp > 1 || cp > 1))
       error("tp is " + Twine(tp) + " and cp is " + Twine(cp) + " with strategy \"ddp\", should be 1");
+    if (strategy != "fsdp2" && ep > 1)
+      error("ep is " + Twine(ep) + " with strategy \"" + strategy + "\", should be 1");
+    if (ep < 1 || ep > static_cast<int64_t>(rt::mostRanks) || !rt::isRegrouped(mesh()))
+      error("ep is " + Twine(ep) + ", should be cp times a part of dp-shard, or cp x tp times one");
+    if (!(capacityFactor >= 0))
+      error("capacity-factor should be positive, or 0 for no limit");
     return failure(bad);
   }
 
   /// Whether parameters stay whole on every data-parallel rank.
   bool keepsWhole() const { return strategy == "ddp" || (strategy == "megatron_fsdp" && zero < 3); }
 
-  bool isSharded(ParameterOp parameter) const {
-    if (keepsWhole() || dpShard * cp == 1 || shapeOf(parameter.getResult()).empty() ||
+  /// Over which axes a parameter is spread.
+  rt::Axes shardAxesOf(ParameterOp parameter) const {
+    return experts.contains(parameter) ? rt::expertShardAxes : rt::unite(rt::shardAxes, rt::cpAxes);
+  }
+
+  bool isSharded(ParameterOp parameter, int64_t shards) const {
+    if (keepsWhole() || shards == 1 || shapeOf(parameter.getResult()).empty() ||
         elementCount(shapeOf(parameter.getResult())) == 0 || !isa<FloatType>(elementOf(parameter.getResult())))
       return false;
-    return (parameter.getTrainable() || byteSize(parameter.getType()) >= leastFrozenBytes) && splitDim(parameter, dpShard * cp);
+    return (parameter.getTrainable() || byteSize(parameter.getType()) >= leastFrozenBytes) && splitDim(parameter, shards);
   }
 
   /// The units that use a parameter, in program order. What of it varies over cp is looked through if it is spread over
@@ -127,7 +141,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     return result;
   }
 
-  Value vary(OpBuilder &b, Location loc, Value value, const std::array<bool, 4> &axes) {
+  Value vary(OpBuilder &b, Location loc, Value value, const rt::Axes &axes) {
     std::string group = rt::groupName(axes, mesh());
     if (group.empty())
       return value;
@@ -136,13 +150,14 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
 
   void place(ParameterOp parameter, const BlockAnalysis &blocks) {
     Location loc = parameter.getLoc();
-    const bool sharded = isSharded(parameter);
+    // FSDP spreads over dp_shard and cp alike.
+    const rt::Axes over = shardAxesOf(parameter);
+    const auto shards = static_cast<int64_t>(rt::groupSize(mesh(), over));
+    const std::string group = rt::groupName(over, mesh());
+    const bool sharded = isSharded(parameter, shards), isExpert = experts.contains(parameter);
     SmallVector<Unit> units = unitsOf(parameter.getResult(), blocks, sharded);
     auto whole = tensorType(parameter.getResult());
     int64_t dim = 0;
-    // FSDP spreads over dp_shard and cp alike.
-    const int64_t shards = dpShard * cp;
-    const std::string group = rt::groupName({false, true, true, false}, mesh());
     if (sharded) {
       dim = *splitDim(parameter, shards);
       SmallVector<int64_t> shape(whole.getShape());
@@ -159,11 +174,11 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       OpBuilder b(unit.first);
       Value value = parameter.getResult();
       if (parameter.getTrainable())
-        value = vary(b, loc, value, {true, !sharded, false, false});
+        value = vary(b, loc, value, rt::unite(rt::replicateAxes, sharded ? rt::Axes() : isExpert ? over : rt::shardAxes));
       if (sharded) {
         bool always = reshard == "always" && unit.inBlock, never = reshard == "never";
         // What ranks of cp do alike has a gradient that is alike: of that each takes its part.
-        if (!unit.varies) {
+        if (!unit.varies && !isExpert) {
           const int64_t part = parameter.getType().getDimSize(dim) * cp, padded = part * dpShard;
           value = AllGatherOp::create(b, loc, value, dim, part, "cp", cp, always, never, /*alike=*/true);
           if (dpShard > 1)
@@ -189,7 +204,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
   void sumLoss(StepOp step) {
     OutputOp loss = findOutput(step, "loss");
     OpBuilder b(loss);
-    std::array<bool, 4> axes = {true, true, false, false};
+    const rt::Axes axes = rt::dataAxes;
     std::string group = rt::groupName(axes, mesh());
     if (!group.empty())
       loss.getValueMutable().assign(AllReduceOp::create(b, loss.getLoc(), loss.getValue(), group,
@@ -214,6 +229,18 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     }
   }
 
+  LogicalResult shareExperts(StepOp step, const ExpertsRequest &request) {
+    FailureOr<ExpertsOutcome> outcome = shardExperts(step, request);
+    if (failed(outcome))
+      return failure();
+    if (outcome->products == 0)
+      step.emitRemark("expert parallelism: there are no experts that the ") << int64_t(ep) << " ranks of ep could share";
+    experts = std::move(outcome->parameters);
+    shardedParameters += experts.size();
+    dividedOps += outcome->products;
+    return success();
+  }
+
   LogicalResult shard(StepOp step) {
     OutputOp loss = findOutput(step, "loss");
     if (!loss) {
@@ -225,16 +252,26 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
         parameter.emitError("is spread over ranks already");
         return failure();
       }
+    SmallVector<int64_t> rows = expertRows(step);
+    ExpertsRequest request{mesh(), capacityFactor, std::vector<std::array<bool, 2>>(rows.size())};
+    auto noteRows = [&](size_t axis) { // an axis that has cut a product's rows gave each of its ranks its own
+      SmallVector<int64_t> now = expertRows(step);
+      for (auto [before, after, divided] : llvm::zip_equal(rows, now, request.divided))
+        divided[axis] = before != after;
+      rows = std::move(now);
+    };
     if (cp > 1) {
       AxisOutcome outcome = shardAxis(step, {"cp", cp, AxisRequest::Along::Sequence});
       dividedOps += outcome.operations;
       if (!outcome.tokens)
         step.emitRemark("context parallelism: there is no attention whose queries' positions can be divided by ")
             << int64_t(cp) << "; the ranks of axis cp do the same work";
+      noteRows(0);
     }
     if (tp > 1) {
       AxisOutcome outcome = shardAxis(step, {"tp", tp, sequenceParallel ? AxisRequest::Along::WeightsAndTokens
-                                                                        : AxisRequest::Along::Weights});
+                                                                        : AxisRequest::Along::Weights,
+                                          /*experts=*/!rt::expertsTakeTp(mesh())});
       shardedParameters += outcome.parameters;
       dividedOps += outcome.operations;
       if (outcome.dimensions == 0)
@@ -242,7 +279,10 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
             << int64_t(tp) << " along all that it goes through; the ranks of axis tp do the same work";
       else if (sequenceParallel && !outcome.tokens)
         step.emitRemark("sequence parallelism: tokens cannot be divided by ") << int64_t(tp) << "; they stay whole";
+      noteRows(1);
     }
+    if (ep > 1 && failed(shareExperts(step, request)))
+      return failure();
     FailureOr<GatheredStep> gathered = gatherStep(step);
     if (failed(gathered))
       return failure();
@@ -256,7 +296,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     sumLoss(step);
     numberMicroBatches(step);
     Builder b(&getContext());
-    step->setAttr("train.mesh", b.getDenseI64ArrayAttr({dpReplicate, dpShard, cp, tp}));
+    setMesh(step, mesh());
     step->setAttr("train.strategy", b.getStringAttr(strategy));
     if (strategy == "megatron_fsdp" && (zero == 1 || zero == 2) && dpShard > 1)
       step->setAttr("train.zero", b.getI64IntegerAttr(zero));
@@ -273,6 +313,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
   }
 
   DenseMap<Operation *, uint32_t> numberOf; // in program order; look-ups only
+  DenseSet<Operation *> experts;            // parameters of which a rank has its experts; look-ups only
 };
 
 } // namespace

@@ -132,7 +132,8 @@ private:
     std::optional<size_t> last;
     for (const Touch &touch : f.touches) {
       const Node &node = dimensions.nodes[touch.node];
-      if (node.rule.factors[touch.factor].kind == FactorKind::Whole || node.cut != noAtom || last == touch.node)
+      if (node.rule.factors[touch.factor].kind == FactorKind::Whole || node.cut != noAtom || last == touch.node ||
+          (!request.experts && isa<GroupedMatmulOp>(node.op)))
         return false;
       last = touch.node;
     }

@@ -15,6 +15,7 @@ struct AxisRequest {
     WeightsAndTokens, // and what these leave whole along the tokens
     Sequence          // the positions of attention's queries, and everything that has them
   } along = Along::Weights;
+  bool experts = true; // whether weights of grouped products may be cut, too
 };
 
 struct AxisOutcome {

@@ -55,13 +55,9 @@ OpPhase graphPhase(Phase phase) {
 
 // From the first rank of rank 0's group to its last.
 uint64_t spanOf(StepOp step, StringRef group) {
-  auto sizes = step->getAttrOfType<DenseI64ArrayAttr>("train.mesh");
-  std::optional<std::array<bool, 4>> axes = rt::groupAxes(group);
-  rt::MeshShape mesh;
-  if (!sizes || sizes.size() != static_cast<int64_t>(mesh.size.size()) || !axes)
-    return 1;
-  llvm::copy(sizes.asArrayRef(), mesh.size.begin());
-  return mesh.ranks() > rt::mostRanks ? 1 : rt::groupMembers(mesh, *axes, 0).back() + 1;
+  std::optional<rt::MeshShape> mesh = meshOf(step);
+  std::optional<rt::Axes> axes = mesh ? rt::groupAxes(group, *mesh) : std::nullopt;
+  return axes ? rt::groupMembers(*mesh, *axes, 0).back() + 1 : 1;
 }
 
 void describeSource(Operation *op, GraphValue &value) {

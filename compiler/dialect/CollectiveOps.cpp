@@ -2,6 +2,7 @@
 // Constraints are labelled (those of a group in OpSupport.cpp); test/dialect/collective-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/Mesh.h"
+#include "runtime/plan/Workspace.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -181,6 +182,60 @@ ShardingRule AllReduceOp::getShardingRule() { return alongRule(*this, std::nullo
 StringRef AllReduceOp::getGroupName() { return getGroup(); }
 
 //===----------------------------------------------------------------------===//
+// all_to_all
+//===----------------------------------------------------------------------===//
+
+LogicalResult AllToAllOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, ValueRange operands,
+                                           DictionaryAttr attributes, OpaqueProperties properties, RegionRange regions,
+                                           SmallVectorImpl<Type> &types) {
+  Adaptor op(operands, attributes, properties, regions);
+  SmallVector<int64_t> shape(shapeOf(op.getX()));
+  const int64_t members = op.getMembers();
+  if (failed(checkGroup(loc, op.getGroup(), members)) || failed(checkDim(loc, op.getSplitDim(), shape)) ||
+      failed(checkDim(loc, op.getConcatDim(), shape)))
+    return failure();
+  // all_to_all_c1
+  if (shape[op.getSplitDim()] % members != 0)
+    return inferError(loc, "dimension " + Twine(op.getSplitDim()) + " is " + Twine(shape[op.getSplitDim()]) +
+                               ", should be divisible by the " + Twine(members) + " members");
+  shape[op.getSplitDim()] /= members;
+  shape[op.getConcatDim()] *= members;
+  return inferTensor(loc, shape, elementOf(op.getX()), types);
+}
+
+LogicalResult AllToAllOp::evaluate(Inputs in, Outputs out) { return copyAlone(getMembers(), in, out); }
+
+LogicalResult AllToAllOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
+                                   MutableArrayRef<Value> gradients) {
+  if (needed[0] && cotangents[0])
+    gradients[0] = AllToAllOp::create(b, getLoc(), cotangents[0], getConcatDim(), getSplitDim(), getGroup(), getMembers());
+  return success();
+}
+
+uint64_t AllToAllOp::getFlops() { return 0; }
+uint64_t AllToAllOp::getBytesMoved() { return 2 * byteSize(getX().getType()); }
+uint64_t AllToAllOp::getBytesSent() { return ringBytes(byteSize(getX().getType()), getMembers()); }
+uint64_t AllToAllOp::getWorkspaceBytes() {
+  ArrayRef<int64_t> x = shapeOf(getX()), y = shapeOf(getY());
+  return rt::workspace::allToAll(byteSize(getX().getType()), elementCount(x.take_front(getSplitDim())),
+                                 elementCount(y.take_front(getConcatDim())));
+}
+StringRef AllToAllOp::getGroupName() { return getGroup(); }
+// Along neither dimension anything is cut again.
+ShardingRule AllToAllOp::getShardingRule() {
+  RuleBuilder r(*this);
+  ArrayRef<int64_t> x = shapeOf(getX()), y = shapeOf(getY());
+  SmallVector<unsigned> from = r.each(x), to = from;
+  for (int64_t dim : {static_cast<int64_t>(getSplitDim()), static_cast<int64_t>(getConcatDim())}) {
+    r.rule.factors[from[dim]].kind = FactorKind::Whole;
+    to[dim] = r.factor(y[dim], FactorKind::Whole);
+  }
+  r.operand(0, from);
+  r.result(0, to);
+  return std::move(r.rule);
+}
+
+//===----------------------------------------------------------------------===//
 // vary
 //===----------------------------------------------------------------------===//
 
@@ -271,7 +326,7 @@ LogicalResult RefreshOp::verify() {
   if (!shard || shard == parameter || (named && shard.getParameter() != named.getName()))
     return emitOpError("shard is not a train.state of the parameter, should be");
   // refresh_c3
-  if (getSize() != shape[getDim()])
+  if (static_cast<int64_t>(getSize()) != shape[getDim()])
     return emitOpError("size is ") << getSize() << ", should be the " << shape[getDim()] << " elements of dimension "
                                    << getDim();
   // refresh_c4

@@ -54,6 +54,15 @@ def Train_AllReduceOp : Train_CollectiveOp<"all_reduce", ["getReusableOperands"]
   let arguments = (ins Train_FloatTensor:$x, StrAttr:$group, I64Attr:$members);
   let results = (outs Train_FloatTensor:$y);
 }
+def Train_AllToAllOp : Train_CollectiveOp<"all_to_all", ["getWorkspaceBytes"]> {
+  let summary = "every member gets a part of everyone's x: spread along one dimension before, along another after";
+  let description = [{
+    x is cut along `split_dim` into a part for each member; what comes is joined along `concat_dim`, in the order of
+    members. Its gradient is the way back. Save class: SAVE.
+  }];
+  let arguments = (ins Train_AnyTensor:$x, I64Attr:$split_dim, I64Attr:$concat_dim, StrAttr:$group, I64Attr:$members);
+  let results = (outs Train_AnyTensor:$y);
+}
 def Train_VaryOp : Train_Op<"vary", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>,
     DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved"]>,
     DeclareOpInterfaceMethods<DifferentiableOpInterface>, DeclareOpInterfaceMethods<ViewOpInterface>,

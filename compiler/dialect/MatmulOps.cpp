@@ -309,6 +309,17 @@ SmallVector<OpResult> LinearWeightGradOp::getSums() { return {getOperation()->ge
 // grouped_matmul
 //===----------------------------------------------------------------------===//
 
+static LogicalResult checkExpectedRows(std::optional<Location> loc, std::optional<int64_t> expected, int64_t rows) {
+  // grouped_matmul_c6
+  if (expected && (*expected < 0 || *expected > rows))
+    return inferError(loc, "expected_rows is " + Twine(*expected) + ", should be in [0, " + Twine(rows) + "]");
+  return success();
+}
+
+static uint64_t workingRows(Value x, std::optional<int64_t> expected) {
+  return static_cast<uint64_t>(expected.value_or(shapeOf(x)[0]));
+}
+
 LogicalResult GroupedMatmulOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
                                                 ValueRange operands, DictionaryAttr attributes,
                                                 OpaqueProperties properties, RegionRange regions,
@@ -333,6 +344,8 @@ LogicalResult GroupedMatmulOp::inferReturnTypes(MLIRContext *, std::optional<Loc
   // grouped_matmul_c5
   if (elementOf(op.getX()) != elementOf(op.getW()))
     return inferError(loc, "x and w should have one element type");
+  if (failed(checkExpectedRows(loc, op.getExpectedRows(), x[0])))
+    return failure();
   return inferTensor(loc, {x[0], weight.columns}, elementOf(op.getX()), types);
 }
 
@@ -341,8 +354,10 @@ LogicalResult GroupedMatmulOp::evaluate(Inputs in, Outputs out) {
   Matrix weight(w.shape(), getTransposeW());
   SmallVector<int64_t> row = {1, x.shape()[1]};
   for (int64_t i = 0, e = x.shape()[0]; i < e; ++i) {
-    int64_t group = ids.ints[i];
-    if (group < 0 || group >= w.shape()[0])
+    int64_t group = ids.ints[i], groups = w.shape()[0];
+    if (getExpectedRows() && group == groups)
+      continue;
+    if (group < 0 || group >= groups)
       return failure();
     addProduct(x, i * row[1], Matrix(row, false), w, group * weight.rows * weight.columns, weight,
                out[0], i * weight.columns);
@@ -356,10 +371,10 @@ LogicalResult GroupedMatmulOp::buildVjp(OpBuilder &b, ValueRange cotangents, Arr
   if (!dy)
     return success();
   if (needed[0])
-    gradients[0] = GroupedMatmulOp::create(b, getLoc(), dy, getW(), getIds(), !getTransposeW());
+    gradients[0] = GroupedMatmulOp::create(b, getLoc(), dy, getW(), getIds(), !getTransposeW(), getExpectedRowsAttr());
   if (needed[1])
     gradients[1] = GroupedMatmulWeightGradOp::create(b, getLoc(), getX(), dy, getIds(), shapeOf(getW())[0],
-                                                     getTransposeW(), /*wide=*/false);
+                                                     getTransposeW(), /*wide=*/false, getExpectedRowsAttr());
   return success();
 }
 
@@ -375,7 +390,7 @@ ShardingRule GroupedMatmulOp::getShardingRule() {
 }
 
 uint64_t GroupedMatmulOp::getFlops() {
-  return productFlops({static_cast<uint64_t>(elementCount(shapeOf(getX()))),
+  return productFlops({workingRows(getX(), getExpectedRows()), static_cast<uint64_t>(shapeOf(getX()).back()),
                        static_cast<uint64_t>(shapeOf(getY()).back())});
 }
 
@@ -406,6 +421,8 @@ LogicalResult GroupedMatmulWeightGradOp::inferReturnTypes(
   // grouped_matmul_weight_grad_c4
   if (groups < 0)
     return inferError(loc, "groups is " + Twine(groups) + ", should be 0 or more");
+  if (failed(checkExpectedRows(loc, op.getExpectedRows(), x[0])))
+    return failure();
   SmallVector<int64_t, 3> shape = {groups, x[1], dy[1]};
   if (op.getTransposeW())
     std::swap(shape[1], shape[2]);
@@ -418,8 +435,10 @@ LogicalResult GroupedMatmulWeightGradOp::evaluate(Inputs in, Outputs out) {
   const HostTensor &left = *in[transposed ? 1 : 0], &right = *in[transposed ? 0 : 1], &ids = *in[2];
   int64_t rows = left.shape()[1], columns = right.shape()[1];
   for (int64_t i = 0, e = left.shape()[0]; i < e; ++i) {
-    int64_t group = ids.ints[i];
-    if (group < 0 || group >= static_cast<int64_t>(getGroups()))
+    int64_t group = ids.ints[i], groups = static_cast<int64_t>(getGroups());
+    if (getExpectedRows() && group == groups)
+      continue;
+    if (group < 0 || group >= groups)
       return failure();
     SmallVector<int64_t> leftShape = {1, rows}, rightShape = {1, columns};
     addProduct(left, i * rows, Matrix(leftShape, true), right, i * columns,
@@ -429,7 +448,7 @@ LogicalResult GroupedMatmulWeightGradOp::evaluate(Inputs in, Outputs out) {
 }
 
 uint64_t GroupedMatmulWeightGradOp::getFlops() {
-  return productFlops({static_cast<uint64_t>(elementCount(shapeOf(getX()))),
+  return productFlops({workingRows(getX(), getExpectedRows()), static_cast<uint64_t>(shapeOf(getX()).back()),
                        static_cast<uint64_t>(shapeOf(getDy()).back())});
 }
 

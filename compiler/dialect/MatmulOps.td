@@ -47,17 +47,23 @@ def Train_GroupedMatmulOp : Train_Product<"grouped_matmul", [DeclareOpInterfaceM
   let summary = "mixture of experts: row i of x times the matrix of group ids[i]";
   let description = [{
     x is [N, K], w is [E, K, M], or [E, M, K] if `transpose_w`; ids is [N], each in [0, E). y is [N, M].
-    The kernel sorts rows by group (in its workspace), so each group is one product. Save class: ALTERNATE.
+    The kernel sorts rows by group (in its workspace), so each group is one product. With `expected_rows` an id may be E,
+    too: a row without a group, which is zero. The number is how many have one if groups are even, for the cost. Save
+    class: ALTERNATE.
     MegaBlocks (Gale et al., 2022).
   }];
-  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$w, Train_IndexTensor:$ids, UnitAttr:$transpose_w);
+  let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$w, Train_IndexTensor:$ids, UnitAttr:$transpose_w,
+                       OptionalAttr<I64Attr>:$expected_rows);
   let results = (outs Train_FloatTensor:$y);
 }
 def Train_GroupedMatmulWeightGradOp : Train_Product<"grouped_matmul_weight_grad", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getWorkspaceBytes"]> {
   let summary = "dw of grouped_matmul: for each group the sum over its rows, ascending, of x^T dy";
-  let description = [{ `wide`: dw is the fp32 sum (f64 for f64), not rounded; nothing changes for f32 and f64. }];
+  let description = [{
+    `wide`: dw is the fp32 sum (f64 for f64), not rounded; nothing changes for f32 and f64. `expected_rows` as of
+    grouped_matmul: a row without a group is added to none.
+  }];
   let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$dy, Train_IndexTensor:$ids, I64Attr:$groups, UnitAttr:$transpose_w,
-                       UnitAttr:$wide);
+                       UnitAttr:$wide, OptionalAttr<I64Attr>:$expected_rows);
   let results = (outs Train_FloatTensor:$dw);
 }
 

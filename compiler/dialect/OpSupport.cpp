@@ -199,9 +199,10 @@ ParameterOp parameterBehind(Value v) {
 
 LogicalResult checkGroup(std::optional<Location> loc, StringRef group, int64_t members) {
   // collective_c1
-  if (!rt::groupAxes(group))
+  if (!rt::isGroupName(group))
     return inferError(loc, "group is \"" + group +
-                               "\", should be axes among dp_replicate, dp_shard, cp and tp, in that order, joined by +");
+                               "\", should be axes among dp_replicate, dp_shard, cp and tp, in that order, joined by +, or ep or "
+                               "ep_shard in the place of dp_shard and cp");
   // collective_c2
   if (members < 1 || members > static_cast<int64_t>(rt::mostRanks))
     return inferError(loc, "members are " + Twine(members) + ", should be in [1, " + Twine(rt::mostRanks) + "]");

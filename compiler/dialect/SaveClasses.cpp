@@ -20,9 +20,11 @@ bool ofActivation(Operation *op) { return !parameterBehind(op->getOperand(0)); }
 const SaveRule rules[] = {
     {"train.all_gather", "of an activation", SaveClass::Save, ofActivation},
     {"train.all_reduce", "", SaveClass::Save, nullptr},
+    {"train.all_to_all", "", SaveClass::Save, nullptr},
     {"train.arg_max", "", SaveClass::Save, nullptr},
     {"train.attention", "", SaveClass::Save, nullptr},
     {"train.dropout", "", SaveClass::Save, nullptr},
+    {"train.expert_slots", "", SaveClass::Save, nullptr},
     {"train.gated_mlp", "", SaveClass::Alternate, nullptr},
     {"train.grouped_matmul", "", SaveClass::Alternate, nullptr},
     {"train.linear", "with a bias", SaveClass::Save, hasBias},

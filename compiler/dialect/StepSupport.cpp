@@ -38,6 +38,32 @@ void eraseDeadOps(StepOp step) {
       op.erase();
 }
 
+std::optional<rt::MeshShape> meshOf(Operation *op) {
+  rt::MeshShape mesh;
+  auto sizes = op->getAttrOfType<DenseI64ArrayAttr>("train.mesh");
+  if (!sizes)
+    return mesh;
+  const int64_t axes = static_cast<int64_t>(mesh.size.size());
+  if ((sizes.size() != axes && sizes.size() != axes + 1) || llvm::any_of(sizes.asArrayRef(), [](int64_t size) {
+        return size < 1 || size > static_cast<int64_t>(rt::mostRanks);
+      }))
+    return std::nullopt;
+  llvm::copy(sizes.asArrayRef().take_front(axes), mesh.size.begin());
+  mesh.ep = sizes.size() > axes ? static_cast<uint64_t>(sizes[axes]) : 1;
+  uint64_t ranks = 1;
+  for (uint64_t size : mesh.size)
+    if (ranks *= size; ranks > rt::mostRanks)
+      return std::nullopt;
+  return rt::isRegrouped(mesh) ? std::optional(mesh) : std::nullopt;
+}
+
+void setMesh(Operation *op, const rt::MeshShape &mesh) {
+  SmallVector<int64_t> sizes(mesh.size.begin(), mesh.size.end());
+  if (mesh.ep > 1)
+    sizes.push_back(static_cast<int64_t>(mesh.ep));
+  op->setAttr("train.mesh", DenseI64ArrayAttr::get(op->getContext(), sizes));
+}
+
 std::optional<int64_t> splitDim(ParameterOp parameter, int64_t ranks) {
   ArrayRef<int64_t> shape = cast<RankedTensorType>(parameter.getType()).getShape();
   std::optional<int64_t> first;

@@ -3,6 +3,7 @@
 #define AMC_COMPILER_DIALECT_STEPSUPPORT_H
 
 #include "compiler/dialect/Train.h"
+#include "runtime/plan/Mesh.h"
 
 namespace amc::train {
 
@@ -16,6 +17,11 @@ void setPhase(mlir::Operation *op, Phase phase);
 
 /// The output called `name`, or null.
 OutputOp findOutput(StepOp step, llvm::StringRef name);
+
+/// The mesh of a step or a program, from `train.mesh`: its axes, and ep where experts are shared. One rank if it has none;
+/// nothing if the attribute is no mesh.
+std::optional<rt::MeshShape> meshOf(mlir::Operation *op);
+void setMesh(mlir::Operation *op, const rt::MeshShape &mesh);
 
 /// Erases pure operations without uses, sources included, from the end of the step to its start.
 void eraseDeadOps(StepOp step);

@@ -4,6 +4,7 @@
 
 include "compiler/dialect/TrainDialect.td"
 include "compiler/dialect/CollectiveOps.td"
+include "compiler/dialect/ExpertOps.td"
 include "compiler/dialect/StepOps.td"
 include "compiler/dialect/ElementwiseOps.td"
 include "compiler/dialect/ShapeOps.td"

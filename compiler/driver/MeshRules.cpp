@@ -1,7 +1,7 @@
 // See MeshRules.h. The rules, as NeMo AutoModel has them:
 //   ranks = dp x cp x tp; dp left open is what the others leave of them, one rank a replica where their number is not
 //   known either. dp_replicate divides dp and is for fsdp2 (HSDP). ddp: tp = cp = ep = 1. megatron_fsdp: ep = 1. ep
-//   divides dp x cp x tp, whose ranks it regroups. Selective checkpointing is for fsdp2. Batch: global = local x dp x
+//   divides dp x cp x tp, whose ranks it regroups: of one replica, and with all of cp (runtime/plan/Mesh.h). Selective checkpointing is for fsdp2. Batch: global = local x dp x
 //   accumulation.
 // Options that a strategy would not read are refused, too: nothing that is asked for is dropped.
 #include "compiler/driver/MeshRules.h"
@@ -18,6 +18,14 @@ struct Sizes {
 
 std::string is(std::string_view flag, int64_t value) { return std::string(flag) + " is " + std::to_string(value); }
 
+// "1, 2, 3 or 6"
+std::string alternatives(const std::vector<std::string> &list) {
+  std::string text = list[0];
+  for (size_t i = 1; i < list.size(); ++i)
+    text += (i + 1 == list.size() ? " or " : ", ") + list[i];
+  return text;
+}
+
 // "1, 2, 3 or 6": the divisors of a number, of many the small ones.
 std::string divisors(int64_t number) {
   constexpr size_t shown = 6;
@@ -25,10 +33,7 @@ std::string divisors(int64_t number) {
   for (int64_t i = 1; i <= number && i < 4096 && list.size() < shown; ++i)
     if (number % i == 0)
       list.push_back(std::to_string(i));
-  std::string text = list[0];
-  for (size_t i = 1; i < list.size(); ++i)
-    text += (i + 1 == list.size() ? " or " : ", ") + list[i];
-  return text;
+  return alternatives(list);
 }
 
 // Products stay far below 2^63: no size is above mostRanks when they are formed, and each step is checked.
@@ -98,6 +103,9 @@ void checkStrategy(const CompileOptions &options, const Sizes &sizes, std::vecto
     errors.push_back("--reshard-after-forward is " + options.reshardAfterForward + " and " +
                      is("--zero-dp-strategy", options.zeroDpStrategy) +
                      ", which keeps all parameters on every rank; leave it out, or give --zero-dp-strategy 3");
+  if (options.epCapacityFactor > 0 && sizes.ep == 1)
+    errors.push_back("--ep-capacity-factor is given and --ep-size is 1: no row goes to another rank; leave it out, or give "
+                     "--ep-size 2 or more");
   if (options.sequenceParallel && sizes.tp == 1)
     errors.push_back("--sequence-parallel is given and --tp-size is 1: it divides work among tensor-parallel ranks; "
                      "leave it out, or give --tp-size 2 or more");
@@ -136,6 +144,17 @@ int64_t decideAccumulation(const CompileOptions &options, int64_t dp, std::vecto
   return accumulation;
 }
 
+// "2, 4 or 8": the sizes that ep may have on a mesh, of many the small ones.
+std::string expertSizes(rt::MeshShape mesh) {
+  constexpr size_t shown = 6;
+  std::vector<std::string> list;
+  const uint64_t most = mesh.size[1] * mesh.size[2] * mesh.size[3];
+  for (mesh.ep = 1; mesh.ep <= std::min<uint64_t>(most, 4096) && list.size() < shown; ++mesh.ep)
+    if (rt::isRegrouped(mesh))
+      list.push_back(std::to_string(mesh.ep));
+  return alternatives(list);
+}
+
 } // namespace
 
 MeshDecision decideMesh(const CompileOptions &options) {
@@ -159,6 +178,16 @@ MeshDecision decideMesh(const CompileOptions &options) {
   if (decision.errors.empty())
     decision.shape.size = {static_cast<uint64_t>(sizes.replicate), static_cast<uint64_t>(sizes.dp / sizes.replicate),
                            static_cast<uint64_t>(sizes.cp), static_cast<uint64_t>(sizes.tp)};
+  decision.shape.ep = static_cast<uint64_t>(sizes.ep);
+  if (decision.errors.empty() && !rt::isRegrouped(decision.shape)) {
+    std::string possible = expertSizes(decision.shape);
+    decision.errors.push_back(
+        is("--ep-size", sizes.ep) + " and " + is("--dp-size", sizes.dp) + ", " +
+        is("--dp-replicate-size", sizes.replicate) + ", " + is("--cp-size", sizes.cp) + ", " +
+        is("--tp-size", sizes.tp) +
+        ": ranks that share experts should be of one replica, with all of cp, and all of tp or one of it; give --ep-size " +
+        possible);
+  }
   return decision;
 }
 

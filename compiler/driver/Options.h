@@ -61,6 +61,7 @@ struct CompileOptions {
   std::string target = "cpu";
   std::string strategy = "fsdp2";
   int64_t dpSize = 1, dpReplicateSize = 1, tpSize = 1, cpSize = 1, epSize = 1; // dpSize 0: what the others leave
+  double epCapacityFactor = 0;                                                 // 0: no row is dropped
   int64_t ranks = 0;                                                           // of the run; 0: not known
   int64_t zeroDpStrategy = 3;
   bool sequenceParallel = false;

@@ -178,11 +178,13 @@ private:
     if (auto weights = program->getAttrOfType<DenseF64ArrayAttr>("train.class_weights"))
       for (double weight : weights.asArrayRef())
         plan.add_class_weights(weight);
-    if (auto mesh = program->getAttrOfType<DenseI64ArrayAttr>("train.mesh"); mesh && mesh.size() == 4) {
-      plan.mutable_mesh()->set_dp_replicate(static_cast<uint64_t>(mesh[0]));
-      plan.mutable_mesh()->set_dp_shard(static_cast<uint64_t>(mesh[1]));
-      plan.mutable_mesh()->set_cp(static_cast<uint64_t>(mesh[2]));
-      plan.mutable_mesh()->set_tp(static_cast<uint64_t>(mesh[3]));
+    if (std::optional<rt::MeshShape> mesh = train::meshOf(program); mesh && program->hasAttr("train.mesh")) {
+      plan.mutable_mesh()->set_dp_replicate(mesh->size[0]);
+      plan.mutable_mesh()->set_dp_shard(mesh->size[1]);
+      plan.mutable_mesh()->set_cp(mesh->size[2]);
+      plan.mutable_mesh()->set_tp(mesh->size[3]);
+      if (mesh->ep > 1)
+        plan.mutable_mesh()->set_ep(mesh->ep);
     }
     if (auto strategy = program->getAttrOfType<StringAttr>("train.strategy"))
       plan.set_strategy(strategy.getValue().str());

@@ -41,14 +41,14 @@ Facts gather(const plan::Plan &plan) {
     for (const plan::Attribute &attribute : instruction.attributes())
       if (attribute.name() == "group")
         group = attribute.s();
-    std::optional<std::array<bool, 4>> axes = rt::groupAxes(group);
+    std::optional<rt::Axes> axes = rt::groupAxes(group, mesh);
     if (!axes)
       continue;
     uint64_t times = static_cast<uint64_t>(i) < plan.micro_batch_end() ? std::max<uint64_t>(1, plan.accumulation()) : 1;
     Line &line = facts.lines[{instruction.kernel(), group}];
     uint64_t span = rt::groupMembers(mesh, *axes, 0).back() + 1, sent = rt::bytesSent(instruction);
     line.network = span > device->ranksPerHost;
-    line.beside = (*axes)[0] || (*axes)[1];
+    line.beside = rt::overlap(*axes, rt::dataAxes);
     line.count += times;
     line.bytes += times * sent;
     double seconds = device->collectiveSeconds +

@@ -41,7 +41,7 @@ std::vector<AliveGroup> group(const Values &values, const std::vector<const Valu
 static uint64_t spanOf(const rt::MeshShape &mesh, const plan::Instruction &instruction) {
   for (const plan::Attribute &attribute : instruction.attributes())
     if (attribute.name() == "group")
-      if (std::optional<std::array<bool, 4>> axes = rt::groupAxes(attribute.s()))
+      if (std::optional<rt::Axes> axes = rt::groupAxes(attribute.s(), mesh))
         return rt::groupMembers(mesh, *axes, 0).back() + 1;
   return 1;
 }

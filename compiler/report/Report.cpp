@@ -319,6 +319,8 @@ std::string inspectJson(const plan::Plan &plan) {
     ranks = {{"count", mesh.ranks()}, {"strategy", plan.strategy()}};
     for (size_t axis = 0; axis < mesh.size.size(); ++axis)
       ranks[std::string(rt::meshAxes[axis])] = mesh.size[axis];
+    if (mesh.ep > 1)
+      ranks["ep"] = mesh.ep;
     ranks["step"] = collectivesJson(plan);
   }
   return dump({{"model", plan.model_path()},

@@ -16,7 +16,7 @@ namespace {
 MeshShape meshOf(const plan::Plan &plan) {
   auto axis = [](uint64_t size) { return std::max<uint64_t>(size, 1); };
   const plan::Mesh &mesh = plan.mesh();
-  return {{axis(mesh.dp_replicate()), axis(mesh.dp_shard()), axis(mesh.cp()), axis(mesh.tp())}};
+  return {{axis(mesh.dp_replicate()), axis(mesh.dp_shard()), axis(mesh.cp()), axis(mesh.tp())}, axis(mesh.ep())};
 }
 
 } // namespace

@@ -11,6 +11,7 @@ MeshShape meshOf(const plan::Plan &plan) {
   MeshShape shape{{mesh.dp_replicate(), mesh.dp_shard(), mesh.cp(), mesh.tp()}};
   for (uint64_t &size : shape.size)
     size = std::max<uint64_t>(size, 1);
+  shape.ep = std::max<uint64_t>(mesh.ep(), 1);
   return shape;
 }
 
@@ -20,7 +21,8 @@ std::string describeMesh(const MeshShape &mesh) {
   for (size_t axis = 0; axis < meshAxes.size(); ++axis)
     if (mesh.size[axis] > 1)
       axes += text(axes.empty() ? "" : " x ", meshAxes[axis], " ", mesh.size[axis]);
-  return ranks == 1 ? "1 rank" : text(ranks, " ranks (", axes, ")");
+  std::string experts = mesh.ep > 1 ? text("; ep ", mesh.ep) : "";
+  return ranks == 1 ? "1 rank" : text(ranks, " ranks (", axes, experts, ")");
 }
 
 static const plan::Attribute *findAttribute(const plan::Instruction &instruction, std::string_view name) {

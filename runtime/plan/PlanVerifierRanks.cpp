@@ -23,9 +23,9 @@ void checkCollective(const std::string &path, const plan::Instruction &instructi
   for (const plan::Attribute &attribute : instruction.attributes()) {
     if (attribute.name() != "group")
       continue;
-    std::optional<std::array<bool, 4>> axes = groupAxes(attribute.s());
+    std::optional<Axes> axes = groupAxes(attribute.s(), mesh);
     if (!axes) {
-      error(text(path, ".attributes.group: '", attribute.s(), "' is no group of ranks"));
+      error(text(path, ".attributes.group: '", attribute.s(), "' is no group of the mesh's ranks"));
       continue;
     }
     uint64_t members = groupSize(mesh, *axes);
@@ -107,6 +107,10 @@ bool checkMesh(const plan::Plan &plan, const ReportError &error) {
       return false;
     }
     ranks *= size;
+  }
+  if (!isRegrouped(mesh)) {
+    error(text("mesh: ep is ", mesh.ep, ", which is no regrouping of ", describeMesh(mesh)));
+    return false;
   }
   for (int i = 0; i < plan.instructions_size(); ++i)
     if (isCollective(plan.instructions(i)))

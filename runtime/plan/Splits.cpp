@@ -13,6 +13,9 @@ Expected<MeshShape> meshOf(const plan::Mesh &mesh) {
     if (__builtin_mul_overflow(ranks, shape.size[axis], &ranks) || ranks > mostRanks)
       return inputError("mesh: has more than ", mostRanks, " ranks");
   }
+  shape.ep = mesh.ep() ? mesh.ep() : 1;
+  if (!isRegrouped(shape))
+    return inputError("mesh: ep is ", shape.ep, ", which is no regrouping of ", meshText(shape));
   return shape;
 }
 
@@ -21,6 +24,8 @@ std::string meshText(const MeshShape &mesh) {
   for (size_t axis = 0; axis < mesh.size.size(); ++axis)
     if (mesh.size[axis] > 1)
       line += text(line.empty() ? "" : ", ", meshAxes[axis], " ", mesh.size[axis]);
+  if (mesh.ep > 1)
+    line += text(line.empty() ? "" : ", ", "ep ", mesh.ep);
   return line.empty() ? "1 rank" : line;
 }
 
@@ -29,18 +34,16 @@ namespace {
 // Calls `apply` with each split and the ranks of its group.
 template <class Apply>
 Status forEachSplit(const Splits &splits, size_t rank, const MeshShape &mesh, Apply &&apply) {
-  std::array<bool, 4> taken = {};
+  Axes taken = {};
   for (int i = 0; i < splits.size(); ++i) {
     const plan::Split &split = splits[i];
-    std::optional<std::array<bool, 4>> axes = groupAxes(split.group());
+    std::optional<Axes> axes = groupAxes(split.group(), mesh);
     if (!axes)
       return inputError("splits[", i, "].group: '", split.group(), "' is no group of ranks");
-    for (size_t axis = 0; axis < axes->size(); ++axis) {
-      // Ranks that differ in one axis only hold different pieces of one split; of two they would hold the diagonal.
-      if ((*axes)[axis] && taken[axis])
-        return inputError("splits[", i, "].group: an earlier split spreads over ", meshAxes[axis], ", too");
-      taken[axis] |= (*axes)[axis];
-    }
+    // Ranks that differ in one axis only hold different pieces of one split; of two they would hold the diagonal.
+    if (overlap(*axes, taken))
+      return inputError("splits[", i, "].group: an earlier split spreads over ranks of ", split.group(), ", too");
+    taken = unite(taken, *axes);
     if (split.dim() >= rank)
       return inputError("splits[", i, "].dim: is ", split.dim(), " and the tensor has ", rank, " dimensions");
     if (Status failure = apply(i, split, groupSize(mesh, *axes)); !failure.ok())

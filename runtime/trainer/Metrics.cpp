@@ -14,11 +14,12 @@ std::string gibibytes(uint64_t bytes) {
 std::string logLine(const StepRecord &record) {
   std::string norm = record.gradNorm ? fmt::format("{:.4f}", *record.gradNorm) : "-";
   return fmt::format("step {} | epoch {} | loss {:.4f} | grad_norm {} | lr {:.2e} | mem {} | "
-                     "tps {:.2f}({:.2f}/rank) | num_label_tokens {}",
+                     "tps {:.2f}({:.2f}/rank) | num_label_tokens {}{}",
                      record.step, record.epoch, record.loss, norm, record.learningRate,
                      gibibytes(record.memoryBytes), record.tokensPerSecond,
                      record.tokensPerSecond / static_cast<double>(record.ranks),
-                     record.labelTokens);
+                     record.labelTokens,
+                     record.droppedTokens ? fmt::format(" | dropped_tokens {}", *record.droppedTokens) : "");
 }
 
 std::string logJson(const StepRecord &record) {
@@ -31,6 +32,8 @@ std::string logJson(const StepRecord &record) {
   object["mem"] = record.memoryBytes;
   object["tps"] = record.tokensPerSecond;
   object["num_label_tokens"] = record.labelTokens;
+  if (record.droppedTokens)
+    object["dropped_tokens"] = *record.droppedTokens;
   return object.dump();
 }
 

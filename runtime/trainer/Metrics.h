@@ -18,13 +18,16 @@ struct StepRecord {
   double tokensPerSecond = 0;
   uint64_t ranks = 1;
   uint64_t labelTokens = 0; // labelled tokens over all ranks and micro-batches
+  // Expert parallelism with a capacity: pairs of a token and an expert that had no slot, over all layers, ranks and
+  // micro-batches; absent where nothing can be dropped.
+  std::optional<uint64_t> droppedTokens;
 };
 
 // `step 10 | epoch 0 | loss 5.1234 | grad_norm 1.2345 | lr 1.00e-05 | mem 7.30 GiB | tps
-// 5123.45(640.43/rank) | num_label_tokens 16384`, on one line.
+// 5123.45(640.43/rank) | num_label_tokens 16384`, on one line; `| dropped_tokens 12` behind it where there can be such.
 std::string logLine(const StepRecord &record);
 
-// One object, keys in the order step, epoch, loss, grad_norm, lr, mem, tps, num_label_tokens.
+// One object, keys in the order step, epoch, loss, grad_norm, lr, mem, tps, num_label_tokens, dropped_tokens.
 // Numbers are written so that they read back to the same double; a value that JSON has no number
 // for is null.
 std::string logJson(const StepRecord &record);

@@ -6,7 +6,6 @@
 namespace amc::rt {
 namespace {
 
-constexpr std::array<bool, 4> dataAxes = {true, true, false, false}; // dp_replicate and dp_shard
 
 // A list of texts as one, each behind its length.
 std::string join(const std::vector<std::pair<std::string, std::string>> &facts) {

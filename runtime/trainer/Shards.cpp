@@ -45,6 +45,12 @@ Expected<MeshShape> parseMesh(const Json &json) {
   mesh.set_dp_shard(sizes[1]);
   mesh.set_cp(sizes[2]);
   mesh.set_tp(sizes[3]);
+  if (json["mesh"].contains("ep")) {
+    std::optional<uint64_t> experts = numberOf(json["mesh"], "ep");
+    if (!experts || *experts == 0)
+      return inputError("its mesh's ep should be at least 1");
+    mesh.set_ep(*experts);
+  }
   return meshOf(mesh);
 }
 
@@ -125,6 +131,8 @@ std::string indexToJson(const std::vector<ShardedTensor> &tensors, const MeshSha
   json["format"] = indexVersion;
   for (size_t axis = 0; axis < meshAxes.size(); ++axis)
     json["mesh"][meshAxes[axis]] = mesh.size[axis];
+  if (mesh.ep > 1)
+    json["mesh"]["ep"] = mesh.ep;
   for (std::string_view kind : {modelFiles, optimizerFiles})
     json["files"][kind] = fmt::format("{}.rank-RANK-of-{:05}.safetensors", kind, mesh.ranks());
   json["tensors"] = Json::array();

@@ -43,16 +43,15 @@ Expected<Slice> Slice::of(std::span<const uint64_t> local, const Splits &splits,
   if (rank >= mesh.ranks())
     return inputError("rank ", rank, " is none of the mesh's ", mesh.ranks());
   Slice slice(*whole);
-  std::array<bool, 4> spread = {};
+  Axes spread = {};
   for (const plan::Split &split : splits) {
-    std::array<bool, 4> axes = *groupAxes(split.group()); // wholeShape checked it
+    Axes axes = *groupAxes(split.group(), mesh); // wholeShape checked it
     Piece &piece = slice.parts[split.dim()];
     piece = partOf(piece, split, groupSize(mesh, axes), indexInGroup(mesh, axes, rank));
-    for (size_t axis = 0; axis < axes.size(); ++axis)
-      spread[axis] |= axes[axis];
+    spread = unite(spread, axes);
   }
   slice.strides = rowMajor(Shape(local.begin(), local.end()));
-  std::array<bool, 4> others = {};
+  Axes others = {};
   for (size_t axis = 0; axis < others.size(); ++axis)
     others[axis] = !spread[axis];
   slice.lowest = indexInGroup(mesh, others, rank) == 0;
@@ -279,7 +278,7 @@ Expected<PieceGrid> PieceGrid::of(const Shape &whole, const Splits &splits, cons
         continue;
       blocks = blocksOf(split);
       // The group's members that agree with rank 0 otherwise: what each adds to the rank.
-      std::vector<uint64_t> members = groupMembers(mesh, *groupAxes(split.group()), 0);
+      std::vector<uint64_t> members = groupMembers(mesh, *groupAxes(split.group(), mesh), 0);
       std::vector<Held> finer;
       for (const Held &held : pieces)
         for (uint64_t index = 0; index < members.size(); ++index)

@@ -64,6 +64,8 @@ Status StepRunner::bind() {
       loss = static_cast<size_t>(i);
     if (plan.outputs(i).name() == "grad_norm")
       at.gradNorm = static_cast<size_t>(i);
+    if (plan.outputs(i).name() == "dropped_tokens")
+      at.droppedTokens = static_cast<size_t>(i);
   }
   if (!loss || executor.output(*loss).elements != 1)
     return inputError(
@@ -71,6 +73,8 @@ Status StepRunner::bind() {
   at.loss = *loss;
   if (at.gradNorm && executor.output(*at.gradNorm).elements != 1)
     return inputError("the plan's grad_norm should be a scalar");
+  if (at.droppedTokens && executor.output(*at.droppedTokens).elements != 1)
+    return inputError("the plan's dropped_tokens should be a scalar");
   staged.resize(std::max<uint64_t>(plan.accumulation(), 1));
   stagedCounts.resize(staged.size());
   for (Entry &entry : staged)
@@ -240,6 +244,8 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
       return nonFinite(text("step ", step, ": the loss"), loss, again);
     if (stopped)
       return nonFinite(text("step ", step, ": the gradient norm"), badNorm, again);
+    if (at.droppedTokens)
+      result.droppedTokens = result.droppedTokens.value_or(0) + readOutput(*at.droppedTokens);
     result.loss +=
         lossOutput.sum_over_micro_batches() ? loss : loss / static_cast<double>(staged.size());
   }

@@ -27,6 +27,7 @@ struct StepResult {
   double loss = 0;
   std::optional<double> gradNorm;
   uint64_t labelTokens = 0;
+  std::optional<double> droppedTokens; // as StepRecord has them
 };
 
 // Loss per labelled token (per micro-batch, if the plan does not say how many tokens a loss stands
@@ -73,7 +74,7 @@ private:
     std::optional<size_t> normalizer, learningRate, stepNumber, microBatch, seed, dataRank;
     std::vector<size_t> data;
     size_t loss = 0;
-    std::optional<size_t> gradNorm;
+    std::optional<size_t> gradNorm, droppedTokens;
   };
   StepRunner(Executor &executor, const Ranks &ranks, DataRequest request);
   Status bind();

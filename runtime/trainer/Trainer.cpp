@@ -489,6 +489,8 @@ Status Run::report(const StepResult &result, double rate, double seconds) {
   record.tokensPerSecond = static_cast<double>(runner->tokensPerStep()) / seconds;
   record.ranks = ranks.size();
   record.labelTokens = result.labelTokens;
+  if (result.droppedTokens)
+    record.droppedTokens = static_cast<uint64_t>(*result.droppedTokens);
   if (result.labelTokens == 0 && executor->plan().loss() != plan::LOSS_MODEL)
     note("step ", state.step, ": no token of its data is labelled");
   if (Status failure = sinks.result(logLine(record)); !failure.ok())

@@ -5,7 +5,7 @@
 // collective_c1: a group is named by axes of the mesh, in their order.
 train.step @collective_c1 {
   %a = train.input {name = "a"} : tensor<4xf32>
-  // expected-error@+2 {{group is "tp+cp", should be axes among dp_replicate, dp_shard, cp and tp, in that order, joined by +}}
+  // expected-error@+2 {{group is "tp+cp", should be axes among dp_replicate, dp_shard, cp and tp, in that order, joined by +, or ep or ep_shard in the place of dp_shard and cp}}
   // expected-error@+1 {{failed to infer returned types}}
   %b = train.all_reduce %a {group = "tp+cp", members = 4 : i64} : (tensor<4xf32>) -> tensor<4xf32>
 }
@@ -109,4 +109,14 @@ train.step @refresh_c4 {
   %s = train.state {name = "shard", parameter = "w", kind = "optimizer"} : tensor<2x2xf32>
   // expected-error@+1 {{shard is 'tensor<2x2xf32>', should be 'tensor<3x2xf32>'}}
   train.refresh %w, %s {dim = 0 : i64, size = 5 : i64, group = "dp_shard", members = 2 : i64} : tensor<5x2xf32>, tensor<2x2xf32>
+}
+
+// -----
+
+// all_to_all_c1: a part for each member.
+train.step @all_to_all_c1 {
+  %a = train.input {name = "a"} : tensor<5x2xf32>
+  // expected-error@+2 {{dimension 0 is 5, should be divisible by the 2 members}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %b = train.all_to_all %a {split_dim = 0 : i64, concat_dim = 0 : i64, group = "ep", members = 2 : i64} : (tensor<5x2xf32>) -> tensor<5x2xf32>
 }

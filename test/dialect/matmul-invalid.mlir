@@ -287,3 +287,15 @@ train.step @grouped_matmul_weight_grad_size {
   // expected-error@+1 {{failed to infer returned types}}
   %r = train.grouped_matmul_weight_grad %a, %b, %c {groups = 9223372036854775807 : i64} : (tensor<2x3xf32>, tensor<2x4xf32>, tensor<2xi64>) -> tensor<5x3x4xf32>
 }
+
+// -----
+
+// grouped_matmul_c6: no more rows have a group than there are.
+train.step @grouped_matmul_c6 {
+  %x = train.input {name = "x"} : tensor<6x3xf32>
+  %w = train.input {name = "w"} : tensor<2x3x4xf32>
+  %i = train.input {name = "i"} : tensor<6xi64>
+  // expected-error@+2 {{expected_rows is 7, should be in [0, 6]}}
+  // expected-error@+1 {{failed to infer returned types}}
+  %y = train.grouped_matmul %x, %w, %i {expected_rows = 7 : i64} : (tensor<6x3xf32>, tensor<2x3x4xf32>, tensor<6xi64>) -> tensor<6x4xf32>
+}

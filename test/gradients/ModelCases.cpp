@@ -27,6 +27,9 @@ static std::vector<Case> productCases() {
       {"grouped_matmul", {"5x3", "3x3x2", ids}},
       {"grouped_matmul", {"5x3", "3x2x3", ids}, "{transpose_w}"},
       {"grouped_matmul", {"2x3", "4x3x2", "dense<[3, 1]> : tensor<2xi32>"}},
+      {"grouped_matmul", {"4x3", "2x3x2", "dense<[1, 2, 0, 2]> : tensor<4xi64>"}, "{expected_rows = 2 : i64}"},
+      {"place_rows", {"3x2", "dense<[4, 0, 5]> : tensor<3xi64>"}, "{rows = 5 : i64}"},
+      {"take_rows", {"4x2", "dense<[3, 4, 0]> : tensor<3xi64>"}},
   };
 }
 
@@ -39,6 +42,7 @@ static std::vector<Case> collectiveCases() {
       {"all_gather", {"3x2"}, "{dim = 1 : i64, size = 2 : i64, group = \"tp\", members = 1 : i64, alike}"},
       {"take_piece", {"3x2"}, "{dim = 1 : i64, group = \"tp\", members = 1 : i64}"},
       {"vary", {"3"}, "{group = \"tp\", members = 1 : i64}"},
+      {"all_to_all", {"3x2"}, "{split_dim = 0 : i64, concat_dim = 1 : i64, group = \"ep\", members = 1 : i64}"},
   };
 }
 

@@ -39,6 +39,17 @@ MESHES = {  # flags, data-parallel ranks, ranks
     "cp-2-tp-2-sp": (["--cp-size=2", "--tp-size=2", "--sequence-parallel"], 1, 4),
     "hsdp-2x2-tp-2-sp": (["--dp-size=4", "--dp-replicate-size=2", "--tp-size=2", "--sequence-parallel"], 4, 8),
 }
+# Where there are experts.
+EXPERT_MESHES = {
+    "ep-2": (["--dp-size=2", "--ep-size=2"], 2, 2),
+    "ep-4": (["--dp-size=4", "--ep-size=4"], 4, 4),
+    "ep-2-shard-2": (["--dp-size=4", "--ep-size=2"], 4, 4),
+    "ep-2-hsdp-2x2": (["--dp-size=4", "--dp-replicate-size=2", "--ep-size=2"], 4, 4),
+    "ep-2-cp-2": (["--cp-size=2", "--ep-size=2"], 1, 2),
+    "ep-2-tp-2": (["--dp-size=2", "--tp-size=2", "--ep-size=2"], 2, 4),
+    "ep-4-with-tp-2": (["--dp-size=2", "--tp-size=2", "--ep-size=4"], 2, 4),
+    "ep-4-with-tp-2-sp": (["--dp-size=2", "--tp-size=2", "--ep-size=4", "--sequence-parallel"], 2, 4),
+}
 LINEAR = ["--loss-impl=linear-cross-entropy"]
 STEPS = 10
 
@@ -66,6 +77,7 @@ class Fixture:
         with open(os.path.join(folder, "meta.json")) as file:
             meta = json.load(file)
         self.shape = ["--shape", f"input_ids={meta['batch']}x{meta['sequence']}"] if meta["dynamic"] else []
+        self.meshes = MESHES | (EXPERT_MESHES if any(word in meta["model"] for word in ("Mixtral", "Moe")) else {})
         self.rate = meta["optimizer"].get("lr", 1e-3)
         self.start = None  # initial weights
 
@@ -115,8 +127,8 @@ def compare(got, expected, initial):
 
 def check(fixture, meshes, perturb):
     wrong, alone = 0, {}
-    for mesh in meshes:
-        flags, data, ranks = MESHES[mesh]
+    for mesh in meshes or fixture.meshes:
+        flags, data, ranks = fixture.meshes[mesh]
         policies = [["--ac=none"], ["--ac=full"]] + ([["--ac=selective"]] if "--strategy" not in flags[0] else [])
         bits = None
         for policy in policies + [LINEAR + ["--ac=full"]]:
@@ -140,10 +152,10 @@ def main():
     parser.add_argument("tools")
     parser.add_argument("work")
     parser.add_argument("fixtures", nargs="+")
-    parser.add_argument("--meshes", default=",".join(MESHES))
+    parser.add_argument("--meshes")
     parser.add_argument("--perturb", action="store_true")
     options = parser.parse_args()
-    results = [check(Fixture(options.tools, options.work, folder), options.meshes.split(","), options.perturb)
+    results = [check(Fixture(options.tools, options.work, folder), options.meshes.split(",") if options.meshes else [], options.perturb)
                for folder in options.fixtures]
     sys.exit(0 if all(results) else 1)
 

@@ -40,6 +40,22 @@ TEST(MeshRules, Shapes) {
   EXPECT_EQ(shapeOf(sizes(2, 1, 1, 2, 4)), (Shape{1, 2, 1, 2}));    // ep regroups, it adds no axis
 }
 
+// Ranks that share experts are whole groups of cp inside a replica, or those with all of tp.
+TEST(MeshRules, Experts) {
+  EXPECT_EQ(decideMesh(sizes(8, 2, 2, 2, 4)).shape.ep, 4u);
+  EXPECT_EQ(decideMesh(sizes(2, 1, 1, 2, 4)).shape.ep, 4u);
+  expectOnly(sizes(4, 2, 1, 1, 4), "--ep-size is 4 and --dp-size is 4, --dp-replicate-size is 2, --cp-size is 1, --tp-size "
+                                   "is 1: ranks that share experts should be of one replica, with all of cp, and all of tp "
+                                   "or one of it; give --ep-size 1 or 2");
+  expectOnly(sizes(2, 1, 4, 1, 2), "--ep-size is 2 and --dp-size is 2, --dp-replicate-size is 1, --cp-size is 4, --tp-size "
+                                   "is 1: ranks that share experts should be of one replica, with all of cp, and all of tp "
+                                   "or one of it; give --ep-size 1, 4 or 8");
+  CompileOptions options = sizes(2, 1, 1, 1);
+  options.epCapacityFactor = 1.5;
+  expectOnly(options, "--ep-capacity-factor is given and --ep-size is 1: no row goes to another rank; leave it out, or give "
+                      "--ep-size 2 or more");
+}
+
 // dp left open takes what the ranks leave; with their number unknown, one rank a replica.
 TEST(MeshRules, DataParallelRanksLeftOpen) {
   CompileOptions options = sizes(0, 1, 2, 2);

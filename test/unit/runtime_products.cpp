@@ -175,6 +175,23 @@ TEST(RuntimeProducts, Grouped) {
       attributes.push_back(attribute("groups", int64_t(groups)));
       expectCall({"grouped_matmul_weight_grad", {x, dy, ids}, {{dtype, w.shape}}, attributes, gradientBytes, {}}, {dw},
                  widened(dtype, rows));
+      // A row without a group is zeros, and is added to nothing.
+      Array some = ids;
+      std::vector<double> someY = y, someDw = dw;
+      for (uint64_t i = 0; i < rows; i += 3) {
+        auto e = static_cast<uint64_t>(some.values[i]);
+        some.values[i] = static_cast<double>(groups);
+        std::fill_n(someY.begin() + static_cast<long>(i * n), n, 0.0);
+        for (uint64_t a = 0; a < k; ++a)
+          for (uint64_t b = 0; b < n; ++b)
+            someDw[e * k * n + (transpose ? b * k + a : a * n + b)] -= x.values[i * k + a] * dy.values[i * n + b];
+      }
+      Attributes padded = flags({{"transpose_w", transpose}});
+      padded.insert(padded.begin(), attribute("expected_rows", int64_t(rows / 2)));
+      expectCall({"grouped_matmul", {x, w, some}, {{dtype, {rows, n}}}, padded, bytes, {}}, {someY}, widened(dtype, k));
+      padded.push_back(attribute("groups", int64_t(groups)));
+      expectCall({"grouped_matmul_weight_grad", {x, dy, some}, {{dtype, w.shape}}, padded, gradientBytes, {}}, {someDw},
+                 widened(dtype, rows));
       ids.values[7] = 9;
       Outcome bad = run({"grouped_matmul", {x, w, ids}, {{dtype, {rows, n}}}, flags({{"transpose_w", transpose}}), bytes, {}});
       ASSERT_FALSE(bad.status.ok());

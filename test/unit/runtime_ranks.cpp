@@ -64,7 +64,7 @@ const Mutation mutations[] = {
        for (plan::Buffer &b : *p.mutable_buffers()) b.set_last(1);
        p.set_forward_end(1); p.set_micro_batch_end(1); p.clear_parameters(); p.clear_optimizer();
        plan::Input &i = *p.add_inputs(); i.set_role(plan::DATA); *i.mutable_view() = p.instructions(0).inputs(0); }},
-    {"instructions[3].attributes.group: 'dp_shard+dp_replicate' is no group of ranks", [](plan::Plan &p) {
+    {"instructions[3].attributes.group: 'dp_shard+dp_replicate' is no group of the mesh's ranks", [](plan::Plan &p) {
        attributeOf(p, S::Total, "group").set_s("dp_shard+dp_replicate"); }, true, 2}, // and the kernel says so
     {"instructions[3].attributes.members: is 3 and group 'dp_replicate+dp_shard' of the mesh has 4", [](plan::Plan &p) {
        attributeOf(p, S::Total, "members").set_i(3); }},

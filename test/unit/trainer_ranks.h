@@ -146,7 +146,7 @@ inline Splits splitsOf(Shape shape, const std::vector<SplitSpec> &specs, const M
     if (spec.blocks > 1)
       split->set_blocks(spec.blocks);
     shape[spec.dim] = spec.blocks * pieceOf(shape[spec.dim] / spec.blocks,
-                                            groupSize(mesh, *groupAxes(spec.group)));
+                                            groupSize(mesh, *groupAxes(spec.group, mesh)));
   }
   return splits;
 }

@@ -38,7 +38,7 @@ std::map<uint64_t, uint64_t> byDefinition(const Case &c, uint64_t rank) {
     }
     bool mine = true;
     for (const amc::plan::Split &split : splits) {
-      auto axes = *groupAxes(split.group());
+      auto axes = *groupAxes(split.group(), c.mesh);
       uint64_t size = split.size() / blocksOf(split), block = index[split.dim()] / size;
       uint64_t within = index[split.dim()] % size, piece = pieceOf(size, groupSize(c.mesh, axes));
       mine &= within / piece == indexInGroup(c.mesh, axes, rank);
@@ -76,25 +76,25 @@ std::vector<Case> manyCases() {
   std::mt19937 random(7);
   auto below = [&](uint64_t n) { return random() % n; };
   const std::vector<std::string> groups = {"dp_shard",     "tp", "dp_shard+cp",
-                                           "dp_replicate", "cp", "dp_replicate+dp_shard"};
+                                           "dp_replicate", "cp", "dp_replicate+dp_shard",
+                                           "ep",           "ep_shard"};
   std::vector<Case> cases;
   for (int i = 0; i < 400; ++i) {
     Case c;
     for (uint64_t &size : c.mesh.size)
       size = 1 + below(3);
+    c.mesh.ep = 1 + below(6);
+    if (!isRegrouped(c.mesh))
+      c.mesh.ep = 1;
     for (uint64_t dims = 1 + below(3); dims > 0; --dims)
       c.whole.push_back(1 + below(9));
-    std::array<bool, 4> taken = {};
+    Axes taken = {};
     for (int s = 0; s < 3; ++s) {
       const std::string &group = groups[below(groups.size())];
-      auto axes = *groupAxes(group);
-      bool free = true;
-      for (size_t axis = 0; axis < 4; ++axis)
-        free &= !(axes[axis] && taken[axis]);
-      if (!free)
+      std::optional<Axes> axes = groupAxes(group, c.mesh);
+      if (!axes || overlap(*axes, taken))
         continue;
-      for (size_t axis = 0; axis < 4; ++axis)
-        taken[axis] |= axes[axis];
+      taken = unite(taken, *axes);
       c.splits.push_back({static_cast<uint32_t>(below(c.whole.size())), group});
     }
     // A dimension that is split once may as well be of several blocks.
@@ -269,7 +269,7 @@ TEST(Slices, SplitsAreChecked) {
   wrong(splits, "leave 6 elements of dimension 0, and the tensor has 5");
   splits = good;
   *splits.Add() = good[0];
-  wrong(splits, "splits[1].group: an earlier split spreads over tp, too");
+  wrong(splits, "splits[1].group: an earlier split spreads over ranks of tp, too");
   splits[1].set_group("dp_shard");
   wrong(splits, "splits[1].size: is 10 and should be 5");
   expectError(Slice::of(Shape{5, 3}, good, mesh, 4).status(), ErrorKind::Input, "rank 4 is none");

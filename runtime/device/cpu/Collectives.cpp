@@ -18,7 +18,7 @@ namespace amc::rt::cpu {
 namespace {
 
 Status checkGroup(const InstructionSpec &spec) {
-  AMC_EXPECT(groupAxes(spec.string("group")), "attributes.group: '", spec.string("group"), "' is no group of ranks");
+  AMC_EXPECT(isGroupName(spec.string("group")), "attributes.group: '", spec.string("group"), "' is no group of ranks");
   int64_t members = spec.integer("members");
   AMC_EXPECT(members >= 1 && static_cast<uint64_t>(members) <= mostRanks, "attributes.members: is ", members,
              " and should be in [1, ", mostRanks, "]");

@@ -95,9 +95,9 @@ private:
   Expected<Group *> groupOf(const std::string &name) {
     if (!options.communicator)
       return &alone;
-    std::optional<std::array<bool, 4>> axes = groupAxes(name);
+    std::optional<Axes> axes = groupAxes(name, options.mesh);
     if (!axes)
-      return inputError("'", name, "' is no group of ranks");
+      return inputError("'", name, "' is no group of the mesh's ranks");
     std::vector<unsigned> ranks;
     for (uint64_t rank : groupMembers(options.mesh, *axes, options.communicator->rank()))
       ranks.push_back(static_cast<unsigned>(rank));

@@ -4,8 +4,8 @@
 // offsets, row order, product scratch), and gathered panel by panel. A group is one product on the grid of Gemm.h, so a
 // row's result does not depend on which rows share its group beyond the library's tiling of that many rows. A weight
 // gradient adds a group's rows in panels of 256, ascending; a group without rows gets zeros;
-// a `wide` one is summed where it will stand. No result overlaps an
-// operand. Reference: y[i] = x[i] w[ids[i]].
+// a `wide` one is summed where it will stand. With `expected_rows` (how many, the kernel does not ask) rows of group E have
+// none: their results are zeros, and they are added to nothing. No result overlaps an operand. Reference: y[i] = x[i] w[ids[i]].
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/Indices.h"
 #include <algorithm>
@@ -17,9 +17,11 @@ namespace {
 struct Grouping {
   int64_t rows, inner, columns, groups;
   plan::DType idType;
+  bool padded; // there may be rows without a group
 };
 
-// Group e's rows are order[starts[e]] to order[starts[e + 1]]; the parts of the workspace in front of the slots.
+// Group e's rows are order[starts[e]] to order[starts[e + 1]], those without a group order[starts[groups]] to order[rows];
+// the parts of the workspace in front of the slots.
 struct SortedRows {
   int64_t *starts, *order;
   std::byte *slots;
@@ -43,6 +45,8 @@ bool sortRows(const Grouping &g, const Operands &o, SortedRows &s, RunContext &c
   bool valid = true;
   for (int64_t i = 0; i < g.rows; ++i) {
     int64_t id = ids.raw(i);
+    if (g.padded && id == g.groups)
+      continue;
     if (id < 0 || id >= g.groups) {
       c.failure.report("group", static_cast<uint64_t>(i), id, 0, g.groups);
       valid = false;
@@ -54,7 +58,8 @@ bool sortRows(const Grouping &g, const Operands &o, SortedRows &s, RunContext &c
     return false;
   for (int64_t e = 0; e < g.groups; ++e)
     s.starts[e + 1] += s.starts[e];
-  // starts[e] serves as the cursor of group e and ends as its end, which is the start of the next.
+  // starts[e] serves as the cursor of group e and ends as its end, which is the start of the next; the last one is that of
+  // rows without a group.
   for (int64_t i = 0; i < g.rows; ++i)
     s.order[s.starts[ids.raw(i)]++] = i;
   for (int64_t e = g.groups; e > 0; --e)
@@ -71,14 +76,14 @@ Status expectBlas(const Grouping &g) {
 
 Status checkGrouped(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"x", AcceptData}, {"w", AcceptData}, {"ids", AcceptIndex}}, {{"y", AcceptData}},
-                         {{"transpose_w", Int, Optional}}));
+                         {{"transpose_w", Int, Optional}, {"expected_rows", Int, Optional}}));
   const TensorSpec &x = spec.inputs[0], &w = spec.inputs[1], &ids = spec.inputs[2];
   AMC_TRY(expectDType("inputs[1]", w, x.dtype));
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], x.dtype));
   AMC_EXPECT(x.rank() == 2 && w.rank() == 3, "inputs: ranks are ", x.rank(), " and ", w.rank(),
              " and should be 2 and 3");
   bool transpose = spec.flag("transpose_w");
-  Grouping g{x.shape[0], x.shape[1], w.shape[transpose ? 1 : 2], w.shape[0], ids.dtype};
+  Grouping g{x.shape[0], x.shape[1], w.shape[transpose ? 1 : 2], w.shape[0], ids.dtype, static_cast<bool>(spec.find("expected_rows"))};
   AMC_EXPECT(w.shape[transpose ? 2 : 1] == g.inner, "inputs: inner dimensions are ", g.inner, " and ",
              w.shape[transpose ? 2 : 1], " and should be equal");
   AMC_TRY(expectShape("inputs[2]", ids, {g.rows}));
@@ -103,13 +108,19 @@ void groupTile(const Grouping &g, const StoredMatrix<S> &x, const StoredMatrix<S
 std::unique_ptr<Kernel> createGrouped(const InstructionSpec &spec) {
   bool transpose = spec.flag("transpose_w");
   const std::vector<int64_t> &x = spec.inputs[0].shape;
-  Grouping g{x[0], x[1], spec.outputs[0].shape[1], spec.inputs[1].shape[0], spec.inputs[2].dtype};
+  Grouping g{x[0], x[1], spec.outputs[0].shape[1], spec.inputs[1].shape[0], spec.inputs[2].dtype,
+             static_cast<bool>(spec.find("expected_rows"))};
   return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);
     return makeKernel([=](const Operands &o, RunContext &c) {
       SortedRows s(g, o.workspaces[0]);
       if (!sortRows(g, o, s, c))
         return;
+      if (const int64_t grouped = s.starts[g.groups]; grouped < g.rows)
+        parallelRange(c.pool, g.rows - grouped, rowGrain(g.columns), [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i)
+            std::fill_n(o.out<S>(0) + s.order[grouped + i] * g.columns, g.columns, S{});
+        });
       int64_t tiles = 0;
       for (int64_t e = 0; e < g.groups; ++e)
         tiles += ProductGrid::create(s.count(e), g.columns, g.inner).tiles();
@@ -127,13 +138,13 @@ std::unique_ptr<Kernel> createGrouped(const InstructionSpec &spec) {
 
 Status checkWeightGrad(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"x", AcceptData}, {"dy", AcceptData}, {"ids", AcceptIndex}}, {{"dw", AcceptData}},
-                         {{"groups", Int}, {"transpose_w", Int, Optional}, {"wide", Int, Optional}}));
+                         {{"groups", Int}, {"transpose_w", Int, Optional}, {"wide", Int, Optional}, {"expected_rows", Int, Optional}}));
   const TensorSpec &x = spec.inputs[0], &dy = spec.inputs[1], &ids = spec.inputs[2];
   AMC_TRY(expectDType("inputs[1]", dy, x.dtype));
   AMC_TRY(expectSumType("outputs[0]", spec, spec.outputs[0], x));
   AMC_EXPECT(x.rank() == 2 && dy.rank() == 2 && x.shape[0] == dy.shape[0], "inputs: shapes ", shapeText(x.shape),
              " and ", shapeText(dy.shape), " should be of rank 2 with the same rows");
-  Grouping g{x.shape[0], x.shape[1], dy.shape[1], spec.integer("groups"), ids.dtype};
+  Grouping g{x.shape[0], x.shape[1], dy.shape[1], spec.integer("groups"), ids.dtype, static_cast<bool>(spec.find("expected_rows"))};
   AMC_TRY(expectShape("inputs[2]", ids, {g.rows}));
   bool transpose = spec.flag("transpose_w");
   AMC_TRY(expectShape("outputs[0]", spec.outputs[0],
@@ -148,7 +159,7 @@ Status checkWeightGrad(const InstructionSpec &spec) {
 std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
   bool transpose = spec.flag("transpose_w"), wide = spec.flag("wide");
   Grouping g{spec.inputs[0].shape[0], spec.inputs[0].shape[1], spec.inputs[1].shape[1], spec.integer("groups"),
-             spec.inputs[2].dtype};
+             spec.inputs[2].dtype, static_cast<bool>(spec.find("expected_rows"))};
   int64_t down = transpose ? g.columns : g.inner, across = transpose ? g.inner : g.columns;
   return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);

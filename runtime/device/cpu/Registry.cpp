@@ -24,6 +24,7 @@ KernelRegistry::KernelRegistry() {
   registerLinearCrossEntropy(*this);
   registerOptimizer(*this);
   registerCollectives(*this);
+  registerDispatch(*this);
 }
 
 void KernelRegistry::add(std::string name, KernelEntry entry) {

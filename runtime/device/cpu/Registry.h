@@ -69,6 +69,7 @@ void registerLoss(KernelRegistry &);
 void registerLinearCrossEntropy(KernelRegistry &);
 void registerOptimizer(KernelRegistry &);
 void registerCollectives(KernelRegistry &);
+void registerDispatch(KernelRegistry &);
 
 // A kernel from a callable of (const Operands &, RunContext &); what it needs is captured by value.
 template <class Body> std::unique_ptr<Kernel> makeKernel(Body body) {
