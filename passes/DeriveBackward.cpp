@@ -104,7 +104,47 @@ private:
 
   void accumulate(Value value, Value contribution, Location loc) {
     Value &sum = gradients[value];
-    sum = sum ? AddOp::create(builder, loc, sum, contribution).getResult() : contribution;
+    if (!sum)
+      sum = contribution;
+    else if (Value joined = join(sum, contribution, loc))
+      sum = joined;
+    else
+      sum = AddOp::create(builder, loc, sum, contribution);
+  }
+
+  /// Gradients of slices side by side (queries, keys and values of one product) are one tensor: no zeros are added to
+  /// either. Null if the two are not such.
+  Value join(Value a, Value b, Location loc) {
+    auto first = a.getDefiningOp<PadOp>(), second = b.getDefiningOp<PadOp>();
+    auto isZeros = [](PadOp pad) {
+      return pad && pad.getValue().isZero() && llvm::all_of(pad.getInterior(), [](int64_t n) { return n == 0; });
+    };
+    if (!isZeros(first) || !isZeros(second))
+      return {};
+    std::optional<unsigned> axis; // the only one along which they are padded
+    for (unsigned dim = 0, rank = shapeOf(a).size(); dim < rank; ++dim) {
+      if (first.getLow()[dim] == 0 && first.getHigh()[dim] == 0 && second.getLow()[dim] == 0 && second.getHigh()[dim] == 0)
+        continue;
+      if (axis)
+        return {};
+      axis = dim;
+    }
+    if (!axis)
+      return {};
+    if (second.getLow()[*axis] < first.getLow()[*axis])
+      std::swap(first, second);
+    if (first.getLow()[*axis] + shapeOf(first.getX())[*axis] != second.getLow()[*axis])
+      return {};
+    SmallVector<Value> parts;
+    for (Value part : {first.getX(), second.getX()})
+      if (auto concat = part.getDefiningOp<ConcatOp>(); concat && concat.getAxis() == *axis)
+        llvm::append_range(parts, concat.getInputs());
+      else
+        parts.push_back(part);
+    Value both = ConcatOp::create(builder, loc, parts, *axis);
+    if (first.getLow()[*axis] == 0 && second.getHigh()[*axis] == 0)
+      return both;
+    return PadOp::create(builder, loc, both, first.getLow(), second.getHigh(), first.getInterior(), llvm::APFloat(0.0));
   }
 
   LogicalResult report() {

@@ -46,7 +46,7 @@ train.step @expert_slots_c4 {
 train.step @slots_c1 {
   %x = train.input {name = "x"} : tensor<f32>
   %s = train.input {name = "s"} : tensor<6xi64>
-  // expected-error@+2 {{x and slots are of shapes <scalar> and 6, should be of rank 1 or more, and of rank 1}}
+  // expected-error@+2 {{x and slots are of shapes scalar and 6, should be of rank 1 or more, and of rank 1}}
   // expected-error@+1 {{failed to infer returned types}}
   %y = train.take_rows %x, %s : (tensor<f32>, tensor<6xi64>) -> tensor<6xf32>
 }

@@ -82,6 +82,8 @@ static std::vector<ValueCase> tensorValueCases() {
       {"arg_max", {ties}, "{axis = 1 : i64, keepdims = false, min}", {"dense<[0, 1]> : tensor<2xi64>"}},
       {"arg_max", {ties}, "{axis = 1 : i64, keepdims = false, min, last}", {"dense<[0, 2]> : tensor<2xi64>"}},
       {"arg_max", {nans}, "{axis = 0 : i64, keepdims = false}", {"dense<1> : tensor<i64>"}},
+      {"expert_slots", {"dense<[2, 0, 3, 2, 1]> : tensor<5xi64>"}, "{experts = 4 : i64, members = 2 : i64, capacity = 2 : i64}",
+       {"dense<[2, 0, 3, 4, 1]> : tensor<5xi64>", "dense<[0, 1, 0, 1]> : tensor<4xi64>", "dense<1.0> : tensor<f64>"}},
       {"top_k", {ties}, "{k = 2 : i64, axis = 1 : i64}",
        {"dense<[[3.0, 3.0], [2.0, 0.0]]> : tensor<2x2xf64>", "dense<[[1, 2], [0, 1]]> : tensor<2x2xi64>"}},
       {"top_k", {"dense<[4, -1, 3]> : tensor<3xi64>"}, "{k = 2 : i64, axis = 0 : i64, largest = false}",

@@ -1,4 +1,4 @@
-"""rank_checkpoints.py TOOLS WORK FIXTURE: a checkpoint of any mesh goes on on any other.
+"""rank_checkpoints.py TOOLS WORK FIXTURE…: a checkpoint of any mesh goes on on any other.
 
 Every mesh trains three steps with a checkpoint after the second; then each mesh goes on from that checkpoint for the third.
 On the same mesh the third step's loss and the weights are the same bits as without the break; on another the loss is within
@@ -22,14 +22,23 @@ MESHES = {  # flags, ranks
     "fsdp2-2-tp-2-sp": (["--dp-size=2", "--tp-size=2", "--sequence-parallel", "--grad-accumulation=2"], 4),
     "fsdp2-2-cp-2": (["--dp-size=2", "--cp-size=2", "--grad-accumulation=2"], 4),
 }
+EXPERT_MESHES = {  # of a mixture, instead of those
+    "one rank": MESHES["one rank"],
+    "fsdp2-4": MESHES["fsdp2-4"],
+    "ep-2-shard-2": (["--dp-size=4", "--ep-size=2"], 4),
+    "ep-4-with-tp-2": (["--dp-size=2", "--tp-size=2", "--ep-size=4", "--grad-accumulation=2"], 4),
+}
 
 
 class Runner:
     def __init__(self, tools, work, folder):
-        self.tools, self.folder, self.work = tools, folder, work
-        shutil.rmtree(work, ignore_errors=True)
-        os.makedirs(work)
-        for mesh, (flags, _) in MESHES.items():
+        self.name = os.path.basename(folder.rstrip("/"))
+        self.tools, self.folder, self.work = tools, folder, os.path.join(work, self.name)
+        with open(os.path.join(folder, "meta.json")) as file:
+            self.meshes = EXPERT_MESHES if "Mixtral" in json.load(file)["model"] else MESHES
+        shutil.rmtree(self.work, ignore_errors=True)
+        os.makedirs(self.work)
+        for mesh, (flags, _) in self.meshes.items():
             run([os.path.join(tools, "amc"), "compile", os.path.join(folder, "model.onnx"), "-o", self.plan(mesh)] + flags)
 
     def plan(self, mesh):
@@ -37,7 +46,7 @@ class Runner:
 
     def train(self, mesh, folder, flags):
         """The last step's loss, and the weights: bytes and numbers."""
-        ranks, weights, log = MESHES[mesh][1], os.path.join(self.work, "weights"), os.path.join(self.work, "log")
+        ranks, weights, log = self.meshes[mesh][1], os.path.join(self.work, "weights"), os.path.join(self.work, "log")
         if os.path.exists(log):
             os.remove(log)
         run([os.path.join(self.tools, "amrun"), self.plan(mesh), "--data", os.path.join(self.folder, "batches.safetensors"),
@@ -51,28 +60,23 @@ class Runner:
             return step["loss"], file.read(), tensors(weights)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tools")
-    parser.add_argument("work")
-    parser.add_argument("fixture")
-    parser.add_argument("--perturb", action="store_true")
-    options = parser.parse_args()
-    runner, wrong = Runner(options.tools, options.work, options.fixture), 0
-    for writer in MESHES:
-        written = os.path.join(options.work, "written")
+def check(runner, perturb):
+    """How many pairs do not do what they should."""
+    wrong = 0
+    for writer in runner.meshes:
+        written = os.path.join(runner.work, "written")
         shutil.rmtree(written, ignore_errors=True)
         expected = runner.train(writer, written, ["--checkpoint-every", "2"])
-        for reader in MESHES:
-            folder = os.path.join(options.work, "resumed")
+        for reader in runner.meshes:
+            folder = os.path.join(runner.work, "resumed")
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(written, folder, symlinks=True)
-            shutil.rmtree(os.path.join(folder, "epoch_0_step_3"))
+            shutil.rmtree(os.path.join(folder, "epoch_0_step_3"), ignore_errors=True)
             shutil.rmtree(os.path.join(folder, "epoch_1_step_3"), ignore_errors=True)
             latest = os.path.join(folder, "LATEST")
             os.remove(latest)
             os.symlink("epoch_0_step_2", latest)
-            got = runner.train(reader, folder, ["--resume"] + (["--lr", "0.5"] if options.perturb else []))
+            got = runner.train(reader, folder, ["--resume"] + (["--lr", "0.5"] if perturb else []))
             problems = []
             if not abs(got[0] - expected[0]) <= 1e-6 * abs(expected[0]):
                 problems.append(f"the loss of step 3 is {got[0]}, was {expected[0]}")
@@ -83,8 +87,19 @@ def main():
                 if not off <= 1e-5:
                     problems.append(f"weight {name} is off by {off:.3g}")
                     break
-            print(f"{writer:16} -> {reader:16} loss {got[0]:.9g}  {'; '.join(problems) or 'ok'}", flush=True)
-            wrong += bool(problems) != options.perturb
+            print(f"{runner.name:8} {writer:16} -> {reader:16} loss {got[0]:.9g}  {'; '.join(problems) or 'ok'}", flush=True)
+            wrong += bool(problems) != perturb
+    return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tools")
+    parser.add_argument("work")
+    parser.add_argument("fixtures", nargs="+")
+    parser.add_argument("--perturb", action="store_true")
+    options = parser.parse_args()
+    wrong = sum(check(Runner(options.tools, options.work, folder), options.perturb) for folder in options.fixtures)
     sys.exit(1 if wrong else 0)
 
 

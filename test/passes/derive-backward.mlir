@@ -55,3 +55,40 @@ train.step @zero {
   %l = train.mul %w, %r : (tensor<f32>, tensor<f32>) -> tensor<f32>
   train.output %l {name = "loss"} : tensor<f32>
 }
+
+// -----
+
+// Tests that gradients of slices that lie side by side are joined, in whatever order they come; one that does not touch
+// is added.
+// CHECK-LABEL: @slices
+train.step @slices {
+  %w = train.parameter {name = "w", trainable} : tensor<2x6xf32>
+  %a = train.slice %w {starts = array<i64: 0, 0>, sizes = array<i64: 2, 3>, steps = array<i64: 1, 1>} : (tensor<2x6xf32>) -> tensor<2x3xf32>
+  %b = train.slice %w {starts = array<i64: 0, 3>, sizes = array<i64: 2, 1>, steps = array<i64: 1, 1>} : (tensor<2x6xf32>) -> tensor<2x1xf32>
+  %c = train.slice %w {starts = array<i64: 0, 4>, sizes = array<i64: 2, 2>, steps = array<i64: 1, 1>} : (tensor<2x6xf32>) -> tensor<2x2xf32>
+  %s = train.reduce_sum %a {axes = array<i64: 0, 1>, keepdims = false} : (tensor<2x3xf32>) -> tensor<f32>
+  %t = train.reduce_sum %b {axes = array<i64: 0, 1>, keepdims = false} : (tensor<2x1xf32>) -> tensor<f32>
+  %u = train.reduce_sum %c {axes = array<i64: 0, 1>, keepdims = false} : (tensor<2x2xf32>) -> tensor<f32>
+  %st = train.mul %s, %t : (tensor<f32>, tensor<f32>) -> tensor<f32>
+  %loss = train.mul %st, %u : (tensor<f32>, tensor<f32>) -> tensor<f32>
+  // CHECK-NOT: train.pad
+  // CHECK: %[[W:.*]] = train.concat %{{.*}}, %{{.*}}, %{{.*}} {axis = 1 : i64, train.phase = "backward"} : (tensor<2x3xf32>, tensor<2x1xf32>, tensor<2x2xf32>) -> tensor<2x6xf32>
+  // CHECK-NEXT: train.gradient %[[W]]
+  train.output %loss {name = "loss"} : tensor<f32>
+}
+
+// -----
+
+// CHECK-LABEL: @apart
+train.step @apart {
+  %w = train.parameter {name = "w", trainable} : tensor<2x6xf32>
+  %a = train.slice %w {starts = array<i64: 0, 0>, sizes = array<i64: 2, 3>, steps = array<i64: 1, 1>} : (tensor<2x6xf32>) -> tensor<2x3xf32>
+  %c = train.slice %w {starts = array<i64: 0, 4>, sizes = array<i64: 2, 2>, steps = array<i64: 1, 1>} : (tensor<2x6xf32>) -> tensor<2x2xf32>
+  %s = train.reduce_sum %a {axes = array<i64: 0, 1>, keepdims = false} : (tensor<2x3xf32>) -> tensor<f32>
+  %u = train.reduce_sum %c {axes = array<i64: 0, 1>, keepdims = false} : (tensor<2x2xf32>) -> tensor<f32>
+  %loss = train.mul %s, %u : (tensor<f32>, tensor<f32>) -> tensor<f32>
+  // CHECK: train.pad
+  // CHECK: train.pad
+  // CHECK-NEXT: train.add
+  train.output %loss {name = "loss"} : tensor<f32>
+}

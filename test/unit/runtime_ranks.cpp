@@ -94,7 +94,7 @@ const Mutation mutations[] = {
        p.mutable_parameters(0)->mutable_splits(0)->set_size(7); }},
     {"parameters[0].source: has 80 bytes and should have 96", [](plan::Plan &p) { // and the gradient is of another
        p.mutable_parameters(0)->mutable_splits(0)->set_size(6); }, true, 2},
-    {"parameters[0].splits[1].group: an earlier split spreads over dp_shard, too", [](plan::Plan &p) {
+    {"parameters[0].splits[1].group: an earlier split spreads over ranks of dp_shard, too", [](plan::Plan &p) {
        *p.mutable_parameters(0)->add_splits() = p.parameters(0).splits(0); }},
     {"parameters[0].splits[1].size: is 5 and should be 3", [](plan::Plan &p) {
        *p.mutable_parameters(0)->add_splits() = p.parameters(0).splits(0); p.mutable_parameters(0)->mutable_splits(1)->set_group("tp"); }},

@@ -174,9 +174,10 @@ TEST(DataByRank, IsDealtOutOnce) {
       expected.push_back(at);
     EXPECT_EQ(seen[rank].entries, expected) << "rank " << rank;
     EXPECT_EQ(seen[rank].tokens, 3u * 4 * 2 * 4) << "micro-batches of 2 x 4 tokens";
-    if (rank % 2 == 0)
+    if (rank % 2 == 0) {
       for (uint64_t entry : expected)
         EXPECT_TRUE(all.insert(entry).second) << "entry " << entry << " twice";
+    }
   }
   EXPECT_EQ(all.size(), 36u);
 }
