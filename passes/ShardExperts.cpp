@@ -282,7 +282,7 @@ private:
         spreadMatrices(*its);
         Value x = sent(its->op.getX());
         copy = GroupedMatmulOp::create(b, op->getLoc(), x, its->op.getW(), groups, its->op.getTransposeW(),
-                                       b.getI64IntegerAttr(own));
+                                       b.getI64IntegerAttr(std::min(own, slots)));
       } else {
         SmallVector<bool> hasRows;
         isRowwise(op, rows, [&](Value v) { return there.contains(v); }, hasRows);
