@@ -130,7 +130,8 @@ private:
             << " rows; every rank keeps all of these experts";
         continue;
       }
-      layers[{rootOf(op.getIds()), shapeOf(op.getIds())[0]}].products.push_back(product);
+      ArrayRef<int64_t> ids = shapeOf(op.getIds()), weight = shapeOf(op.getW());
+      layers[{rootOf(op.getIds()), {ids[0], weight[0]}}].products.push_back(product);
     }
     // What else reads a matrix would read a rank's experts only.
     DenseSet<Operation *> readers;
@@ -287,9 +288,12 @@ private:
         SmallVector<bool> hasRows;
         isRowwise(op, rows, [&](Value v) { return there.contains(v); }, hasRows);
         SmallVector<Value> operands(op->getOperands());
+        // What has no rows is alike on ranks of the same rows, but now each has its own.
         for (auto [operand, has] : llvm::zip(operands, hasRows))
           if (has)
             operand = sent(operand);
+          else if (takers > 1 && isa<FloatType>(elementOf(operand)))
+            operand = VaryOp::create(b, loc, operand, takersGroup, takers);
         copy = op->clone();
         copy->setOperands(operands);
         for (Value result : copy->getResults()) {
@@ -345,7 +349,7 @@ private:
   const std::string group;
   const int64_t members;
   OpBuilder b;
-  llvm::MapVector<std::pair<Value, int64_t>, Layer> layers; // by their ids
+  llvm::MapVector<std::pair<Value, std::pair<int64_t, int64_t>>, Layer> layers; // by their ids, and how many rows and experts
   DenseSet<Operation *> reported, spread;
   SmallVector<Drops> drops;
   ExpertsOutcome outcome;

@@ -16,6 +16,7 @@ train.step @mixture {
   // TP: train.parameter {name = "up", splits = [#train.split<0, "tp", 2, 4>], trainable} : tensor<2x4x6xf32>
   %up = train.parameter {name = "up", trainable} : tensor<4x4x6xf32>
   %down = train.parameter {name = "down", trainable} : tensor<4x4x3xf32>
+  %scale = train.parameter {name = "scale", trainable} : tensor<3xf32>
   // CHECK: %[[SLOTS:.*]], %[[GROUPS:.*]], %{{.*}} = train.expert_slots %{{.*}} {capacity = 8 : i64, experts = 4 : i64, members = 2 : i64}
   // CHECK-NEXT: %[[IDS:.*]] = train.all_to_all %[[GROUPS]] {concat_dim = 0 : i64, group = "ep", members = 2 : i64, split_dim = 0 : i64} : (tensor<16xi64>) -> tensor<16xi64>
   // CHECK-NEXT: %[[P:.*]] = train.place_rows %{{.*}}, %[[SLOTS]] {rows = 16 : i64}
@@ -32,6 +33,10 @@ train.step @mixture {
   %a = train.slice %y {starts = array<i64: 0, 0>, sizes = array<i64: 8, 3>, steps = array<i64: 1, 1>} : (tensor<8x6xf32>) -> tensor<8x3xf32>
   %b = train.slice %y {starts = array<i64: 0, 3>, sizes = array<i64: 8, 3>, steps = array<i64: 1, 1>} : (tensor<8x6xf32>) -> tensor<8x3xf32>
   // CHECK: train.gated_activation {{.*}} -> tensor<16x3xf32>
+  // What all rows share has the gradient of each rank's own.
+  // CHECK-NOT: train.vary
+  // TP: %[[SCALE:.*]] = train.vary %{{.*}} {group = "tp", members = 2 : i64} : (tensor<3xf32>) -> tensor<3xf32>
+  // TP-NEXT: train.mul %{{.*}}, %[[SCALE]]
   %h = train.gated_activation %a, %b {activation = "silu"} : (tensor<8x3xf32>, tensor<8x3xf32>) -> tensor<8x3xf32>
   // CHECK: %[[Z:.*]] = train.grouped_matmul %{{.*}}, %{{.*}}, %[[IDS]] {expected_rows = 8 : i64, transpose_w}
   // CHECK-NEXT: %[[BACK:.*]] = train.all_to_all %[[Z]] {{.*}} : (tensor<16x4xf32>) -> tensor<16x4xf32>
@@ -39,7 +44,8 @@ train.step @mixture {
   // CHECK-NEXT: train.mul %[[MINE]]
   // TP: train.take_rows {{.*}} -> tensor<4x4xf32>
   // TP-NEXT: train.all_gather %{{.*}} {alike, dim = 0 : i64, group = "tp", members = 2 : i64, size = 8 : i64}
-  %z = train.grouped_matmul %h, %down, %ids {transpose_w} : (tensor<8x3xf32>, tensor<4x4x3xf32>, tensor<8xi64>) -> tensor<8x4xf32>
+  %k = train.mul %h, %scale : (tensor<8x3xf32>, tensor<3xf32>) -> tensor<8x3xf32>
+  %z = train.grouped_matmul %k, %down, %ids {transpose_w} : (tensor<8x3xf32>, tensor<4x4x3xf32>, tensor<8xi64>) -> tensor<8x4xf32>
   %g = train.mul %z, %gate : (tensor<8x4xf32>, tensor<8x1xf32>) -> tensor<8x4xf32>
   %s = train.reduce_sum %g {axes = array<i64: 0, 1>, keepdims = false} : (tensor<8x4xf32>) -> tensor<f32>
   // CHECK-NOT: dropped_tokens
