@@ -235,6 +235,12 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       return failure();
     if (outcome->products == 0)
       step.emitRemark("expert parallelism: there are no experts that the ") << int64_t(ep) << " ranks of ep could share";
+    else
+      step.emitRemark("expert parallelism: ")
+          << outcome->products << " grouped products of " << outcome->layers << " layers; a rank has " << outcome->slots
+          << " slots for rows of the " << int64_t(ep) << " ranks that share experts, " << outcome->rows << " rows each; "
+          << (outcome->slots < outcome->rows * int64_t(ep) ? "rows without a slot are dropped, and counted"
+                                                          : "no row can be dropped; a capacity factor takes less memory");
     experts = std::move(outcome->parameters);
     shardedParameters += experts.size();
     dividedOps += outcome->products;

@@ -323,6 +323,10 @@ private:
     for (Operation *op : llvm::reverse(inside))
       op->erase();
     outcome.products += layer.products.size();
+    if (outcome.layers++ == 0) {
+      outcome.rows = own;
+      outcome.slots = slots;
+    }
   }
 
   /// Rows without a slot, of all layers and ranks.

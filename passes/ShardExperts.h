@@ -19,6 +19,8 @@ struct ExpertsRequest {
 
 struct ExpertsOutcome {
   unsigned products = 0;                        // grouped products whose experts are spread
+  unsigned layers = 0;                          // with ids of their own
+  int64_t rows = 0, slots = 0;                  // that a rank sends of the first layer, and has room for
   llvm::DenseSet<mlir::Operation *> parameters; // their matrices; look-ups only
 };
 

@@ -8,6 +8,7 @@
 // CHECK-SAME: train.mesh = array<i64: 1, 4, 1, 1, 2>
 // LIMIT-LABEL: @mixture
 // TP-LABEL: @mixture
+// expected-remark @+1 {{expert parallelism: 2 grouped products of 1 layers; a rank has 16 slots for rows of the 2 ranks that share experts, 8 rows each; no row can be dropped; a capacity factor takes less memory}}
 train.step @mixture {
   %x = train.input {name = "x"} : tensor<8x4xf32>
   %ids = train.input {name = "ids"} : tensor<8xi64>

@@ -102,6 +102,8 @@ private:
       flags.emplace_back("--loss-impl", "unfused");
     if (asked.sequenceParallel)
       flags.emplace_back("--sequence-parallel", "false");
+    if (asked.epCapacityFactor > 0)
+      flags.emplace_back("--ep-capacity-factor", "0");
     return flags;
   }
 
