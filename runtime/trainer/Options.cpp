@@ -88,9 +88,8 @@ void define(CLI::App &app, Raw &raw) {
 
   auto *what = app.add_option_group("What to do");
   what->add_option("--data", options.data,
-                   "training data: *.safetensors: every model input and labels, stacked on axis 0, "
-                   "used in that "
-                   "order; *.bin: tokens; any other file: text, each byte a token")
+                   "training data: *.safetensors (also by its content): every model input and labels, stacked on "
+                   "axis 0, used in that order; *.bin: tokens; any other file: text, each byte a token")
       ->type_name("FILE");
   what->add_option("--steps", options.steps,
                    "steps of the whole run, resumed parts included; with --eval: evaluate that "
