@@ -12,6 +12,7 @@
 #include "compiler/analysis/ConstantValue.h"
 #include "compiler/dialect/OpSupport.h"
 #include "passes/Passes.h"
+#include "runtime/support/Nearest.h"
 #include "llvm/Support/GlobPattern.h"
 
 using namespace mlir;
@@ -347,8 +348,7 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
         continue;
       }
       size_t hits = 0;
-      std::string nearest;
-      unsigned best = UINT_MAX;
+      std::vector<std::string> names;
       for (ParameterOp parameter : parameters)
         for (StringRef name : namesOf(parameter)) {
           if (pattern->match(name)) {
@@ -356,17 +356,18 @@ struct AssignRoles : amc::impl::AssignRolesBase<AssignRoles> {
             most = std::max(most, exactness(glob) + 1);
             ++hits;
           }
-          if (unsigned distance = glob.edit_distance(name); distance < best) {
-            best = distance;
-            nearest = name.str();
-          }
+          names.push_back(name.str());
         }
       if (hits)
         continue;
       auto diagnostic = emitError(getOperation().getLoc())
                         << "--" << option << " '" << glob << "' matches no initializer";
-      if (!nearest.empty())
-        diagnostic.attachNote() << "the nearest name is '" << nearest << "'";
+      if (std::string near = rt::nearest(glob, names); !near.empty())
+        diagnostic.attachNote() << "the nearest name is '" << near << "'"
+                                << (StringRef(near).contains(glob) ? ", which '*" + glob.str() + "*' matches" : "");
+      else if (!names.empty())
+        diagnostic.attachNote() << "a pattern is held against all of a name, such as '" << names.front()
+                                << "'; amc compile without it lists them all";
       sound = false;
     }
     if (!sound)

@@ -10,6 +10,7 @@
 #include "mlir/IR/IRMapping.h"
 #include "passes/BlockReport.h"
 #include "passes/Passes.h"
+#include "runtime/support/Nearest.h"
 #include "llvm/ADT/StringSwitch.h"
 #include <map>
 
@@ -180,10 +181,9 @@ struct RematerializePass : amc::impl::RematerializeBase<RematerializePass> {
       std::string op = (name.starts_with("train.") ? name : "train." + name.str()).str();
       std::optional<SaveClass> saveClass = saveClassNamed(className);
       if (!llvm::is_contained(operations, op)) {
-        StringRef nearest = *llvm::min_element(operations, [&](StringRef a, StringRef b) {
-          return a.edit_distance(op) < b.edit_distance(op);
-        });
-        error("'" + op + "' is no operation of a forward pass; the nearest is '" + nearest + "'")
+        std::string near = rt::nearest(op, {operations.begin(), operations.end()});
+        error("'" + op + "' is no operation of a forward pass" +
+              (near.empty() ? "" : "; the nearest is '" + near + "'"))
                 .attachNote()
             << "amc inspect --ac-policy lists them all";
       } else if (!saveClass) {

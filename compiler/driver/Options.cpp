@@ -4,11 +4,11 @@
 #include "compiler/driver/MeshRules.h"
 #include "runtime/plan/Ranges.h"
 #include "runtime/plan/Workspace.h"
+#include "runtime/support/Nearest.h"
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <sstream>
 
 namespace amc {
@@ -357,11 +357,12 @@ std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &
       return is(should);
   if (spec.value.find('|') != spec.value.npos) {
     std::vector<std::string> choices = split(spec.value, '|');
+    auto nearChoice = [](const std::string &near) { return near.empty() ? "" : " (nearest: " + near + ")"; };
     // A target names an architecture, so every "cuda:…" is the choice "cuda:sm_90" stands for.
     bool known = std::find(choices.begin(), choices.end(), text) != choices.end() ||
                  (spec.flag == "--target" && text.rfind("cuda:", 0) == 0);
     if (!known)
-      return is("one of " + std::string(spec.value) + " (nearest: " + nearest(text, choices) + ")");
+      return is("one of " + std::string(spec.value) + nearChoice(rt::nearest(text, choices)));
   }
   if (versions == Versions::This)
     if (std::optional<std::string> later = laterVersion(spec, text))
@@ -523,31 +524,6 @@ std::vector<std::string> checkChoices(const CompileOptions &options) {
     errors.push_back("--ac is 'auto' and the target is '" + options.target +
                      "', whose memory is not this machine's; name it with --device-memory");
   return errors;
-}
-
-std::string nearest(std::string_view word, const std::vector<std::string> &known) {
-  auto distance = [](std::string_view a, std::string_view b) {
-    std::vector<size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), 0);
-    for (size_t i = 1; i <= a.size(); ++i) {
-      size_t diagonal = row[0];
-      row[0] = i;
-      for (size_t j = 1; j <= b.size(); ++j) {
-        size_t substitute = diagonal + (a[i - 1] != b[j - 1]);
-        diagonal = row[j];
-        row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
-      }
-    }
-    return row[b.size()];
-  };
-  std::string best;
-  size_t least = SIZE_MAX;
-  for (const std::string &candidate : known)
-    if (size_t d = distance(word, candidate); d < least) {
-      least = d;
-      best = candidate;
-    }
-  return best;
 }
 
 } // namespace amc

@@ -132,9 +132,6 @@ std::optional<std::vector<int64_t>> parseShape(std::string_view text);
 // Nothing if it is no such text, negative, no finite number, or 2^63 and more.
 std::optional<uint64_t> parseBytes(std::string_view text);
 
-// Of `known`, the one with the fewest edits to `word`; ties: the earlier.
-std::string nearest(std::string_view word, const std::vector<std::string> &known);
-
 } // namespace amc
 
 #endif

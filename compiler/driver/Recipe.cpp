@@ -1,5 +1,5 @@
 // Reads a recipe. Every leaf of the document is looked up under its path ("optimizer.lr"): among the guide's foreign
-// keys (RecipeKeys.h), then in the option table; a leaf that is in neither is an error that names the nearest key.
+// keys (RecipeKeys.h), then in the option table; a leaf that is in neither is an error with the nearest key, or all.
 // Overrides of the command line are put into the document first, so that they are judged like what stands there.
 //
 // Three things need more than their own key and are decided when all is read: the optimizer's class with its weight
@@ -10,6 +10,7 @@
 #include "compiler/driver/Recipe.h"
 #include "compiler/driver/RecipeKeys.h"
 #include "runtime/plan/PlanFile.h"
+#include "runtime/support/Nearest.h"
 #include <algorithm>
 #include <cctype>
 #include <map>
@@ -107,6 +108,28 @@ private:
                        [&](const std::string &known) { return known.starts_with(key + "."); });
   }
 
+  // Beside a key that is not known: the nearest one, or those with a meaning in AMC that could stand in its place.
+  std::string whatIsKnown(const std::string &key) const {
+    if (std::string near = rt::nearest(key, keys); !near.empty())
+      return "the nearest known key is '" + near + "'";
+    const size_t dot = key.rfind('.');
+    const std::string inside = dot == key.npos ? "" : key.substr(0, dot + 1);
+    std::set<std::string> names;
+    auto hasMeaning = [&](const std::string &known) {
+      const ForeignKey *foreign = find(known) ? nullptr : findForeignKey(known);
+      return !foreign || (foreign->fate != Fate::Ignored && foreign->fate != Fate::Refused);
+    };
+    for (const std::string &known : keys)
+      if (known.starts_with(inside) && hasMeaning(known))
+        names.insert(known.substr(inside.size(), known.find('.', inside.size()) - inside.size()));
+    if (names.empty())
+      return "";
+    std::string list;
+    for (const std::string &name : names)
+      list += (list.empty() ? "" : ", ") + name;
+    return (dot == key.npos ? "the keys of a recipe are " : "the keys of '" + key.substr(0, dot) + "' are ") + list;
+  }
+
   void section(const YAML::Node &node, const std::string &key) {
     std::set<std::string> seen;
     for (const auto &entry : node) {
@@ -138,7 +161,7 @@ private:
     else if (isSection(key))
       error(at, key, "'" + key + "' should be a group of keys");
     else
-      error(at, key, "unknown key '" + key + "'", "the nearest known key is '" + nearest(key, keys) + "'");
+      error(at, key, "unknown key '" + key + "'", whatIsKnown(key));
   }
 
   void apply(const ForeignKey &foreign, const YAML::Node &at, const YAML::Node &node, const std::string &key) {

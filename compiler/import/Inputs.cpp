@@ -3,6 +3,7 @@
 // contradiction and every leftover is told in one run.
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/import/Importer.h"
+#include "runtime/support/Nearest.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
@@ -152,18 +153,14 @@ bool Importer::bindInputs(Scope &scope) {
       }
       continue;
     }
-    std::string nearest;
-    unsigned best = 4;
+    std::vector<std::string> known(names.begin(), names.end());
     for (const auto &input : graph.input())
-      if (unsigned distance = StringRef(name).edit_distance(input.name(), true, best);
-          distance < best) {
-        best = distance;
-        nearest = input.name();
-      }
+      known.push_back(input.name());
+    std::string near = rt::nearest(name, known);
     auto diagnostic = error(fileLocation())
                       << "--shape names '" << name << "', which is no input of the model";
-    if (!nearest.empty())
-      diagnostic.attachNote() << "did you mean '" << nearest << "'?";
+    if (!near.empty())
+      diagnostic.attachNote() << "did you mean '" << near << "'?";
     sound = false;
   }
 

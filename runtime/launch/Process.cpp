@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <functional>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -30,8 +29,10 @@ Status cannotStart(const std::string &program, int error) {
   return limitError(program, ": cannot be started: ", std::strerror(error));
 }
 
-// Starts `command`; `prepare` runs in the child. Signals should be blocked by the caller if it will handle them.
-Expected<pid_t> start(const std::vector<std::string> &command, const std::function<void()> &prepare) {
+} // namespace
+
+// Signals should be blocked by the caller if it will handle them.
+Expected<pid_t> startCommand(const std::vector<std::string> &command, const std::function<void()> &prepare) {
   std::vector<char *> argv;
   for (const std::string &word : command)
     argv.push_back(const_cast<char *>(word.c_str()));
@@ -77,10 +78,13 @@ Expected<pid_t> start(const std::vector<std::string> &command, const std::functi
   return child;
 }
 
-ProgramEnd waitFor(pid_t child) {
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR)
-    ;
+void leaveTerminal() {
+  ::setpgid(0, 0);
+  if (int nothing = ::open("/dev/null", O_RDONLY); nothing >= 0)
+    ::dup2(nothing, STDIN_FILENO); // a background group may not read from the terminal
+}
+
+ProgramEnd endOf(int status) {
   ProgramEnd end;
   if (WIFSIGNALED(status))
     end.signal = WTERMSIG(status);
@@ -89,13 +93,22 @@ ProgramEnd waitFor(pid_t child) {
   return end;
 }
 
-std::string contents(int file) {
+std::string contentsOf(int file) {
   std::string text;
   char block[4096];
   ::lseek(file, 0, SEEK_SET);
   for (ssize_t got; (got = ::read(file, block, sizeof block)) > 0;)
     text.append(block, static_cast<size_t>(got));
   return text;
+}
+
+namespace {
+
+ProgramEnd waitFor(pid_t child) {
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR)
+    ;
+  return endOf(status);
 }
 
 } // namespace
@@ -129,14 +142,14 @@ Expected<ProgramEnd> runCaptured(const std::vector<std::string> &command) {
       ::close(out);
     return cannotStart(command[0], error);
   }
-  Expected<pid_t> child = start(command, [&] {
+  Expected<pid_t> child = startCommand(command, [&] {
     ::dup2(out, STDOUT_FILENO);
     ::dup2(err, STDERR_FILENO);
   });
   if (child.ok()) {
     ProgramEnd end = waitFor(*child);
-    end.out = contents(out);
-    end.err = contents(err);
+    end.out = contentsOf(out);
+    end.err = contentsOf(err);
     ::close(out);
     ::close(err);
     return end;
@@ -156,10 +169,8 @@ Expected<ProgramEnd> runForwarding(const std::vector<std::string> &command, bool
   struct sigaction action = {}, oldTerm, oldInt;
   action.sa_handler = forward;
   sigemptyset(&action.sa_mask);
-  Expected<pid_t> child = start(command, [&] {
-    ::setpgid(0, 0);
-    if (int nothing = ::open("/dev/null", O_RDONLY); nothing >= 0)
-      ::dup2(nothing, STDIN_FILENO); // a background group may not read from the terminal
+  Expected<pid_t> child = startCommand(command, [&] {
+    leaveTerminal();
     if (onlyNotes)
       ::dup2(STDERR_FILENO, STDOUT_FILENO);
   });

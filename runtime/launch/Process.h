@@ -4,7 +4,9 @@
 
 #include "runtime/support/Status.h"
 
+#include <functional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 namespace amc::rt {
@@ -21,7 +23,20 @@ struct ProgramEnd {
   std::string out, err;
 };
 
-// Runs `command` (a path and its arguments) to its end, keeping what it prints.
+// Starts `command` (a path and its arguments), which gets a SIGTERM when this process ends before it; `prepare` runs in
+// the child, before the program. The caller waits for it.
+Expected<pid_t> startCommand(const std::vector<std::string> &command, const std::function<void()> &prepare);
+
+// For `prepare`: a process group of its own, so that a terminal does not signal it too, and nothing to read.
+void leaveTerminal();
+
+// What a status that waitpid gave says.
+ProgramEnd endOf(int status);
+
+// All that is in `file`.
+std::string contentsOf(int file);
+
+// Runs `command` to its end, keeping what it prints.
 Expected<ProgramEnd> runCaptured(const std::vector<std::string> &command);
 
 // The same with this process's standard output and error, and nothing to read. Both print to standard error where

@@ -1,10 +1,11 @@
 // See Ranks.h.
 #include "runtime/launch/Ranks.h"
 
-#include "runtime/launch/Process.h"
+#include "runtime/launch/LaunchedRanks.h"
 #include "runtime/plan/Mesh.h"
 
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <sched.h>
@@ -19,20 +20,72 @@ MeshShape meshOf(const plan::Plan &plan) {
   return {{axis(mesh.dp_replicate()), axis(mesh.dp_shard()), axis(mesh.cp()), axis(mesh.tp())}, axis(mesh.ep())};
 }
 
+// Of the first of these environment variables that is one.
+std::optional<uint64_t> numberIn(std::initializer_list<const char *> names) {
+  for (const char *name : names)
+    if (const char *value = std::getenv(name)) {
+      char *end = nullptr;
+      unsigned long long number = std::strtoull(value, &end, 10);
+      if (end != value && !*end)
+        return number;
+    }
+  return std::nullopt;
+}
+
+// The signal that an exit code of a launcher stands for; 0: none. MPICH's has the signal itself.
+int signalIn(int code) {
+  const int signal = code > 128 ? code - 128 : code;
+  return code > static_cast<int>(ErrorKind::Limit) && signal < NSIG ? signal : 0;
+}
+
+// What the launcher's end comes to, and why where no rank has said so.
+Expected<int> explain(const RanksEnd &run, const std::string &mpirun,
+                      const std::function<void(std::string_view)> &note) {
+  const ProgramEnd &end = run.launcher;
+  if (!end.signal && end.code == 0)
+    return 0;
+  const int limit = static_cast<int>(ErrorKind::Limit);
+  const bool own = !end.signal && end.code <= limit; // a code of the ranks' own
+  const int signal = run.died && run.died->signal ? run.died->signal : own || end.signal ? 0 : signalIn(end.code);
+  if (run.asked > 0 && (own || signal == SIGTERM)) {
+    if (!run.said)
+      note(run.asked > 1 ? "ended by a second signal" : "ended by a signal");
+    return own ? end.code : limit;
+  }
+  if (run.died && signal) {
+    const std::string what = text("rank ", run.died->rank, " (pid ", run.died->pid, ") was ended by signal ", signal,
+                                  " (", ::strsignal(signal), ")");
+    if (!run.said)
+      return limitError(what);
+    note(what); // another rank has been quick enough to miss it
+    return limit;
+  }
+  if (end.signal)
+    return limitError(mpirun, ": ended by signal ", end.signal, " (", ::strsignal(end.signal), ")");
+  // 255 is mpirun's own way to fail.
+  if (end.code > limit) {
+    if (!end.out.empty())
+      note(end.out);
+    return limitError("the ranks ended with exit code ", end.code,
+                      (end.code > 128 && end.code < 255) || end.code == 9 ? ", which stands for a signal" : "",
+                      "; see above");
+  }
+  return end.code;
+}
+
 } // namespace
 
 uint64_t ranksOf(const plan::Plan &plan) { return meshOf(plan).ranks(); }
 
 std::optional<uint64_t> ranksOfLauncher() {
   // MPICH and what speaks its protocol; Open MPI.
-  for (const char *name : {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE"})
-    if (const char *value = std::getenv(name)) {
-      char *end = nullptr;
-      unsigned long long size = std::strtoull(value, &end, 10);
-      if (end != value && !*end && size > 0)
-        return size;
-    }
-  return std::nullopt;
+  std::optional<uint64_t> size = numberIn({"PMI_SIZE", "OMPI_COMM_WORLD_SIZE"});
+  return size && *size > 0 ? size : std::nullopt;
+}
+
+std::optional<unsigned> rankOfLauncher() {
+  std::optional<uint64_t> rank = numberIn({"PMI_RANK", "OMPI_COMM_WORLD_RANK"});
+  return rank ? std::optional(static_cast<unsigned>(*rank)) : std::nullopt;
 }
 
 Expected<uint64_t> ranksToStart(const plan::Plan &plan, const std::string &path, uint64_t asked) {
@@ -80,17 +133,10 @@ Expected<int> runRanks(uint64_t ranks, const std::string &program, const std::ve
   command.push_back(program);
   command.insert(command.end(), arguments.begin(), arguments.end());
   note(text("starting ", ranks, " ranks through ", mpirun));
-  Expected<ProgramEnd> end = runForwarding(command);
-  if (!end.ok())
-    return end.status();
-  if (end->signal)
-    return limitError(mpirun, ": ended by signal ", end->signal, " (", ::strsignal(end->signal), ")");
-  // 255 is mpirun's own way to fail.
-  if (end->code > 3)
-    return limitError("the ranks ended with exit code ", end->code,
-                      (end->code > 128 && end->code < 255) || end->code == 9 ? ", which stands for a signal" : "",
-                      "; see above");
-  return end->code;
+  Expected<RanksEnd> run = runLauncher(command);
+  if (!run.ok())
+    return run.status();
+  return explain(*run, mpirun, note);
 }
 
 } // namespace amc::rt

@@ -1,6 +1,7 @@
 // What all data sources share, and the named batches. See Data.h.
 #include "runtime/trainer/Data.h"
 
+#include "runtime/trainer/DataFormat.h"
 #include "runtime/trainer/Random.h"
 #include "runtime/trainer/Safetensors.h"
 #include "runtime/trainer/TokenData.h"
@@ -194,17 +195,33 @@ std::string describeUse(const DataRequest &request, uint64_t entriesPerStep) {
 Expected<std::unique_ptr<DataSource>> openData(const DataRequest &request) {
   if (request.inputs.empty())
     return inputError("the plan takes no input from data");
-  bool batches = request.path.ends_with(".safetensors");
+  Expected<DataContent> content = recognizeData(request.path);
+  if (!content.ok())
+    return content.status();
   bool binary = request.path.ends_with(".bin");
+  const bool named = request.path.ends_with(".safetensors");
+  // A few tokens may look like the beginning of a header; they are none to its end.
+  const bool batches =
+      named || (content->safetensors && (!binary || SafetensorsReader::open(request.path).ok()));
+  binary = binary && !batches;
+  const std::string_view why = named || !batches ? "" : "is a safetensors file by its content: ";
   if (batches && request.separator)
-    return inputError(request.path,
-                      ": named batches mark what the loss ignores in their labels, so "
+    return inputError(request.path, ": ", why,
+                      "named batches mark what the loss ignores in their labels, so "
                       "--document-separator does not apply");
   if (!binary && request.tokenDType)
-    return inputError(request.path, ": --token-dtype is for token files (*.bin)");
-  if (batches)
-    return NamedBatches::open(request);
-  return openTokens(request, binary ? request.tokenDType.value_or(plan::U16) : plan::U8);
+    return inputError(request.path, ": ", why, "--token-dtype is for token files (*.bin)");
+  if (!batches && !binary && !content->other.empty())
+    return inputError(request.path, ": is ", content->other,
+                      ", not text; --data takes a text, tokens (*.bin) or named batches (safetensors)");
+  Expected<std::unique_ptr<DataSource>> source =
+      batches ? NamedBatches::open(request)
+              : openTokens(request, binary ? request.tokenDType.value_or(plan::U16) : plan::U8);
+  if (source.ok() && batches && !named)
+    (*source)->remark = "; it is a safetensors file by its content";
+  if (source.ok() && !batches && !binary && content->zeros)
+    (*source)->remark = "; it holds bytes 0, which text does not: a file of tokens has to be called *.bin";
+  return source;
 }
 
 } // namespace amc::rt

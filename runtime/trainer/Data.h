@@ -67,6 +67,8 @@ public:
   uint64_t heldOutEntries() const { return held; }
   // One line for people: what was found and how it is cut.
   virtual std::string describe() const = 0;
+  // What goes behind it where the file's name and what is in it do not say the same.
+  std::string remark;
   // Bytes held in memory.
   virtual uint64_t memoryBytes() const = 0;
 
@@ -85,7 +87,8 @@ protected:
   uint64_t held = 0;
 };
 
-// Opens the source that the path's name stands for: *.safetensors, *.bin, anything else is text.
+// Opens what the file is: named batches by its content or as *.safetensors, tokens as *.bin, else text. What is known
+// to be something else than text is an error.
 Expected<std::unique_ptr<DataSource>> openData(const DataRequest &request);
 
 // Labelled tokens and the sum of their classes' weights.

@@ -1,4 +1,5 @@
 // See Options.h. CLI11 parses; what it would throw is turned into a Status here.
+#include "runtime/support/Nearest.h"
 #include "runtime/trainer/Options.h"
 
 #include <CLI/CLI.hpp>
@@ -42,22 +43,6 @@ const CompilerFlag *compilerFlag(std::string_view flag) {
 }
 
 Status usageError(std::string message) { return Status(ErrorKind::Usage, std::move(message)); }
-
-uint64_t editDistance(const std::string &a, const std::string &b) {
-  std::vector<uint64_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j)
-    row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    uint64_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      uint64_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
-}
 
 // What CLI11 fills; texts that need more than a number are parsed afterwards.
 struct Raw {
@@ -103,9 +88,8 @@ void define(CLI::App &app, Raw &raw) {
 
   auto *what = app.add_option_group("What to do");
   what->add_option("--data", options.data,
-                   "training data: *.safetensors: every model input and labels, stacked on axis 0, "
-                   "used in that "
-                   "order; *.bin: tokens; any other file: text, each byte a token")
+                   "training data: *.safetensors (also by its content): every model input and labels, stacked on "
+                   "axis 0, used in that order; *.bin: tokens; any other file: text, each byte a token")
       ->type_name("FILE");
   what->add_option("--steps", options.steps,
                    "steps of the whole run, resumed parts included; with --eval: evaluate that "
@@ -306,23 +290,6 @@ Status checkTogether(const TrainOptions &options) {
   return {};
 }
 
-} // namespace
-
-std::string nearestWord(const std::string &word, const std::vector<std::string> &candidates) {
-  std::string best;
-  uint64_t bestDistance = std::max<uint64_t>(2, word.size() / 2);
-  for (const std::string &candidate : candidates) {
-    uint64_t distance = editDistance(word, candidate);
-    if (distance < bestDistance) {
-      bestDistance = distance;
-      best = candidate;
-    }
-  }
-  return best;
-}
-
-namespace {
-
 // A command line as words: amrun's own, the compiler's, and the first that is neither a flag nor a flag's value.
 struct Words {
   std::vector<std::string> own, compiler;
@@ -427,10 +394,10 @@ Status unexpected(const CLI::App &app) {
         return usageError(text(flag, " belongs to amc compile: it is part of the plan"));
       if (flag.find('.') != flag.npos)
         return usageError(text(flag, " is a key of a recipe, and a plan is run; it belongs to amc compile"));
-      std::string nearest = flag == "--learning-rate" ? "--lr" : nearestWord(flag, flagsOf(app));
+      std::string near = flag == "--learning-rate" ? "--lr" : nearest(flag, flagsOf(app));
       return usageError(
           text("unknown flag ", inQuotes(flag),
-               nearest.empty() ? "; amrun --help lists all" : "; did you mean " + nearest + "?"));
+               near.empty() ? "; amrun --help lists all" : "; did you mean " + near + "?"));
     }
   return {};
 }

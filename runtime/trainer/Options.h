@@ -77,16 +77,13 @@ struct CommandLine {
 };
 
 // `arguments` without the program's name. Errors are of kind Usage; an unknown flag's names the
-// nearest known one.
+// nearest known one, if one is near.
 Expected<CommandLine> parseCommandLine(const std::vector<std::string> &arguments);
 
 // The run's arguments once the plan is there: what the recipe says ("--steps", "20", …) where no flag of the user's
 // says otherwise.
 std::vector<std::string> completeArguments(const RecipeRun &run, const std::string &plan, const std::string &model,
                                            const std::vector<std::string> &recipeArguments);
-
-// The candidate nearest to `word` by edit distance; empty if none is near.
-std::string nearestWord(const std::string &word, const std::vector<std::string> &candidates);
 
 } // namespace amc::rt
 

@@ -27,7 +27,8 @@ public:
   }
 
   std::string describe() const override {
-    std::string line = text(tokens, stored == plan::U8 ? " bytes, each a token" : " tokens", ", ",
+    std::string line = text(stored == plan::U8 ? "read as text: " : "", tokens,
+                            stored == plan::U8 ? " bytes, each a token" : " tokens", ", ",
                             trainedRows + heldRows, " rows of ", rowLength, ", ", trained,
                             " micro-batches an epoch");
     if (held)

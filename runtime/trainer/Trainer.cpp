@@ -207,7 +207,7 @@ Status Run::load(DataRequest request, std::vector<plan::Source> sources,
   if (!opened.ok())
     return opened.status();
   source = std::move(opened.value());
-  note(options.data, ": ", source->describe());
+  note(options.data, ": ", source->describe(), source->remark);
   if (options.resume && !options.eval && source->entriesPerEpoch() != state.entriesPerEpoch)
     return inputError("the data has ", source->entriesPerEpoch(),
                       " micro-batches an epoch, but had ", state.entriesPerEpoch,

@@ -15,7 +15,7 @@ train.step @rotary {
 
 // Tests that a glob that names nothing is an error with the nearest name.
 // expected-error@+2 {{--trainable 'cos' matches no initializer}}
-// expected-note@+1 {{the nearest name is 'cosine'}}
+// expected-note@+1 {{the nearest name is 'cosine', which '*cos*' matches}}
 module {
 train.step @none {
   %x = train.input {name = "x"} : tensor<4xf32>

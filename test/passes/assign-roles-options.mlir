@@ -8,7 +8,7 @@
 // CHECK: name = "embed", tied = [#train.tied<"head", [1, 0]>], train.frozen} :
 // CHECK: name = "mask", trainable} :
 // NONE: error: --frozen '-none*' matches no initializer
-// NONE: note: the nearest name is '{{.*}}'
+// NONE-NEXT: note: a pattern is held against all of a name, such as 'embed'; amc compile without it lists them all
 // TIED: name = "embed", tied = [#train.tied<"head", [1, 0]>], train.frozen} :
 // TIED: name = "mask"} :
 // Of two globs the one with more letters decides ("hea?" over "*"; "em*" over "e*"), of two alike the frozen one.

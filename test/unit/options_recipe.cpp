@@ -174,6 +174,15 @@ TEST(GuideRecipe, UnknownKeysNameTheNearest) {
               "is 'model.use_liger_kernel'");
 }
 
+// Where none is near, a wrong name would help nobody: what can stand there is listed.
+TEST(GuideRecipe, KeysThatAreNearNothingListWhatThereIs) {
+  Read result = read("lr_scheduler: {foo: 1}\n");
+  ASSERT_EQ(result.report.errors.size(), 1u);
+  EXPECT_TRUE(result.report.errors[0].starts_with("1:16: error: unknown key 'lr_scheduler.foo'\nnote: the keys of "
+                                                  "'lr_scheduler' are _target_, "))
+      << result.report.errors[0];
+}
+
 TEST(GuideRecipe, KeysOfOneOptionAgree) {
   EXPECT_EQ(good("rng: {seed: 3}\nseed: 3\n").runArguments, (std::vector<std::string>{"--seed", "3"}));
   expectError("rng: {seed: 3}\nseed: 4\n",

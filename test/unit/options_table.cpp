@@ -86,9 +86,11 @@ TEST(OptionTable, RefusesBadValues) {
   EXPECT_TRUE(setOption(options, spec("--ignore-index"), "1.5"));
 }
 
-TEST(OptionTable, NearestIsTheFewestEditsThenTheFirst) {
-  EXPECT_EQ(nearest("--optimiser", {"--optimizer", "--output"}), "--optimizer");
-  EXPECT_EQ(nearest("x", {"a", "b"}), "a");
+// A choice that is like none of them is not said to be near one.
+TEST(OptionTable, FarChoicesHaveNoNearest) {
+  CompileOptions options;
+  EXPECT_EQ(setOption(options, spec("--ac"), "everything"),
+            "is 'everything', should be one of none|full|selective|budget|auto");
 }
 
 TEST(Recipe, SetsWhatItNames) {

@@ -261,6 +261,55 @@ TEST(NamedBatches, ConvertsAndHoldsOut) {
   expectOpenError(request, "leaves none to train on");
 }
 
+// Whatever it is called: a text does not begin with the length of a header.
+TEST(NamedBatches, AreKnownByTheirContent) {
+  TempDir dir;
+  for (const char *name : {"batches", "batches.txt", "batches.bin"}) {
+    DataRequest request = tokens(stack(dir, name, 3), 2, 2);
+    auto source = take(openData(request));
+    EXPECT_EQ(source->describe(), "3 batches of named inputs, used in their order");
+    EXPECT_EQ(source->remark, "; it is a safetensors file by its content");
+    request.tokenDType = amc::plan::U32;
+    expectOpenError(request, "is a safetensors file by its content: --token-dtype is for token files");
+  }
+  auto named = take(openData(tokens(stack(dir, "b.safetensors", 3), 2, 2)));
+  EXPECT_EQ(named->remark, "");
+  // Half of one: its header is all there is.
+  std::string half = dir.write("half", safetensors("{\"input_ids\":{\"dtype\":\"I64\",\"shape\":[1,2,2],"
+                                                   "\"data_offsets\":[0,32]}}", ""));
+  expectOpenError(tokens(half, 2, 2), "is no valid safetensors file");
+}
+
+// Tokens 5 0 0 0 123 … look like the beginning of a header, and are tokens where they are called that.
+TEST(TokenData, ThatLookLikeAHeader) {
+  TempDir dir;
+  std::string data = rawBytes<uint16_t>({5, 0, 0, 0, 123, 1, 2, 3});
+  DataRequest request = tokens(dir.write("tokens.bin", data), 2, 4);
+  auto source = take(openData(request));
+  EXPECT_EQ(source->describe(), "8 tokens, 2 rows of 4, 1 micro-batches an epoch");
+  EXPECT_EQ(source->remark, "");
+  request.path = dir.write("tokens", data);
+  expectOpenError(request, "is no valid safetensors file");
+}
+
+// What is neither text nor tokens is not read as text; bytes that may be tokens are, with a remark.
+TEST(TokenData, OtherFormatsAreNoText) {
+  TempDir dir;
+  const std::string rest(64, 'x');
+  for (auto [bytes, name] : {std::pair<std::string, const char *>{"\x1f\x8b\x08", "is a gzip file, not text"},
+                             {"PK\x03\x04", "is a zip archive"},
+                             {"\x93NUMPY", "is a NumPy array"},
+                             {std::string("PAR1\0", 5), "is a Parquet file"}}) {
+    expectOpenError(tokens(dir.write("corpus", bytes + rest), 2, 4), name);
+    take(openData(tokens(dir.write("corpus.bin", bytes.substr(0, bytes.size() / 2 * 2) + rest), 2, 4)));
+  }
+  auto letters = take(openData(tokens(dir.write("corpus", "PAR1S" + rest), 2, 4)));
+  EXPECT_EQ(letters->describe(), "read as text: 69 bytes, each a token, 17 rows of 4, 8 micro-batches an epoch");
+  EXPECT_EQ(letters->remark, "");
+  auto zeros = take(openData(tokens(dir.write("corpus", rawBytes<uint16_t>({70, 71, 72, 73, 74, 75, 76, 77})), 2, 4)));
+  EXPECT_EQ(zeros->remark, "; it holds bytes 0, which text does not: a file of tokens has to be called *.bin");
+}
+
 // Every fault of the file in one message.
 TEST(NamedBatches, NamesAllFaults) {
   TempDir dir;

@@ -6,6 +6,7 @@
 #include "compiler/driver/Recipe.h"
 #include "compiler/report/Report.h"
 #include "runtime/plan/PlanFile.h"
+#include "runtime/support/Nearest.h"
 #include "tools/amc/Export.h"
 #include "tools/amc/Table.h"
 #include <CLI/CLI.hpp>
@@ -107,10 +108,12 @@ std::string unexpected(const CLI::App &command) {
     std::string flag = extra.substr(0, extra.find('='));
     // What others call it; by its letters, --trainable would be nearer.
     bool isRate = flag == "--learning-rate" && std::find(known.begin(), known.end(), "--lr") != known.end();
-    std::string near = isRate ? "--lr" : nearest(flag, known);
+    std::string near = isRate ? "--lr" : rt::nearest(flag, known);
     message += message.empty() ? "" : "\namc: error: ";
     message += flag.rfind('-', 0) == 0
-                   ? "unknown flag " + flag + "; the nearest known one is " + near
+                   ? "unknown flag " + flag + "; " +
+                         (near.empty() ? "amc " + command.get_name() + " --help lists all"
+                                       : "the nearest known one is " + near)
                    : "unexpected argument '" + extra + "'";
   }
   return message;
@@ -432,6 +435,8 @@ int main(int argc, char **argv) {
   checkCommand->add_flag("--json", checked.json, "for programs");
   CLI::App *tableCommand =
       app.add_subcommand("table", "planned peak memory and recomputation, technique by technique");
+  tableCommand->footer("With --dp-size N --strategy megatron_fsdp there are rows for --zero-dp-strategy 0, 1, 2 and "
+                       "3, unless one is given.");
   addTable(*tableCommand, tabled, Takes::ModelOnly);
   tableCommand->add_flag("--json", tabled.json, "for programs");
   TableOptions table;
@@ -498,8 +503,11 @@ int main(int argc, char **argv) {
     std::vector<std::string> names;
     for (const CLI::App *command : app.get_subcommands([](const CLI::App *) { return true; }))
       names.push_back(command->get_name());
-    if (!first.empty() && first[0] != '-' && app.get_subcommands().empty())
-      return usage("unknown subcommand '" + first + "'; the nearest is " + nearest(first, names));
+    if (!first.empty() && first[0] != '-' && app.get_subcommands().empty()) {
+      std::string near = rt::nearest(first, names);
+      return usage("unknown subcommand '" + first + "'; " +
+                   (near.empty() ? "amc --help lists all" : "the nearest is " + near));
+    }
     return usage(error.what() + std::string("; see amc --help"));
   }
   for (CLI::App *command : app.get_subcommands())

@@ -1,7 +1,8 @@
 // amrun: runs a training plan. Parses the command line, hands it to the trainer, turns its Status
 // into an exit code. A recipe in the place of the plan is compiled first (runtime/launch/PlanCache); --nproc-per-node
-// starts this program again, as ranks (runtime/launch/Ranks).
+// starts this program again, as ranks (runtime/launch/Ranks), which first of all meet the process that has started them.
 #include "runtime/collective/Join.h"
+#include "runtime/launch/LaunchedRanks.h"
 #include "runtime/launch/PlanCache.h"
 #include "runtime/launch/Process.h"
 #include "runtime/launch/Ranks.h"
@@ -45,8 +46,10 @@ void printNote(std::string_view line) {
 }
 
 int report(const amc::rt::Status &status) {
-  if (!status.ok() && !status.message().empty()) // empty: another rank says it
+  if (!status.ok() && !status.message().empty()) { // empty: another rank says it
     std::fprintf(stderr, "amrun: error: %s\n", status.message().c_str());
+    amc::rt::tellLauncherOfError();
+  }
   return status.exitCode();
 }
 
@@ -104,6 +107,8 @@ int run(int argc, char **argv) {
   // while notes that nobody reads matter to nobody.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
+  if (amc::rt::Status met = amc::rt::meetLauncher(); !met.ok())
+    return report(met);
   auto line = parse({argv + 1, argv + argc});
   if (line.ok() && !line->run && !line->recipe) {
     std::fputs(line->output.c_str(), stdout);

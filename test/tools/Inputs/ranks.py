@@ -1,7 +1,8 @@
 """ranks.py HOW CODE TEXT COMMAND…: runs COMMAND, does something to its ranks once step 2 is done, and expects that it ends
-with that exit code, with one error (none if TEXT is empty) which has TEXT in it, and with no process left. HOW: nothing;
-kill or stop, which signal rank 2; terminate, which asks the launcher; launcher, which kills what is between it and the
-ranks."""
+with that exit code, with one error (none if TEXT is empty) which has TEXT in it, and with no process left; with
+--nproc-per-node, nothing but results is on standard output. HOW: nothing; kill or stop, which signal rank 2; above, which
+kills what the launcher has started as rank 2, the rank's parent; terminate, which asks COMMAND to end; twice, which asks
+it by two SIGINT 50 ms apart; orphan, which kills COMMAND itself; launcher, which kills what is between it and the ranks."""
 import os
 import signal
 import subprocess
@@ -52,20 +53,28 @@ def alive(pid):
         return False
 
 
-run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-lines, two = [], threading.Event()
+def parent_of(pid):
+    with open(f"/proc/{pid}/stat", errors="replace") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
 
 
-def read():
-    for line in run.stdout:
+run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+lines, results, two = [], [], threading.Event()
+
+
+def read(stream):
+    for line in stream:
         lines.append(line.rstrip("\n"))
+        if stream is run.stdout:
+            results.append(line)
         if line.startswith("step 2 "):
             two.set()
     two.set()
 
 
-reader = threading.Thread(target=read, daemon=True)
-reader.start()
+readers = [threading.Thread(target=read, args=[stream], daemon=True) for stream in (run.stdout, run.stderr)]
+for reader in readers:
+    reader.start()
 everybody = {}
 if how != "nothing":
     assert two.wait(patience), lines
@@ -74,8 +83,19 @@ if how != "nothing":
     if how in ("kill", "stop"):
         [target] = [pid for pid in leaves if rank_of(pid) == 2]
         os.kill(target, signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+    elif how == "above":
+        [target] = [pid for pid in leaves if rank_of(pid) == 2]
+        started = parent_of(target)
+        os.kill(started, signal.SIGKILL)
+        text = text.replace("PID", str(started))
     elif how == "terminate":
         run.terminate()
+    elif how == "twice":
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+    elif how == "orphan":
+        run.kill()
     else:
         for pid, name in everybody.items():
             if "proxy" in name:
@@ -89,9 +109,13 @@ while (left := [pid for pid in everybody if alive(pid)]) and time.monotonic() < 
     time.sleep(0.05)
 for pid in left:
     os.kill(pid, signal.SIGKILL)
-reader.join(10)
+for reader in readers:
+    reader.join(10)
 output = "\n".join(lines)
 assert not left, f"still there: {left}\n{output}"
 assert ended == int(code), f"exit code {ended}\n{output}"
+if "--nproc-per-node" in command:
+    assert all(line.startswith("step ") for line in results), results
+    assert not any(word in output for word in ("mpiexec@", "proxy:", "assert", "BAD TERMINATION")) or how == "launcher", output
 errors = [line for line in lines if "error: " in line]
 assert len(errors) == (1 if text else 0) and text in "".join(errors), output
