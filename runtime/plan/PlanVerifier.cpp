@@ -46,6 +46,7 @@ public:
     checkOverlap();
     checkPhases();
     checkInstructions();
+    checkAsync(plan, report);
     checkUpdated();
     checkPromise();
     return std::move(diagnostics);

@@ -16,6 +16,10 @@ bool checkMesh(const plan::Plan &plan, const ReportError &error);
 // What the rank's views of weights, states and gradients are of the whole, and the bytes they start with.
 void checkWeights(const plan::Plan &plan, const ReportError &error);
 
+// Collectives that run beside other instructions, and their waits. Looks at buffers' numbers alone: that views lie in them
+// and are alive is the verifier's.
+void checkAsync(const plan::Plan &plan, const ReportError &error);
+
 } // namespace amc::rt
 
 #endif
