@@ -158,7 +158,7 @@ private:
           bound = candidates[early[units[u - 1]]].wait;
         else if (i > units[u] && time[first.op] == time[bound])
           bound = first.wait; // nothing is to be queued before what everything waits for
-        bound = std::max(bound, graph.values[graph.ops[c.op].operands[0]].producer + 1);
+        bound = std::max(bound, graph.values[graph.rootOf(graph.ops[c.op].operands[0])].producer + 1);
         c.bound = std::min(bound, c.op);
       }
     units = unitsOf(late);
@@ -226,6 +226,10 @@ private:
       uint32_t place = i;
       for (uint32_t operand : op.operands)
         place = std::max({place, available[operand], updatedAt[graph.rootOf(operand)]});
+      // Views of what is there from the beginning go there, so that they do not hold a gather up.
+      if (const GraphValue *root = op.kind == OpKind::View ? &graph.values[graph.rootOf(op.operands[0])] : nullptr;
+          root && root->source && root->persistent)
+        place = root->producer + 1;
       for (uint32_t at : op.updated)
         place = std::max(place, readUntil[graph.rootOf(op.operands[at])]);
       uint32_t done = place;
@@ -278,17 +282,20 @@ private:
 
   bool fit(uint64_t limit) {
     constexpr unsigned attempts = 8;
-    uint64_t aim = limit;
     for (unsigned attempt = 0; attempt < attempts; ++attempt) {
-      if (!reduceTo(aim))
+      if (!reduceTo(limit))
         break;
       Liveness live = computeLiveness(withWaits, order);
-      Placement placement = pack(packingItems(live), request.alignment, attemptLimits());
+      std::vector<PackingItem> items = packingItems(live);
+      Placement placement = pack(items, request.alignment, attemptLimits(attempt));
+      // At the bound a longer search finds the same; above it, only that says what AssignOffsets will find.
+      if (placement.height <= limit && placement.height > placement.bound)
+        placement = pack(items, request.alignment, request.packing);
       if (placement.height <= limit)
         return true;
-      // Packing loses something: ask for that much less.
-      uint64_t excess = std::max(placement.height - limit, limit / 1024 + request.alignment);
-      aim = aim > excess ? aim - excess : 0;
+      if (!reduceAround(live, items, placement, limit))
+        break;
+      build();
     }
     for (Candidate &c : candidates)
       c.level = NotSplit;
@@ -296,10 +303,40 @@ private:
     return false;
   }
 
-  // Eight times at most, so each shorter than the one that places the step: a longer search only finds lower arenas.
-  PackingLimits attemptLimits() const {
+  // What is alive fits, and its packing does not: the windows at a buffer that sticks out become smaller. If there is none,
+  // or the buffer is there all the time, all do.
+  bool reduceAround(const Liveness &live, const std::vector<PackingItem> &items, const Placement &placement,
+                    uint64_t limit) {
+    std::vector<int32_t> change(live.instructions.size() + 2, 0);
+    for (size_t i = 0; i < items.size(); ++i)
+      if (placement.offsets[i] + items[i].bytes > limit && items[i].last - items[i].first < live.instructions.size()) {
+        ++change[items[i].first];
+        --change[items[i].last];
+      }
+    std::vector<uint32_t> before(change.size() + 1, 0); // instructions at which something sticks out
+    int32_t sum = 0;
+    for (size_t i = 0; i < change.size(); ++i)
+      before[i + 1] = before[i] + ((sum += change[i]) > 0);
+    bool changed = false;
+    for (bool everywhere : {false, true}) {
+      if (changed)
+        break;
+      for (const Span &span : spansOf(live)) {
+        Candidate &c = candidates[span.candidate];
+        if (c.level == NotSplit || (!everywhere && before[span.end + 1] == before[span.begin]))
+          continue;
+        c.level = static_cast<Level>(c.level + 1);
+        changed = true;
+      }
+    }
+    return changed;
+  }
+
+  // Each shorter than the one that places the step (a longer search only finds lower arenas), the first least: a second,
+  // and a quarter of one.
+  PackingLimits attemptLimits(unsigned attempt) const {
     PackingLimits limits = request.packing;
-    limits.exactSteps = std::min<uint64_t>(limits.exactSteps, 5'000'000);
+    limits.exactSteps = std::min<uint64_t>(limits.exactSteps, attempt < 2 ? 20'000'000 : 5'000'000);
     return limits;
   }
 

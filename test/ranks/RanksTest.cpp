@@ -256,9 +256,9 @@ TEST(Plan, FailuresBesideComputation) {
   expect("stops", (std::string(place) + "rank 3 \\(pid [0-9]+\\) has stopped responding for 5 s; killed it").c_str(),
          "AMC_COLLECTIVES=shm", 12);
   expect("hangs", (std::string(place) + "rank 3 \\(pid [0-9]+\\) hangs: .* killed it").c_str(),
-         "TEST_RANK_TIMEOUT=2 AMC_COLLECTIVES=shm", 12);
+         "TEST_RANK_TIMEOUT=4 AMC_COLLECTIVES=shm", 20);
   expect("hangs", (std::string(place) + "rank 3 hangs or is stopped: .*").c_str(),
-         "TEST_RANK_TIMEOUT=2 AMC_COLLECTIVES=mpi", 12);
+         "TEST_RANK_TIMEOUT=4 AMC_COLLECTIVES=mpi", 20);
 }
 
 TEST(Plan, OfOtherRanksIsRefused) {
