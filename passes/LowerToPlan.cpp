@@ -200,9 +200,12 @@ private:
           gradientSplits.try_emplace(parameter, shard.getSplitsAttr());
       gradientNames.try_emplace(gathered.values[graph.rootOf(gathered.index(gradient))], parameter);
     }
-    for (uint32_t op : live.instructions)
+    for (uint32_t op : live.instructions) {
       for (uint32_t at : graph.ops[op].updated)
         lastUpdate[graph.rootOf(graph.ops[op].operands[at])] = live.instructionOfOp[op];
+      if (graph.ops[op].kind == OpKind::Wait)
+        waitedFor[graph.rootOf(graph.ops[op].operands[0])] = live.instructionOfOp[op];
+    }
   }
 
   void writeBuffers() {
@@ -230,9 +233,11 @@ private:
   }
 
   // The instruction that completes a gradient: its last update if it is an accumulator, else the
-  // one that makes it.
+  // one that makes it, or waits for it.
   uint64_t readyAt(Value value) {
     uint32_t root = graph.rootOf(gathered.index(value));
+    if (auto wait = waitedFor.find(root); wait != waitedFor.end())
+      return wait->second;
     return graph.values[root].source ? lastUpdate.lookup(root)
                                      : live.instructionOfOp[graph.values[root].producer];
   }
@@ -276,8 +281,10 @@ private:
     SmallVector<Attribute> inputs, outputs, workspaces;
     for (Value operand : cast<ComputeOpInterface>(op).getKernelInputs())
       inputs.push_back(viewOrUnit(operand));
-    for (Value result : resultSlots(op))
-      outputs.push_back(viewOrUnit(result));
+    // What waits writes nothing: its result is there.
+    if (graph.ops[index].kind != OpKind::Wait)
+      for (Value result : resultSlots(op))
+        outputs.push_back(viewOrUnit(result));
     for (uint32_t at : graph.ops[index].updated)
       outputs.push_back(view(op->getOperand(at)));
     if (uint32_t scratch = live.workspaceOfOp[index]; scratch != noIndex)
@@ -330,6 +337,7 @@ private:
   llvm::StringMap<ArrayAttr> gradientSplits; // where the gradient is not split as the parameter
   DenseMap<uint32_t, uint64_t>
       lastUpdate; // of source values: the last instruction that overwrites them
+  DenseMap<uint32_t, uint64_t> waitedFor; // of values: the instruction that waits for their collective
 };
 
 struct LowerToPlanPass : amc::impl::LowerToPlanBase<LowerToPlanPass> {

@@ -404,6 +404,46 @@ def Schedule : Pass<"schedule", "::mlir::ModuleOp"> {
   ];
 }
 
+def OverlapCollectives : Pass<"overlap-collectives", "::mlir::ModuleOp"> {
+  let summary = "start collectives of a scheduled step before they are needed, and wait for them when they are";
+  let description = [{
+    Gathers of parameters, also those that backward makes again, start when the unit (block of the model) before theirs
+    begins to compute; other collectives, sums of gradients above all, are waited for where something reads them, at
+    most a unit later, and what only passes a gradient on waits with them (compiler/analysis/Overlap.h). No window leaves
+    its section of the step. In-place updates stay behind the waits of what reads the old value. `auto`: the arena, as
+    assign-offsets packs it, becomes no larger than it would be without; windows that do not fit become smaller or
+    vanish, those that hide least for their bytes first. `prefetch`: as large as FSDP2's, whatever that takes, or what
+    train.memory_budget leaves. Needs: schedule; assign-offsets behind it. Leaves: `async` on what is split, a
+    train.wait for each, train.overlap on the step.
+
+    ```mlir
+    %a = train.linear %x, %v : ...
+    %w = train.all_gather %p {dim = 0 : i64, group = "dp_shard", members = 2 : i64, size = 8 : i64} : ...
+    %b = train.linear %a, %w : ...
+    // becomes
+    %s = train.all_gather %p {async, dim = 0 : i64, group = "dp_shard", members = 2 : i64, size = 8 : i64} : ...
+    %a = train.linear %x, %v : ...
+    %w = train.wait %s, %p : ...
+    %b = train.linear %a, %w : ...
+    ```
+  }];
+  let options = [
+    Option<"mode", "mode", "std::string", "\"auto\"", "auto: without more memory; prefetch: a unit ahead whatever it takes">,
+    Option<"target", "target", "std::string", "\"cpu\"", "the device whose times are modelled">,
+    Option<"precision", "precision", "std::string", "\"fp32\"", "fp32 or bf16">,
+    Option<"alignment", "alignment", "int64_t", "256", "as AssignOffsets is given">,
+    Option<"workLimit", "work-limit", "int64_t", "6000000000", "as AssignOffsets is given">,
+    Option<"exactItems", "exact-items", "int64_t", "2000", "as AssignOffsets is given">,
+    Option<"exactSteps", "exact-steps", "int64_t", "200000000", "as AssignOffsets is given">,
+  ];
+  let statistics = [
+    Statistic<"windows", "windows", "collectives that run beside computation">,
+    Statistic<"reduced", "reduced", "collectives that would take more memory, or a larger window">,
+    Statistic<"hiddenMicroseconds", "hidden-microseconds", "of computation beside collectives, modelled">,
+  ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
 def AssignOffsets : Pass<"assign-offsets", "::mlir::ModuleOp"> {
   let summary = "place every buffer of a scheduled step in one arena";
   let description = [{

@@ -130,8 +130,8 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
     node.phase = graphPhase(phaseOf(&op));
     if (isa<SourceOpInterface>(op)) {
       node.kind = OpKind::Source;
-    } else if (isa<ViewOpInterface>(op)) {
-      node.kind = OpKind::View;
+    } else if (auto view = dyn_cast<ViewOpInterface>(op)) {
+      node.kind = view.isInstruction() ? OpKind::Wait : OpKind::View;
     } else if (isa<MicroBatchEndOp>(op)) {
       node.kind = OpKind::MicroBatchEnd;
     } else if (isa<OutputOp, GradientOp>(op)) {

@@ -39,23 +39,35 @@ Liveness computeLiveness(const StepGraph &graph, const std::vector<uint32_t> &or
     time += graph.isInstruction(op);
   }
 
-  // Birth and death of every root. `death` is one past the last reader.
+  // Birth and death of every root. `death` is one past the last reader; what an async collective reads is kept besides
+  // until its wait, so that it may still work in place on an operand that nothing else reads.
+  struct Kept {
+    uint64_t until = 0;
+    uint32_t by = noIndex; // the only collective, or noIndex
+  };
   std::vector<uint64_t> death(graph.values.size(), 0);
+  std::vector<Kept> kept(graph.values.size());
   time = 0;
   uint64_t sectionEnd = live.microBatchEnd;
   for (uint32_t index : order) {
     const GraphOp &op = graph.ops[index];
-    bool instruction = op.kind == OpKind::Compute;
+    bool instruction = graph.isInstruction(index);
     if (op.kind == OpKind::MicroBatchEnd)
       sectionEnd = n;
-    for (uint32_t operand : op.operands) {
-      uint64_t &end = death[graph.rootOf(operand)];
+    for (uint32_t position = 0; position < op.operands.size(); ++position) {
+      uint32_t root = graph.rootOf(op.operands[position]);
+      if (op.kind == OpKind::Wait && position == 1) {
+        uint32_t by = graph.values[graph.rootOf(op.operands[0])].producer;
+        kept[root] = {std::max(kept[root].until, time + 1), kept[root].until == 0 ? by : noIndex};
+        continue;
+      }
+      uint64_t &end = death[root];
       if (instruction)
         end = std::max(end, time + 1);
       else if (op.kind == OpKind::Output)
         end = std::max(end, sectionEnd);
     }
-    if (instruction)
+    if (op.kind == OpKind::Compute)
       for (uint32_t result : op.results)
         death[result] = std::max(death[result], time + 1);
     time += instruction;
@@ -74,6 +86,8 @@ Liveness computeLiveness(const StepGraph &graph, const std::vector<uint32_t> &or
     live.buffers.push_back(buffer);
   };
 
+  // Of a buffer that no other value takes over.
+  auto lastOf = [&](uint32_t root) { return std::max(death[root], kept[root].until); };
   time = 0;
   for (uint32_t index : order) {
     const GraphOp &op = graph.ops[index];
@@ -82,12 +96,13 @@ Liveness computeLiveness(const StepGraph &graph, const std::vector<uint32_t> &or
         addBuffer(result, 0,
                   graph.values[result].persistent
                       ? n
-                      : std::max(death[result], std::min<uint64_t>(n, 1)));
+                      : std::max(lastOf(result), std::min<uint64_t>(n, 1)));
       continue;
     }
-    if (op.kind == OpKind::View) {
+    if (op.kind == OpKind::View || op.kind == OpKind::Wait) {
       for (uint32_t result : op.results)
         live.bufferOfValue[result] = live.bufferOfValue[graph.rootOf(result)];
+      time += op.kind == OpKind::Wait;
       continue;
     }
     if (op.kind != OpKind::Compute)
@@ -100,19 +115,20 @@ Liveness computeLiveness(const StepGraph &graph, const std::vector<uint32_t> &or
         // `value` no longer being the root means that another result has taken the buffer already.
         if (graph.values[root].source || death[root] != time + 1 ||
             graph.values[root].bytes != graph.values[result].bytes ||
-            live.buffers[candidate].value != root || !readsOnlyReusably(graph, op, root))
+            live.buffers[candidate].value != root || !readsOnlyReusably(graph, op, root) ||
+            (kept[root].until > 0 && kept[root].by != index))
           continue;
         taken = candidate;
         break;
       }
       if (taken == noIndex) {
-        addBuffer(result, time, death[result]);
+        addBuffer(result, time, lastOf(result));
         continue;
       }
       LiveBuffer &buffer = live.buffers[taken];
       live.bufferOfValue[result] = taken;
       buffer.value = result;
-      buffer.last = death[result];
+      buffer.last = lastOf(result);
       if (graph.values[result].category != BufferCategory::Activation)
         buffer.category = graph.values[result].category;
     }

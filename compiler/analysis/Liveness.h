@@ -1,12 +1,13 @@
 // Decides which values share a buffer and when each buffer is alive, for a given order. Plain C++.
 //
-// Time counts instructions (operations of kind Compute) in the order; lifetimes are half-open. A
+// Time counts instructions (operations of kind Compute and Wait) in the order; lifetimes are half-open. A
 // buffer is born at the instruction that writes it and dies behind the last that reads it, itself
 // or through views; persistent sources and nothing else live in [0, n); other sources (inputs) from
 // 0, and at instruction 0 even if nobody reads them. Values named by Output operations live to the
 // end of their section: the micro-batch if they are made there, else the step. A result takes over
 // the buffer of an operand that dies there if the operation allows it (GraphOp::reusable), the byte
-// counts are equal, and the operand is no source. Workspaces live at their instruction.
+// counts are equal, and the operand is no source. Workspaces live at their instruction. What an async collective reads
+// is kept until its wait, which is no reason against taking it over.
 #ifndef AMC_COMPILER_ANALYSIS_LIVENESS_H
 #define AMC_COMPILER_ANALYSIS_LIVENESS_H
 

@@ -14,7 +14,7 @@ uint32_t StepGraph::addOp(GraphOp op, const std::vector<uint64_t> &resultBytes) 
     value.bytes = bytes;
     value.root = static_cast<uint32_t>(values.size());
     value.source = op.kind == OpKind::Source;
-    if (op.kind == OpKind::View)
+    if (op.kind == OpKind::View || op.kind == OpKind::Wait)
       value.root = values[op.operands[0]].root;
     op.results.push_back(static_cast<uint32_t>(values.size()));
     values.push_back(value);

@@ -18,6 +18,7 @@ enum class OpKind : uint8_t {
   Source,  // brings a value into the step: no instruction
   Compute, // one instruction; updates operands in place if `updated` is not empty
   View,    // result 0 is the bytes of operand 0: no instruction
+  Wait,    // one instruction; result 0 is the bytes of operand 0, written by a collective that reads operand 1 until now
   Output, // names values that leave the step: they live to the end of their section; no instruction
   MicroBatchEnd, // what stands before runs once per micro-batch; no instruction
 };
@@ -81,7 +82,7 @@ struct StepGraph {
   uint32_t addOp(GraphOp op, const std::vector<uint64_t> &resultBytes);
 
   uint32_t rootOf(uint32_t value) const { return values[value].root; }
-  bool isInstruction(uint32_t op) const { return ops[op].kind == OpKind::Compute; }
+  bool isInstruction(uint32_t op) const { return ops[op].kind == OpKind::Compute || ops[op].kind == OpKind::Wait; }
   /// The index of the first operation of kind MicroBatchEnd, or the number of operations.
   uint32_t microBatchEnd() const;
 };

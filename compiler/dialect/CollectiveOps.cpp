@@ -236,6 +236,43 @@ ShardingRule AllToAllOp::getShardingRule() {
 }
 
 //===----------------------------------------------------------------------===//
+// wait, and what is waited for
+//===----------------------------------------------------------------------===//
+
+LogicalResult amc::train::verifySplitPhase(Operation *op) {
+  if (!cast<SplitPhaseOpInterface>(op).isAsync())
+    return success();
+  Value result = op->getResult(0);
+  auto waits = llvm::count_if(result.getUsers(), [](Operation *user) { return isa<WaitOp>(user); });
+  // split_phase_c1
+  if (waits != 1)
+    return op->emitOpError("is async and has ") << waits << " waits, should have one";
+  // split_phase_c2
+  for (Operation *user : result.getUsers())
+    if (!isa<WaitOp>(user))
+      return (op->emitOpError("is async, and its result is read without waiting for it; should be read behind its wait")
+                  .attachNote(user->getLoc())
+              << "this should read the result of the train.wait");
+  return success();
+}
+
+LogicalResult WaitOp::verify() {
+  auto started = getStarted().getDefiningOp<SplitPhaseOpInterface>();
+  // wait_c1
+  if (!started || !started.isAsync())
+    return emitOpError("waits for something that is not the result of a collective with async, should be");
+  // wait_c2
+  if (started->getOperand(0) != getSource())
+    return emitOpError("source is not what the collective reads, should be");
+  return success();
+}
+
+LogicalResult WaitOp::evaluate(Inputs in, Outputs out) { return copyAlone(1, in, out); }
+bool WaitOp::isInstruction() { return true; }
+uint64_t WaitOp::getFlops() { return 0; }
+uint64_t WaitOp::getBytesMoved() { return 0; }
+
+//===----------------------------------------------------------------------===//
 // vary
 //===----------------------------------------------------------------------===//
 

@@ -10,6 +10,9 @@
 // this convention (that of jax.shard_map's varying types, and of Megatron's f and g) each operation's gradient is
 // another collective, and no pass needs to know about ranks to differentiate.
 //
+// A collective may be split in two: with `async` it is only started where it stands, runs beside the operations behind it,
+// and is there behind its train.wait. overlap-collectives does that to a scheduled step; nothing before it may.
+//
 // Sums are taken in ascending order of members, in fp32 (f64 for f64), and rounded once, whatever the type of what
 // members contribute. The gradient of a narrower value is derived as a sum of fp32, so that nothing is rounded that need
 // not be; widen-gradients makes it one of narrow contributions where those have been rounded all the same.
@@ -27,7 +30,7 @@ def Train_SplitAttr : AttrDef<Train_Dialect, "Split"> {
 }
 
 class Train_CollectiveOp<string mnemonic, list<string> declared = [], list<string> more = []>
-    : Train_DiffOp<mnemonic, [DeclareOpInterfaceMethods<CollectiveOpInterface, more>,
+    : Train_DiffOp<mnemonic, [DeclareOpInterfaceMethods<CollectiveOpInterface, more>, SplitPhaseOpInterface,
                               DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>],
                    !listconcat(["getFlops", "getBytesMoved"], declared)>;
 
@@ -41,17 +44,17 @@ def Train_AllGatherOp : Train_CollectiveOp<"all_gather", [], ["getKept"]> {
     for parameters.
   }];
   let arguments = (ins Train_AnyTensor:$piece, I64Attr:$dim, I64Attr:$size, StrAttr:$group, I64Attr:$members,
-                       UnitAttr:$reshard, UnitAttr:$retain, UnitAttr:$alike);
+                       UnitAttr:$reshard, UnitAttr:$retain, UnitAttr:$alike, UnitAttr:$async);
   let results = (outs Train_AnyTensor:$whole);
 }
 def Train_ReduceScatterOp : Train_CollectiveOp<"reduce_scatter"> {
   let summary = "partial to spread: this member's rows of the sum over members";
-  let arguments = (ins Train_FloatTensor:$whole, I64Attr:$dim, StrAttr:$group, I64Attr:$members);
+  let arguments = (ins Train_FloatTensor:$whole, I64Attr:$dim, StrAttr:$group, I64Attr:$members, UnitAttr:$async);
   let results = (outs Train_FloatTensor:$piece);
 }
 def Train_AllReduceOp : Train_CollectiveOp<"all_reduce", ["getReusableOperands"]> {
   let summary = "partial to alike: the sum over members";
-  let arguments = (ins Train_FloatTensor:$x, StrAttr:$group, I64Attr:$members);
+  let arguments = (ins Train_FloatTensor:$x, StrAttr:$group, I64Attr:$members, UnitAttr:$async);
   let results = (outs Train_FloatTensor:$y);
 }
 def Train_AllToAllOp : Train_CollectiveOp<"all_to_all", ["getWorkspaceBytes"]> {
@@ -62,6 +65,26 @@ def Train_AllToAllOp : Train_CollectiveOp<"all_to_all", ["getWorkspaceBytes"]> {
   }];
   let arguments = (ins Train_AnyTensor:$x, I64Attr:$split_dim, I64Attr:$concat_dim, StrAttr:$group, I64Attr:$members);
   let results = (outs Train_AnyTensor:$y);
+}
+def Train_WaitOp : Train_Op<"wait", [DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved"]>,
+    DeclareOpInterfaceMethods<ViewOpInterface, ["isInstruction"]>, AllTypesMatch<["started", "done"]>]> {
+  let summary = "returns when the collective that `started` is the result of has written all of it";
+  let description = [{
+    `done` is the bytes of `started`, which nothing but this may read; `source` is what the collective reads. By reading
+    both, the wait keeps both intact while the collective runs; where an all_reduce works in place, the two are one
+    buffer. Every other reader of the result reads `done`. It has no gradient, since it is made behind all decisions.
+
+    ```mlir
+    %w = train.all_gather %p {async, dim = 0 : i64, group = "dp_shard", members = 2 : i64, size = 8 : i64} : (tensor<4xf32>) -> tensor<8xf32>
+    %a = train.exp %x : (tensor<8xf32>) -> tensor<8xf32>       // meanwhile
+    %v = train.wait %w, %p : tensor<8xf32>, tensor<4xf32>
+    %b = train.mul %a, %v : (tensor<8xf32>, tensor<8xf32>) -> tensor<8xf32>
+    ```
+  }];
+  let arguments = (ins Train_AnyTensor:$started, Train_AnyTensor:$source);
+  let results = (outs Train_AnyTensor:$done);
+  let assemblyFormat = "$started `,` $source attr-dict `:` type($started) `,` type($source)";
+  let hasVerifier = 1;
 }
 def Train_VaryOp : Train_Op<"vary", [Pure, DeclareOpInterfaceMethods<InferTypeOpInterface>,
     DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved"]>,

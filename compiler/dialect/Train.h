@@ -46,6 +46,9 @@ class ZeroGradient : public mlir::OpTrait::TraitBase<ConcreteType, ZeroGradient>
 /// Gives a float tensor the element type that sums over such elements are taken in: f64 for f64, else f32.
 void widenType(mlir::Value v);
 
+/// What SplitPhaseOpInterface asks of IR: an async collective is waited for, once, and read by nothing else.
+llvm::LogicalResult verifySplitPhase(mlir::Operation *op);
+
 /// Bytes that a tensor of `type` takes in memory (i1: one byte an element).
 uint64_t byteSize(mlir::Type type);
 

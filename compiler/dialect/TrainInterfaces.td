@@ -85,6 +85,20 @@ def CollectiveOpInterface : OpInterface<"CollectiveOpInterface"> {
   ];
 }
 
+def SplitPhaseOpInterface : OpInterface<"SplitPhaseOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{
+    A collective of one operand and one result that may run beside computation: with the unit attribute `async`, which
+    every such operation has, it is started where it stands, and operand and result are its own until the train.wait that
+    reads both. That is the only reader of the result.
+  }];
+  let methods = [
+    InterfaceMethod<"whether `async` is there", "bool", "isAsync", (ins), "", [{ return $_op.getAsync(); }]>,
+    InterfaceMethod<"sets `async`; the caller makes the wait", "void", "makeAsync", (ins), "", [{ $_op.setAsync(true); }]>,
+  ];
+  let verify = [{ return ::amc::train::verifySplitPhase($_op); }];
+}
+
 def ShardingOpInterface : OpInterface<"ShardingOpInterface"> {
   let cppNamespace = "::amc::train";
   let description = [{
@@ -130,6 +144,10 @@ def WideningOpInterface : OpInterface<"WideningOpInterface"> {
 def ViewOpInterface : OpInterface<"ViewOpInterface"> {
   let cppNamespace = "::amc::train";
   let description = [{ The single result is the bytes of operand 0 under another shape: no kernel, no buffer. }];
+  let methods = [
+    InterfaceMethod<"whether a plan has an instruction for it all the same, which counts as time. Default: no",
+      "bool", "isInstruction", (ins), "", [{ return false; }]>
+  ];
 }
 
 def SourceOpInterface : OpInterface<"SourceOpInterface"> {

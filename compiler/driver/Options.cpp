@@ -236,6 +236,9 @@ const std::vector<OptionSpec> &optionTable() {
       {"--reshard-after-forward", "distributed.reshard_after_forward", &O::reshardAfterForward,
        "auto|always|never", ranks,
        "whether gathered parameters are let go after forward; auto: with a budget as its planner decides, else always"},
+      {"--overlap", "distributed.overlap", &O::overlap, "auto|off|prefetch", ranks,
+       "run collectives beside computation; auto: as far as that takes no more memory; prefetch: gather a block ahead and "
+       "wait for gradients a block later, as FSDP2, whatever that takes"},
 
       {"--global-batch-size", "step_scheduler.global_batch_size", &O::globalBatchSize, "N", optimizer,
        "rows of a step: local batch x data-parallel ranks x accumulation, of which it gives the last",

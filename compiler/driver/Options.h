@@ -66,6 +66,7 @@ struct CompileOptions {
   int64_t zeroDpStrategy = 3;
   bool sequenceParallel = false;
   std::string reshardAfterForward = "auto";
+  std::string overlap = "auto";
   int64_t globalBatchSize = 0, localBatchSize = 0; // 0: not given
   std::string pretrainedModel;                     // what a recipe calls the model where it has no ONNX file
 

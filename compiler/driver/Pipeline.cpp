@@ -57,6 +57,14 @@ ShardOptions shardOptions(const CompileOptions &options) {
   return result;
 }
 
+OverlapCollectivesOptions overlapOptions(const CompileOptions &options) {
+  OverlapCollectivesOptions result;
+  result.mode = options.overlap;
+  result.target = options.target;
+  result.precision = options.precision;
+  return result;
+}
+
 // The model alone.
 void addFrontEnd(OpPassManager &passes, const CompileOptions &options) {
   // Patterns are matched on the graph as exporters write it, so nothing may rewrite it before.
@@ -145,11 +153,13 @@ void addMemory(OpPassManager &passes, const CompileOptions &options, Stage last,
   if (last == Rematerialize)
     return;
 
-  // Order decides lifetimes, lifetimes decide offsets; between these two nothing may move or add an
-  // operation.
   passes.addPass(createSchedule());
+  // After Schedule, whose order for the lowest peak says what windows cost; before offsets, since they are lifetimes.
+  if (options.overlap != "off")
+    passes.addPass(createOverlapCollectives(overlapOptions(options)));
   if (last == Schedule)
     return;
+  // Order decides lifetimes, lifetimes decide offsets; from here on nothing may move or add an operation.
   passes.addPass(createAssignOffsets());
   // Always: a wrong placement is silent corruption at run time. It shares no code with what it
   // checks.

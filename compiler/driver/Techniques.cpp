@@ -7,7 +7,7 @@ using namespace mlir;
 namespace amc {
 namespace {
 
-// The options without those that only say what is kept for backward, and where results go. Whether a planner will
+// The options without those that only say what is kept for backward, what overlaps, and where results go. Whether a planner will
 // decide stays: gathered parameters are left to it.
 CompileOptions stepOptions(CompileOptions options) {
   const CompileOptions defaults;
@@ -18,6 +18,7 @@ CompileOptions stepOptions(CompileOptions options) {
   options.acTrace = defaults.acTrace;
   options.memoryBudget = defaults.memoryBudget;
   options.deviceMemory = defaults.deviceMemory;
+  options.overlap = defaults.overlap;
   options.output = defaults.output;
   options.report = defaults.report;
   return options;

@@ -1,7 +1,8 @@
 // See Collectives.h. The model: a collective takes what its ring sends at the rate of the slowest link that its ranks span,
 // and a time to begin (compiler/analysis/CostModel). Those over data-parallel axes bring parameters and take gradients away:
 // they can run beside the computation of neighbouring layers. Those over tp and cp alone stand between one operation and
-// the next, and cannot. So a step takes at least computation and the latter, or what is sent at all if that is longer.
+// the next, and cannot. So a step takes at least computation and the latter, or what is sent at all if that is longer. What
+// the plan's own windows (overlap-collectives) make of it is between the two; modelledTime follows them.
 #include "compiler/report/Collectives.h"
 #include "compiler/analysis/BytesText.h"
 #include "compiler/analysis/CostModel.h"
@@ -23,6 +24,8 @@ struct Line {
 struct Facts {
   std::map<std::pair<std::string, std::string>, Line> lines; // by kernel and group, of a step
   double beside = 0, between = 0, computation = 0;           // seconds
+  double planned = 0, exposed = 0; // a step as the plan has it, and what it waits for communication
+  uint64_t async = 0;              // collectives of a step that are only started where they stand
   double overlapped() const { return std::max(computation + between, beside + between); }
   double serial() const { return computation + beside + between; }
 };
@@ -51,13 +54,17 @@ Facts gather(const plan::Plan &plan) {
     line.beside = rt::overlap(*axes, rt::dataAxes);
     line.count += times;
     line.bytes += times * sent;
+    facts.async += rt::isAsync(instruction) ? times : 0;
     double seconds = device->collectiveSeconds +
                      static_cast<double>(sent) / (line.network ? device->networkBytesPerSecond : device->linkBytesPerSecond);
     line.seconds += static_cast<double>(times) * seconds;
     (line.beside ? facts.beside : facts.between) += static_cast<double>(times) * seconds;
   }
-  if (std::optional<ModelledTime> time = modelledTime(plan, modelled))
-    facts.computation = std::max(0.0, time->step + time->recompute - facts.beside - facts.between);
+  if (std::optional<ModelledTime> time = modelledTime(plan, modelled)) {
+    facts.planned = time->step + time->recompute;
+    facts.exposed = time->exposed;
+    facts.computation = std::max(0.0, facts.planned - facts.exposed);
+  }
   return facts;
 }
 
@@ -88,6 +95,9 @@ std::string collectivesText(const plan::Plan &plan) {
                   line.beside ? "beside computation" : "between operations");
   out += format("  computation %.4f s; a step takes %.4f s if all that can run beside it does, %.4f s if nothing does\n",
                 facts.computation, facts.overlapped(), facts.serial());
+  out += format("  as this plan has it, a step takes %.4f s: %llu of its collectives run beside computation, and of %.4f s of "
+                "communication %.4f s are exposed\n",
+                facts.planned, static_cast<unsigned long long>(facts.async), facts.beside + facts.between, facts.exposed);
   return out;
 }
 
@@ -105,6 +115,9 @@ nlohmann::ordered_json collectivesJson(const plan::Plan &plan) {
   return {{"device", modelled},
           {"collectives", list},
           {"computation_seconds", facts.computation},
+          {"async_collectives", facts.async},
+          {"planned_seconds", facts.planned},
+          {"exposed_seconds", facts.exposed},
           {"overlapped_seconds", facts.overlapped()},
           {"serial_seconds", facts.serial()}};
 }

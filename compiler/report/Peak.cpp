@@ -61,8 +61,13 @@ std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::stri
   if (!moved || !model)
     return std::nullopt;
   const rt::MeshShape mesh = rt::meshOf(plan);
-  uint64_t step = 0, recompute = 0;
+  ModelledTime time;
+  // Of the section that runs: what has passed, when the links are free, when each buffer's collective has ended.
+  uint64_t now = 0, free = 0;
+  std::map<uint64_t, uint64_t> ends;
   for (int i = 0; i < plan.instructions_size(); ++i) {
+    if (static_cast<uint64_t>(i) == plan.micro_batch_end())
+      free = now;
     const plan::Instruction &instruction = plan.instructions(i);
     GraphOp op;
     op.flops = instruction.flops();
@@ -73,11 +78,37 @@ std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::stri
       op.bytesSent = rt::bytesSent(instruction);
       op.span = spanOf(mesh, instruction);
     }
+    uint64_t cost = opCost(op, *model), sent = 0, begin = now, waited = 0;
+    if (op.span > 0) {
+      GraphOp alone = op;
+      alone.span = 0;
+      sent = cost - opCost(alone, *model);
+      cost -= sent;
+    }
+    now += cost;
+    auto waitUntil = [&](uint64_t end) {
+      waited = end > now ? end - now : 0;
+      now += waited;
+    };
+    if (sent > 0) {
+      free = std::max(free, now) + sent;
+      if (rt::isAsync(instruction))
+        ends[instruction.outputs(0).buffer()] = free;
+      else
+        waitUntil(free);
+    }
+    if (rt::isWait(instruction) && instruction.inputs_size() > 0) {
+      now = begin; // it is no work of its own
+      if (auto end = ends.find(instruction.inputs(0).buffer()); end != ends.end())
+        waitUntil(end->second);
+    }
     bool often = static_cast<uint64_t>(i) < plan.micro_batch_end();
-    uint64_t cost = opCost(op, *model) * (often ? std::max<uint64_t>(1, plan.accumulation()) : 1);
-    (instruction.phase() == plan::RECOMPUTE ? recompute : step) += cost;
+    double times = often ? static_cast<double>(std::max<uint64_t>(1, plan.accumulation())) : 1;
+    (instruction.phase() == plan::RECOMPUTE ? time.recompute : time.step) += times * seconds(now - begin);
+    time.communication += times * seconds(sent);
+    time.exposed += times * seconds(waited);
   }
-  return ModelledTime{seconds(step), seconds(recompute)};
+  return time;
 }
 
 } // namespace amc::report

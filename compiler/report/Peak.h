@@ -22,9 +22,12 @@ struct AliveGroup {
 std::vector<AliveGroup> group(const Values &values, const std::vector<const Value *> &alive);
 
 /// Modelled seconds of a step on a device ("cpu", "cuda:sm_90"), once per micro-batch counted as
-/// often as it runs. Nothing if the plan does not say what its instructions move.
+/// often as it runs. Nothing if the plan does not say what its instructions move. Collectives run in the order of their
+/// starts, one at a time; an async one takes time of the step where its wait has to wait.
 struct ModelledTime {
   double step = 0, recompute = 0; // `step` is without recomputation
+  double communication = 0;       // of all collectives, on their links
+  double exposed = 0;             // of that, what is not beside computation: in `step` or `recompute`
   double overhead() const { return step > 0 ? recompute / step : 0; }
 };
 std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::string &device);

@@ -6,8 +6,8 @@
 // Results do not depend on timing: sums are taken in ascending order of members, in fp32 (f64 for f64, 64-bit integers
 // for integers), rounded once at the end; all implementations give the same bits. i1 has no sum.
 //
-// Not thread-safe: one caller. Calls allocate nothing, but for `group`, `allocate`, `exchange` and errors. How ranks
-// find each other, and the implementations there are: runtime/collective/Join.h.
+// One caller at a time, of whichever thread; `progress` alone may be called beside it. Calls allocate nothing, but for
+// `group`, `allocate`, `exchange` and errors. How ranks find each other, and the implementations: runtime/collective/Join.h.
 //
 // Tensors are taken as [outer, rows, inner]: `rows` are spread in pieces of ceil(rows / members), and what a piece has
 // behind the end of the dimension is padding: written as zeros, never sent.

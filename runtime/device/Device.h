@@ -35,6 +35,8 @@ public:
   // Prepares a kernel whose signature check has passed, and whose group of ranks (a collective's) is one of the mesh.
   virtual Expected<std::unique_ptr<Kernel>> prepare(const InstructionSpec &spec) = 0;
   virtual Status execute(const Kernel &kernel, const Operands &operands) = 0;
+  // The same for a collective that may be async, from one other thread, beside an execute: it shares nothing with that.
+  virtual Status communicate(const Kernel &kernel, const Operands &operands) = 0;
   virtual unsigned threads() const = 0;
   virtual const char *isa() const = 0;
   virtual uint64_t scratchBytes() const = 0; // held by the device outside any DeviceMemory

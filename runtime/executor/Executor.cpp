@@ -1,10 +1,12 @@
 #include "runtime/executor/Executor.h"
 #include "runtime/device/Device.h"
+#include "runtime/executor/Channel.h"
 #include "runtime/plan/PlanVerifier.h"
 #include "runtime/plan/Ranges.h"
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <new>
 #include <stdexcept>
 
@@ -17,6 +19,9 @@ struct Step {
   size_t inputs, outputs, workspaces;
   std::string collective; // as CollectiveTrace has it; empty: it is none
   uint64_t bytesSent = 0;
+  bool async = false;
+  uint64_t waitsFor = notWaiting; // of a wait: the instruction that has started it
+  static constexpr uint64_t notWaiting = ~uint64_t(0);
 };
 
 std::string describeInstruction(const plan::Plan &plan, uint64_t index) {
@@ -86,6 +91,8 @@ struct Executor::Impl {
   Hook hook;
   bool profiled = false;
   std::vector<double> seconds;
+  std::vector<uint32_t> numbers;    // by instruction: what `channel` said when it was started
+  std::unique_ptr<Channel> channel; // if there is anything async; destroyed first, its thread uses the rest
 
   Tensor bind(const plan::View &view) const {
     Tensor tensor;
@@ -107,6 +114,8 @@ struct Executor::Impl {
   }
 
   Status prepare() {
+    uint64_t asyncs = 0;
+    std::map<uint64_t, uint64_t> startedAt; // by buffer: the last instruction that has been started to write it
     for (int i = 0; i < plan.instructions_size(); ++i) {
       const plan::Instruction &instruction = plan.instructions(i);
       Expected<InstructionSpec> spec = InstructionSpec::create(instruction);
@@ -116,6 +125,12 @@ struct Executor::Impl {
       if (!kernel.ok())
         return std::move(kernel).status().withContext(describeInstruction(plan, static_cast<uint64_t>(i)));
       Step step{std::move(*kernel), 0, 0, 0, CollectiveTrace::lineOf(instruction), bytesSent(instruction)};
+      step.async = isAsync(instruction);
+      asyncs += step.async;
+      if (step.async)
+        startedAt[instruction.outputs(0).buffer()] = static_cast<uint64_t>(i);
+      if (isWait(instruction))
+        step.waitsFor = startedAt.at(instruction.inputs(0).buffer()); // verified
       step.inputs = bindAll(instruction.inputs());
       step.outputs = bindAll(instruction.outputs());
       step.workspaces = bindAll(instruction.workspaces());
@@ -123,28 +138,72 @@ struct Executor::Impl {
     }
     for (const plan::Constant &constant : plan.constants())
       std::memcpy(bind(constant.view()).data, constant.data().data(), constant.data().size());
+    numbers.resize(steps.size());
+    if (asyncs == 0)
+      return Status();
+    Expected<std::unique_ptr<Channel>> made = Channel::create(asyncs, [this](uint64_t i) {
+      return timed(i, [&] { return device->communicate(*steps[i].kernel, operandsOf(steps[i])); });
+    });
+    if (!made.ok())
+      return made.status();
+    channel = std::move(*made);
     return Status();
   }
 
+  Operands operandsOf(const Step &step) const {
+    return {addresses.data() + step.inputs, addresses.data() + step.outputs, addresses.data() + step.workspaces};
+  }
+
+  // An instruction's seconds are those of the thread that runs it: of an async collective what it takes, of its wait what
+  // the thread that computes has to wait.
+  template <class Body> Status timed(uint64_t i, Body &&body) {
+    auto start = std::chrono::steady_clock::now();
+    Status status = body();
+    if (profiled)
+      seconds[i] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return status.ok() ? Status() : std::move(status).withContext(describeInstruction(plan, i));
+  }
+
+  Status runOne(uint64_t i) {
+    const Step &step = steps[i];
+    if (!channel || (step.collective.empty() && step.waitsFor == Step::notWaiting))
+      return timed(i, [&] { return device->execute(*step.kernel, operandsOf(step)); });
+    if (step.async) {
+      numbers[i] = channel->start(i);
+      return Status();
+    }
+    if (step.waitsFor != Step::notWaiting) {
+      Status joined; // says itself where it failed
+      (void)timed(i, [&] {
+        joined = channel->join(numbers[step.waitsFor]);
+        return Status();
+      });
+      return joined;
+    }
+    // Behind all that has been started before it. It then runs here: it may use the threads that compute, and the two
+    // threads take turns with the communicator.
+    if (Status s = channel->settle(); !s.ok())
+      return s;
+    return timed(i, [&] { return device->execute(*step.kernel, operandsOf(step)); });
+  }
+
   template <class After> Status run(uint64_t begin, uint64_t end, After &&after) {
-    for (uint64_t i = begin; i < end; ++i) {
-      const Step &step = steps[i];
+    Status status;
+    for (uint64_t i = begin; i < end && status.ok(); ++i) {
       if (communicator)
         communicator->progress();
-      Operands operands{addresses.data() + step.inputs, addresses.data() + step.outputs,
-                        addresses.data() + step.workspaces};
-      auto start = std::chrono::steady_clock::now();
-      Status status = device->execute(*step.kernel, operands);
-      if (profiled)
-        seconds[i] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      if (!status.ok())
-        return std::move(status).withContext(describeInstruction(plan, i));
-      if (!step.collective.empty())
-        trace.add(step.collective, step.bytesSent);
-      if (Status s = after(i); !s.ok())
-        return s;
+      status = runOne(i);
+      if (status.ok() && !steps[i].collective.empty())
+        trace.add(steps[i].collective, steps[i].bytesSent);
+      if (status.ok())
+        status = after(i);
     }
-    return Status();
+    // Whoever is told of a failure may call the communicator, and nobody else may be in it then. What has been started
+    // ends: the others start it, too, or somebody has said why not. A section that ends well has nothing under way: the
+    // verifier has seen to that.
+    if (!status.ok() && channel)
+      (void)channel->settle();
+    return status;
   }
 
   Status run(uint64_t begin, uint64_t end) {
@@ -167,6 +226,10 @@ struct Executor::Impl {
   }
 
   std::optional<NonFinite> findAfter(uint64_t i, bool minusInfinity) const {
+    if (steps[i].async)
+      return std::nullopt; // its wait has it
+    if (steps[i].waitsFor != Step::notWaiting)
+      i = steps[i].waitsFor;
     const plan::Instruction &instruction = plan.instructions(static_cast<int>(i));
     for (const plan::View &view : instruction.outputs()) {
       NonFinite found;

@@ -8,6 +8,10 @@
 //
 // With other ranks every rank has an executor of the same plan and runs the same parts of it at the same time. The arena
 // is the communicator's; what other ranks do wrong or fail in ends a run with their collective's error.
+//
+// Async collectives run on a thread of their own (Channel.h), which a plan without any does not have; all others here,
+// when those before them have ended, so that the communicator sees the plan's order. A failure of one comes out of its
+// wait, or of the next collective. When a run returns, that thread is idle.
 #ifndef AMC_RUNTIME_EXECUTOR_EXECUTOR_H
 #define AMC_RUNTIME_EXECUTOR_EXECUTOR_H
 
@@ -86,7 +90,8 @@ public:
   using Hook = std::function<Status(uint64_t instruction)>;
   void setHook(Hook hook);
 
-  // Seconds spent in every instruction so far, once enabled; empty otherwise.
+  // Seconds spent in every instruction so far, once enabled; empty otherwise. Of an async collective they are the
+  // other thread's; what this one waited for it is its wait's.
   void enableProfile(bool on);
   const std::vector<double> &profile() const;
 

@@ -38,6 +38,13 @@ bool isCollective(const plan::Instruction &instruction) {
          kernel == "shift" || (kernel == "linear_cross_entropy" && findAttribute(instruction, "group"));
 }
 
+bool isAsync(const plan::Instruction &instruction) {
+  const plan::Attribute *attribute = findAttribute(instruction, "async");
+  return attribute && attribute->i() != 0;
+}
+
+bool isWait(const plan::Instruction &instruction) { return instruction.kernel() == "wait"; }
+
 uint64_t bytesSent(const plan::Instruction &instruction) {
   if (!isCollective(instruction) || instruction.inputs().empty() || instruction.outputs().empty())
     return 0;

@@ -19,6 +19,11 @@ std::string describeMesh(const MeshShape &mesh);
 // linear_cross_entropy in a group.
 bool isCollective(const plan::Instruction &instruction);
 
+// Is it only started by its instruction, to be finished by a `wait`?
+bool isAsync(const plan::Instruction &instruction);
+// Does it wait for such a collective: its inputs are what that writes and what that reads.
+bool isWait(const plan::Instruction &instruction);
+
 // Bytes that a rank sends to others in a collective of its `members`, by ring algorithms: of a gather, a scatter and an
 // all_to_all (n - 1) / n of the whole tensor, of a sum twice that, of a shift all; rounded down.
 uint64_t bytesSent(const plan::Instruction &instruction);

@@ -46,6 +46,7 @@ public:
     checkOverlap();
     checkPhases();
     checkInstructions();
+    checkAsync(plan, report);
     updates.finish();
     checkPromise();
     return std::move(diagnostics);

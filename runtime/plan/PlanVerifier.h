@@ -15,7 +15,7 @@
 //              (PlanVerifierUpdates.cpp)
 //   ranks      the mesh is one; collectives name groups of it and their size; splits of weights, states and gradients
 //              fit each other and the whole weight, whose bytes the source has (PlanVerifierRanks.cpp)
-//   phases     forward instructions and no others before forward_end; behind micro_batch_end the optimizer alone
+//   phases     forward alone before forward_end, the optimizer alone behind micro_batch_end; async: PlanVerifierAsync.cpp
 //   promise    arena, live maximum, its instruction and categories, saved bytes, FLOPs and collectives, recomputed
 // Near-linear in instructions, views and buffers. Limits: at most `maxDiagnostics` errors are kept.
 #ifndef AMC_RUNTIME_PLAN_PLANVERIFIER_H

@@ -43,6 +43,10 @@ private:
   std::vector<int> parameterOf, updateOf;     // by buffer: the parameter it holds or is updated in, or -1
 };
 
+// Collectives that run beside other instructions, and their waits. Looks at buffers' numbers alone: that views lie in them
+// and are alive is the verifier's.
+void checkAsync(const plan::Plan &plan, const ReportError &error);
+
 } // namespace amc::rt
 
 #endif

@@ -120,3 +120,45 @@ train.step @all_to_all_c1 {
   // expected-error@+1 {{failed to infer returned types}}
   %b = train.all_to_all %a {split_dim = 0 : i64, concat_dim = 0 : i64, group = "ep", members = 2 : i64} : (tensor<5x2xf32>) -> tensor<5x2xf32>
 }
+
+// -----
+
+// split_phase_c1: what is only started is waited for.
+train.step @split_phase_c1 {
+  %a = train.input {name = "a"} : tensor<4xf32>
+  // expected-error@+1 {{is async and has 0 waits, should have one}}
+  %b = train.all_gather %a {async, dim = 0 : i64, size = 8 : i64, group = "dp_shard", members = 2 : i64} : (tensor<4xf32>) -> tensor<8xf32>
+}
+
+// -----
+
+// split_phase_c2: nothing reads the result while it is being written.
+train.step @split_phase_c2 {
+  %a = train.input {name = "a"} : tensor<4xf32>
+  // expected-error@+1 {{is async, and its result is read without waiting for it; should be read behind its wait}}
+  %b = train.all_reduce %a {async, group = "dp_shard", members = 2 : i64} : (tensor<4xf32>) -> tensor<4xf32>
+  // expected-note@+1 {{this should read the result of the train.wait}}
+  %c = train.exp %b : (tensor<4xf32>) -> tensor<4xf32>
+  %d = train.wait %b, %a : tensor<4xf32>, tensor<4xf32>
+}
+
+// -----
+
+// wait_c1: only what has been started can be waited for.
+train.step @wait_c1 {
+  %a = train.input {name = "a"} : tensor<4xf32>
+  %b = train.all_reduce %a {group = "dp_shard", members = 2 : i64} : (tensor<4xf32>) -> tensor<4xf32>
+  // expected-error@+1 {{waits for something that is not the result of a collective with async, should be}}
+  %c = train.wait %b, %a : tensor<4xf32>, tensor<4xf32>
+}
+
+// -----
+
+// wait_c2: what is kept while the collective runs is what that reads.
+train.step @wait_c2 {
+  %a = train.input {name = "a"} : tensor<4xf32>
+  %b = train.input {name = "b"} : tensor<4xf32>
+  %c = train.reduce_scatter %a {async, dim = 0 : i64, group = "dp_shard", members = 2 : i64} : (tensor<4xf32>) -> tensor<2xf32>
+  // expected-error@+1 {{source is not what the collective reads, should be}}
+  %d = train.wait %c, %b : tensor<2xf32>, tensor<4xf32>
+}

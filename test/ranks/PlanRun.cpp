@@ -3,7 +3,9 @@
 #include "test/ranks/Worker.h"
 #include "test/unit/sharded_plan.h"
 #include <cmath>
+#include <csignal>
 #include <malloc.h>
+#include <unistd.h>
 
 namespace amc::rt::test {
 namespace {
@@ -49,6 +51,9 @@ Status near(const char *what, float actual, double expected) {
 
 Status runPlan(Communicator &communicator, const std::string &how) {
   ShardedPlan sharded;
+  const bool async = how.rfind("async", 0) == 0;
+  if (async)
+    sharded.plan = AsyncPlan(sharded).plan;
   ExecutorOptions options;
   options.threads = how == "threads" ? 3 : 1;
   options.communicator = &communicator;
@@ -73,6 +78,19 @@ Status runPlan(Communicator &communicator, const std::string &how) {
     *static_cast<int64_t *>(executor->input(2).data) = step + 1;
     if (how == "fails" && rank == 3 && step == 2)
       executor->setHook([](uint64_t i) { return i == ShardedPlan::Linear ? inputError("the data ends") : Status(); });
+    // Between a start and its wait.
+    if (async && rank == 3 && step == 2)
+      executor->setHook([&how](uint64_t i) {
+        if (i != AsyncPlan::Gather)
+          return Status();
+        if (how == "async-dies")
+          ::_exit(0);
+        if (how == "async-stops")
+          ::raise(SIGSTOP);
+        for (volatile bool forever = how == "async-hangs"; forever;)
+          ;
+        return how == "async-fails" ? inputError("the data ends") : Status();
+      });
     executor->restartCollectives();
     if (step == 2)
       held = ::mallinfo2().uordblks;

@@ -230,6 +230,37 @@ TEST(Plan, RunsOnFourRanks) {
   EXPECT_EQ(shm.out, threads.out);
 }
 
+// Beside computation, on a thread of their own, collectives give the same bits.
+TEST(Plan, RunsAsynchronouslyToo) {
+  Ended plain = start(4, "plan run", "AMC_COLLECTIVES=shm"), shm = start(4, "plan async", "AMC_COLLECTIVES=shm"),
+        mpi = start(4, "plan async", "AMC_COLLECTIVES=mpi");
+  EXPECT_EQ(shm.code, 0) << shm.out;
+  EXPECT_EQ(shm.out, plain.out);
+  EXPECT_EQ(mpi.out, plain.out);
+}
+
+// A rank that goes wrong between a start and its wait: the thread that communicates finds out, or others do.
+TEST(Plan, FailuresBesideComputation) {
+  auto expect = [](const char *how, const char *error, const std::string &environment, double seconds) {
+    Ended ended = start(4, std::string("plan async-") + how, environment);
+    ASSERT_EQ(ended.errors.size(), 1u) << how << ":\n" << ended.out;
+    EXPECT_TRUE(std::regex_match(ended.errors[0], std::regex(error))) << how << ":\n" << ended.out;
+    EXPECT_NE(ended.code, 0) << how;
+    EXPECT_LT(ended.seconds, seconds) << how << ":\n" << ended.out;
+    EXPECT_EQ(ended.left, 0) << how << ":\n" << ended.out;
+  };
+  const char *place = "(instructions\\[[0-9]+\\] \\([a-z_]+\\): )?";
+  expect("fails", "rank 3: the data ends", "AMC_COLLECTIVES=shm", 8);
+  expect("fails", "rank 3: the data ends", "AMC_COLLECTIVES=mpi", 8);
+  expect("dies", (std::string(place) + "rank 3 \\(pid [0-9]+\\) died").c_str(), "AMC_COLLECTIVES=shm", 8);
+  expect("stops", (std::string(place) + "rank 3 \\(pid [0-9]+\\) has stopped responding for 5 s; killed it").c_str(),
+         "AMC_COLLECTIVES=shm", 12);
+  expect("hangs", (std::string(place) + "rank 3 \\(pid [0-9]+\\) hangs: .* killed it").c_str(),
+         "TEST_RANK_TIMEOUT=4 AMC_COLLECTIVES=shm", 20);
+  expect("hangs", (std::string(place) + "rank 3 hangs or is stopped: .*").c_str(),
+         "TEST_RANK_TIMEOUT=4 AMC_COLLECTIVES=mpi", 20);
+}
+
 TEST(Plan, OfOtherRanksIsRefused) {
   Ended two = start(2, "plan run");
   ASSERT_EQ(two.errors.size(), 1u) << two.out;

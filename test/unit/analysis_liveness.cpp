@@ -44,6 +44,38 @@ TEST_F(LivenessTest, ViewsKeepTheirSourceAlive) {
   EXPECT_LIFE(bufferOf(live, y), 0, 3);
 }
 
+// What a collective reads lives until its wait, and what it writes from its start; a result that may stand on an operand
+// does so if nothing but the wait reads that.
+TEST_F(LivenessTest, WaitsKeepBothSides) {
+  auto wait = [&](uint32_t result, uint32_t operand) {
+    GraphOp op;
+    op.kind = OpKind::Wait;
+    op.operands = {result, operand};
+    return b.graph.ops[b.graph.addOp(op, {100})].results[0];
+  };
+  uint32_t x = b.op("a", {b.input()}); // 0
+  uint32_t y = b.op("gather", {x});    // 1
+  b.op("b", {b.input()});              // 2
+  uint32_t w = wait(y, x);             // 3
+  uint32_t z = b.op("sum", {w});       // 4, which may work in place, and does
+  b.last().reusable = {0};
+  b.op("b", {b.input()});      // 5
+  uint32_t v = wait(z, w);     // 6
+  uint32_t u = b.op("c", {v}); // 7
+  uint32_t t = b.op("sum", {u}); // 8 may, and does not: u is read again
+  b.last().reusable = {0};
+  wait(t, u);        // 9
+  b.op("d", {u, t}); // 10
+  Liveness live = run();
+  EXPECT_LIFE(bufferOf(live, x), 0, 4);
+  EXPECT_EQ(live.bufferOfValue[w], live.bufferOfValue[y]);
+  EXPECT_EQ(live.bufferOfValue[z], live.bufferOfValue[y]);
+  EXPECT_LIFE(bufferOf(live, v), 1, 8);
+  EXPECT_NE(live.bufferOfValue[t], live.bufferOfValue[u]);
+  EXPECT_LIFE(bufferOf(live, u), 7, 11);
+  EXPECT_EQ(live.instructions.size(), 11u);
+}
+
 TEST_F(LivenessTest, PersistentSourcesLiveForTheWholeStepAndUnreadInputsAtItsStart) {
   uint32_t w = b.parameter(), unread = b.input();
   b.op("a", {b.input()});

@@ -167,7 +167,8 @@ TEST(RuntimeMutations, EveryKernelHasASampleThatRuns) {
   std::map<std::string, Call> all = samples();
   cpu::KernelRegistry registry;
   for (const std::string &name : registry.names())
-    EXPECT_TRUE(all.count(name)) << "kernel '" << name << "' has no sample";
+    EXPECT_TRUE(all.count(name) || name == "wait") // which is nothing alone: runtime_async.cpp
+         << "kernel '" << name << "' has no sample";
   for (const auto &[name, call] : all) {
     Outcome o = run(call, 2);
     EXPECT_TRUE(o.status.ok()) << o.status.message();

@@ -134,6 +134,44 @@ private:
   uint64_t arena = 0;
 };
 
+// The same, with four collectives that run beside others, each with its wait. The numbers of its instructions:
+struct AsyncPlan {
+  enum : int {
+    Gather, GatherWait, Linear, Sum, Total, Turn, Back, TotalWait, Shift, WeightGrad, Scatter, ScatterWait, Replicate,
+    ReplicateWait, Update, Count
+  };
+  plan::Plan plan;
+  explicit AsyncPlan(const ShardedPlan &sharded = {}) : plan(sharded.plan) {
+    plan.clear_instructions();
+    std::vector<int> place; // of the old instructions, behind the waits in front of them
+    auto wait = [&](int start) {
+      const plan::Instruction &started = plan.instructions(start);
+      plan::Instruction made;
+      made.set_kernel("wait");
+      made.set_phase(started.phase());
+      *made.add_inputs() = started.outputs(0);
+      *made.add_inputs() = started.inputs(0);
+      *plan.add_instructions() = made;
+    };
+    for (int i = 0; i < ShardedPlan::Count; ++i) {
+      for (auto [start, reader] : {std::pair<int, int>(Gather, ShardedPlan::Linear), {Total, ShardedPlan::Shift},
+                                   {Scatter, ShardedPlan::Replicate}, {Replicate, ShardedPlan::Update}})
+        if (reader == i)
+          wait(start);
+      place.push_back(plan.instructions_size());
+      *plan.add_instructions() = sharded.plan.instructions(i);
+    }
+    for (int i : {Gather, Total, Scatter, Replicate}) // by name, as attributes are
+      *plan.mutable_instructions(i)->add_attributes() = attribute("async", 1);
+    plan.set_forward_end(static_cast<uint64_t>(place[plan.forward_end()]));
+    plan.set_micro_batch_end(static_cast<uint64_t>(place[plan.micro_batch_end()]));
+    plan.mutable_parameters(0)->set_gradient_ready(ReplicateWait);
+    for (plan::Buffer &buffer : *plan.mutable_buffers())
+      buffer.set_last(Count);
+    complete(plan);
+  }
+};
+
 } // namespace amc::rt::test
 
 #endif

@@ -64,7 +64,7 @@ public:
       if (time - heard < 0.02)
         continue;
       heard = time;
-      communicator.showLife(true);
+      communicator.showLife(!communicator.progressed.exchange(false));
       if (Status s = communicator.hear(); !s.ok())
         return s;
       unsigned other = **late;
@@ -112,6 +112,7 @@ public:
   unsigned index() const override { return self; }
 
   Status allGather(const std::byte *piece, std::byte *whole, const SpreadShape &shape) override {
+    std::lock_guard alone(communicator.entered);
     if (Status s = checkCall(shape, members, false); !s.ok())
       return s;
     if (Status s = begin(CallKind::AllGather, shape); !s.ok())
@@ -146,6 +147,7 @@ public:
   }
 
   Status reduceScatter(const std::byte *whole, std::byte *piece, const SpreadShape &shape) override {
+    std::lock_guard alone(communicator.entered);
     if (Status s = checkCall(shape, members, true); !s.ok())
       return s;
     if (Status s = begin(CallKind::ReduceScatter, shape); !s.ok())
@@ -187,6 +189,7 @@ public:
   }
 
   Status allReduce(const std::byte *in, std::byte *out, uint64_t elements, plan::DType dtype) override {
+    std::lock_guard alone(communicator.entered);
     SpreadShape shape{1, elements, 1, dtype};
     if (Status s = checkCall(shape, members, true); !s.ok())
       return s;
@@ -232,6 +235,7 @@ public:
   }
 
   Status allToAll(const std::byte *in, std::byte *out, uint64_t bytes) override {
+    std::lock_guard alone(communicator.entered);
     SpreadShape shape{1, bytes, members, plan::U8};
     if (Status s = checkCall(shape, members, false); !s.ok())
       return s;
@@ -257,6 +261,7 @@ public:
   }
 
   Status shift(const std::byte *in, std::byte *out, uint64_t bytes, unsigned distance) override {
+    std::lock_guard alone(communicator.entered);
     distance %= members;
     if (Status s = checkCall({1, bytes, 1, plan::U8}, members, false); !s.ok())
       return s;
@@ -448,6 +453,13 @@ Status MpiCommunicator::fail(unsigned culprit, const std::string &message) {
   failures.push_back(failure);
   tell(failure);
   return Status(ErrorKind::Limit, message);
+}
+
+void MpiCommunicator::progress() {
+  if (std::unique_lock alone(entered, std::try_to_lock); alone)
+    showLife(false);
+  else
+    progressed.store(true, std::memory_order_relaxed);
 }
 
 void MpiCommunicator::showLife(bool waiting) {

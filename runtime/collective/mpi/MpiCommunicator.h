@@ -5,7 +5,7 @@
 // of the others' operands comes into a staging area of fixed size and is added up in ascending order.
 //
 // MPI_Test and short sleeps in turns, so that what another rank tells is noticed: that it has failed, that it has
-// ended, and, several times within the time limit, that it goes on (by `progress`) or waits, too. Who tells nothing for
+// ended, and, several times within the time limit, that it goes on (by `progress`, perhaps of another thread) or waits, too. Who tells nothing for
 // so long, and is waited for, hangs or is stopped: there is no telling which. A rank that dies is noticed by the
 // launcher, which ends the others with a message of its own.
 #ifndef AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
@@ -14,9 +14,11 @@
 #include "runtime/collective/Calls.h"
 #include "runtime/collective/Join.h"
 #include "runtime/collective/mpi/MpiApi.h"
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
+#include <mutex>
 
 namespace amc::rt::collective {
 
@@ -35,7 +37,7 @@ public:
   Expected<std::vector<std::string>> exchange(const std::string &mine) override;
   void abort(const Status &why) override;
   std::string lastWords(const Status &why) override;
-  void progress() override { showLife(false); }
+  void progress() override;
 
 private:
   friend class MpiGroup;
@@ -59,6 +61,10 @@ private:
   std::map<std::vector<unsigned>, std::unique_ptr<Group>> groups;
   std::vector<Failure> failures; // told or heard of, the first first
   bool derived = false, quiet = false;
+  // MPI is entered by one thread at a time. Whoever computes beside a call does not wait for it: the call shows that it
+  // lives.
+  std::mutex entered;
+  std::atomic<bool> progressed{false};
   Failure farewell; // what is being sent to others
   struct Life {
     double last = 0; // when it was heard of

@@ -24,8 +24,14 @@ static const char *start(int *rank, int *size, int *onThisHost) {
   MPI_Comm host;
   const char *wrong;
   setenv("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1", 0); /* MPICH's: the rank that ends a run has said why */
-  if ((wrong = check(MPI_Init(NULL, NULL), "MPI_Init")))
+  int provided;
+  /* A plan may have a thread that communicates: one of the two is in MPI at a time. */
+  if ((wrong = check(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread")))
     return wrong;
+  if (provided < MPI_THREAD_SERIALIZED) {
+    strcpy(message, "MPI_Init_thread: this MPI may be called by one thread only, and has to allow several in turn");
+    return message;
+  }
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   if ((wrong = check(MPI_Comm_rank(MPI_COMM_WORLD, rank), "MPI_Comm_rank")) ||
       (wrong = check(MPI_Comm_size(MPI_COMM_WORLD, size), "MPI_Comm_size")) ||

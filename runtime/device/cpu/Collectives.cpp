@@ -1,5 +1,5 @@
 // Kernels that ranks run together: all_gather, reduce_scatter, all_reduce, all_to_all, shift; and take_piece, which is
-// what one of them leaves to do alone.
+// what one of them leaves to do alone. The first three may be `async`: they use no thread but the caller's.
 //
 // `group` names the ranks (runtime/plan/Mesh.h), `members` says how many they are; everything else is the
 // communicator's (runtime/collective/Communicator.h): pieces and their padding, and the order of sums. Any dtype moves,
@@ -53,7 +53,8 @@ Status checkAllGather(const InstructionSpec &spec) {
                           {"size", Int, Optional},
                           {"reshard", Int, Optional},
                           {"retain", Int, Optional},
-                          {"alike", Int, Optional}}));
+                          {"alike", Int, Optional},
+                          {"async", Int, Optional}}));
   AMC_TRY(checkSpread(spec, "inputs[0]", spec.inputs[0], spec.outputs[0]));
   int64_t rows = spec.outputs[0].shape[static_cast<size_t>(spec.integer("dim"))], size = spec.integer("size", rows);
   AMC_EXPECT(size == rows, "attributes.size: is ", size, " and dimension ", spec.integer("dim"), " of the result ", rows);
@@ -67,7 +68,7 @@ std::unique_ptr<Kernel> createAllGather(const InstructionSpec &spec, Group &grou
 
 Status checkReduceScatter(const InstructionSpec &spec) {
   AMC_TRY(expectOperands(spec, {{"whole", AcceptNumber}}, {{"piece", AcceptNumber}},
-                         {{"group", Text}, {"members", Int}, {"dim", Int}}));
+                         {{"group", Text}, {"members", Int}, {"dim", Int}, {"async", Int, Optional}}));
   return checkSpread(spec, "outputs[0]", spec.outputs[0], spec.inputs[0]);
 }
 std::unique_ptr<Kernel> createReduceScatter(const InstructionSpec &spec, Group &group) {
@@ -77,7 +78,8 @@ std::unique_ptr<Kernel> createReduceScatter(const InstructionSpec &spec, Group &
 }
 
 Status checkAllReduce(const InstructionSpec &spec) {
-  AMC_TRY(expectOperands(spec, {{"x", AcceptNumber}}, {{"y", AcceptNumber}}, {{"group", Text}, {"members", Int}}));
+  AMC_TRY(expectOperands(spec, {{"x", AcceptNumber}}, {{"y", AcceptNumber}},
+                         {{"group", Text}, {"members", Int}, {"async", Int, Optional}}));
   AMC_TRY(checkGroup(spec));
   AMC_TRY(expectDType("outputs[0]", spec.outputs[0], spec.inputs[0].dtype));
   return expectShape("outputs[0]", spec.outputs[0], spec.inputs[0].shape);
@@ -87,6 +89,15 @@ std::unique_ptr<Kernel> createAllReduce(const InstructionSpec &spec, Group &grou
                      dtype = spec.inputs[0].dtype](const Operands &o, RunContext &c) {
     c.failure.report(group.allReduce(o.inputs[0], o.outputs[0], elements, dtype));
   });
+}
+
+// ---- wait: what it waits for is the executor's; the verifier has seen that it names a collective's views
+
+Status checkWait(const InstructionSpec &spec) {
+  return expectOperands(spec, {{"started", AcceptAny}, {"source", AcceptAny}}, {});
+}
+std::unique_ptr<Kernel> createWait(const InstructionSpec &) {
+  return makeKernel([](const Operands &, RunContext &) {});
 }
 
 // ---- take_piece: sends nothing, but has to know which member this is
@@ -246,6 +257,7 @@ void registerCollectives(KernelRegistry &registry) {
   allToAll.scratch = true;
   registry.add("all_to_all", allToAll);
   registry.add("shift", entry(checkShift, createShift));
+  registry.add("wait", {checkWait, createWait});
 }
 
 } // namespace amc::rt::cpu

@@ -35,6 +35,10 @@ public:
       return made.status();
     pool = std::move(*made);
     pool->showProgressTo(options.communicator);
+    Expected<std::unique_ptr<ThreadPool>> alone = ThreadPool::create(1);
+    if (!alone.ok())
+      return alone.status();
+    nobody = std::move(*alone);
     Expected<uint64_t> gemmBytes = cpu::prepareGemm(*pool);
     if (!gemmBytes.ok())
       return gemmBytes.status();
@@ -87,6 +91,12 @@ public:
     return failure.any() ? failure.take() : Status();
   }
 
+  Status communicate(const Kernel &kernel, const Operands &operands) override {
+    RunContext context{*nobody, communicationFailure};
+    kernel.run(operands, context);
+    return communicationFailure.any() ? communicationFailure.take() : Status();
+  }
+
   unsigned threads() const override { return pool->threads(); }
   const char *isa() const override { return cpu::hot().isa; }
   uint64_t scratchBytes() const override { return scratch; }
@@ -107,8 +117,8 @@ private:
   DeviceOptions options;
   SelfGroup alone;
   cpu::KernelRegistry registry;
-  std::unique_ptr<ThreadPool> pool;
-  RunFailure failure;
+  std::unique_ptr<ThreadPool> pool, nobody; // the latter has no workers, for the thread that communicates
+  RunFailure failure, communicationFailure;
   uint64_t scratch = 0;
 };
 
