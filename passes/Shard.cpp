@@ -14,6 +14,7 @@
 // Limits: a scalar stays whole, and so does a vector that tensor parallelism cuts in blocks. A frozen parameter of less than 64 KiB does, too: rotary tables and masks are needed in
 // every layer and are nothing beside the latency of gathering them.
 #include "compiler/analysis/Blocks.h"
+#include "compiler/analysis/BytesText.h"
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
@@ -21,6 +22,7 @@
 #include "passes/ShardAxis.h"
 #include "runtime/plan/Mesh.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace amc {
 #define GEN_PASS_DEF_SHARD
@@ -71,6 +73,10 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       error("strategy is \"" + strategy + "\", should be fsdp2, megatron_fsdp or ddp");
     if (zero < 0 || zero > 3)
       error("zero is " + Twine(zero) + ", should be 0 to 3");
+    if (!contextAttentionNamed(std::string(cpAttention)))
+      error("cp-attention is \"" + cpAttention + "\", should be auto, ring or all-gather");
+    if (!deviceModel(std::string(target), std::string(precision)))
+      error("target is \"" + target + "\", should be a device that is modelled: cpu or cuda:sm_90");
     if (reshard != "auto" && reshard != "always" && reshard != "never")
       error("reshard is \"" + reshard + "\", should be auto, always or never");
     if (strategy != "fsdp2" && dpReplicate > 1)
@@ -214,6 +220,25 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     }
   }
 
+  AxisRequest contextRequest() {
+    return {"cp", cp, AxisRequest::Along::Sequence, *contextAttentionNamed(std::string(cpAttention)),
+            *deviceModel(std::string(target), std::string(precision)),
+            rt::groupMembers(mesh(), {false, false, true, false}, 0).back() + 1};
+  }
+
+  /// How attention gets at keys and values where that was decided here, and where it is not as it was asked for.
+  void explain(StepOp step, const AxisOutcome &outcome) {
+    auto milliseconds = [](const ContextCost &cost) { return llvm::formatv("{0:f3}", seconds(cost.picoseconds) * 1e3).str(); };
+    if (outcome.ring.picoseconds > 0)
+      step.emitRemark("context parallelism: attentions in a ring: ")
+          << outcome.rings << ", with keys and values gathered: " << outcome.gathers
+          << "; for the first a ring is modelled to take " << milliseconds(outcome.ring) << " ms and "
+          << bytesText(outcome.ring.bytes) << ", a gather " << milliseconds(outcome.gather) << " ms and "
+          << bytesText(outcome.gather.bytes);
+    for (const auto &[reason, count] : outcome.noRing)
+      step.emitRemark("context parallelism: attentions that cannot be in a ring: ") << count << " (" << reason << ")";
+  }
+
   LogicalResult shard(StepOp step) {
     OutputOp loss = findOutput(step, "loss");
     if (!loss) {
@@ -226,8 +251,10 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
         return failure();
       }
     if (cp > 1) {
-      AxisOutcome outcome = shardAxis(step, {"cp", cp, AxisRequest::Along::Sequence});
+      AxisOutcome outcome = shardAxis(step, contextRequest());
       dividedOps += outcome.operations;
+      rings += outcome.rings;
+      explain(step, outcome);
       if (!outcome.tokens)
         step.emitRemark("context parallelism: there is no attention whose queries' positions can be divided by ")
             << int64_t(cp) << "; the ranks of axis cp do the same work";

@@ -98,6 +98,9 @@ void checkStrategy(const CompileOptions &options, const Sizes &sizes, std::vecto
     errors.push_back("--reshard-after-forward is " + options.reshardAfterForward + " and " +
                      is("--zero-dp-strategy", options.zeroDpStrategy) +
                      ", which keeps all parameters on every rank; leave it out, or give --zero-dp-strategy 3");
+  if (options.cpAttention != "auto" && sizes.cp == 1)
+    errors.push_back("--cp-attention is " + options.cpAttention + " and --cp-size is 1: it says how context-parallel "
+                     "ranks get at each other's keys; leave it out, or give --cp-size 2 or more");
   if (options.sequenceParallel && sizes.tp == 1)
     errors.push_back("--sequence-parallel is given and --tp-size is 1: it divides work among tensor-parallel ranks; "
                      "leave it out, or give --tp-size 2 or more");

@@ -63,6 +63,7 @@ struct CompileOptions {
   int64_t dpSize = 1, dpReplicateSize = 1, tpSize = 1, cpSize = 1, epSize = 1; // dpSize 0: what the others leave
   int64_t ranks = 0;                                                           // of the run; 0: not known
   int64_t zeroDpStrategy = 3;
+  std::string cpAttention = "auto";
   bool sequenceParallel = false;
   std::string reshardAfterForward = "auto";
   int64_t globalBatchSize = 0, localBatchSize = 0; // 0: not given

@@ -72,6 +72,7 @@ std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::stri
     if (rt::isCollective(instruction)) {
       op.bytesSent = rt::bytesSent(instruction);
       op.span = spanOf(mesh, instruction);
+      op.steps = rt::ringSteps(instruction);
     }
     bool often = static_cast<uint64_t>(i) < plan.micro_batch_end();
     uint64_t cost = opCost(op, *model) * (often ? std::max<uint64_t>(1, plan.accumulation()) : 1);
