@@ -173,7 +173,8 @@ def Shard : Pass<"shard", "::mlir::ModuleOp"> {
     gathered parameters in blocks whether they live until backward: always gathers them again, never keeps them, auto
     leaves it to the checkpointing pass. With `megatron_fsdp`, `zero` says what is spread: parameters, too (3), gradients
     and optimizer state (2), optimizer state (1), nothing (0); below 3 parameters are placed as with `ddp`, and
-    attach-optimizer spreads the rest. Where random numbers are drawn, micro-batches are numbered over all ranks. One
+    attach-optimizer spreads the rest. With `cp`, `cp-attention` says how attention gets at other ranks' keys and values:
+    all-gather, ring, or auto, each as compiler/analysis/ContextAttention.h finds better. Where random numbers are drawn, micro-batches are numbered over all ranks. One
     rank: nothing changes. Needs: attach-loss. Must stand before derive-backward. Leaves train.mesh, train.strategy
     and, where attach-optimizer has something to spread, train.zero on the step.
 
@@ -192,6 +193,9 @@ def Shard : Pass<"shard", "::mlir::ModuleOp"> {
     Option<"dpShard", "dp-shard", "int64_t", "1", "ranks of the axis dp_shard">,
     Option<"cp", "cp", "int64_t", "1", "ranks of the axis cp">,
     Option<"tp", "tp", "int64_t", "1", "ranks of the axis tp">,
+    Option<"cpAttention", "cp-attention", "std::string", "\"auto\"", "with cp: auto, ring or all-gather">,
+    Option<"target", "target", "std::string", "\"cpu\"", "the device that auto is decided for">,
+    Option<"precision", "precision", "std::string", "\"fp32\"", "in which it computes: fp32 or bf16">,
     Option<"ep", "ep", "int64_t", "1", "ranks that share experts, regrouped from the axes (runtime/plan/Mesh.h)">,
     Option<"capacityFactor", "capacity-factor", "double", "0", "with ep: slots for rows from a rank to another, of an even share; 0: for all">,
     Option<"sequenceParallel", "sequence-parallel", "bool", "false", "with tp: cut the sequence where weights are not cut">,
@@ -202,6 +206,7 @@ def Shard : Pass<"shard", "::mlir::ModuleOp"> {
     Statistic<"shardedParameters", "sharded-parameters", "parameters that are spread">,
     Statistic<"dividedOps", "divided-ops", "operations that do a part of their work">,
     Statistic<"gathers", "gathers", "gathers of parameters in forward">,
+    Statistic<"rings", "rings", "attentions in a ring">,
   ];
   let dependentDialects = ["::amc::train::TrainDialect"];
 }

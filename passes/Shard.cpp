@@ -16,6 +16,7 @@
 // Limits: a scalar stays whole, and so does a vector that tensor parallelism cuts in blocks. A frozen parameter of less than 64 KiB does, too: rotary tables and masks are needed in
 // every layer and are nothing beside the latency of gathering them.
 #include "compiler/analysis/Blocks.h"
+#include "compiler/analysis/BytesText.h"
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
@@ -24,6 +25,7 @@
 #include "passes/ShardExperts.h"
 #include "runtime/plan/Mesh.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace amc {
 #define GEN_PASS_DEF_SHARD
@@ -74,6 +76,10 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       error("strategy is \"" + strategy + "\", should be fsdp2, megatron_fsdp or ddp");
     if (zero < 0 || zero > 3)
       error("zero is " + Twine(zero) + ", should be 0 to 3");
+    if (!contextAttentionNamed(std::string(cpAttention)))
+      error("cp-attention is \"" + cpAttention + "\", should be auto, ring or all-gather");
+    if (!deviceModel(std::string(target), std::string(precision)))
+      error("target is \"" + target + "\", should be a device that is modelled: cpu or cuda:sm_90");
     if (reshard != "auto" && reshard != "always" && reshard != "never")
       error("reshard is \"" + reshard + "\", should be auto, always or never");
     if (strategy != "fsdp2" && dpReplicate > 1)
@@ -247,6 +253,25 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     return success();
   }
 
+  AxisRequest contextRequest() {
+    return {"cp", cp, AxisRequest::Along::Sequence, *contextAttentionNamed(std::string(cpAttention)),
+            *deviceModel(std::string(target), std::string(precision)),
+            rt::groupMembers(mesh(), rt::cpAxes, 0).back() + 1};
+  }
+
+  /// How attention gets at keys and values where that was decided here, and where it is not as it was asked for.
+  void explain(StepOp step, const AxisOutcome &outcome) {
+    auto milliseconds = [](const ContextCost &cost) { return llvm::formatv("{0:f3}", seconds(cost.picoseconds) * 1e3).str(); };
+    if (outcome.ring.picoseconds > 0)
+      step.emitRemark("context parallelism: attentions in a ring: ")
+          << outcome.rings << ", with keys and values gathered: " << outcome.gathers
+          << "; for the first a ring is modelled to take " << milliseconds(outcome.ring) << " ms and "
+          << bytesText(outcome.ring.bytes) << ", a gather " << milliseconds(outcome.gather) << " ms and "
+          << bytesText(outcome.gather.bytes);
+    for (const auto &[reason, count] : outcome.noRing)
+      step.emitRemark("context parallelism: attentions that cannot be in a ring: ") << count << " (" << reason << ")";
+  }
+
   LogicalResult shard(StepOp step) {
     OutputOp loss = findOutput(step, "loss");
     if (!loss) {
@@ -267,17 +292,19 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       rows = std::move(now);
     };
     if (cp > 1) {
-      AxisOutcome outcome = shardAxis(step, {"cp", cp, AxisRequest::Along::Sequence});
+      AxisOutcome outcome = shardAxis(step, contextRequest());
       dividedOps += outcome.operations;
+      rings += outcome.rings;
+      explain(step, outcome);
       if (!outcome.tokens)
         step.emitRemark("context parallelism: there is no attention whose queries' positions can be divided by ")
             << int64_t(cp) << "; the ranks of axis cp do the same work";
       noteRows(0);
     }
     if (tp > 1) {
-      AxisOutcome outcome = shardAxis(step, {"tp", tp, sequenceParallel ? AxisRequest::Along::WeightsAndTokens
-                                                                        : AxisRequest::Along::Weights,
-                                          /*experts=*/!rt::expertsTakeTp(mesh())});
+      AxisRequest axis{"tp", tp, sequenceParallel ? AxisRequest::Along::WeightsAndTokens : AxisRequest::Along::Weights};
+      axis.experts = !rt::expertsTakeTp(mesh());
+      AxisOutcome outcome = shardAxis(step, axis);
       shardedParameters += outcome.parameters;
       dividedOps += outcome.operations;
       if (outcome.dimensions == 0)

@@ -8,7 +8,8 @@
 //           Megatron's plan (Shoeybi et al., 2019), found by structure. With sequence parallelism (Korthikanti et al.,
 //           2022) all other work on activations is cut along the tokens
 //           Context parallelism cuts everything that has attention's query positions; keys and values are gathered (as Llama 3
-//           was trained, Grattafiori et al., 2024). Causal attention is balanced: a member has the early part r of 2 R and the
+//           was trained, Grattafiori et al., 2024), or stay where they are and are visited in a ring (Liu et al., 2023),
+//           each attention as compiler/analysis/ContextAttention.h says. Causal attention is balanced: a member has the early part r of 2 R and the
 //           late part 2 R - 1 - r, unless something else looks at positions
 //   write   operations of a cut atom become those of one member; where a value is needed in another form (alike, spread,
 //           partial: compiler/dialect/CollectiveOps.td), a collective stands between
@@ -211,6 +212,53 @@ private:
     outcome.tokens = true;
     outcome.zigzag = dimensions.atoms.size(best) % (2 * request.members) == 0 && isCausal() && onlyAttentionLooks(best);
     claimWorkAlong(best);
+    for (Node &node : dimensions.nodes)
+      if (auto attention = dyn_cast<AttentionOp>(node.op))
+        chooseRing(attention, node, best, outcome);
+  }
+
+  // Why the attention cannot be in a ring; empty if it can.
+  StringRef hindrance(AttentionOp attention, const Node &node, uint32_t atom) const {
+    if (attention.getDropout())
+      return "dropout's mask is drawn by position";
+    if (node.cut != atom && attention.getBias())
+      return "the bias has positions of queries and keys";
+    auto isAtom = [&](Value v) { return dimensions.of(v, 2) == AtomList{atom}; };
+    if (node.cut != atom || !isAtom(attention.getQ()) || !isAtom(attention.getK()) || !isAtom(attention.getV()))
+      return "its keys are not of the sequence that is divided";
+    if (request.members > static_cast<int64_t>(rt::mostRingMembers))
+      return "there are too many members";
+    return "";
+  }
+
+  void chooseRing(AttentionOp attention, Node &node, uint32_t atom, AxisOutcome &outcome) const {
+    if (request.attention != ContextAttention::AllGather)
+      if (StringRef reason = hindrance(attention, node, atom); !reason.empty())
+        ++outcome.noRing[reason.str()];
+      else
+        node.ring = request.attention == ContextAttention::Ring || isRingBetter(attention, outcome);
+    outcome.rings += node.ring;
+    outcome.gathers += node.cut == atom && !node.ring;
+  }
+
+  bool isRingBetter(AttentionOp attention, AxisOutcome &outcome) const {
+    ArrayRef<int64_t> q = shapeOf(attention.getQ());
+    auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
+    ContextCase c;
+    // As the copy of one member has it.
+    c.ring = attention.ringShape();
+    c.ring.members = u(request.members);
+    c.ring.rows = u(q[2] / request.members);
+    c.ring.zigzag = outcome.zigzag;
+    c.forwardFlops = attention.getFlops() / u(request.members);
+    c.readers = u(llvm::count_if(attention.getK().getUsers(), [](Operation *user) { return isa<AttentionOp>(user); }));
+    c.span = request.span;
+    ContextCost ring = ringCost(c, request.device), gather = gatherCost(c, request.device);
+    if (outcome.ring.picoseconds == 0) {
+      outcome.ring = ring;
+      outcome.gather = gather;
+    }
+    return amc::isRingBetter(ring, gather);
   }
 
   bool isCausal() const {
@@ -418,7 +466,7 @@ private:
     FactorKind kind = node.rule.factors[node.factor].kind;
     SmallVector<Value> operands;
     for (auto [number, operand] : llvm::enumerate(op->getOperands())) {
-      bool cut = node.rule.flat || isCut(node.rule.operands[number], node.factor);
+      bool cut = node.rule.flat || isCut(node.rule.operands[number], node.factor) || (node.ring && (number == 1 || number == 2));
       operands.push_back(cut                                             ? spread(operand, node.cut)
                          : zigzag && dimensions.find(operand, node.cut) ? stored(operand, node.cut)
                                                                          : varying(operand));
@@ -435,8 +483,10 @@ private:
       if (node.rule.flat || isCut(node.rule.results[number], node.factor))
         copy->getResult(number).setType(RankedTensorType::get(pieceShape(result, node.cut), elementOf(result)));
     cast<ShardingOpInterface>(copy).localize(kind, request.axis, request.members);
-    if (auto attention = dyn_cast<AttentionOp>(copy); attention && zigzag)
-      attention.setZigzag(true);
+    if (auto attention = dyn_cast<AttentionOp>(copy)) {
+      attention.setZigzag(zigzag);
+      attention.setRing(node.ring);
+    }
     b.insert(copy);
     for (auto [number, result] : llvm::enumerate(op->getResults())) {
       Value made = copy->getResult(number);

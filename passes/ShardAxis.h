@@ -3,7 +3,9 @@
 #ifndef AMC_PASSES_SHARDAXIS_H
 #define AMC_PASSES_SHARDAXIS_H
 
+#include "compiler/analysis/ContextAttention.h"
 #include "compiler/dialect/Train.h"
+#include <map>
 
 namespace amc {
 
@@ -15,6 +17,10 @@ struct AxisRequest {
     WeightsAndTokens, // and what these leave whole along the tokens
     Sequence          // the positions of attention's queries, and everything that has them
   } along = Along::Weights;
+  // Of Sequence: how attention gets at other members' keys and values, and what that is decided with.
+  ContextAttention attention = ContextAttention::AllGather;
+  DeviceModel device;
+  uint64_t span = 1; // from the group's first rank to its last
   bool experts = true; // whether weights of grouped products may be cut, too
 };
 
@@ -24,6 +30,11 @@ struct AxisOutcome {
   unsigned parameters = 0; // that are spread
   bool tokens = false;     // whether tokens were cut
   bool zigzag = false;     // whether every member has an early and a late part of the sequence
+  // Of Sequence: attentions of which a member does a part, by how they get at keys and values, and what the first was
+  // decided by (auto); and those that are not in a ring though it was asked for, by the reason.
+  unsigned rings = 0, gathers = 0;
+  ContextCost ring, gather;
+  std::map<std::string, unsigned> noRing;
 };
 
 /// Rewrites a step without backward pass. Never fails: what cannot be divided is done by every rank.

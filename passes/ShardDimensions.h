@@ -19,6 +19,7 @@ struct ShardNode {
   std::vector<AtomList> factorAtoms;
   uint32_t cut = noAtom;
   unsigned factor = 0; // of the rule; the cut atom is in it
+  bool ring = false;   // an attention whose keys and values are cut along it, too
 };
 
 class ShardDimensions {

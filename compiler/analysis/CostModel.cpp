@@ -8,12 +8,24 @@ namespace amc {
 std::optional<DeviceModel> deviceModel(std::string_view target, std::string_view precision) {
   // A socket of AVX2 cores; bf16 is stored, arithmetic is fp32.
   if (target == "cpu")
-    return DeviceModel{"cpu", 2.0e11, 2.0e10, 5e-6, 5.0e9, 1.0e9, 2e-5};
+    return DeviceModel{"cpu", 2.0e11, 2.0e10, 5e-6, 5.0e9, 1.0e9, 2e-5, 8, /*MPI waits*/ false};
   // H100: dense tensor cores in bf16, plain fp32 otherwise, each at what large products reach.
   if (target == "cuda:sm_90")
     return DeviceModel{"cuda:sm_90", precision == "bf16" ? 5.0e14 : 4.5e13, 2.6e12, 3e-6,
                        /*NVLink 4*/ 3.6e11, /*400 Gb/s InfiniBand*/ 4.5e10, 2e-5};
   return std::nullopt;
+}
+
+double sendingSeconds(const GraphOp &op, double computing, const DeviceModel &device) {
+  if (op.span == 0)
+    return 0;
+  const bool network = op.span > device.ranksPerHost;
+  double sending = static_cast<double>(op.bytesSent) / (network ? device.networkBytesPerSecond : device.linkBytesPerSecond);
+  if (op.steps == 0)
+    return device.collectiveSeconds + sending;
+  if (!network || device.sendsBesideNetwork)
+    sending = std::max(0.0, sending - computing);
+  return static_cast<double>(op.steps) * device.collectiveSeconds + sending;
 }
 
 uint64_t opCost(const GraphOp &op, const DeviceModel &device) {
@@ -28,10 +40,7 @@ uint64_t opCost(const GraphOp &op, const DeviceModel &device) {
   double seconds = op.parts.empty() ? of({op.flops, op.bytesMoved}) : 0;
   for (const GraphWork &part : op.parts)
     seconds += of(part);
-  if (op.span > 0)
-    seconds += device.collectiveSeconds +
-               static_cast<double>(op.bytesSent) /
-                   (op.span > device.ranksPerHost ? device.networkBytesPerSecond : device.linkBytesPerSecond);
+  seconds += sendingSeconds(op, seconds, device);
   return static_cast<uint64_t>(std::llround(seconds * 1e12));
 }
 

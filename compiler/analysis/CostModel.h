@@ -2,7 +2,8 @@
 //
 // seconds = launch + max(FLOPs / peak rate, bytes moved / bandwidth); of an operation that works in parts (train::Work),
 // their sum, where the larger of the two is longer if few pieces run at the same time. A collective takes what its ring
-// sends, at the rate of the slowest link that its ranks span, on top. The rates are constants of the
+// sends, at the rate of the slowest link that its ranks span, on top; one that computes in steps takes the longer of the two
+// where the device sends while it computes, and a collective's time to begin for each step. The rates are constants of the
 // named target, not of the machine that compiles, so that the same input gives the same plan. They
 // are round numbers for what library kernels reach, good for comparing plans with each other and for
 // shares of a step; a step's wall time is not promised. Costs are whole picoseconds: sums of them
@@ -26,11 +27,16 @@ struct DeviceModel {
   double networkBytesPerSecond = 1;
   double collectiveSeconds = 0;
   uint64_t ranksPerHost = 8;
+  // Whether it computes while it sends beyond its host. Within one it does, or (on a CPU) reads peers' memory in place.
+  bool sendsBesideNetwork = true;
 };
 
 /// `target` is "cpu" or "cuda:sm_NN"; nothing if no such device is known. `precision` is "fp32" or
 /// "bf16".
 std::optional<DeviceModel> deviceModel(std::string_view target, std::string_view precision);
+
+/// The part of it that is sent: what opCost has beyond the computation.
+double sendingSeconds(const GraphOp &op, double computing, const DeviceModel &device);
 
 /// Modelled picoseconds of one execution; 0 for what is no instruction.
 uint64_t opCost(const GraphOp &op, const DeviceModel &device);

@@ -148,6 +148,7 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
       if (auto collective = dyn_cast<CollectiveOpInterface>(op); collective && !collective.getGroupName().empty()) {
         node.bytesSent = collective.getBytesSent();
         node.span = spanOf(step, collective.getGroupName());
+        node.steps = collective.getSteps();
         if (std::optional<bool> kept = collective.getKept())
           node.gatheredFor = *kept ? GatheredFor::Both : GatheredFor::OneUse;
       }

@@ -56,6 +56,7 @@ struct GraphOp {
   std::vector<GraphWork> parts; // of one execution; empty: `flops` and `bytesMoved` are one part
   uint64_t bytesSent = 0;       // by this rank in one execution
   uint64_t span = 0;            // of a collective: from its first rank to its last; 0: none
+  uint64_t steps = 0;           // of one that computes in steps, beside what it sends; 0: it sends and nothing else
   GatheredFor gatheredFor = GatheredFor::Policy;
   std::vector<uint32_t> operands, results; // values
   std::vector<uint32_t> updated;           // positions in `operands` that are overwritten

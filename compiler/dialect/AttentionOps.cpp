@@ -6,7 +6,7 @@
 // test/dialect/attention-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/Philox.h"
-#include "runtime/plan/Workspace.h"
+#include "runtime/plan/Ring.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 #include <limits>
@@ -129,7 +129,7 @@ namespace {
 
 /// Dimensions and masking of one attention, for the oracle and for costs.
 struct Problem {
-  int64_t batch, heads, keyHeads, queries, keys, width, valueWidth;
+  int64_t batch, heads, keyHeads, queries, keys, width, valueWidth; // keys of all members
   int64_t members; // that have so many queries each; positions below are those of a group of one
   double scale, softcap;
   std::optional<int64_t> left, right;
@@ -140,6 +140,8 @@ struct Problem {
     batch = q[0], heads = q[1], queries = q[2], width = q[3];
     keyHeads = v[1], keys = v[2], valueWidth = v[3];
     members = static_cast<int64_t>(op.getMembers().value_or(1));
+    if (op.getRing())
+      keys *= members;
     scale = op.getScale().convertToDouble();
     softcap = op.getSoftcap().convertToDouble();
     if (std::optional<uint64_t> value = op.getLeft())
@@ -267,15 +269,28 @@ static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, uns
       (op.getBias() && elementOf(op.getBias()) != element &&
        elementOf(op.getBias()) != statisticType(element)))
     return inferError(loc, "q, k, v and bias should have one element type");
+  // attention_c20, attention_backward_c22
+  if (op.getRing() && !op.getGroup())
+    return inferError(loc, "is in a ring without a group, should have one");
+  // attention_c21, attention_backward_c23
+  const int64_t members = op.getRing() ? static_cast<int64_t>(op.getMembers().value_or(1)) : 1;
+  if (members < 1 || members > static_cast<int64_t>(rt::mostRingMembers))
+    return inferError(loc, "members of the ring are " + Twine(members) + ", should be in [1, " +
+                               Twine(rt::mostRingMembers) + "]");
+  // attention_c22, attention_backward_c24
+  if (op.getRing() && (q[2] != k[2] || q[2] > maxElements / members))
+    return inferError(loc, "queries and keys of a ring's member are " + Twine(q[2]) + " and " + Twine(k[2]) +
+                               ", should be as many, and at most " + Twine(maxElements / members));
+  const int64_t keys = k[2] * members;
   // attention_c8, attention_backward_c8
   if (Value padding = op.getPadding())
-    if (shapeOf(padding) != ArrayRef<int64_t>({q[0], k[2]}))
+    if (shapeOf(padding) != ArrayRef<int64_t>({q[0], keys}))
       return inferError(loc, "padding is of shape " + shapeString(shapeOf(padding)) +
-                                 ", should be " + shapeString({q[0], k[2]}));
+                                 ", should be " + shapeString({q[0], keys}));
   // attention_c9, attention_backward_c9
   if (Value bias = op.getBias()) {
     ArrayRef<int64_t> shape = shapeOf(bias);
-    int64_t full[] = {q[0], q[1], q[2], k[2]};
+    int64_t full[] = {q[0], q[1], q[2], keys};
     bool fits = shape.size() == 4;
     for (size_t i = 0; fits && i < 4; ++i)
       fits = shape[i] == 1 || shape[i] == full[i];
@@ -313,10 +328,10 @@ static LogicalResult checkAttention(std::optional<Location> loc, Adaptor op, uns
   if (op.getZigzag() && !op.getGroup())
     return inferError(loc, "is zigzag without a group, should have one");
   // attention_c19, attention_backward_c21
-  if (int64_t members = static_cast<int64_t>(op.getMembers().value_or(1));
-      op.getZigzag() && (q[2] % 2 || k[2] % members || k[2] / members != q[2]))
-    return inferError(loc, "zigzag queries are " + Twine(q[2]) + " and keys " + Twine(k[2]) + ", should be even and " +
-                               Twine(members) + " times as many");
+  if (int64_t all = static_cast<int64_t>(op.getMembers().value_or(1));
+      op.getZigzag() && (q[2] % 2 || keys % all || keys / all != q[2]))
+    return inferError(loc, "zigzag queries are " + Twine(q[2]) + " and keys " + Twine(keys) + ", should be even and " +
+                               Twine(all) + " times as many");
   if (!drops)
     return success();
   // attention_c14, attention_backward_c16
@@ -353,6 +368,22 @@ private:
   SmallVector<double> factors;
   int64_t keys;
 };
+
+/// What the ring's steps, and their scratch, follow from.
+template <typename Op> static rt::RingShape ringShape(Op op) {
+  ArrayRef<int64_t> q = shapeOf(op.getQ()), v = shapeOf(op.getV());
+  auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
+  auto limit = [](std::optional<uint64_t> n) {
+    return n ? std::optional<int64_t>(static_cast<int64_t>(*n)) : std::nullopt;
+  };
+  std::optional<int64_t> left = limit(op.getLeft()), right = limit(op.getRight());
+  bool masked = op.getPadding() || op.getBias();
+  return {u(op.getMembers().value_or(1)), u(q[0]), u(q[1]), u(v[1]), u(q[2]), u(q[3]), u(v[3]), storageBytes(op.getQ()),
+          left, right, op.getZigzag(), op.getMaskedRows() == "average" && rt::ringAverages(masked, left, right)};
+}
+
+template <typename Op> static StringRef ringGroup(Op op) { return op.getRing() ? *op.getGroup() : ""; }
+template <typename Op> static uint64_t ringSteps(Op op) { return op.getRing() ? ringShape(op).steps() : 0; }
 
 /// The kernel's inputs: those of the kernel without dropout know nothing of counters.
 template <typename Op> static SmallVector<Value> kernelInputs(Op op) {
@@ -445,7 +476,7 @@ LogicalResult AttentionOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRe
       getK(), getV(), heldResult(b, *this), getLse(), getPadding(), getBias(), getSeed(), getStep(),
       getMicroBatch(), getScaleAttr(), getLeftAttr(), getRightAttr(), getSoftcapAttr(),
       getMaskedRowsAttr(), getDropoutAttr(), getStreamAttr(), getGroupAttr(), getMembersAttr(),
-      getZigzagAttr());
+      getZigzagAttr(), getRingAttr());
   for (unsigned i = 0; i < 3; ++i)
     if (needed[i])
       gradients[i] = backward.getResult(i);
@@ -470,8 +501,8 @@ ShardingRule AttentionOp::getShardingRule() {
   for (ShardingRule::Dims *dims : {&r.rule.operands[0], &r.rule.results[0], &r.rule.results[1]})
     r.split(*dims, 1, {heads, group});
   unsigned next = 3;
-  if (getPadding())
-    r.operand(next++, {batch, keys});
+  if (getPadding()) // all keys, of all members of a ring
+    r.operand(next++, {batch, getRing() ? r.factor(shapeOf(getPadding())[1], whole) : keys});
   if (getBias()) {
     SmallVector<unsigned> dims{batch, heads, rows, keys};
     SmallVector<int64_t> shape{q[0], q[1], q[2], k[2]};
@@ -498,7 +529,19 @@ uint64_t AttentionOp::getFlops() {
 StringRef AttentionOp::getKernelName() { return getDropout() ? "attention_dropout" : "attention"; }
 SmallVector<Value> AttentionOp::getKernelInputs() { return kernelInputs(*this); }
 
+rt::RingShape AttentionOp::ringShape() { return ::ringShape(*this); }
+
+// In a ring the others' keys and values are read, too.
+uint64_t AttentionOp::getBytesMoved() {
+  return defaultBytesMoved(*this) + (getRing() ? ringShape().sentForward() : 0);
+}
+uint64_t AttentionOp::getBytesSent() { return getRing() ? ringShape().sentForward() : 0; }
+StringRef AttentionOp::getGroupName() { return ringGroup(*this); }
+uint64_t AttentionOp::getSteps() { return ringSteps(*this); }
+
 uint64_t AttentionOp::getWorkspaceBytes() {
+  if (getRing())
+    return ringShape().forwardWorkspace();
   ArrayRef<int64_t> q = shapeOf(getQ());
   return rt::workspace::attention(q[0], q[1], q[2], q[3], shapeOf(getV()).back(),
                                   storageBytes(getQ()));
@@ -580,7 +623,20 @@ StringRef AttentionBackwardOp::getKernelName() {
 }
 SmallVector<Value> AttentionBackwardOp::getKernelInputs() { return kernelInputs(*this); }
 
+// Of what is sent keys and values are read, as in forward; what is given to others' gradients is written and read again.
+uint64_t AttentionBackwardOp::getBytesMoved() {
+  if (!getRing())
+    return defaultBytesMoved(*this);
+  rt::RingShape ring = ringShape(*this);
+  return defaultBytesMoved(*this) + 2 * ring.sentBackward() - ring.sentForward();
+}
+uint64_t AttentionBackwardOp::getBytesSent() { return getRing() ? ringShape(*this).sentBackward() : 0; }
+StringRef AttentionBackwardOp::getGroupName() { return ringGroup(*this); }
+uint64_t AttentionBackwardOp::getSteps() { return ringSteps(*this); }
+
 uint64_t AttentionBackwardOp::getWorkspaceBytes() {
+  if (getRing())
+    return ringShape(*this).backwardWorkspace();
   Problem p(*this);
   return rt::workspace::attentionBackward(p.batch, p.heads, p.keyHeads, p.queries, p.keys, p.width,
                                           p.valueWidth, storageBytes(getQ()));

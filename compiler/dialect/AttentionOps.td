@@ -22,9 +22,9 @@ def Train_RotaryBackwardOp : Train_ComputeOp<"rotary_backward"> {
 
 class Train_AttentionBase<string mnemonic, list<Trait> traits>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, AttrSizedOperandSegments,
-        DeclareOpInterfaceMethods<InferTypeOpInterface>,
-        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getKernelName", "getKernelInputs",
-                                                       "getWorkspaceBytes"]>])> {
+        DeclareOpInterfaceMethods<InferTypeOpInterface>, DeclareOpInterfaceMethods<CollectiveOpInterface, ["getSteps"]>,
+        DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved", "getKernelName",
+                                                       "getKernelInputs", "getWorkspaceBytes"]>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
@@ -57,6 +57,12 @@ def Train_AttentionOp : Train_AttentionBase<"attention", [DeclareOpInterfaceMeth
     for all members: 2 R chunks of equal size, of which member r has chunk r and then chunk 2 R - 1 - r; for R = 2 this
     is 0 3 1 2. Keys and padding are stored so, too: member 0's piece, then member 1's (as all_gather has it). Sk is then
     Sq * R, and Sq even. A bias has no dimensions of queries and keys here, and there is no dropout.
+
+    With `ring` beside `group` (ring attention; Liu et al., 2023) k and v are this member's piece of Sk = Sq rows, at the
+    positions of its queries; padding is still whole, [B, Sk * R]. It is a collective then: in step d = 1, 2, … R - 1 a
+    member attends to the piece of the member d before it (counted round), after its own in step 0. Partial results are
+    merged by their log-sum-exp, in this order, in fp32 (f64 for f64). Steps in which no member sees anything of the piece
+    (a sliding window) are left out, and nothing is sent for them (runtime/plan/Ring.h).
   }];
   let arguments = (ins Train_FloatTensor:$q, Train_FloatTensor:$k, Train_FloatTensor:$v,
                        Optional<Train_BoolTensor>:$padding, Optional<Train_FloatTensor>:$bias,
@@ -66,14 +72,20 @@ def Train_AttentionOp : Train_AttentionBase<"attention", [DeclareOpInterfaceMeth
                        DefaultValuedAttr<F64Attr, "0.0">:$softcap,
                        DefaultValuedStrAttr<StrAttr, "zero">:$masked_rows, OptionalAttr<F64Attr>:$dropout,
                        OptionalAttr<I64Attr>:$stream, OptionalAttr<StrAttr>:$group, OptionalAttr<I64Attr>:$members,
-                       UnitAttr:$zigzag);
+                       UnitAttr:$zigzag, UnitAttr:$ring);
   let results = (outs Train_FloatTensor:$y, Train_FloatTensor:$lse);
+  let extraClassDeclaration = [{
+    /// What the steps of a ring, and its scratch, follow from.
+    ::amc::rt::RingShape ringShape();
+  }];
 }
 def Train_AttentionBackwardOp : Train_AttentionBase<"attention_backward", []> {
   let summary = "dq, dk, dv of attention; dk and dv summed over the query heads of a group, ascending";
   let description = [{
     With `group` (as of attention) dk and dv have all keys and are partial: of this member's queries only. What gathered
-    the keys and values has a reduce_scatter as its gradient, which adds them up.
+    the keys and values has a reduce_scatter as its gradient, which adds them up. With `ring`, too, they are complete, of
+    this member's piece: what the other members give to them is added up in fp32 (f64 for f64), from this member on to
+    the one behind it and so on round, and rounded once.
   }];
   let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$q, Train_FloatTensor:$k, Train_FloatTensor:$v,
                        Train_FloatTensor:$y, Train_FloatTensor:$lse, Optional<Train_BoolTensor>:$padding,
@@ -83,7 +95,7 @@ def Train_AttentionBackwardOp : Train_AttentionBase<"attention_backward", []> {
                        DefaultValuedAttr<F64Attr, "0.0">:$softcap,
                        DefaultValuedStrAttr<StrAttr, "zero">:$masked_rows, OptionalAttr<F64Attr>:$dropout,
                        OptionalAttr<I64Attr>:$stream, OptionalAttr<StrAttr>:$group, OptionalAttr<I64Attr>:$members,
-                       UnitAttr:$zigzag);
+                       UnitAttr:$zigzag, UnitAttr:$ring);
   let results = (outs Train_FloatTensor:$dq, Train_FloatTensor:$dk, Train_FloatTensor:$dv);
 }
 

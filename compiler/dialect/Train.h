@@ -4,6 +4,7 @@
 
 #include "compiler/dialect/HostTensor.h"
 #include "compiler/dialect/Sharding.h"
+#include "runtime/plan/Ring.h"
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"

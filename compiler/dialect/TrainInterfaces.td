@@ -82,6 +82,10 @@ def CollectiveOpInterface : OpInterface<"CollectiveOpInterface"> {
     InterfaceMethod<[{
       Whether the result lives from forward to backward whatever the checkpointing policy says; nothing: as it says.
     }], "::std::optional<bool>", "getKept", (ins), "", [{ return ::std::nullopt; }]>,
+    InterfaceMethod<[{
+      The transfers of one that computes in steps, on what is here while what is next may come: each takes its time to
+      begin, and what is sent goes on beside the computation where the device can do both. 0: it does nothing but send.
+    }], "uint64_t", "getSteps", (ins), "", [{ return 0; }]>,
   ];
 }
 

@@ -106,6 +106,9 @@ void checkStrategy(const CompileOptions &options, const Sizes &sizes, std::vecto
   if (options.epCapacityFactor > 0 && sizes.ep == 1)
     errors.push_back("--ep-capacity-factor is given and --ep-size is 1: no row goes to another rank; leave it out, or give "
                      "--ep-size 2 or more");
+  if (options.cpAttention != "auto" && sizes.cp == 1)
+    errors.push_back("--cp-attention is " + options.cpAttention + " and --cp-size is 1: it says how context-parallel "
+                     "ranks get at each other's keys; leave it out, or give --cp-size 2 or more");
   if (options.sequenceParallel && sizes.tp == 1)
     errors.push_back("--sequence-parallel is given and --tp-size is 1: it divides work among tensor-parallel ranks; "
                      "leave it out, or give --tp-size 2 or more");

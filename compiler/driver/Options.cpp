@@ -222,6 +222,8 @@ const std::vector<OptionSpec> &optionTable() {
        atLeastOne},
       {"--cp-size", "distributed.cp_size", &O::cpSize, "N", ranks, "context-parallel ranks",
        atLeastOne},
+      {"--cp-attention", "distributed.cp_attention", &O::cpAttention, "auto|ring|all-gather", ranks,
+       "context parallelism: other ranks' keys and values visited in turn, or gathered; auto: what is modelled better"},
       {"--ep-size", "distributed.ep_size", &O::epSize, "N", ranks, "expert-parallel ranks: of dp x cp, or of dp x cp x tp, that share the experts of a mixture",
        atLeastOne},
       {"--ep-capacity-factor", "distributed.ep_capacity_factor", &O::epCapacityFactor, "F", ranks,

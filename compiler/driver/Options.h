@@ -64,6 +64,7 @@ struct CompileOptions {
   double epCapacityFactor = 0;                                                 // 0: no row is dropped
   int64_t ranks = 0;                                                           // of the run; 0: not known
   int64_t zeroDpStrategy = 3;
+  std::string cpAttention = "auto";
   bool sequenceParallel = false;
   std::string reshardAfterForward = "auto";
   std::string overlap = "auto";

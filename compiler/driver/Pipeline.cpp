@@ -49,6 +49,9 @@ ShardOptions shardOptions(const CompileOptions &options) {
   result.tp = static_cast<int64_t>(mesh.size[3]);
   result.ep = static_cast<int64_t>(mesh.ep);
   result.capacityFactor = options.epCapacityFactor;
+  result.cpAttention = options.cpAttention;
+  result.target = options.target;
+  result.precision = options.precision;
   result.sequenceParallel = options.sequenceParallel;
   result.zero = options.zeroDpStrategy;
   // A budget's planner weighs a gathered parameter like any other value; without one, FSDP2's default.

@@ -3,6 +3,7 @@
 // they can run beside the computation of neighbouring layers. Those over tp and cp alone stand between one operation and
 // the next, and cannot. So a step takes at least computation and the latter, or what is sent at all if that is longer. What
 // the plan's own windows (overlap-collectives) make of it is between the two; modelledTime follows them.
+// Attention in a ring sends beside its own computation: what counts is what is longer than that, and the steps' beginnings.
 #include "compiler/report/Collectives.h"
 #include "compiler/analysis/BytesText.h"
 #include "compiler/analysis/CostModel.h"
@@ -18,7 +19,7 @@ namespace {
 struct Line {
   uint64_t count = 0, bytes = 0;
   double seconds = 0;
-  bool network = false, beside = false;
+  bool network = false, beside = false, own = false; // beside other computation, beside its own
 };
 
 struct Facts {
@@ -31,6 +32,10 @@ struct Facts {
 };
 
 constexpr const char *modelled = "cuda:sm_90";
+
+const char *placeOf(const Line &line) {
+  return line.own ? "beside its own computation" : line.beside ? "beside computation" : "between operations";
+}
 
 Facts gather(const plan::Plan &plan) {
   Facts facts;
@@ -55,8 +60,14 @@ Facts gather(const plan::Plan &plan) {
     line.count += times;
     line.bytes += times * sent;
     facts.async += rt::isAsync(instruction) ? times : 0;
-    double seconds = device->collectiveSeconds +
-                     static_cast<double>(sent) / (line.network ? device->networkBytesPerSecond : device->linkBytesPerSecond);
+    GraphOp op;
+    op.flops = instruction.flops();
+    double computing = amc::seconds(opCost(op, *device));
+    op.span = span;
+    op.bytesSent = sent;
+    op.steps = rt::ringSteps(instruction);
+    line.own = op.steps > 0;
+    double seconds = sendingSeconds(op, computing, *device);
     line.seconds += static_cast<double>(times) * seconds;
     (line.beside ? facts.beside : facts.between) += static_cast<double>(times) * seconds;
   }
@@ -92,7 +103,7 @@ std::string collectivesText(const plan::Plan &plan) {
     out += format("  %-20s %-22s %6llu  %10s  %-7s %10.4f s  %s\n", name.first.c_str(), name.second.c_str(),
                   static_cast<unsigned long long>(line.count), bytesText(line.bytes).c_str(),
                   line.network ? "network" : "host", line.seconds,
-                  line.beside ? "beside computation" : "between operations");
+                  placeOf(line));
   out += format("  computation %.4f s; a step takes %.4f s if all that can run beside it does, %.4f s if nothing does\n",
                 facts.computation, facts.overlapped(), facts.serial());
   out += format("  as this plan has it, a step takes %.4f s: %llu of its collectives run beside computation, and of %.4f s of "

@@ -77,6 +77,7 @@ std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::stri
     if (rt::isCollective(instruction)) {
       op.bytesSent = rt::bytesSent(instruction);
       op.span = spanOf(mesh, instruction);
+      op.steps = rt::ringSteps(instruction);
     }
     uint64_t cost = opCost(op, *model), sent = 0, begin = now, waited = 0;
     if (op.span > 0) {

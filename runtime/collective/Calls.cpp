@@ -33,6 +33,7 @@ std::string describe(const Call &call) {
     return text("all_reduce of ", call.rows, " ", dtypeName(static_cast<plan::DType>(call.dtype)));
   case CallKind::AllToAll: return text("all_to_all of ", call.rows, " bytes for each member");
   case CallKind::Shift: return text("shift of ", call.rows, " bytes by ", call.outer);
+  case CallKind::Barrier: return "a barrier";
   case CallKind::None: break;
   }
   return "nothing";

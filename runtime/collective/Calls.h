@@ -9,7 +9,7 @@
 
 namespace amc::rt::collective {
 
-enum class CallKind : uint32_t { None, AllGather, ReduceScatter, AllReduce, AllToAll, Shift };
+enum class CallKind : uint32_t { None, AllGather, ReduceScatter, AllReduce, AllToAll, Shift, Barrier };
 
 // A call, told to all members before any data moves: they have to be equal. Plain data, it lies in shared memory and
 // goes over the network.

@@ -50,6 +50,14 @@ public:
   virtual Status allToAll(const std::byte *in, std::byte *out, uint64_t bytes) = 0;
   // Sends `in` to member (index + distance) mod size and receives `out` from (index - distance) mod size.
   virtual Status shift(const std::byte *in, std::byte *out, uint64_t bytes, unsigned distance) = 0;
+
+  // Where `member` has what lies at `own` here, `bytes` long, if it can be read there; null, for all members, if not. That
+  // it is there, and stays, is what the caller has barriers for.
+  virtual const std::byte *peerOf(unsigned member, const std::byte *own, uint64_t bytes) const {
+    return (void)member, (void)own, (void)bytes, nullptr;
+  }
+  // Returns when all members have called it.
+  virtual Status barrier() = 0;
 };
 
 class Communicator {

@@ -4,7 +4,8 @@
 // the same thing (told in the meeting place: kind, shape, where the operands lie), the data is read where it lies, all
 // have read. An all_reduce is a reduce_scatter into the results, then an all_gather from them; in place, too: a member
 // reads its own chunk alone of everybody's operand, and writes no other chunk before all have done so. A small call, or
-// one on memory that peers cannot read, puts a tile of its operand into the meeting place and meets once for each tile.
+// one on memory that peers cannot read, puts a tile of its operand into the meeting place and meets once for each tile. Whoever
+// reads peers' memory by itself (Group::peerOf) meets before and after.
 #ifndef AMC_RUNTIME_COLLECTIVE_SHAREDCOMMUNICATOR_H
 #define AMC_RUNTIME_COLLECTIVE_SHAREDCOMMUNICATOR_H
 

@@ -257,4 +257,15 @@ Status SharedGroup::shift(const std::byte *in, std::byte *out, uint64_t bytes, u
   return Status();
 }
 
+const std::byte *SharedGroup::peerOf(unsigned member, const std::byte *own, uint64_t bytes) const {
+  uint64_t place = communicator.placeOf(own, bytes);
+  return place == Call::elsewhere ? nullptr : communicator.at(ranks[member], place, bytes);
+}
+
+Status SharedGroup::barrier() {
+  Status s = begin(callOf(CallKind::Barrier, {}));
+  ++number;
+  return s;
+}
+
 } // namespace amc::rt::collective

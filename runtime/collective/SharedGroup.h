@@ -15,6 +15,8 @@ public:
   Status allReduce(const std::byte *in, std::byte *out, uint64_t elements, plan::DType dtype) override;
   Status allToAll(const std::byte *in, std::byte *out, uint64_t bytes) override;
   Status shift(const std::byte *in, std::byte *out, uint64_t bytes, unsigned distance) override;
+  const std::byte *peerOf(unsigned member, const std::byte *own, uint64_t bytes) const override;
+  Status barrier() override;
 
 private:
   bool isLarge(const std::byte *in, uint64_t bytes) const;

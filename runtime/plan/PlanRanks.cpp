@@ -1,5 +1,6 @@
 #include "runtime/plan/PlanRanks.h"
 #include "runtime/plan/Ranges.h"
+#include "runtime/plan/Ring.h"
 #include "runtime/support/Status.h"
 #include <algorithm>
 #include <xxhash.h>
@@ -32,9 +33,15 @@ static const plan::Attribute *findAttribute(const plan::Instruction &instruction
   return nullptr;
 }
 
+// attention and attention_backward whose keys and values are spread over a group.
+static bool isRing(const plan::Instruction &instruction) {
+  const plan::Attribute *ring = findAttribute(instruction, "ring");
+  return ring && ring->i() != 0 && (instruction.kernel() == "attention" || instruction.kernel() == "attention_backward");
+}
+
 bool isCollective(const plan::Instruction &instruction) {
   const std::string &kernel = instruction.kernel();
-  return kernel == "all_gather" || kernel == "reduce_scatter" || kernel == "all_reduce" || kernel == "all_to_all" ||
+  return isRing(instruction) || kernel == "all_gather" || kernel == "reduce_scatter" || kernel == "all_reduce" || kernel == "all_to_all" ||
          kernel == "shift" || (kernel == "linear_cross_entropy" && findAttribute(instruction, "group"));
 }
 
@@ -45,6 +52,40 @@ bool isAsync(const plan::Instruction &instruction) {
 
 bool isWait(const plan::Instruction &instruction) { return instruction.kernel() == "wait"; }
 
+// Of a ring; all zero where operands are not those of its kernel.
+static RingShape ringOf(const plan::Instruction &instruction) {
+  RingShape ring;
+  const int q = instruction.kernel() == "attention_backward" ? 1 : 0, padding = q ? 6 : 3;
+  if (instruction.inputs_size() < padding + 2)
+    return ring;
+  const plan::View &query = instruction.inputs(q), &value = instruction.inputs(q + 2);
+  if (query.shape_size() != 4 || value.shape_size() != 4)
+    return ring;
+  auto limit = [&](const char *name) -> std::optional<int64_t> {
+    const plan::Attribute *attribute = findAttribute(instruction, name);
+    return attribute ? std::optional<int64_t>(attribute->i()) : std::nullopt;
+  };
+  const plan::Attribute *members = findAttribute(instruction, "members"), *zigzag = findAttribute(instruction, "zigzag"),
+                        *masked = findAttribute(instruction, "masked_rows");
+  auto isThere = [&](int i) { return instruction.inputs(i).dtype() != plan::DTYPE_UNSPECIFIED; };
+  ring.members = members && members->i() > 0 ? std::min(static_cast<uint64_t>(members->i()), mostRingMembers) : 1;
+  ring.batch = query.shape(0);
+  ring.heads = query.shape(1);
+  ring.keyHeads = value.shape(1);
+  ring.rows = query.shape(2);
+  ring.width = query.shape(3);
+  ring.valueWidth = value.shape(3);
+  ring.bytes = dtypeBytes(query.dtype());
+  ring.left = limit("left");
+  ring.right = limit("right");
+  ring.zigzag = zigzag && zigzag->i() != 0;
+  ring.everything = masked && masked->s() == "average" &&
+                    ringAverages(isThere(padding) || isThere(padding + 1), ring.left, ring.right);
+  return ring;
+}
+
+uint64_t ringSteps(const plan::Instruction &instruction) { return isRing(instruction) ? ringOf(instruction).steps() : 0; }
+
 uint64_t bytesSent(const plan::Instruction &instruction) {
   if (!isCollective(instruction) || instruction.inputs().empty() || instruction.outputs().empty())
     return 0;
@@ -53,6 +94,10 @@ uint64_t bytesSent(const plan::Instruction &instruction) {
   bool gathers = instruction.kernel() == "all_gather";
   if (instruction.kernel() == "linear_cross_entropy") // a gather of four doubles for each row that has a log-sum-exp
     return instruction.outputs_size() < 2 ? 0 : (members - 1) * 32 * shapeElements(instruction.outputs(1).shape()).value_or(0);
+  if (isRing(instruction)) {
+    RingShape ring = ringOf(instruction);
+    return instruction.kernel() == "attention" ? ring.sentForward() : ring.sentBackward();
+  }
   uint64_t whole = viewBytes(gathers ? instruction.outputs(0) : instruction.inputs(0)).value_or(0);
   if (instruction.kernel() == "shift") {
     const plan::Attribute *distance = findAttribute(instruction, "distance");

@@ -15,8 +15,8 @@ MeshShape meshOf(const plan::Plan &plan);
 // "8 ranks (dp_replicate 2 x dp_shard 4)", "1 rank"
 std::string describeMesh(const MeshShape &mesh);
 
-// Does it run together with other ranks? all_gather, reduce_scatter, all_reduce, all_to_all, shift, and
-// linear_cross_entropy in a group.
+// Does it run together with other ranks? all_gather, reduce_scatter, all_reduce, all_to_all, shift,
+// linear_cross_entropy in a group, and attention in a ring.
 bool isCollective(const plan::Instruction &instruction);
 
 // Is it only started by its instruction, to be finished by a `wait`?
@@ -25,8 +25,12 @@ bool isAsync(const plan::Instruction &instruction);
 bool isWait(const plan::Instruction &instruction);
 
 // Bytes that a rank sends to others in a collective of its `members`, by ring algorithms: of a gather, a scatter and an
-// all_to_all (n - 1) / n of the whole tensor, of a sum twice that, of a shift all; rounded down.
+// all_to_all (n - 1) / n of the whole tensor, of a sum twice that, of a shift all; rounded down. Attention in a ring:
+// runtime/plan/Ring.h.
 uint64_t bytesSent(const plan::Instruction &instruction);
+
+// How often attention in a ring waits for another member's keys; 0: it is none, or needs nobody's.
+uint64_t ringSteps(const plan::Instruction &instruction);
 
 // A sequence of collectives, as Promise.collectives, .collective_bytes and .collective_sequence state it.
 struct CollectiveFacts {

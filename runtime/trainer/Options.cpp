@@ -34,7 +34,7 @@ constexpr CompilerFlag flagsOfCompiler[] = {
     {"--ac-policy"}, {"--ac-kv-sharing"}, {"--tile-mlp"}, {"--optimizer"}, {"--betas"}, {"--eps"}, {"--weight-decay"},
     {"--weight-decay-on"}, {"--momentum"}, {"--master-weights"}, {"--optimizer-state"}, {"--max-grad-norm"},
     {"--grad-accumulation"}, {"--optimizer-in-backward"}, {"--target"}, {"--strategy"}, {"--dp-size"},
-    {"--dp-replicate-size"}, {"--tp-size"}, {"--cp-size"}, {"--ep-size"}, {"--ep-capacity-factor"}, {"--ranks"}, {"--zero-dp-strategy"},
+    {"--dp-replicate-size"}, {"--tp-size"}, {"--cp-size"}, {"--cp-attention"}, {"--ep-size"}, {"--ep-capacity-factor"}, {"--ranks"}, {"--zero-dp-strategy"},
     {"--reshard-after-forward"}, {"--global-batch-size"}, {"--local-batch-size"}};
 
 const CompilerFlag *compilerFlag(std::string_view flag) {

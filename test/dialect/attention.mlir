@@ -42,6 +42,29 @@ train.step @attention {
 
 // -----
 
+// A ring: keys and values are this member's, padding is of all keys; backward's gradients of them are complete.
+// CHECK-LABEL: @ring
+// VJP-LABEL: @ring
+train.step @ring {
+  %q = train.parameter {name = "q", trainable} : tensor<2x4x6x6xf32>
+  %k = train.parameter {name = "k", trainable} : tensor<2x2x6x6xf32>
+  %v = train.parameter {name = "v", trainable} : tensor<2x2x6x7xf32>
+  %padding = train.input {name = "padding"} : tensor<2x18xi1>
+  // CHECK: train.attention {{.*}}{group = "cp", members = 3 : i64, {{.*}}ring, scale = 4.000000e-01 : f64, zigzag} : {{.*}} -> (tensor<2x4x6x7xf32>, tensor<2x4x6xf32>)
+  %y, %lse = train.attention %q, %k, %v, %padding {scale = 0.4 : f64, group = "cp", members = 3 : i64, ring, zigzag, operandSegmentSizes = array<i32: 1, 1, 1, 1, 0, 0, 0, 0>} : (tensor<2x4x6x6xf32>, tensor<2x2x6x6xf32>, tensor<2x2x6x7xf32>, tensor<2x18xi1>) -> (tensor<2x4x6x7xf32>, tensor<2x4x6xf32>)
+  // VJP: train.attention_backward
+  // VJP-SAME: group = "cp"
+  // VJP-SAME: members = 3 : i64
+  // VJP-SAME: ring
+  // VJP-SAME: zigzag
+  // VJP-SAME: -> (tensor<2x4x6x6xf32>, tensor<2x2x6x6xf32>, tensor<2x2x6x7xf32>)
+  // VJP-NOT: train.reduce_scatter
+  %loss = train.reduce_sum %y {axes = array<i64: 0, 1, 2, 3>, keepdims = false} : (tensor<2x4x6x7xf32>) -> tensor<f32>
+  train.output %loss {name = "loss", sum} : tensor<f32>
+}
+
+// -----
+
 // Dropout: backward gets the same counters and attributes. Without it neither has any.
 // CHECK-LABEL: @dropout
 // VJP-LABEL: @dropout

@@ -34,10 +34,11 @@ MESHES = {  # flags, data-parallel ranks, ranks
     "tp-4": (["--tp-size=4"], 1, 4),
     "tp-2-sp": (["--tp-size=2", "--sequence-parallel"], 1, 2),
     "fsdp2-2-tp-2": (["--dp-size=2", "--tp-size=2"], 2, 4),
-    "cp-2": (["--cp-size=2"], 1, 2),
-    "cp-4": (["--cp-size=4"], 1, 4),
-    "fsdp2-2-cp-2": (["--dp-size=2", "--cp-size=2"], 2, 4),
-    "cp-2-tp-2-sp": (["--cp-size=2", "--tp-size=2", "--sequence-parallel"], 1, 4),
+    "cp-4-gather": (["--cp-size=4", "--cp-attention=all-gather"], 1, 4),
+    "cp-2-ring": (["--cp-size=2", "--cp-attention=ring"], 1, 2),
+    "cp-4-ring": (["--cp-size=4", "--cp-attention=ring"], 1, 4),
+    "fsdp2-2-cp-2": (["--dp-size=2", "--cp-size=2", "--cp-attention=all-gather"], 2, 4),
+    "cp-2-tp-2-sp": (["--cp-size=2", "--cp-attention=ring", "--tp-size=2", "--sequence-parallel"], 1, 4),
     "hsdp-2x2-tp-2-sp": (["--dp-size=4", "--dp-replicate-size=2", "--tp-size=2", "--sequence-parallel"], 4, 8),
 }
 # Where there are experts.

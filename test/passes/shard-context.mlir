@@ -1,5 +1,5 @@
-// RUN: amc-opt %s --split-input-file --shard="cp=2" --verify-diagnostics | FileCheck %s
-// RUN: amc-opt %s --split-input-file --shard="cp=2" --derive-backward 2>/dev/null | FileCheck %s --check-prefix=VJP
+// RUN: amc-opt %s --split-input-file --shard="cp=2 cp-attention=all-gather" --verify-diagnostics | FileCheck %s
+// RUN: amc-opt %s --split-input-file --shard="cp=2 cp-attention=all-gather" --derive-backward 2>/dev/null | FileCheck %s --check-prefix=VJP
 
 // Tests that everything with queries' positions is cut: each member has an early and a late part of the tokens, gathers
 // keys and values, and adds up the loss. Parameters are spread over dp_shard and cp alike.

@@ -77,6 +77,10 @@ private:
       return inputError("a group is made twice");
     if (group->size() != ranks.size() || ranks[group->index()] != communicator.rank())
       return inputError("the group has another size or index");
+    in = arena;
+    out = in + half;
+    if (Status s = look(); !s.ok())
+      return std::move(s).withContext("barrier");
     const SpreadShape shapes[] = {{1, 0, 3, plan::F32},   {1, 1, 1, plan::F32},   {1, 8, 4, plan::F32},
                                   {3, 7, 5, plan::F32},   {2, 17, 3, plan::F32},  {1, 301, 33, plan::F32},
                                   {5, 65, 20, plan::F32}, {700, 9, 1, plan::F32}, {1, 3, 4000, plan::F32}};
@@ -219,6 +223,27 @@ private:
         return std::move(status).withContext("shift");
     }
     return Status();
+  }
+
+  // Everybody writes and reads the others', as often as an odd call between two barriers would show.
+  Status look() {
+    for (int round = 0; round < 3; ++round) {
+      fill(plan::U8, 1000, ++seed);
+      const std::byte *own = group->peerOf(group->index(), in, 1000);
+      if (own && own != in)
+        return inputError("one's own is elsewhere");
+      if (Status s = group->barrier(); !s.ok())
+        return s;
+      for (unsigned m = 0; m < members.size() && own; ++m) {
+        const std::byte *there = group->peerOf(m, in, 1000);
+        for (uint64_t i = 0; i < 1000; ++i)
+          if (decode(plan::U8, there + i) != number(plan::U8, seed, members[m], i))
+            return inputError("byte ", i, " of member ", m, " is another");
+      }
+      if (Status s = group->barrier(); !s.ok())
+        return s;
+    }
+    return group->peerOf(0, host.data(), 8) && members.size() > 1 ? inputError("a peer's own memory can be read") : Status();
   }
 
   Status exchange(size_t length) {

@@ -220,6 +220,19 @@ TEST(Failures, OverMpi) {
   EXPECT_EQ(killed.left, 0);
 }
 
+// ---- attention in a ring
+
+void expectSameRing(unsigned ranks) {
+  Ended shm = start(ranks, "ring", "AMC_COLLECTIVES=shm"), mpi = start(ranks, "ring", "AMC_COLLECTIVES=mpi");
+  EXPECT_EQ(shm.code, 0) << shm.out;
+  EXPECT_EQ(mpi.code, 0) << mpi.out;
+  EXPECT_EQ(shm.out.rfind("shm ", 0), 0u) << shm.out;
+  EXPECT_EQ(mpi.out.rfind("mpi ", 0), 0u) << mpi.out;
+  EXPECT_EQ(hashOf(shm), hashOf(mpi));
+}
+TEST(Ring, TwoRanks) { expectSameRing(2); }
+TEST(Ring, FourRanks) { expectSameRing(4); }
+
 // ---- a plan
 
 TEST(Plan, RunsOnFourRanks) {

@@ -1,4 +1,4 @@
-// mpirun -n N test-ranks collectives | fails HOW | plan HOW
+// mpirun -n N test-ranks collectives | fails HOW | ring | plan HOW
 #include "test/ranks/Worker.h"
 #include <cstdio>
 #include <cstdlib>
@@ -24,6 +24,8 @@ int main(int argc, char **argv) {
     status = test::checkCollectives(*communicator);
   else if (status.ok() && what == "fails")
     status = test::goWrong(*communicator, how);
+  else if (status.ok() && what == "ring")
+    status = test::checkRing(*communicator);
   else if (status.ok() && what == "plan")
     status = test::runPlan(*communicator, how);
   std::string words = status.ok() ? "" : communicator ? communicator->lastWords(status) : status.message();

@@ -11,6 +11,8 @@ namespace amc::rt::test {
 Status checkCollectives(Communicator &communicator);
 // The last rank goes wrong in the way named; the others go on.
 Status goWrong(Communicator &communicator, const std::string &how);
+// Attention in a ring against attention of the whole; prints a hash of all results.
+Status checkRing(Communicator &communicator);
 // A plan with collectives, executed by all.
 Status runPlan(Communicator &communicator, const std::string &how);
 

@@ -270,6 +270,30 @@ TEST_F(Costs, AttentionOfAMemberCountsItsShare) {
   EXPECT_GT(attention(int64_t(1) << 40, int64_t(1) << 40, most + "right = 0 : i64, ").getFlops(), 0u);
 }
 
+// In a ring a member has as many keys as queries, and counts as it does with all keys at hand. It sends its keys and
+// values on in every step, and says how many there are: heads of 6 and 7 in fp32.
+TEST_F(Costs, AttentionInARing) {
+  const int64_t rows = 6, members = 4;
+  std::string group = "group = \"cp\", members = 4 : i64, ";
+  for (std::string band : {"", "right = 0 : i64, ", "zigzag, right = 0 : i64, ", "left = 3 : i64, right = 0 : i64, "}) {
+    ComputeOpInterface ring = attention(rows, rows, group + "ring, " + band);
+    ASSERT_TRUE(ring);
+    auto sends = cast<CollectiveOpInterface>(ring.getOperation());
+    EXPECT_EQ(sends.getGroupName(), "cp");
+    uint64_t steps = band.find("left") == band.npos ? 3 : 1; // three to the left are one's own or the neighbour's
+    EXPECT_EQ(sends.getSteps(), steps);
+    auto of = [&](unsigned operand) {
+      return byteSize(cast<RankedTensorType>(ring->getOperand(operand).getType()));
+    };
+    EXPECT_EQ(sends.getBytesSent(), steps * (of(1) + of(2)));
+    ComputeOpInterface whole = attention(rows, rows * members, group + band);
+    EXPECT_EQ(ring.getFlops(), whole.getFlops());
+    EXPECT_EQ(ring.getSaveClass(), SaveClass::Save);
+    EXPECT_GT(ring.getWorkspaceBytes(), of(1) + of(2));
+    EXPECT_EQ(cast<CollectiveOpInterface>(whole.getOperation()).getGroupName(), "");
+  }
+}
+
 // Dropout's mask costs 22 operations for each pair inside the band, as it does for each element of dropout, and has no
 // workspace: 15 pairs below the diagonal of 5 x 5. Backward draws it once more and multiplies twice.
 TEST_F(Costs, DropoutCountsTheDrawing) {

@@ -133,6 +133,12 @@ TEST(MeshRules, WhatAStrategyWouldNotRead) {
              "--sequence-parallel is given and --tp-size is 1: it divides work among tensor-parallel ranks; leave "
              "it out, or give --tp-size 2 or more");
   options = {};
+  options.cpAttention = "ring";
+  expectOnly(options, "--cp-attention is ring and --cp-size is 1: it says how context-parallel ranks get at each other's "
+                      "keys; leave it out, or give --cp-size 2 or more");
+  options.cpSize = 2;
+  EXPECT_TRUE(decideMesh(options).errors.empty());
+  options = {};
   options.reshardAfterForward = "never";
   EXPECT_TRUE(decideMesh(options).errors.empty());
   options.strategy = "ddp";

@@ -2,15 +2,10 @@
 // other, and what they have together is compared with the whole: attention and its backward, in both orders that a
 // sequence may be stored in, and take_piece, which makes that order.
 #include "runtime/device/Device.h"
-#include "runtime/plan/Workspace.h"
-#include "test/unit/runtime_support.h"
-#include <cstdlib>
-#include <numeric>
+#include "test/unit/runtime_context.h"
 
 namespace amc::rt::test {
 namespace {
-
-using Indices = std::vector<uint64_t>;
 
 // ---- one member at a time
 
@@ -25,6 +20,7 @@ public:
   Status allReduce(const std::byte *, std::byte *, uint64_t, plan::DType) override { return alone(); }
   Status allToAll(const std::byte *, std::byte *, uint64_t) override { return alone(); }
   Status shift(const std::byte *, std::byte *, uint64_t, unsigned) override { return alone(); }
+  Status barrier() override { return alone(); }
 
 private:
   static Status alone() { return inputError("there is nobody else"); }
@@ -124,118 +120,6 @@ Outcome runAs(unsigned member, unsigned members, Call call, unsigned threads = 2
   }
   return outcome;
 }
-
-// The positions of what is stored: of member 0 first, then of member 1.
-Indices storageOrder(uint64_t length, uint64_t members, bool zigzag) {
-  Indices order(length);
-  std::iota(order.begin(), order.end(), uint64_t(0));
-  if (!zigzag)
-    return order;
-  uint64_t chunk = length / (2 * members), next = 0;
-  for (uint64_t m = 0; m < members; ++m)
-    for (uint64_t c : {m, 2 * members - 1 - m})
-      for (uint64_t i = 0; i < chunk; ++i)
-        order[next++] = c * chunk + i;
-  return order;
-}
-
-// a[…, indices, …] along a dimension.
-Array select(const Array &a, size_t dim, const Indices &indices) {
-  Array result{a.dtype, a.shape, {}};
-  if (a.dtype == plan::DTYPE_UNSPECIFIED)
-    return result;
-  result.shape[dim] = indices.size();
-  uint64_t inner = 1, outer = 1;
-  for (size_t i = 0; i < a.shape.size(); ++i)
-    (i < dim ? outer : i > dim ? inner : outer) *= i == dim ? 1 : a.shape[i];
-  for (uint64_t o = 0; o < outer; ++o)
-    for (uint64_t index : indices)
-      for (uint64_t i = 0; i < inner; ++i)
-        result.values.push_back(a.values[(o * a.shape[dim] + index) * inner + i]);
-  return result;
-}
-
-// ---- attention
-
-struct ContextCase {
-  const char *what;
-  uint64_t batch, heads, keyHeads, length, width, valueWidth;
-  int64_t left = -1, right = -1; // -1: absent
-  double softcap = 0;
-  bool padded = false, biased = false, average = false;
-};
-
-// 8: chunks of 1 and 2. 264 and 1104: chunks of 33 to 276, no multiples of blocks of 64 queries and 128 keys.
-const ContextCase contexts[] = {
-    {"everybody sees everything", 1, 2, 2, 264, 8, 8},
-    {"causal, a chunk of few", 2, 2, 1, 8, 4, 4, -1, 0},
-    {"causal", 1, 2, 2, 1104, 16, 16, -1, 0},
-    {"grouped queries, causal, other widths", 2, 4, 2, 264, 8, 12, -1, 0},
-    {"sliding window", 1, 2, 1, 1104, 8, 8, 100, 0},
-    {"a window wider than a chunk", 1, 2, 2, 264, 8, 8, 150, 0},
-    {"window on both sides", 1, 2, 2, 264, 8, 8, 40, 11},
-    {"softcap, causal", 1, 2, 2, 264, 8, 8, -1, 0, 3.0},
-    {"padding", 2, 2, 2, 264, 8, 8, -1, -1, 0, true},
-    {"padding and causal, masked rows zero", 2, 2, 2, 264, 8, 8, -1, 0, 0, true},
-    {"padding and causal, masked rows averaged", 2, 2, 1, 264, 8, 8, -1, 0, 0, true, false, true},
-    {"window of nothing, averaged", 1, 2, 2, 264, 8, 8, -200, -1, 0, false, false, true},
-    {"a bias for each head, softcap, causal", 2, 2, 2, 264, 8, 8, -1, 0, 2.0, false, true},
-};
-
-struct Tensors {
-  Array q, k, v, dy, padding, bias;
-};
-
-Tensors tensorsOf(const ContextCase &c, plan::DType dtype) {
-  Tensors t;
-  t.q = random(dtype, {c.batch, c.heads, c.length, c.width}, 1, -2, 2);
-  t.k = random(dtype, {c.batch, c.keyHeads, c.length, c.width}, 2, -2, 2);
-  t.v = random(dtype, {c.batch, c.keyHeads, c.length, c.valueWidth}, 3, -2, 2);
-  t.dy = random(dtype, {c.batch, c.heads, c.length, c.valueWidth}, 4, -1, 1);
-  if (c.padded) {
-    t.padding = randomIndices(plan::BOOL, {c.batch, c.length}, 5, 0, 2);
-    std::fill_n(t.padding.values.begin(), 20, 0); // the first rows of a causal mask see nothing
-  }
-  if (c.biased)
-    t.bias = random(dtype, {1, c.heads, 1, 1}, 6, -1, 1);
-  return t;
-}
-
-Attributes attributesOf(const ContextCase &c) {
-  Attributes attributes = {attribute("masked_rows", c.average ? "average" : "zero"), attribute("scale", 0.3),
-                           attribute("softcap", c.softcap)};
-  if (c.left != -1)
-    attributes.push_back(attribute("left", c.left));
-  if (c.right != -1)
-    attributes.push_back(attribute("right", c.right));
-  return attributes;
-}
-
-Call forwardOf(const ContextCase &c, const Tensors &t) {
-  plan::DType dtype = t.q.dtype;
-  Shape rows = {c.batch, c.heads, t.q.shape[2]}, values = rows;
-  values.push_back(c.valueWidth);
-  return {"attention", {t.q, t.k, t.v, t.padding, t.bias}, {{dtype, values}, {statisticType(dtype), rows}}, attributesOf(c),
-          workspace::attention(c.batch, c.heads, rows[2], c.width, c.valueWidth, dtypeBytes(dtype)), {}};
-}
-Call backwardOf(const ContextCase &c, const Tensors &t, const Outcome &forward) {
-  plan::DType dtype = t.q.dtype;
-  return {"attention_backward",
-          {t.dy, t.q, t.k, t.v, forward.outputs[0], forward.outputs[1], t.padding, t.bias},
-          {{dtype, t.q.shape}, {dtype, t.k.shape}, {dtype, t.v.shape}}, attributesOf(c),
-          workspace::attentionBackward(c.batch, c.heads, c.keyHeads, t.q.shape[2], c.length, c.width, c.valueWidth,
-                                       dtypeBytes(dtype)), {}};
-}
-
-// What member r is given.
-Tensors pieceOf(const Tensors &whole, const Indices &order, uint64_t member, uint64_t members) {
-  uint64_t rows = order.size() / members;
-  Indices own(order.begin() + static_cast<long>(member * rows), order.begin() + static_cast<long>((member + 1) * rows));
-  return {select(whole.q, 2, own), select(whole.k, 2, order), select(whole.v, 2, order), select(whole.dy, 2, own),
-          select(whole.padding, 1, order), whole.bias};
-}
-
-double allowed(plan::DType dtype) { return dtype == plan::F64 ? 1e-11 : dtype == plan::F32 ? 1e-5 : 1e-2; }
 
 void add(std::vector<double> &sum, const Array &a) {
   sum.resize(a.values.size());

@@ -2,7 +2,7 @@
 // anything in it is changed: the verifier refuses it, or it runs without touching a byte that is not its own. Under
 // the sanitizers this is where a hole in a signature check shows.
 #include "runtime/device/cpu/Registry.h"
-#include "runtime/plan/Workspace.h"
+#include "runtime/plan/Ring.h"
 #include "runtime_support.h"
 #include <map>
 #include <set>
@@ -158,6 +158,13 @@ std::map<std::string, Call> samples() {
       "attention_backward",
       {f({1, 4, 6, 5}), f({1, 4, 6, 8}), f({1, 2, 6, 8}), f({1, 2, 6, 5}), f({1, 4, 6, 5}), f({1, 4, 6}), b({1, 6}), f({1, 4, 1, 1})},
       {{F, {1, 4, 6, 8}}, {F, {1, 2, 6, 8}}, {F, {1, 2, 6, 5}}}, attention, workspace::attentionBackward(1, 4, 2, 6, 6, 8, 5, 4), {}};
+  RingShape ring{1, 1, 4, 2, 6, 8, 5, 4, {}, 0, true, true};
+  for (auto [of, bytes] : {std::pair("attention", ring.forwardWorkspace()), {"attention_backward", ring.backwardWorkspace()}}) {
+    Call call = all[std::string(of) + " of a member"];
+    call.attributes.push_back(attribute("ring", 1));
+    call.workspace = bytes;
+    all[std::string(of) + " in a ring"] = call;
+  }
   return all;
 }
 

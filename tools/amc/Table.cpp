@@ -110,6 +110,8 @@ private:
       flags.emplace_back("--ranks", "1");
     if (open("--loss-impl"))
       flags.emplace_back("--loss-impl", "unfused");
+    if (asked.cpAttention != "auto")
+      flags.emplace_back("--cp-attention", "auto");
     if (asked.sequenceParallel)
       flags.emplace_back("--sequence-parallel", "false");
     if (asked.epCapacityFactor > 0)

@@ -4,12 +4,16 @@
 // With a group (AttentionOps.td) queries are one member's of a longer sequence. Queries and keys are then cut into runs,
 // in which positions ascend by one: one run of either, or, zigzag, two of queries and two of keys for each member. A
 // block of queries or keys lies in one run, so that what the band hides of it follows from its ends.
+//
+// In a ring keys and values are in pieces, one for each member, as many as its queries and cut into runs like them. What
+// is looked at is one piece at a time; `keys` are those of a piece, and padding has all of them, piece behind piece.
 #ifndef AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
 #define AMC_RUNTIME_DEVICE_CPU_ATTENTIONPROBLEM_H
 
 #include "runtime/collective/Communicator.h"
 #include "runtime/device/cpu/DropoutRow.h"
 #include "runtime/device/cpu/Gemm.h"
+#include "runtime/plan/Ring.h"
 #include <algorithm>
 #include <cmath>
 
@@ -28,7 +32,7 @@ struct AttentionProblem {
   double dropout; // of probabilities; only kernels with dropout look at it
   int64_t stream;
   int64_t members = 1, member = 0; // of the group
-  bool zigzag = false;
+  bool zigzag = false, ring = false;
 
   // `first` is the position of q among the operands; padding and bias stand at `masks`, behind them, in kernels with
   // dropout, the counters.
@@ -37,8 +41,17 @@ struct AttentionProblem {
   static Status check(const InstructionSpec &spec, size_t first, size_t masks, bool drops);
   static AttentionProblem create(const InstructionSpec &spec, size_t first, size_t masks, bool drops,
                                  const Group *group);
+  // What the steps of a ring and its scratch follow from.
+  RingShape ringShape(uint64_t bytes) const;
 
   int64_t group() const { return heads / keyHeads; }
+  int64_t pieces() const { return ring ? members : 1; }
+  int64_t allKeys() const { return keys * pieces(); }
+  const uint8_t *paddingOf(const uint8_t *padding, int64_t b, int64_t piece) const {
+    return padding + (b * pieces() + piece) * keys;
+  }
+  // Can a row have nothing to attend to, and be the mean of all values?
+  bool averages() const { return average && (padded || biased || left < 0 || right < 0 || !ring); }
 
   // Rows [begin, end) of queries or keys whose positions ascend by one from `position` on.
   struct Rows {
@@ -50,12 +63,12 @@ struct AttentionProblem {
     int64_t length = runLength();
     return {run * length, (run + 1) * length, zigzag ? chunk(member, run) * length : member * length};
   }
-  int64_t keyRuns() const { return zigzag ? 2 * members : 1; }
-  Rows keyRun(int64_t run) const {
+  int64_t keyRuns() const { return !zigzag ? 1 : ring ? 2 : 2 * members; } // of a piece
+  Rows keyRun(int64_t run, int64_t piece) const {
     if (!zigzag)
-      return {0, keys, 0};
+      return {0, keys, piece * keys};
     int64_t length = runLength();
-    return {run * length, (run + 1) * length, chunk(run / 2, run % 2) * length};
+    return {run * length, (run + 1) * length, chunk(ring ? piece : run / 2, run % 2) * length};
   }
 
   // Blocks of at most queryBlock queries.
@@ -75,18 +88,33 @@ struct AttentionProblem {
   int64_t high(int64_t position, const Rows &run) const {
     return std::clamp<int64_t>(position + right + 1 - run.position, 0, run.size());
   }
-  // Calls f(Rows) with the blocks of at most keyBlock keys that some of `queries` can see anything of, ascending.
-  template <class F> void forKeysOf(const Rows &queries, F &&f) const {
+  // Calls f(Rows) with the blocks of at most keyBlock keys of a piece that some of `queries` can see anything of, ascending.
+  template <class F> void forKeysOf(const Rows &queries, int64_t piece, F &&f) const {
     for (int64_t n = 0; n < keyRuns(); ++n) {
-      Rows run = keyRun(n);
+      Rows run = keyRun(n, piece);
       int64_t from = low(queries.position, run), to = high(queries.position + queries.size() - 1, run);
-      if (zigzag && from >= to)
+      if ((zigzag || ring) && from >= to)
         continue;
       for (int64_t block = from / keyBlock; block < ceilDiv(to, keyBlock); ++block) {
         int64_t skip = block * keyBlock;
         f(Rows{run.begin + skip, std::min(run.begin + skip + keyBlock, run.end), run.position + skip});
       }
     }
+  }
+
+  // Has the piece of `owner` anything that member `who` looks at?
+  bool sees(int64_t who, int64_t owner) const {
+    if (averages())
+      return true;
+    AttentionProblem p = *this;
+    p.member = who;
+    for (int64_t q = 0; q < (zigzag ? 2 : 1); ++q)
+      for (int64_t n = 0; n < keyRuns(); ++n) {
+        Rows queries = p.queryRun(q), run = keyRun(n, owner);
+        if (queries.size() && low(queries.position, run) < high(queries.position + queries.size() - 1, run))
+          return true;
+      }
+    return false;
   }
 
   template <class B> const B *biasRow(const B *bias, int64_t b, int64_t h, int64_t i) const {
@@ -98,19 +126,21 @@ struct AttentionProblem {
   bool attends(int64_t b, int64_t h, int64_t i, int64_t position, const uint8_t *padding, const B *bias) const {
     using T = Wide<B>;
     const B *row = biased ? biasRow(bias, b, h, i) : nullptr;
-    for (int64_t n = 0; n < keyRuns(); ++n) {
-      Rows run = keyRun(n);
-      for (int64_t j = run.begin + low(position, run), end = run.begin + high(position, run); j < end; ++j)
-        if ((!padded || padding[b * keys + j]) &&
-            (!row || static_cast<T>(row[j * biasStrides[3]]) != -std::numeric_limits<T>::infinity()))
-          return true;
-    }
+    for (int64_t piece = 0; piece < pieces(); ++piece)
+      for (int64_t n = 0; n < keyRuns(); ++n) {
+        Rows run = keyRun(n, piece);
+        const uint8_t *kept = padded ? paddingOf(padding, b, piece) : nullptr;
+        for (int64_t j = run.begin + low(position, run), end = run.begin + high(position, run); j < end; ++j)
+          if ((!kept || kept[j]) &&
+              (!row || static_cast<T>(row[j * biasStrides[3]]) != -std::numeric_limits<T>::infinity()))
+            return true;
+      }
     return false;
   }
 
-  // Softcap, bias and padding on columns [from, to) of one row of scaled scores.
+  // Softcap, bias and padding on columns [from, to) of one row of scaled scores, of the keys from `block` on of a piece.
   template <class T, class B>
-  void adjust(T *scores, int64_t from, int64_t to, int64_t b, int64_t h, int64_t i, int64_t block,
+  void adjust(T *scores, int64_t from, int64_t to, int64_t b, int64_t h, int64_t i, int64_t piece, int64_t block,
               const uint8_t *padding, const B *bias) const {
     if (softcap > 0) {
       T cap = static_cast<T>(softcap);
@@ -123,7 +153,7 @@ struct AttentionProblem {
         scores[j] += static_cast<T>(row[j * biasStrides[3]]);
     }
     if (padded) {
-      const uint8_t *row = padding + b * keys + block;
+      const uint8_t *row = paddingOf(padding, b, piece) + block;
       for (int64_t j = from; j < to; ++j)
         if (!row[j])
           scores[j] = -std::numeric_limits<T>::infinity();
