@@ -29,9 +29,9 @@ def Train_SplitAttr : AttrDef<Train_Dialect, "Split"> {
   let assemblyFormat = "`<` $dim `,` $group `,` $members `,` $size (`,` $blocks^)? `>`";
 }
 
-class Train_CollectiveOp<string mnemonic, list<string> declared = [], list<string> more = []>
-    : Train_DiffOp<mnemonic, [DeclareOpInterfaceMethods<CollectiveOpInterface, more>, SplitPhaseOpInterface,
-                              DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>],
+class Train_CollectiveOp<string mnemonic, list<string> declared = [], list<string> more = [], list<Trait> traits = [SplitPhaseOpInterface]>
+    : Train_DiffOp<mnemonic, !listconcat([DeclareOpInterfaceMethods<CollectiveOpInterface, more>,
+                                          DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], traits),
                    !listconcat(["getFlops", "getBytesMoved"], declared)>;
 
 def Train_AllGatherOp : Train_CollectiveOp<"all_gather", [], ["getKept"]> {
@@ -57,7 +57,8 @@ def Train_AllReduceOp : Train_CollectiveOp<"all_reduce", ["getReusableOperands"]
   let arguments = (ins Train_FloatTensor:$x, StrAttr:$group, I64Attr:$members, UnitAttr:$async);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_AllToAllOp : Train_CollectiveOp<"all_to_all", ["getWorkspaceBytes"]> {
+// Not in two phases: what rows wait for on their way to experts and back is all that there is to do.
+def Train_AllToAllOp : Train_CollectiveOp<"all_to_all", ["getWorkspaceBytes"], [], []> {
   let summary = "every member gets a part of everyone's x: spread along one dimension before, along another after";
   let description = [{
     x is cut along `split_dim` into a part for each member; what comes is joined along `concat_dim`, in the order of
