@@ -25,9 +25,9 @@ class Planner {
 public:
   Planner(const StepGraph &graph, const OverlapRequest &request)
       : graph(graph), request(request), count(static_cast<uint32_t>(graph.ops.size())) {
-    sumTime();
     findSections();
     findLimits();
+    sumTime();
     findCandidates();
     withWaits = graph;
     for (const Candidate &c : candidates) {
@@ -62,13 +62,13 @@ public:
 private:
   bool isCollective(uint32_t op) const { return graph.ops[op].span > 0; }
 
-  // time[p]: picoseconds of what computes in front of position p.
+  // time[p]: picoseconds of what computes in front of position p, and does not wait for collectives itself.
   void sumTime() {
     time.assign(count + 1, 0);
     cost.resize(count);
     for (uint32_t i = 0; i < count; ++i) {
       cost[i] = opCost(graph.ops[i], request.device);
-      time[i + 1] = time[i] + (isCollective(i) ? 0 : cost[i]);
+      time[i + 1] = time[i] + (isCollective(i) || mayWait[i] ? 0 : cost[i]);
     }
   }
 
@@ -97,6 +97,7 @@ private:
   void findLimits() {
     std::vector<bool> onlyMovable(graph.values.size(), true); // all its readers are
     limitOf.assign(graph.values.size(), count);
+    mayWait.assign(count, false);
     for (uint32_t i = count; i-- > 0;) {
       const GraphOp &op = graph.ops[i];
       uint32_t limit = count;
@@ -107,6 +108,7 @@ private:
         for (uint32_t result : op.results)
           movable = movable && onlyMovable[result];
       }
+      mayWait[i] = movable;
       for (uint32_t result : op.results)
         limit = std::min(limit, limitOf[result]);
       for (uint32_t operand : op.operands) {
@@ -438,6 +440,7 @@ private:
   StepGraph withWaits;  // operation count + i is the wait of candidate i
   std::vector<uint64_t> time, cost;
   std::array<uint32_t, 3> ends{};
+  std::vector<bool> mayWait;     // of every operation
   std::vector<uint32_t> limitOf; // of every value: the first operation that cannot do without, as a position
   std::vector<Candidate> candidates; // in the order of their operations
   // As `build` has left them.

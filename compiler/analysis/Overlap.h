@@ -13,8 +13,9 @@
 // the function that places the step, has the last word: where it lets a buffer stick out, the windows around that become
 // smaller, and it packs again. Every loop is bounded; where the last does not succeed, nothing overlaps. Near-linear in operations.
 //
-// Limits: a window is judged by the time of its own collective, not by those that are queued before it; collectives that
-// update in place (train.refresh) are not split.
+// Limits: a window is judged by the time of its own collective, not by those that are queued before it, so where the
+// links are busier than the device, what stands between two operations (tensor parallelism) may come to wait for a
+// prefetch. Collectives that update in place (train.refresh) are not split.
 #ifndef AMC_COMPILER_ANALYSIS_OVERLAP_H
 #define AMC_COMPILER_ANALYSIS_OVERLAP_H
 

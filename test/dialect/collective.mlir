@@ -44,3 +44,19 @@ train.step @narrow {
   // VJP-NEXT: train.cast {{.*}} : (tensor<3xf32>) -> tensor<3xbf16>
   // VJP-NEXT: train.gradient
 }
+
+// -----
+
+// Tests that what is started and its wait are read back as they are. (The loss is another's: waits have no gradient.)
+// CHECK-LABEL: @in_flight
+train.step @in_flight {
+  %p = train.parameter {name = "p"} : tensor<4xf32>
+  // CHECK: %[[S:.*]] = train.all_gather %[[P:.*]] {async, dim = 0 : i64, group = "dp_shard", members = 2 : i64, size = 8 : i64} : (tensor<4xf32>) -> tensor<8xf32>
+  %s = train.all_gather %p {async, dim = 0 : i64, size = 8 : i64, group = "dp_shard", members = 2 : i64} : (tensor<4xf32>) -> tensor<8xf32>
+  // CHECK: train.wait %[[S]], %[[P]] : tensor<8xf32>, tensor<4xf32>
+  %w = train.wait %s, %p : tensor<8xf32>, tensor<4xf32>
+  train.output %w {name = "w"} : tensor<8xf32>
+  %v = train.parameter {name = "v", trainable} : tensor<8xf32>
+  %l = train.reduce_sum %v {axes = array<i64: 0>, keepdims = false} : (tensor<8xf32>) -> tensor<f32>
+  train.output %l {name = "loss"} : tensor<f32>
+}

@@ -72,3 +72,34 @@ train.step @shard attributes {train.mesh = array<i64: 1, 2, 1, 1>} {
   train.sgd %s, %g, %scale, %rate, %n {momentum = 0.0 : f64, weight_decay = 0.0 : f64, train.phase = "optimizer", operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 0>} : tensor<2xf32>, tensor<2xf32>, tensor<f32>, tensor<f64>, tensor<i64>
   train.refresh %w, %s {dim = 0 : i64, group = "dp_shard", members = 2 : i64, size = 4 : i64, train.phase = "optimizer"} : tensor<4xf32>, tensor<2xf32>
 }
+
+// -----
+
+// Tests that a wait is a call without outputs, of what its collective writes and what that reads, at which both are alive;
+// a sum in place has one buffer for the two, and a gradient is ready when it has been waited for.
+// CHECK-LABEL: plan.program @wait
+// CHECK: plan.buffer [[W:[0-9]+]] {bytes = 64 : i64, category = "activation", first = 0 : i64, last = 4 : i64
+// CHECK: plan.buffer [[G:[0-9]+]] {bytes = 64 : i64, category = "gradient", first = 1 : i64, last = 7 : i64, name = "grad.p"
+// CHECK: plan.parameter "p" {gradient = #plan.view<[[G]], 0, tensor<16xf32>>, gradient_ready = 5 : i64
+// CHECK: plan.call "all_gather" {arguments = {async, dim = 0 : i64,
+// CHECK-SAME: outputs = [#plan.view<[[W]], 0, tensor<16xf32>>]
+// CHECK: plan.call "neg"
+// CHECK: plan.call "wait" {arguments = {}, flops = 0 : i64, inputs = [#plan.view<[[W]], 0, tensor<16xf32>>, #plan.view<0, 0, tensor<8xf32>>], outputs = [], phase = "forward", workspaces = []}
+// CHECK: plan.call "exp"
+// CHECK: plan.call "all_reduce" {{.*}}inputs = [#plan.view<[[G]], 0, tensor<16xf32>>], outputs = [#plan.view<[[G]], 0, tensor<16xf32>>]
+// CHECK: plan.call "wait" {{.*}}inputs = [#plan.view<[[G]], 0, tensor<16xf32>>, #plan.view<[[G]], 0, tensor<16xf32>>], outputs = []
+train.step @wait {
+  %q = train.parameter {name = "q"} : tensor<8xf32>
+  %p = train.parameter {name = "p", trainable} : tensor<16xf32>
+  %x = train.input {name = "x"} : tensor<16xf32>
+  %scale = train.input {name = "scale"} : tensor<f32>
+  %rate = train.input {name = "learning_rate", role = "learning_rate"} : tensor<f64>
+  %n = train.input {name = "step_number", role = "step_number"} : tensor<i64>
+  %s = train.all_gather %q {async, dim = 0 : i64, size = 16 : i64, group = "dp_shard", members = 2 : i64} : (tensor<8xf32>) -> tensor<16xf32>
+  %y = train.neg %x : (tensor<16xf32>) -> tensor<16xf32>
+  %w = train.wait %s, %q : tensor<16xf32>, tensor<8xf32>
+  %d = train.exp %w {train.phase = "backward"} : (tensor<16xf32>) -> tensor<16xf32>
+  %t = train.all_reduce %y {async, group = "dp_shard", members = 2 : i64, train.phase = "backward"} : (tensor<16xf32>) -> tensor<16xf32>
+  %g = train.wait %t, %y {train.phase = "backward"} : tensor<16xf32>, tensor<16xf32>
+  train.sgd %p, %g, %scale, %rate, %n {momentum = 0.0 : f64, weight_decay = 0.0 : f64, train.phase = "optimizer", operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 0>} : tensor<16xf32>, tensor<16xf32>, tensor<f32>, tensor<f64>, tensor<i64>
+}

@@ -33,7 +33,7 @@ train.step @gathers {
 // CHECK: %[[D:.*]] = train.linear_weight_grad
 // CHECK-NEXT: %[[S:.*]] = train.reduce_scatter %[[D]] {async, dim = 0 : i64,
 // CHECK-SAME: train.phase = "backward"
-// CHECK-NEXT: %[[Y:.*]] = train.exp
+// CHECK-NEXT: %[[Y:.*]] = train.linear
 // CHECK-NEXT: train.reduce_sum %[[Y]]
 // CHECK-NEXT: train.output
 // CHECK-NEXT: %[[R:.*]] = train.wait %[[S]], %[[D]] {train.phase = "backward"} : tensor<8x8xf32>, tensor<16x8xf32>
@@ -41,7 +41,7 @@ train.step @gathers {
 // CHECK-NEXT: train.sgd %{{.*}}, %[[C]],
 // AUTO-LABEL: train.step @gradient
 // AUTO: train.reduce_scatter %{{.*}} {async,
-// AUTO-NEXT: train.exp
+// AUTO-NEXT: train.linear
 // AUTO-NEXT: train.reduce_sum
 // AUTO-NEXT: train.output
 // AUTO-NEXT: train.wait
@@ -61,7 +61,7 @@ train.step @gradient {
   %r = train.reduce_scatter %d {dim = 0 : i64, group = "dp_shard", members = 2 : i64, train.phase = "backward"} : (tensor<16x8xf32>) -> tensor<8x8xf32>
   %c = train.mul %r, %scale {train.phase = "backward"} : (tensor<8x8xf32>, tensor<f32>) -> tensor<8x8xf32>
   train.sgd %w, %c, %scale, %rate, %n {momentum = 0.0 : f64, weight_decay = 0.0 : f64, train.phase = "optimizer", operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 0>} : tensor<8x8xf32>, tensor<8x8xf32>, tensor<f32>, tensor<f64>, tensor<i64>
-  %y = train.exp %z {train.phase = "backward"} : (tensor<256x256xf32>) -> tensor<256x256xf32>
+  %y = train.linear %z, %z {train.phase = "backward"} : (tensor<256x256xf32>, tensor<256x256xf32>) -> tensor<256x256xf32>
   %s = train.reduce_sum %y {axes = array<i64: 0, 1>, keepdims = false, train.phase = "backward"} : (tensor<256x256xf32>) -> tensor<f32>
   train.output %s {name = "s"} : tensor<f32>
 }

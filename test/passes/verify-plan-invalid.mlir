@@ -64,3 +64,28 @@ train.step @foreign attributes {train.arena_bytes = 64 : i64, train.alignment = 
   // expected-error @+1 {{is not part of a step: it is neither a computation, a source, an output nor a marker}}
   %y = builtin.unrealized_conversion_cast %x : tensor<4xf32> to tensor<4xf32>
 }
+
+// -----
+
+// Tests that what a collective reads stays until its wait.
+train.step @in_flight attributes {train.arena_bytes = 192 : i64, train.alignment = 64 : i64} {
+  %w = train.parameter {name = "w", train.offsets = array<i64: 0>} : tensor<16xf32>
+  %a = train.exp %w {train.offsets = array<i64: 64>} : (tensor<16xf32>) -> tensor<16xf32>
+  %s = train.all_reduce %a {async, group = "dp_shard", members = 2 : i64, train.offsets = array<i64: 128>} : (tensor<16xf32>) -> tensor<16xf32>
+  // expected-note @+1 {{they hold a result of this operation}}
+  %b = train.sin %w {train.offsets = array<i64: 64>} : (tensor<16xf32>) -> tensor<16xf32>
+  // expected-error @+1 {{operand 1 should be in bytes [64, 128) but bytes [64, 128) hold something else}}
+  %r = train.wait %s, %a {train.offsets = array<i64: 128>} : tensor<16xf32>, tensor<16xf32>
+}
+
+// -----
+
+// Tests that nothing is put where a collective writes.
+train.step @in_flight_result attributes {train.arena_bytes = 192 : i64, train.alignment = 64 : i64} {
+  %w = train.parameter {name = "w", train.offsets = array<i64: 0>} : tensor<16xf32>
+  %s = train.all_gather %w {async, dim = 0 : i64, size = 32 : i64, group = "dp_shard", members = 2 : i64, train.offsets = array<i64: 64>} : (tensor<16xf32>) -> tensor<32xf32>
+  // expected-note @+1 {{they hold a result of this operation}}
+  %b = train.sin %w {train.offsets = array<i64: 128>} : (tensor<16xf32>) -> tensor<16xf32>
+  // expected-error @+1 {{operand 0 should be in bytes [64, 192) but bytes [128, 192) hold something else}}
+  %r = train.wait %s, %w {train.offsets = array<i64: 64>} : tensor<32xf32>, tensor<16xf32>
+}

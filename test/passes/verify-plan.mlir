@@ -25,3 +25,17 @@ train.step @accumulate attributes {train.arena_bytes = 256 : i64, train.alignmen
   train.micro_batch_end
   %s = train.squared_norm %acc {train.phase = "optimizer", train.offsets = array<i64: 192>} : (tensor<16xf32>) -> tensor<f64>
 }
+
+// -----
+
+// Tests a sum that works in place while something else runs: its operand is not there any more when it is waited for, and
+// its bytes count once.
+// CHECK-LABEL: train.step @in_flight
+train.step @in_flight attributes {train.arena_bytes = 192 : i64, train.alignment = 64 : i64, train.max_live_bytes = 192 : i64} {
+  %w = train.parameter {name = "w", train.offsets = array<i64: 0>} : tensor<16xf32>
+  %a = train.exp %w {train.offsets = array<i64: 64>} : (tensor<16xf32>) -> tensor<16xf32>
+  %s = train.all_reduce %a {async, group = "dp_shard", members = 2 : i64, train.offsets = array<i64: 64>} : (tensor<16xf32>) -> tensor<16xf32>
+  %b = train.sin %w {train.offsets = array<i64: 128>} : (tensor<16xf32>) -> tensor<16xf32>
+  %r = train.wait %s, %a {train.offsets = array<i64: 64>} : tensor<16xf32>, tensor<16xf32>
+  %c = train.add %r, %b {train.offsets = array<i64: 64>} : (tensor<16xf32>, tensor<16xf32>) -> tensor<16xf32>
+}

@@ -124,6 +124,7 @@ TEST(GuideRecipe, Spellings) {
   EXPECT_EQ(good("distributed: {reshard_after_forward: null}").reshardAfterForward, "auto");
   EXPECT_EQ(good("distributed: {sequence_parallel: True}").sequenceParallel, true);
   EXPECT_EQ(good("distributed: {cp_size: 2, cp_attention: all-gather}").cpAttention, "all-gather");
+  EXPECT_EQ(good("distributed: {overlap: prefetch}").overlap, "prefetch");
   EXPECT_EQ(good("distributed: {dp_size: none, dp_replicate_size: None, tp_size: null}").dpSize, 0);
   EXPECT_EQ(good("distributed: {dp_size: 8}").dpSize, 8);
   EXPECT_EQ(good("optimizer: {lr: 1}").dpSize, 0) << "left out, it is what the others leave";
