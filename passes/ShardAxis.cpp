@@ -483,9 +483,9 @@ private:
       if (node.rule.flat || isCut(node.rule.results[number], node.factor))
         copy->getResult(number).setType(RankedTensorType::get(pieceShape(result, node.cut), elementOf(result)));
     cast<ShardingOpInterface>(copy).localize(kind, request.axis, request.members);
-    if (auto attention = dyn_cast<AttentionOp>(copy)) {
-      attention.setZigzag(zigzag);
-      attention.setRing(node.ring);
+    if (auto attention = dyn_cast<AttentionOp>(copy)) { // what another axis has said of it stays
+      attention.setZigzag(attention.getZigzag() || zigzag);
+      attention.setRing(attention.getRing() || node.ring);
     }
     b.insert(copy);
     for (auto [number, result] : llvm::enumerate(op->getResults())) {

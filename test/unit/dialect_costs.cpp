@@ -286,10 +286,11 @@ TEST_F(Costs, AttentionInARing) {
       return byteSize(cast<RankedTensorType>(ring->getOperand(operand).getType()));
     };
     EXPECT_EQ(sends.getBytesSent(), steps * (of(1) + of(2)));
-    ComputeOpInterface whole = attention(rows, rows * members, group + band);
-    EXPECT_EQ(ring.getFlops(), whole.getFlops());
     EXPECT_EQ(ring.getSaveClass(), SaveClass::Save);
     EXPECT_GT(ring.getWorkspaceBytes(), of(1) + of(2));
+    uint64_t flops = ring.getFlops(); // what is parsed next takes its place
+    ComputeOpInterface whole = attention(rows, rows * members, group + band);
+    EXPECT_EQ(whole.getFlops(), flops);
     EXPECT_EQ(cast<CollectiveOpInterface>(whole.getOperation()).getGroupName(), "");
   }
 }
