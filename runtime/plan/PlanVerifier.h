@@ -12,6 +12,7 @@
 //   kernels    each is known and its signature check passes (KernelSignatures, from the device)
 //   updates    nothing reads a parameter behind its update; an update reads the parameter's gradient, which nothing
 //              has written since it was ready, and stands behind the micro-batches; no gradient is left unused
+//              (PlanVerifierUpdates.cpp)
 //   ranks      the mesh is one; collectives name groups of it and their size; splits of weights, states and gradients
 //              fit each other and the whole weight, whose bytes the source has (PlanVerifierRanks.cpp)
 //   phases     forward instructions and no others before forward_end; behind micro_batch_end the optimizer alone
