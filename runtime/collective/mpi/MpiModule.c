@@ -76,32 +76,32 @@ static void *toPointer(MPI_Request request) {
   return pointer;
 }
 
-static const char *sendTo(const void *from, size_t blocks, size_t blockBytes, size_t stride, int to, int tag,
-                          void **request) {
+/* Begins a message to or from a peer; `bytes` is only read where it is sent. */
+static const char *begin(int sends, void *bytes, size_t blocks, size_t blockBytes, size_t stride, int peer, int tag,
+                         void **request) {
   MPI_Datatype type;
   MPI_Request made = MPI_REQUEST_NULL;
   int count;
   const char *wrong = typeOf(blocks, blockBytes, stride, &count, &type);
   if (wrong)
     return wrong;
-  wrong = check(MPI_Isend(from, count, type, to, tag, MPI_COMM_WORLD, &made), "MPI_Isend");
+  if (sends)
+    wrong = check(MPI_Isend(bytes, count, type, peer, tag, MPI_COMM_WORLD, &made), "MPI_Isend");
+  else
+    wrong = check(MPI_Irecv(bytes, count, type, peer, tag, MPI_COMM_WORLD, &made), "MPI_Irecv");
   drop(&type);
   *request = toPointer(made);
   return wrong;
 }
 
+static const char *sendTo(const void *from, size_t blocks, size_t blockBytes, size_t stride, int to, int tag,
+                          void **request) {
+  return begin(1, (void *)from, blocks, blockBytes, stride, to, tag, request);
+}
+
 static const char *receiveFrom(void *to, size_t blocks, size_t blockBytes, size_t stride, int from, int tag,
                                void **request) {
-  MPI_Datatype type;
-  MPI_Request made = MPI_REQUEST_NULL;
-  int count;
-  const char *wrong = typeOf(blocks, blockBytes, stride, &count, &type);
-  if (wrong)
-    return wrong;
-  wrong = check(MPI_Irecv(to, count, type, from, tag, MPI_COMM_WORLD, &made), "MPI_Irecv");
-  drop(&type);
-  *request = toPointer(made);
-  return wrong;
+  return begin(0, to, blocks, blockBytes, stride, from, tag, request);
 }
 
 static const char *test(void **request) {
