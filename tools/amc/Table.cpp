@@ -3,8 +3,8 @@
 // does not have is in none. Updating in backward needs clipping to be off, so those rows turn it off
 // and say so. Order: what is kept for backward varies fastest, so that the driver derives backward
 // once for the rows between two changes of anything else. Of several ranks' plans the first row is one rank's, for
-// comparison. Within a budget the driver chooses what the flags leave open, and
-// the row names it.
+// comparison; with megatron_fsdp rows of ZeRO 0 to 2 follow, unless one of them is asked for. Within a budget the
+// driver chooses what the flags leave open, and the row names it.
 #include "tools/amc/Table.h"
 #include "compiler/analysis/BytesText.h"
 #include "compiler/driver/Compile.h"
@@ -65,6 +65,7 @@ public:
       return BadInput;
     if (mesh().ranks() > 1)
       addRow(techniques, {"", alone()}, {"", {{"--ac", "none"}}}, "one rank");
+    addZeroRows(techniques);
     bool tiles = true;
     for (const Choice &step : steps()) {
       bool tiled = std::find(step.flags.begin(), step.flags.end(), tileOn) != step.flags.end();
@@ -88,9 +89,18 @@ public:
 
 private:
   rt::MeshShape mesh() const { return decideMesh(asked).shape; }
-  // "fsdp2, dp_shard 8"; nothing for one rank.
-  std::string meshName() const {
-    return mesh().ranks() == 1 ? "" : asked.strategy + ", " + rt::meshText(mesh());
+  // "fsdp2, dp_shard 8", "megatron_fsdp, ZeRO 3, dp_shard 8"; nothing for one rank.
+  std::string meshName(std::string zero = "") const {
+    if (mesh().ranks() == 1)
+      return "";
+    if (zero.empty())
+      zero = std::to_string(asked.zeroDpStrategy);
+    return asked.strategy + (asked.strategy == "megatron_fsdp" ? ", ZeRO " + zero : "") + ", " + rt::meshText(mesh());
+  }
+  // Whether rows may differ in what is spread.
+  bool zeroIsOpen() const {
+    return asked.strategy == "megatron_fsdp" && mesh().size[1] > 1 && !given("--zero-dp-strategy") &&
+           asked.zeroDpStrategy == CompileOptions().zeroDpStrategy;
   }
   // What makes one rank of them.
   Flags alone() const {
@@ -102,6 +112,8 @@ private:
       flags.emplace_back("--loss-impl", "unfused");
     if (asked.sequenceParallel)
       flags.emplace_back("--sequence-parallel", "false");
+    if (asked.zeroDpStrategy != CompileOptions().zeroDpStrategy) // fsdp2 has none
+      flags.emplace_back("--zero-dp-strategy", "3");
     return flags;
   }
 
@@ -150,6 +162,23 @@ private:
     if (open("--tile-mlp"))
       list = combine(list, {{"", {{"--tile-mlp", "off"}}}, {"tiled MLP", {tileOn}}});
     return list;
+  }
+  // Below ZeRO 3: less is spread over the ranks; with the techniques that change most. ZeRO 3 has the rest of the
+  // table.
+  void addZeroRows(Techniques &techniques) {
+    if (!zeroIsOpen())
+      return;
+    std::vector<Choice> losses = {{"", {}}};
+    if (open("--loss-impl"))
+      losses = {{"", {{"--loss-impl", "unfused"}}}, {"linear CE", {{"--loss-impl", "linear-cross-entropy"}}}};
+    for (const char *zero : {"0", "1", "2"})
+      for (Choice step : losses) {
+        step.flags.insert(step.flags.begin(), {"--zero-dp-strategy", zero});
+        if (asked.reshardAfterForward != "auto") // nothing is gathered anew
+          step.flags.emplace_back("--reshard-after-forward", "auto");
+        for (const char *policy : {"none", "full"})
+          addRow(techniques, step, {policy == std::string("none") ? "" : policy, {{"--ac", policy}}}, meshName(zero));
+      }
   }
   // Budgets are planned with the loss that needs less memory, unless it cannot be had here.
   void addBudgets(Techniques &techniques) {

@@ -435,6 +435,8 @@ int main(int argc, char **argv) {
   checkCommand->add_flag("--json", checked.json, "for programs");
   CLI::App *tableCommand =
       app.add_subcommand("table", "planned peak memory and recomputation, technique by technique");
+  tableCommand->footer("With --dp-size N --strategy megatron_fsdp there are rows for --zero-dp-strategy 0, 1, 2 and "
+                       "3, unless one is given.");
   addTable(*tableCommand, tabled, Takes::ModelOnly);
   tableCommand->add_flag("--json", tabled.json, "for programs");
   TableOptions table;

@@ -41,6 +41,20 @@ elif kind == "seed-table":
     assert alone["collective_bytes"] == 0 < spread["collective_bytes"]
     for category in ("parameters", "optimizer_state"):
         assert spread["categories"][category] <= alone["categories"][category] / 8 * 1.001, category
+elif kind == "zero-table":
+    # What a level spreads over the 4 ranks shrinks to about a quarter (rows may be uneven, and norms stay whole).
+    rows = {row["technique"]: row for row in data["rows"]}
+    levels = [rows[f"megatron_fsdp, ZeRO {zero}, dp_shard 4"] for zero in range(4)]
+    for row in rows.values():
+        assert "errors" not in row, row
+        adds_up(row)
+    states = [row["categories"]["optimizer_state"] for row in levels]
+    parameters = [row["categories"]["parameters"] for row in levels]
+    peaks = [row["peak_bytes"] for row in levels]
+    assert states[0] == rows["one rank"]["categories"]["optimizer_state"], states
+    assert max(states[1:3]) < states[0], states
+    assert parameters[0] == parameters[1] == parameters[2] > 3 * parameters[3], parameters
+    assert peaks[0] > peaks[1] >= peaks[2] > peaks[3], peaks
 else:
     rows = {row["technique"]: row for row in data["rows"]}
     assert list(rows)[:3] == ["baseline", "selective", "full"], list(rows)
