@@ -31,6 +31,13 @@ plan::Plan planFor(uint64_t replicate, uint64_t shard, uint64_t cp, uint64_t tp)
   return plan;
 }
 
+// Until all of these are there, or for a minute on a machine with other work.
+void waitFor(const std::vector<std::string> &files) {
+  for (const std::string &file : files)
+    for (int i = 0; i < 1200 && !std::filesystem::exists(file); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+}
+
 // PATH for a while.
 struct PathIs {
   explicit PathIs(const std::string &value) : before(std::getenv("PATH")) { ::setenv("PATH", value.c_str(), 1); }
@@ -114,11 +121,14 @@ TEST(Ranks, StartThroughMpirun) {
 TEST(Ranks, EndOnASignal) {
   if (findInPath("mpirun").empty())
     GTEST_SKIP() << "no mpirun";
-  std::thread sender([] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1000));
+  TempDir folder;
+  std::thread sender([&] {
+    waitFor({folder.path("0"), folder.path("1")});
     ::kill(::getpid(), SIGTERM);
   });
-  Expected<int> code = runRanks(2, "/bin/sh", {"-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"}, ignore);
+  const std::string script = "trap 'exit 0' TERM; touch \"$1/$PMI_RANK$OMPI_COMM_WORLD_RANK\"; "
+                             "while :; do sleep 0.05; done";
+  Expected<int> code = runRanks(2, "/bin/sh", {"-c", script, "sh", folder.path("")}, ignore);
   sender.join();
   EXPECT_EQ(take(std::move(code)), 0);
 }
@@ -127,16 +137,22 @@ TEST(Ranks, EndOnASignal) {
 TEST(Ranks, AreAskedOnceASecond) {
   if (findInPath("mpirun").empty())
     GTEST_SKIP() << "no mpirun";
-  std::thread sender([] {
-    for (auto [milliseconds, signal] : {std::pair(1000, SIGINT), {50, SIGINT}, {50, SIGTERM}, {1500, SIGINT}}) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+  TempDir folder;
+  std::thread sender([&] {
+    waitFor({folder.path("0"), folder.path("1")});
+    for (auto [signal, milliseconds] : {std::pair(SIGINT, 50), {SIGINT, 50}, {SIGTERM, 1500}, {SIGINT, 500}}) {
       ::kill(::getpid(), signal);
+      std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
     }
+    folder.write("end", "");
   });
-  const std::string script = "trap 'n=$((n+1))' TERM; trap 'n=$((n+10))' INT; n=0; end=$(($(date +%s)+5)); "
-                             "while [ $(date +%s) -lt $end ]; do sleep 0.05; done; exit $n";
+  const std::string script = "trap 'n=$((n+1))' TERM; trap 'n=$((n+10))' INT; n=0; "
+                             "touch \"$1/$PMI_RANK$OMPI_COMM_WORLD_RANK\"; "
+                             "while [ ! -e \"$1/end\" ]; do sleep 0.05; done; exit $n";
   std::string said;
-  EXPECT_EQ(take(runRanks(2, "/bin/sh", {"-c", script}, [&](std::string_view line) { said = line; })), 2);
+  EXPECT_EQ(take(runRanks(2, "/bin/sh", {"-c", script, "sh", folder.path("")},
+                          [&](std::string_view line) { said = line; })),
+            2);
   sender.join();
   EXPECT_EQ(said, "ended by a second signal");
 }
