@@ -26,6 +26,7 @@
 #include "runtime/plan/Mesh.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/FormatVariadic.h"
+#include <cmath>
 
 namespace amc {
 #define GEN_PASS_DEF_SHARD
@@ -91,7 +92,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       error("ep is " + Twine(ep) + " with strategy \"" + strategy + "\", should be 1");
     if (ep < 1 || ep > static_cast<int64_t>(rt::mostRanks) || !rt::isRegrouped(mesh()))
       error("ep is " + Twine(ep) + ", should be cp times a part of dp-shard, or cp x tp times one");
-    if (!(capacityFactor >= 0))
+    if (!(capacityFactor >= 0) || !std::isfinite(static_cast<double>(capacityFactor)))
       error("capacity-factor should be positive, or 0 for no limit");
     return failure(bad);
   }
@@ -240,7 +241,8 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     if (failed(outcome))
       return failure();
     if (outcome->products == 0)
-      step.emitRemark("expert parallelism: there are no experts that the ") << int64_t(ep) << " ranks of ep could share";
+      step.emitRemark("expert parallelism: no product is grouped by experts (train.grouped_matmul) that the ")
+          << int64_t(ep) << " ranks of ep could share";
     else
       step.emitRemark("expert parallelism: ")
           << outcome->products << " grouped products of " << outcome->layers << " layers; a rank has " << outcome->slots
@@ -256,7 +258,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
   AxisRequest contextRequest() {
     return {"cp", cp, AxisRequest::Along::Sequence, *contextAttentionNamed(std::string(cpAttention)),
             *deviceModel(std::string(target), std::string(precision)),
-            rt::groupMembers(mesh(), rt::cpAxes, 0).back() + 1};
+            rt::groupSpan(mesh(), rt::cpAxes)};
   }
 
   /// How attention gets at keys and values where that was decided here, and where it is not as it was asked for.
@@ -283,6 +285,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
         parameter.emitError("is spread over ranks already");
         return failure();
       }
+    eraseDeadOps(step); // so that the grouped products that are there stay
     SmallVector<int64_t> rows = expertRows(step);
     ExpertsRequest request{mesh(), capacityFactor, std::vector<std::array<bool, 2>>(rows.size())};
     auto noteRows = [&](size_t axis) { // an axis that has cut a product's rows gave each of its ranks its own

@@ -232,11 +232,12 @@ private:
   }
 
   void chooseRing(AttentionOp attention, Node &node, uint32_t atom, AxisOutcome &outcome) const {
-    if (request.attention != ContextAttention::AllGather)
+    if (request.attention != ContextAttention::AllGather) {
       if (StringRef reason = hindrance(attention, node, atom); !reason.empty())
         ++outcome.noRing[reason.str()];
       else
         node.ring = request.attention == ContextAttention::Ring || isRingBetter(attention, outcome);
+    }
     outcome.rings += node.ring;
     outcome.gathers += node.cut == atom && !node.ring;
   }

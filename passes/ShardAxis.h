@@ -19,7 +19,7 @@ struct AxisRequest {
   } along = Along::Weights;
   // Of Sequence: how attention gets at other members' keys and values, and what that is decided with.
   ContextAttention attention = ContextAttention::AllGather;
-  DeviceModel device;
+  DeviceModel device = {};
   uint64_t span = 1; // from the group's first rank to its last
   bool experts = true; // whether weights of grouped products may be cut, too
 };

@@ -23,6 +23,7 @@ namespace {
 // A grouped product, and what stands between its matrices' parameter and it.
 struct Product {
   GroupedMatmulOp op;
+  int64_t experts = 0;         // of all ranks
   std::array<bool, 2> divided; // over cp and tp
   ParameterOp parameter;       // null: cannot be spread
   SmallVector<Operation *> chain;
@@ -33,6 +34,7 @@ struct Layer {
   SmallVector<Product> products;
   SmallVector<Operation *> rowwise; // between them, in program order
 };
+using LayerKey = std::pair<Value, std::pair<int64_t, int64_t>>; // ids, how many rows, how many experts
 
 // The same ids under other shapes.
 Value rootOf(Value ids) {
@@ -41,8 +43,10 @@ Value rootOf(Value ids) {
   return ids;
 }
 
-/// Whether the operation does for each row of `isRow` values the same, and which operands have rows.
-bool isRowwise(Operation *op, int64_t rows, llvm::function_ref<bool(Value)> isRow, SmallVectorImpl<bool> &hasRows) {
+/// Whether the operation does for each row of `isRow` values the same, whatever rank it does that on, and which operands
+/// have rows. Those that have none have to be alike on all ranks (`isFixed`).
+bool isRowwise(Operation *op, int64_t rows, llvm::function_ref<bool(Value)> isRow, llvm::function_ref<bool(Value)> isFixed,
+               SmallVectorImpl<bool> &hasRows) {
   auto divisible = dyn_cast<ShardingOpInterface>(op);
   if (!divisible || isa<GroupedMatmulOp>(op) || op->getNumResults() == 0)
     return false;
@@ -71,6 +75,9 @@ bool isRowwise(Operation *op, int64_t rows, llvm::function_ref<bool(Value)> isRo
     if (elsewhere(dims) || (!hasRows.back() && !dims.empty() && llvm::is_contained(dims[0], *factor)))
       return false;
   }
+  for (auto [operand, has] : llvm::zip_equal(op->getOperands(), hasRows))
+    if (!has && !isFixed(operand))
+      return false;
   return llvm::all_of(rule.results, [&](const ShardingRule::Dims &dims) {
     return alone(dims) && dims[0][0] == *factor && !elsewhere(dims);
   });
@@ -83,6 +90,7 @@ public:
         members(static_cast<int64_t>(request.mesh.ep)), b(step.getContext()) {}
 
   FailureOr<ExpertsOutcome> run() {
+    findFixed();
     if (failed(find()))
       return failure();
     for (auto &entry : layers)
@@ -94,6 +102,10 @@ public:
   }
 
 private:
+  auto isFixed() const {
+    return [this](Value v) { return fixed.contains(v); };
+  }
+
   /// Of cp and tp, those whose ranks share experts and have the same rows.
   rt::Axes alikeAxes(const Product &product) const {
     rt::Axes alike = {};
@@ -102,6 +114,19 @@ private:
     return alike;
   }
   int64_t sizeOf(const rt::Axes &those) const { return static_cast<int64_t>(rt::groupSize(request.mesh, those)); }
+
+  // What neither data nor training changes. A row that is worked on elsewhere meets nothing else there: a value of this
+  // rank's data would be another one, and the gradient of a weight would count slots without rows, in which anything may
+  // come up (0 / 0).
+  void findFixed() {
+    for (Operation &op : step.getBody().front()) {
+      auto parameter = dyn_cast<ParameterOp>(op);
+      if (parameter ? !parameter.getTrainable()
+                    : isMemoryEffectFree(&op) && !isa<InputOp>(op) &&
+                          llvm::all_of(op.getOperands(), [&](Value v) { return fixed.contains(v); }))
+        fixed.insert(op.result_begin(), op.result_end());
+    }
+  }
 
   void findMatrices(Product &product) {
     Value weight = product.op.getW();
@@ -121,7 +146,7 @@ private:
   LogicalResult find() {
     size_t number = 0;
     for (GroupedMatmulOp op : step.getOps<GroupedMatmulOp>()) {
-      Product product{op, request.divided[number++], {}, {}};
+      Product product{op, shapeOf(op.getW())[0], request.divided[number++], {}, {}};
       findMatrices(product);
       // Rows that each rank takes a part of have to be divisible by them.
       if (shapeOf(op.getX())[0] % sizeOf(alikeAxes(product)) != 0) {
@@ -130,17 +155,35 @@ private:
             << " rows; every rank keeps all of these experts";
         continue;
       }
-      ArrayRef<int64_t> ids = shapeOf(op.getIds()), weight = shapeOf(op.getW());
-      layers[{rootOf(op.getIds()), {ids[0], weight[0]}}].products.push_back(product);
+      layers[{rootOf(op.getIds()), {shapeOf(op.getIds())[0], product.experts}}].products.push_back(product);
     }
-    // What else reads a matrix would read a rank's experts only.
+    // A product that is left out is another reader of its matrices.
+    while (leaveOut())
+      ;
+    layers.remove_if([](const auto &entry) { return entry.second.products.empty(); });
+    bool bad = false;
+    for (auto &entry : layers) {
+      for (Product &product : entry.second.products)
+        if (product.experts % members != 0 && reported.insert(product.parameter).second) {
+          product.parameter.emitError("has ") << product.experts << " experts, which the " << members
+                                              << " ranks of ep cannot share; give an ep that divides their number";
+          bad = true;
+        }
+      findBetween(entry.second);
+    }
+    return failure(bad);
+  }
+
+  /// Leaves out products whose matrices something else reads, which would read a rank's experts only. Says whether there
+  /// were any.
+  bool leaveOut() {
     DenseSet<Operation *> readers;
     for (auto &entry : layers)
       for (Product &product : entry.second.products) {
         readers.insert(product.op);
         readers.insert(product.chain.begin(), product.chain.end());
       }
-    bool bad = false;
+    bool any = false;
     for (auto &entry : layers)
       llvm::erase_if(entry.second.products, [&](Product &product) {
         SmallVector<Operation *> makers(product.chain);
@@ -150,26 +193,15 @@ private:
           for (OpOperand &use : maker->getUses())
             if (!readers.contains(use.getOwner()) || (isa<GroupedMatmulOp>(use.getOwner()) && use.getOperandNumber() != 1)) {
               use.getOwner()->emitRemark("expert parallelism: reads the matrices of experts, too; every rank keeps all of them");
-              return true;
+              return any = true;
             }
         if (!product.parameter) {
           product.op->emitRemark("expert parallelism: the matrices are computed; every rank keeps all of them");
-          return true;
-        }
-        const int64_t experts = shapeOf(product.op.getW())[0];
-        if (experts % members != 0 && reported.insert(product.parameter).second) {
-          product.parameter.emitError("has ") << experts << " experts, which the " << members
-                                              << " ranks of ep cannot share; give an ep that divides their number";
-          bad = true;
+          return any = true;
         }
         return false;
       });
-    layers.remove_if([](const auto &entry) { return entry.second.products.empty(); });
-    if (bad)
-      return failure();
-    for (auto &entry : layers)
-      findBetween(entry.second);
-    return success();
+    return any;
   }
 
   /// What stands between products, row by row.
@@ -184,7 +216,7 @@ private:
       SmallVector<bool> hasRows;
       if (products.contains(op))
         isRow.insert(op->getResult(0));
-      else if (isRowwise(op, rows, [&](Value v) { return isRow.contains(v); }, hasRows)) {
+      else if (isRowwise(op, rows, [&](Value v) { return isRow.contains(v); }, isFixed(), hasRows)) {
         behind.push_back(op);
         isRow.insert(op->result_begin(), op->result_end());
       }
@@ -208,7 +240,7 @@ private:
 
   /// A rank's experts of the matrices, from the parameter to the product.
   void spreadMatrices(Product &product) {
-    const int64_t experts = shapeOf(product.op.getW())[0];
+    const int64_t experts = product.experts;
     auto cut = [&](Value value) {
       SmallVector<int64_t> shape(shapeOf(value));
       shape[0] = experts / members;
@@ -238,15 +270,13 @@ private:
     Product &first = layer.products[0];
     GroupedMatmulOp product = first.op;
     Location loc = product.getLoc();
-    const int64_t rows = shapeOf(product.getX())[0], experts = shapeOf(product.getW())[0];
+    const int64_t rows = shapeOf(product.getX())[0], experts = first.experts;
     const rt::Axes alike = alikeAxes(first);
     const int64_t takers = sizeOf(alike), own = rows / takers;
     const std::string takersGroup = rt::groupName(alike, request.mesh);
-    const int64_t capacity = request.capacityFactor > 0
-                                 ? std::min<int64_t>(own, static_cast<int64_t>(std::ceil(
-                                                              request.capacityFactor * static_cast<double>(own) /
-                                                              static_cast<double>(members))))
-                                 : own;
+    const double limit = std::ceil(request.capacityFactor * static_cast<double>(own) / static_cast<double>(members));
+    const int64_t capacity =
+        request.capacityFactor > 0 && limit < static_cast<double>(own) ? static_cast<int64_t>(limit) : own;
     const int64_t slots = members * capacity;
 
     auto taken = [&](Value value) -> Value {
@@ -286,14 +316,11 @@ private:
                                        b.getI64IntegerAttr(std::min(own, slots)));
       } else {
         SmallVector<bool> hasRows;
-        isRowwise(op, rows, [&](Value v) { return there.contains(v); }, hasRows);
+        isRowwise(op, rows, [&](Value v) { return there.contains(v); }, isFixed(), hasRows);
         SmallVector<Value> operands(op->getOperands());
-        // What has no rows is alike on ranks of the same rows, but now each has its own.
-        for (auto [operand, has] : llvm::zip(operands, hasRows))
+        for (auto [operand, has] : llvm::zip_equal(operands, hasRows))
           if (has)
             operand = sent(operand);
-          else if (takers > 1 && isa<FloatType>(elementOf(operand)))
-            operand = VaryOp::create(b, loc, operand, takersGroup, takers);
         copy = op->clone();
         copy->setOperands(operands);
         for (Value result : copy->getResults()) {
@@ -353,7 +380,8 @@ private:
   const std::string group;
   const int64_t members;
   OpBuilder b;
-  llvm::MapVector<std::pair<Value, std::pair<int64_t, int64_t>>, Layer> layers; // by their ids, and how many rows and experts
+  llvm::MapVector<LayerKey, Layer> layers;
+  DenseSet<Value> fixed;
   DenseSet<Operation *> reported, spread;
   SmallVector<Drops> drops;
   ExpertsOutcome outcome;

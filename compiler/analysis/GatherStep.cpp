@@ -57,7 +57,7 @@ OpPhase graphPhase(Phase phase) {
 uint64_t spanOf(StepOp step, StringRef group) {
   std::optional<rt::MeshShape> mesh = meshOf(step);
   std::optional<rt::Axes> axes = mesh ? rt::groupAxes(group, *mesh) : std::nullopt;
-  return axes ? rt::groupMembers(*mesh, *axes, 0).back() + 1 : 1;
+  return axes ? rt::groupSpan(*mesh, *axes) : 1;
 }
 
 void describeSource(Operation *op, GraphValue &value) {

@@ -54,9 +54,9 @@ Facts gather(const plan::Plan &plan) {
       continue;
     uint64_t times = static_cast<uint64_t>(i) < plan.micro_batch_end() ? std::max<uint64_t>(1, plan.accumulation()) : 1;
     Line &line = facts.lines[{instruction.kernel(), group}];
-    uint64_t span = rt::groupMembers(mesh, *axes, 0).back() + 1, sent = rt::bytesSent(instruction);
+    uint64_t span = rt::groupSpan(mesh, *axes), sent = rt::bytesSent(instruction);
     line.network = span > device->ranksPerHost;
-    line.beside = rt::overlap(*axes, rt::dataAxes);
+    line.beside = rt::overlap(*axes, rt::dataAxes) && instruction.kernel() != "all_to_all"; // rows are waited for
     line.count += times;
     line.bytes += times * sent;
     facts.async += rt::isAsync(instruction) ? times : 0;

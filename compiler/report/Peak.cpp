@@ -42,7 +42,7 @@ static uint64_t spanOf(const rt::MeshShape &mesh, const plan::Instruction &instr
   for (const plan::Attribute &attribute : instruction.attributes())
     if (attribute.name() == "group")
       if (std::optional<rt::Axes> axes = rt::groupAxes(attribute.s(), mesh))
-        return rt::groupMembers(mesh, *axes, 0).back() + 1;
+        return rt::groupSpan(mesh, *axes);
   return 1;
 }
 

@@ -2,7 +2,7 @@
 #include "runtime/launch/Ranks.h"
 
 #include "runtime/launch/LaunchedRanks.h"
-#include "runtime/plan/Mesh.h"
+#include "runtime/plan/PlanRanks.h"
 
 #include <algorithm>
 #include <csignal>
@@ -13,12 +13,6 @@
 
 namespace amc::rt {
 namespace {
-
-MeshShape meshOf(const plan::Plan &plan) {
-  auto axis = [](uint64_t size) { return std::max<uint64_t>(size, 1); };
-  const plan::Mesh &mesh = plan.mesh();
-  return {{axis(mesh.dp_replicate()), axis(mesh.dp_shard()), axis(mesh.cp()), axis(mesh.tp())}, axis(mesh.ep())};
-}
 
 // Of the first of these environment variables that is one.
 std::optional<uint64_t> numberIn(std::initializer_list<const char *> names) {

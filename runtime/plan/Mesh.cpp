@@ -131,6 +131,16 @@ std::vector<uint64_t> groupMembers(const MeshShape &mesh, const Axes &axes, uint
   return members;
 }
 
+uint64_t groupSpan(const MeshShape &mesh, const Axes &axes) {
+  const std::array<uint64_t, axisCount> sizes = sizesOf(mesh);
+  uint64_t last = 0, stride = mesh.ranks();
+  for (size_t axis = 0; axis < axes.size(); ++axis) {
+    stride /= sizes[axis];
+    last += axes[axis] ? (sizes[axis] - 1) * stride : 0;
+  }
+  return last + 1;
+}
+
 uint64_t indexInGroup(const MeshShape &mesh, const Axes &axes, uint64_t rank) {
   const std::array<uint64_t, axisCount> sizes = sizesOf(mesh);
   uint64_t index = 0, stride = mesh.ranks();

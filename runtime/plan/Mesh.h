@@ -84,6 +84,9 @@ uint64_t groupSize(const MeshShape &mesh, const Axes &axes);
 // The ranks of the group that `rank` is in, ascending.
 std::vector<uint64_t> groupMembers(const MeshShape &mesh, const Axes &axes, uint64_t rank);
 
+// From the first rank of rank 0's group to its last.
+uint64_t groupSpan(const MeshShape &mesh, const Axes &axes);
+
 // Which of them `rank` is.
 uint64_t indexInGroup(const MeshShape &mesh, const Axes &axes, uint64_t rank);
 

@@ -1,4 +1,5 @@
 #include "runtime/plan/PlanFile.h"
+#include "runtime/plan/Splits.h"
 #include <cerrno>
 #include <climits>
 #include <cstdio>
@@ -274,6 +275,9 @@ Expected<plan::Plan> readPlanFile(const std::string &path) {
     Expected<plan::Plan> plan = parse(*bytes);
     if (!plan.ok())
       return std::move(plan).status().withContext(path);
+    // Whoever reads a plan asks for its ranks, long before anybody verifies it.
+    if (Expected<MeshShape> mesh = meshOf(plan->mesh()); !mesh.ok())
+      return std::move(mesh).status().withContext(path);
     return plan;
   });
 }

@@ -16,9 +16,9 @@ std::string shapeText(const Shape &shape) {
   return out + "]";
 }
 
-// A collective's group is one of the mesh, of as many members. That the kernel takes such attributes is its
-// signature's.
-void checkCollective(const std::string &path, const plan::Instruction &instruction, const MeshShape &mesh,
+// The group of a collective, or of what has to know which member this is, is one of the mesh, of as many members. That the
+// kernel takes such attributes is its signature's.
+void checkGroup(const std::string &path, const plan::Instruction &instruction, const MeshShape &mesh,
                      const ReportError &error) {
   for (const plan::Attribute &attribute : instruction.attributes()) {
     if (attribute.name() != "group")
@@ -113,8 +113,7 @@ bool checkMesh(const plan::Plan &plan, const ReportError &error) {
     return false;
   }
   for (int i = 0; i < plan.instructions_size(); ++i)
-    if (isCollective(plan.instructions(i)))
-      checkCollective(text("instructions[", i, "]"), plan.instructions(i), mesh, error);
+    checkGroup(text("instructions[", i, "]"), plan.instructions(i), mesh, error);
   return true;
 }
 

@@ -11,6 +11,10 @@ std::string gibibytes(uint64_t bytes) {
   return gib >= 0.1 ? fmt::format("{:.2f} GiB", gib) : fmt::format("{:.2f} MiB", gib * 1024.0);
 }
 
+std::string droppedText(std::optional<double> droppedTokens) {
+  return droppedTokens ? fmt::format(" | dropped_tokens {:.0f}", *droppedTokens) : "";
+}
+
 std::string logLine(const StepRecord &record) {
   std::string norm = record.gradNorm ? fmt::format("{:.4f}", *record.gradNorm) : "-";
   return fmt::format("step {} | epoch {} | loss {:.4f} | grad_norm {} | lr {:.2e} | mem {} | "
@@ -19,7 +23,7 @@ std::string logLine(const StepRecord &record) {
                      gibibytes(record.memoryBytes), record.tokensPerSecond,
                      record.tokensPerSecond / static_cast<double>(record.ranks),
                      record.labelTokens,
-                     record.droppedTokens ? fmt::format(" | dropped_tokens {}", *record.droppedTokens) : "");
+                     droppedText(record.droppedTokens));
 }
 
 std::string logJson(const StepRecord &record) {

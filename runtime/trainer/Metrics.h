@@ -23,6 +23,9 @@ struct StepRecord {
   std::optional<uint64_t> droppedTokens;
 };
 
+// " | dropped_tokens 12", nothing where nothing can be dropped.
+std::string droppedText(std::optional<double> droppedTokens);
+
 // `step 10 | epoch 0 | loss 5.1234 | grad_norm 1.2345 | lr 1.00e-05 | mem 7.30 GiB | tps
 // 5123.45(640.43/rank) | num_label_tokens 16384`, on one line; `| dropped_tokens 12` behind it where there can be such.
 std::string logLine(const StepRecord &record);

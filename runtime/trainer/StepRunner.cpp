@@ -312,6 +312,8 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
     weights += weight;
     result.labelTokens += all->labels.tokens / copies;
     result.entries += taken;
+    if (at.droppedTokens)
+      result.droppedTokens = result.droppedTokens.value_or(0) + readOutput(*at.droppedTokens);
     first += taken;
     if (progress)
       progress(first - 1);

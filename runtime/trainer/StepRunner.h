@@ -36,6 +36,7 @@ struct EvalResult {
   double loss = 0;
   uint64_t labelTokens = 0;
   uint64_t entries = 0;
+  std::optional<double> droppedTokens; // as StepRecord has them
 };
 
 class StepRunner {

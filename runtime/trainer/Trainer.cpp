@@ -388,7 +388,7 @@ Status Run::evaluateOnly() {
   Expected<EvalResult> result = runner->evaluate(*source, heldOut, entries, state.seed, progress);
   if (!result.ok())
     return result.status();
-  note("evaluated ", result->entries, " micro-batches, ", result->labelTokens, " labelled tokens");
+  note("evaluated ", result->entries, " micro-batches, ", result->labelTokens, " labelled tokens", droppedText(result->droppedTokens));
   if (Status failure = this->result(fmt::format("loss {:.9g}", result->loss)); !failure.ok())
     return failure;
   reportTime();
@@ -503,8 +503,8 @@ Status Run::evaluateHeldOut(uint64_t step) {
   Expected<EvalResult> result = runner->evaluate(*source, /*heldOut=*/true, entries, state.seed);
   if (!result.ok())
     return std::move(result).status().withContext(text("after step ", step));
-  return this->result(fmt::format("eval after step {} | loss {:.4f} | num_label_tokens {}", step,
-                                  result->loss, result->labelTokens));
+  return this->result(fmt::format("eval after step {} | loss {:.4f} | num_label_tokens {}{}", step, result->loss,
+                                  result->labelTokens, droppedText(result->droppedTokens)));
 }
 
 Status Run::saveCheckpoint() {
