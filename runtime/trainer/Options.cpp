@@ -36,6 +36,8 @@ constexpr CompilerFlag flagsOfCompiler[] = {
     {"--grad-accumulation"}, {"--optimizer-in-backward"}, {"--target"}, {"--strategy"}, {"--dp-size"},
     {"--dp-replicate-size"}, {"--tp-size"}, {"--cp-size"}, {"--cp-attention"}, {"--ep-size"}, {"--ep-capacity-factor"}, {"--ranks"}, {"--zero-dp-strategy"},
     {"--reshard-after-forward"}, {"--global-batch-size"}, {"--local-batch-size"}};
+    {"--dp-replicate-size"}, {"--tp-size"}, {"--cp-size"}, {"--ep-size"}, {"--ranks"}, {"--zero-dp-strategy"},
+    {"--reshard-after-forward"}, {"--overlap"}, {"--global-batch-size"}, {"--local-batch-size"}};
 
 const CompilerFlag *compilerFlag(std::string_view flag) {
   auto at = std::ranges::find(flagsOfCompiler, flag, &CompilerFlag::flag);
