@@ -150,23 +150,26 @@ Expected<std::unique_ptr<Communicator>> joinRanks(const JoinOptions &options) {
     return inputError("the launcher says that there are ", *launched, " ranks and MPI that there are ", size,
                       "; start it with the mpirun of the MPI that this program was built with");
   if (size == 1) {
-    if (Status s = asStatus(mpi.finish()); !s.ok())
+    tellSupervisor(RankState::Told);
+    if (Status s = asStatus(mpi.finish(0)); !s.ok())
       return s;
     return std::unique_ptr<Communicator>();
   }
+  auto allGather = [&mpi](const void *mine, size_t bytes, void *all) {
+    return asStatus(mpi.allGather(mine, static_cast<int>(bytes), all));
+  };
   if (*path != JoinOptions::Path::Mpi) {
     Status problem;
     if (onThisHost == size) {
       Bootstrap bootstrap;
       bootstrap.rank = static_cast<unsigned>(rank);
       bootstrap.size = static_cast<unsigned>(size);
-      bootstrap.allGather = [&](const void *mine, size_t bytes, void *all) {
-        return asStatus(mpi.allGather(mine, static_cast<int>(bytes), all));
-      };
+      bootstrap.allGather = allGather;
       auto joined = SharedCommunicator::join(bootstrap, options);
       if (joined.ok()) {
-        // From here on a rank that ends is ours to explain, not the launcher's to clean up after.
-        if (Status s = asStatus(mpi.finish()); !s.ok())
+        // From here on a rank that ends is the others' to explain, not the launcher's to clean up after.
+        tellSupervisor(RankState::Told);
+        if (Status s = asStatus(mpi.finish(0)); !s.ok())
           return s;
         return joined;
       }
@@ -177,8 +180,11 @@ Expected<std::unique_ptr<Communicator>> joinRanks(const JoinOptions &options) {
     if (*path == JoinOptions::Path::SharedMemory)
       return std::move(problem).withContext("AMC_COLLECTIVES=shm");
   }
-  return std::unique_ptr<Communicator>(
-      new MpiCommunicator(mpi, static_cast<unsigned>(rank), static_cast<unsigned>(size), options));
+  auto self = static_cast<unsigned>(rank), ranks = static_cast<unsigned>(size);
+  auto heart = Heart::start(self, ranks, options.lostTimeout, allGather);
+  if (!heart.ok())
+    return heart.status();
+  return std::unique_ptr<Communicator>(new MpiCommunicator(mpi, self, ranks, std::move(*heart), options));
 }
 
 } // namespace amc::rt

@@ -23,9 +23,10 @@ struct JoinOptions {
   // A rank that others wait for and that shows no progress for so many seconds is taken to hang, and the run ends.
   // The same for ranks that do not appear: joining then ends this process with a message and exit code 3.
   double rankTimeout = 60;
-  // A rank whose process does not run at all for so many seconds (stopped, frozen) ends the run, too. Only shm can
-  // tell.
+  // A rank whose process does not run at all for so many seconds (stopped, frozen) ends the run, too: shm.
   double stoppedTimeout = 5;
+  // The same for one that is not heard of, as its host or the network between may have failed, too: mpi.
+  double lostTimeout = 10;
   // Once the run has failed, a rank that is still here after so many seconds ends itself, with exit code 3.
   double grace = 5;
   // Under MPICH's launcher: leave a small process between it and this rank (Supervisor.h), so that a rank that is

@@ -13,6 +13,8 @@ int main(int argc, char **argv) {
   JoinOptions options;
   if (const char *seconds = std::getenv("TEST_RANK_TIMEOUT"))
     options.rankTimeout = std::atof(seconds);
+  if (const char *seconds = std::getenv("TEST_LOST_TIMEOUT"))
+    options.lostTimeout = std::atof(seconds);
   Expected<std::unique_ptr<Communicator>> joined = joinRanks(options);
   Status status;
   if (!joined.ok())

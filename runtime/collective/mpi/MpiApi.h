@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-enum { amcMpiVersion = 1 };
+enum { amcMpiVersion = 2 };
 
 struct AmcMpi {
   int version;
@@ -18,7 +18,8 @@ struct AmcMpi {
   const char *(*start)(int *rank, int *size, int *onThisHost);
   /* `bytes` of every rank, by rank. For the time before ranks have another way. */
   const char *(*allGather)(const void *mine, int bytes, void *all);
-  const char *(*finish)(void);
+  /* Once all ranks have said that they are through. */
+  const char *(*finish)(int severalHosts);
   /* Ends all ranks with this exit code. */
   void (*end)(int code);
   /* `blocks` blocks of `blockBytes`, their beginnings `stride` bytes apart. A request is null when it is done. */

@@ -1,6 +1,8 @@
 #include "runtime/collective/mpi/MpiCommunicator.h"
 #include "runtime/collective/SelfGroup.h"
+#include "runtime/collective/Supervisor.h"
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <numeric>
@@ -73,7 +75,7 @@ public:
       double limit = communicator.options.rankTimeout * (life.waits ? 2 : 1);
       if (time - std::max(begin, life.waits ? begin : life.last) > limit)
         return communicator.fail(other,
-                                 text("rank ", other, " hangs or is stopped: others wait for it in ", describe(what),
+                                 text(communicator.nameOf(other), " hangs or is stopped: others wait for it in ", describe(what),
                                       ", and it has shown no progress for ", static_cast<uint64_t>(limit), " s"));
       int left = -1;
       if (what.kind != CallKind::None)
@@ -86,7 +88,7 @@ public:
       if (Expected<const unsigned *> again = test(); !again.ok())
         return again.status();
       if (open.size() == before)
-        return communicator.fail(other, text("rank ", other, " has ended, and others wait for it in ", describe(what)));
+        return communicator.fail(other, text(communicator.nameOf(other), " has ended, and others wait for it in ", describe(what)));
     }
   }
 
@@ -353,8 +355,10 @@ private:
 
 // ---- the communicator
 
-MpiCommunicator::MpiCommunicator(const AmcMpi &mpi, unsigned rank, unsigned size, const JoinOptions &options)
-    : mpi(mpi), self(rank), ranks(size), options(options), lives(size) {
+MpiCommunicator::MpiCommunicator(const AmcMpi &mpi, unsigned rank, unsigned size, std::unique_ptr<Heart> heart,
+                                 const JoinOptions &options)
+    : mpi(mpi), self(rank), ranks(size), heart(std::move(heart)), options(options), lives(size) {
+  tellSupervisor(RankState::Joined);
   staging.reset(new std::byte[std::max(stagingTotal, 64 * uint64_t(size))]);
 }
 
@@ -373,14 +377,18 @@ MpiCommunicator::~MpiCommunicator() {
         together = requests.receive(reinterpret_cast<std::byte *>(&theirs[r]), 1, 1, 0, r, GoodbyeTag).ok() &&
                    requests.send(reinterpret_cast<std::byte *>(&mine), 1, 1, 0, r, GoodbyeTag).ok();
     Call goodbye;
-    together = together && requests.wait(goodbye).ok();
-    quiet = !together;
+    Status waited = together ? requests.wait(goodbye) : Status();
+    quiet = !together || (!waited.ok() && failures.back().from != self);
+    together = together && waited.ok();
+    if (!together && !quiet) // the caller is through
+      std::fprintf(stderr, "%s: error: %s\n", program_invocation_short_name, waited.message().c_str());
   }
   for (Life &life : lives)
     while (together && life.request && !mpi.test(&life.request))
       ;
+  tellSupervisor(RankState::Told);
   if (together) {
-    (void)mpi.finish();
+    (void)mpi.finish(heart->severalHosts());
     return;
   }
   // What is under way cannot be called back: the rank that has said why ends all; another does if that does not.
@@ -463,6 +471,8 @@ void MpiCommunicator::progress() {
     showLife(false);
   else
     progressed.store(true, std::memory_order_relaxed);
+std::string MpiCommunicator::nameOf(unsigned other) const {
+  return heart->severalHosts() ? text("rank ", other, " (on ", heart->host(other), ")") : text("rank ", other);
 }
 
 void MpiCommunicator::showLife(bool waiting) {
@@ -495,6 +505,15 @@ Status MpiCommunicator::hear() {
     lives[static_cast<size_t>(from)].last = now();
     lives[static_cast<size_t>(from)].waits = sign;
   }
+  Status told = hearFailures();
+  if (!told.ok() || !heart->anyLost())
+    return told;
+  unsigned culprit = self;
+  std::string lost = heart->describeLost(culprit);
+  return lost.empty() ? Status() : fail(culprit, lost);
+}
+
+Status MpiCommunicator::hearFailures() {
   while (true) {
     int from;
     if (const char *wrong = mpi.probe(-1, FailureTag, &from))
@@ -557,7 +576,7 @@ std::string MpiCommunicator::lastWords(const Status &why) {
   abort(why);
   // A moment for the others to say the same.
   for (double begin = now(); now() - begin < 0.3; sleepFor(0.01))
-    (void)hear();
+    (void)hearFailures();
   derived = !own;
   const Failure *mine = nullptr;
   for (const Failure &f : failures)

@@ -8,11 +8,15 @@
 // ended, and, several times within the time limit, that it goes on (by `progress`, perhaps of another thread) or waits, too. Who tells nothing for
 // so long, and is waited for, hangs or is stopped: there is no telling which. A rank that dies is noticed by the
 // launcher, which ends the others with a message of its own.
+// ended, and, several times within the time limit, that it goes on (by `progress`) or waits, too. Who tells nothing for
+// so long, and is waited for, hangs or is stopped: there is no telling which. A rank that dies is noticed by its
+// supervisor (Supervisor.h), a host that does, or its network, by the others' hearts (Heart.h).
 #ifndef AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
 #define AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
 
 #include "runtime/collective/Calls.h"
 #include "runtime/collective/Join.h"
+#include "runtime/collective/mpi/Heart.h"
 #include "runtime/collective/mpi/MpiApi.h"
 #include <atomic>
 #include <chrono>
@@ -25,7 +29,8 @@ namespace amc::rt::collective {
 class MpiCommunicator final : public Communicator {
 public:
   // Of an MPI that has been started. The communicator finishes it.
-  MpiCommunicator(const AmcMpi &mpi, unsigned rank, unsigned size, const JoinOptions &options);
+  MpiCommunicator(const AmcMpi &mpi, unsigned rank, unsigned size, std::unique_ptr<Heart> heart,
+                  const JoinOptions &options);
   ~MpiCommunicator() override;
 
   unsigned size() const override { return ranks; }
@@ -48,13 +53,16 @@ private:
   };
   class Requests;
   Status failed(const char *wrong); // an error of MPI itself
-  Status hear();                    // what others have told; an error if the run has failed
+  Status hear();                    // what others have told; an error if the run has failed, or a rank is lost
+  Status hearFailures();
+  std::string nameOf(unsigned other) const; // "rank 3 (on h1)"
   Status fail(unsigned culprit, const std::string &text);
   void tell(const Failure &failure);
   void showLife(bool waiting); // to all, a few times within the time limit
 
   const AmcMpi &mpi;
   unsigned self, ranks;
+  std::unique_ptr<Heart> heart;
   JoinOptions options;
   std::unique_ptr<std::byte[]> staging; // of all groups: there is one call at a time
   std::vector<std::pair<std::byte *, uint64_t>> mapped;
