@@ -35,8 +35,6 @@ constexpr CompilerFlag flagsOfCompiler[] = {
     {"--weight-decay-on"}, {"--momentum"}, {"--master-weights"}, {"--optimizer-state"}, {"--max-grad-norm"},
     {"--grad-accumulation"}, {"--optimizer-in-backward"}, {"--target"}, {"--strategy"}, {"--dp-size"},
     {"--dp-replicate-size"}, {"--tp-size"}, {"--cp-size"}, {"--cp-attention"}, {"--ep-size"}, {"--ep-capacity-factor"}, {"--ranks"}, {"--zero-dp-strategy"},
-    {"--reshard-after-forward"}, {"--global-batch-size"}, {"--local-batch-size"}};
-    {"--dp-replicate-size"}, {"--tp-size"}, {"--cp-size"}, {"--ep-size"}, {"--ranks"}, {"--zero-dp-strategy"},
     {"--reshard-after-forward"}, {"--overlap"}, {"--global-batch-size"}, {"--local-batch-size"}};
 
 const CompilerFlag *compilerFlag(std::string_view flag) {

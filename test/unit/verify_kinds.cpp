@@ -1,4 +1,5 @@
 // The ways in which verify_plans.cpp breaks plans: buffers, lifetimes, instructions, updates, views, promises.
+#include "runtime/plan/PlanRanks.h"
 #include "test/unit/verify_mutator.h"
 
 namespace amc::rt::test {
@@ -325,11 +326,28 @@ std::vector<Kind> kinds() {
   add("operand missing", [](Mutator &m) {
     int i = m.pickInstruction([](const plan::Instruction &x) { return x.inputs_size() == 1 || x.phase() == plan::OPTIMIZER; });
     const plan::Instruction &x = m.p.instructions(i);
-    if (x.kernel() == "clip_scale" || x.inputs_size() == 0)
+    if (x.kernel() == "clip_scale" || x.kernel() == "sum_scalars" || x.inputs_size() == 0)
       return false; // takes any number
     while (!Mutator::there(x.inputs(x.inputs_size() - 1))) // absent ones may be left out
       m.instruction(i).mutable_inputs()->RemoveLast();
     m.instruction(i).mutable_inputs()->RemoveLast();
+    return true;
+  });
+  add("async dropped", [](Mutator &m) {
+    int i = m.pickInstruction(isAsync);
+    if (i < 0)
+      return false;
+    auto &attributes = *m.instruction(i).mutable_attributes();
+    for (int a = attributes.size(); a-- > 0;)
+      if (attributes[a].name() == "async")
+        attributes.DeleteSubrange(a, 1);
+    return true;
+  });
+  add("wait for another", [](Mutator &m) {
+    int i = m.pickInstruction(isWait), j = m.pickInstruction(isWait);
+    if (i < 0 || i == j)
+      return false;
+    *m.instruction(i).mutable_inputs() = m.p.instructions(j).inputs();
     return true;
   });
   add("result twice", [](Mutator &m) {

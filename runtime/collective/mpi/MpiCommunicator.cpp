@@ -471,6 +471,8 @@ void MpiCommunicator::progress() {
     showLife(false);
   else
     progressed.store(true, std::memory_order_relaxed);
+}
+
 std::string MpiCommunicator::nameOf(unsigned other) const {
   return heart->severalHosts() ? text("rank ", other, " (on ", heart->host(other), ")") : text("rank ", other);
 }

@@ -5,11 +5,8 @@
 // of the others' operands comes into a staging area of fixed size and is added up in ascending order.
 //
 // MPI_Test and short sleeps in turns, so that what another rank tells is noticed: that it has failed, that it has
-// ended, and, several times within the time limit, that it goes on (by `progress`, perhaps of another thread) or waits, too. Who tells nothing for
-// so long, and is waited for, hangs or is stopped: there is no telling which. A rank that dies is noticed by the
-// launcher, which ends the others with a message of its own.
-// ended, and, several times within the time limit, that it goes on (by `progress`) or waits, too. Who tells nothing for
-// so long, and is waited for, hangs or is stopped: there is no telling which. A rank that dies is noticed by its
+// ended, and, several times within the time limit, that it goes on (by `progress`, perhaps of another thread) or waits,
+// too. Who tells nothing for so long, and is waited for, hangs or is stopped: there is no telling which. A rank that dies is noticed by its
 // supervisor (Supervisor.h), a host that does, or its network, by the others' hearts (Heart.h).
 #ifndef AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
 #define AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
