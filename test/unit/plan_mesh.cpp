@@ -53,8 +53,9 @@ TEST(Mesh, GroupsPartitionTheRanks) {
         ASSERT_EQ(members.size(), groupSize(mesh, axes));
         ASSERT_TRUE(std::is_sorted(members.begin(), members.end()));
         ASSERT_EQ(members[indexInGroup(mesh, axes, rank)], rank);
-        if (rank == 0)
+        if (rank == 0) {
           ASSERT_EQ(groupSpan(mesh, axes), members.back() + 1);
+        }
         groups.insert(members);
       }
       ASSERT_EQ(groups.size() * groupSize(mesh, axes), mesh.ranks());
