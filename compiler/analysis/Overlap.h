@@ -11,7 +11,8 @@
 // Bounded (`arenaLimit`), windows become smaller where more would be alive than fits: first as long as the modelled time
 // of the collective asks for, then half of that, then none; those that hide least for their bytes go first. Packing, by
 // the function that places the step, has the last word: where it lets a buffer stick out, the windows around that become
-// smaller, and it packs again. Every loop is bounded; where the last does not succeed, nothing overlaps. Near-linear in operations.
+// smaller, and it packs again. Every loop is bounded; where the last does not succeed, nothing overlaps. Near-linear in
+// operations.
 //
 // Limits: a window is judged by the time of its own collective, not by those that are queued before it, so where the
 // links are busier than the device, what stands between two operations (tensor parallelism) may come to wait for a

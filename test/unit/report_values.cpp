@@ -178,6 +178,52 @@ TEST(ReportPeak, ModelsRecomputationBesideTheRest) {
   EXPECT_NEAR(modelledTime(small.plan, "cpu")->recompute, 4 * 5e-6 + (2000 + 3 * 2 * 4000) / 2e10, 1e-12);
 }
 
+// 50 of 100 MB at 5 GB/s and 20 us to begin, while products take 2 GFLOP at 200 GFLOP/s: beside them 15 us are left (a
+// launch takes 5). Where it is waited for at once, all of it.
+TEST(ReportPeak, FollowsTheWindowsOfCollectives) {
+  plan::Plan plan;
+  plan.set_micro_batch_end(3);
+  plan.mutable_mesh()->set_dp_shard(2);
+  auto view = [](uint64_t buffer, uint64_t elements) {
+    plan::View made;
+    made.set_buffer(buffer);
+    made.set_dtype(plan::F32);
+    made.add_shape(elements);
+    return made;
+  };
+  auto attribute = [](plan::Instruction &instruction, const char *name) {
+    plan::Attribute &made = *instruction.add_attributes();
+    made.set_name(name);
+    return &made;
+  };
+  plan::Instruction &gather = *plan.add_instructions(), &product = *plan.add_instructions(),
+                    &wait = *plan.add_instructions();
+  gather.set_kernel("all_gather");
+  *gather.add_inputs() = view(0, 12'500'000);
+  *gather.add_outputs() = view(1, 25'000'000);
+  attribute(gather, "async")->set_i(1);
+  attribute(gather, "group")->set_s("dp_shard");
+  attribute(gather, "members")->set_i(2);
+  product.set_kernel("linear");
+  product.set_flops(2'000'000'000);
+  wait.set_kernel("wait");
+  *wait.add_inputs() = view(1, 25'000'000);
+  *wait.add_inputs() = view(0, 12'500'000);
+  plan::Attribute &moved = *plan.add_notes();
+  moved.set_name("instruction_bytes");
+  for (int i = 0; i < 3; ++i)
+    moved.mutable_ints()->add_value(0);
+  std::optional<ModelledTime> time = modelledTime(plan, "cpu");
+  ASSERT_TRUE(time);
+  EXPECT_NEAR(time->communication, 0.01002, 1e-9);
+  EXPECT_NEAR(time->exposed, 1.5e-5, 1e-9);
+  EXPECT_NEAR(time->step, 5e-6 + 0.01002, 1e-9);
+  plan.mutable_instructions()->SwapElements(1, 2);
+  time = modelledTime(plan, "cpu");
+  EXPECT_NEAR(time->exposed, 0.01002, 1e-9);
+  EXPECT_NEAR(time->step, 5e-6 + 0.01002 + 0.010005, 1e-9);
+}
+
 std::vector<std::string> words(const std::string &line) {
   std::istringstream in(line);
   return {std::istream_iterator<std::string>(in), {}};
