@@ -99,6 +99,8 @@ TEST(Oracle, EvaluatesEveryOperation) {
   Environment environment;
   MLIRContext &context = environment.context;
   auto computing = operationsWith(context, [](auto name) { return name.template hasInterface<ComputeOpInterface>(); });
+  // It computes nothing, and stands behind a collective that was started only (test/dialect/collective.mlir).
+  computing.erase("wait");
   std::set<std::string> evaluated;
   for (const Case &each : allCases()) {
     Harness harness(context, each.op, each.operands, each.attributes, each.low, each.high);
