@@ -111,6 +111,9 @@ struct OverlapCollectivesPass : amc::impl::OverlapCollectivesBase<OverlapCollect
         if (plan.limited)
           step.emitRemark("overlap: no more windows were tried; ")
               << plan.windows.size() << " of " << plan.possible << " collectives run beside computation";
+        else if (plan.windows.empty() && plan.possible > 0)
+          step.emitRemark("overlap: none of the ")
+              << plan.possible << " collectives that could run beside computation does, for the arena would be larger; prefetch takes that";
         windows += plan.windows.size();
         reduced += plan.reduced;
         hiddenMicroseconds += plan.hidden / 1'000'000;

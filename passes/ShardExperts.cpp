@@ -161,17 +161,15 @@ private:
     while (leaveOut())
       ;
     layers.remove_if([](const auto &entry) { return entry.second.products.empty(); });
-    bool bad = false;
+    // Models have as many experts in every layer: one error says it.
     for (auto &entry : layers) {
       for (Product &product : entry.second.products)
-        if (product.experts % members != 0 && reported.insert(product.parameter).second) {
-          product.parameter.emitError("has ") << product.experts << " experts, which the " << members
-                                              << " ranks of ep cannot share; give an ep that divides their number";
-          bad = true;
-        }
+        if (product.experts % members != 0)
+          return product.parameter.emitError("has ") << product.experts << " experts, which the " << members
+                                                     << " ranks of ep (--ep-size) cannot share; give an ep that divides their number";
       findBetween(entry.second);
     }
-    return failure(bad);
+    return success();
   }
 
   /// Leaves out products whose matrices something else reads, which would read a rank's experts only. Says whether there
@@ -382,7 +380,7 @@ private:
   OpBuilder b;
   llvm::MapVector<LayerKey, Layer> layers;
   DenseSet<Value> fixed;
-  DenseSet<Operation *> reported, spread;
+  DenseSet<Operation *> spread;
   SmallVector<Drops> drops;
   ExpertsOutcome outcome;
 };

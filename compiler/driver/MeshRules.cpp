@@ -132,7 +132,9 @@ int64_t decideAccumulation(const CompileOptions &options, int64_t dp, std::vecto
     errors.push_back(named + ": a step should be a whole number of micro-batches on every rank; " +
                      (fits ? "give --global-batch-size " + std::to_string(global / step * step) + " or " +
                                  std::to_string(global / step * step + step) + ", or another --local-batch-size"
-                           : "give a --global-batch-size of at least local batch x data-parallel ranks"));
+                           : "give a --global-batch-size of at least local batch x data-parallel ranks" +
+                                 (local <= (int64_t(1) << 32) ? ", " + std::to_string(local * dp) : std::string()) +
+                                 ", or a smaller local batch"));
     return 1;
   }
   const int64_t accumulation = global / local / dp;

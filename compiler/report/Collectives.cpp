@@ -12,6 +12,7 @@
 #include "runtime/plan/PlanRanks.h"
 #include "runtime/plan/Splits.h"
 #include <map>
+#include <tuple>
 
 namespace amc::report {
 namespace {
@@ -23,7 +24,7 @@ struct Line {
 };
 
 struct Facts {
-  std::map<std::pair<std::string, std::string>, Line> lines; // by kernel and group, of a step
+  std::map<std::tuple<std::string, std::string, bool>, Line> lines; // by kernel, group and `beside`, of a step
   double beside = 0, between = 0, computation = 0;           // seconds
   double planned = 0, exposed = 0; // a step as the plan has it, and what it waits for communication
   uint64_t async = 0;              // collectives of a step that are only started where they stand
@@ -53,10 +54,13 @@ Facts gather(const plan::Plan &plan) {
     if (!axes)
       continue;
     uint64_t times = static_cast<uint64_t>(i) < plan.micro_batch_end() ? std::max<uint64_t>(1, plan.accumulation()) : 1;
-    Line &line = facts.lines[{instruction.kernel(), group}];
+    // Over cp alone both weights and keys are gathered; of those, what the plan has beside computation can be there.
+    const bool beside = rt::isAsync(instruction) ||
+                        (rt::overlap(*axes, rt::dataAxes) && instruction.kernel() != "all_to_all"); // rows are waited for
+    Line &line = facts.lines[{instruction.kernel(), group, beside}];
     uint64_t span = rt::groupSpan(mesh, *axes), sent = rt::bytesSent(instruction);
     line.network = span > device->ranksPerHost;
-    line.beside = rt::overlap(*axes, rt::dataAxes) && instruction.kernel() != "all_to_all"; // rows are waited for
+    line.beside = beside;
     line.count += times;
     line.bytes += times * sent;
     facts.async += rt::isAsync(instruction) ? times : 0;
@@ -100,7 +104,7 @@ std::string collectivesText(const plan::Plan &plan) {
                 device->linkBytesPerSecond * 1e-9, static_cast<unsigned long long>(device->ranksPerHost),
                 device->networkBytesPerSecond * 1e-9, device->collectiveSeconds * 1e6);
   for (const auto &[name, line] : facts.lines)
-    out += format("  %-20s %-22s %6llu  %10s  %-7s %10.4f s  %s\n", name.first.c_str(), name.second.c_str(),
+    out += format("  %-20s %-22s %6llu  %10s  %-7s %10.4f s  %s\n", std::get<0>(name).c_str(), std::get<1>(name).c_str(),
                   static_cast<unsigned long long>(line.count), bytesText(line.bytes).c_str(),
                   line.network ? "network" : "host", line.seconds,
                   placeOf(line));
@@ -116,8 +120,8 @@ nlohmann::ordered_json collectivesJson(const plan::Plan &plan) {
   Facts facts = gather(plan);
   auto list = nlohmann::ordered_json::array();
   for (const auto &[name, line] : facts.lines)
-    list.push_back({{"kernel", name.first},
-                    {"group", name.second},
+    list.push_back({{"kernel", std::get<0>(name)},
+                    {"group", std::get<1>(name)},
                     {"count", line.count},
                     {"bytes_sent", line.bytes},
                     {"link", line.network ? "network" : "host"},

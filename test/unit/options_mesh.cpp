@@ -170,7 +170,7 @@ TEST(MeshRules, Batches) {
   expectOnly(options,
              "--global-batch-size is 8, --local-batch-size is 8 and --dp-size 2: a step should be a whole number of "
              "micro-batches on every rank; give a --global-batch-size of at least local batch x data-parallel "
-             "ranks");
+             "ranks, 16, or a smaller local batch");
   options.localBatchSize = 0;
   EXPECT_EQ(decideMesh(options).errors.size(), 1u);
   options.localBatchSize = 1;
