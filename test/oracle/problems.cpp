@@ -32,12 +32,23 @@ struct Arguments {
   char **words;
 };
 
+const char *nameOf(OpKind kind) {
+  switch (kind) {
+  case OpKind::Source: return "source";
+  case OpKind::Compute: return "compute";
+  case OpKind::View: return "view";
+  case OpKind::Wait: return "wait"; // behind the planner: in no problem
+  case OpKind::Output: return "output";
+  case OpKind::MicroBatchEnd: return "micro_batch_end";
+  }
+  return "";
+}
+
 Json describe(const StepGraph &graph, const CostModel &costs) {
   Json ops = Json::array(), values = Json::array();
-  static const char *kinds[] = {"source", "compute", "view", "output", "micro_batch_end"};
   static const char *phases[] = {"forward", "backward", "recompute", "optimizer"};
   for (const GraphOp &op : graph.ops)
-    ops.push_back({{"kind", kinds[static_cast<int>(op.kind)]},
+    ops.push_back({{"kind", nameOf(op.kind)},
                    {"phase", phases[static_cast<int>(op.phase)]},
                    {"name", op.name < graph.names.size() ? graph.names[op.name] : ""},
                    {"cost", costs.of(op) / costs.quantum},
