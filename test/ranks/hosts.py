@@ -111,6 +111,11 @@ class Hosts:
     def link(self, host, state):
         """"down": the cable of a host is cut; "up"."""
         self.run("ip", "link", "set", f"port{host}", state)
+        if state == "up":  # what was out of reach is asked for again at once
+            self.run("ip", "neighbour", "flush", "dev", "switch")
+            for name in self.names:
+                with open(self.path(name)) as file:
+                    self.run("nsenter", "--target", file.read(), "--net", "ip", "neighbour", "flush", "dev", "eth0")
 
     def sent(self, host):
         """Bytes that a host has sent to others."""

@@ -6,8 +6,8 @@
 //
 // MPI_Test and short sleeps in turns, so that what another rank tells is noticed: that it has failed, that it has
 // ended, and, several times within the time limit, that it goes on (by `progress`, perhaps of another thread) or waits,
-// too. Who tells nothing for so long, and is waited for, hangs or is stopped: there is no telling which. A rank that dies is noticed by its
-// supervisor (Supervisor.h), a host that does, or its network, by the others' hearts (Heart.h).
+// too. Who tells nothing for so long, and is waited for, hangs or is stopped: there is no telling which. A rank that dies
+// is noticed by its supervisor (Supervisor.h), a host that does, or its network, by the others' hearts (Heart.h).
 #ifndef AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
 #define AMC_RUNTIME_COLLECTIVE_MPI_MPICOMMUNICATOR_H
 

@@ -58,7 +58,7 @@ static int leaveWithoutFinalize(void) {
 #if defined(MPICH_NUMVERSION) && MPICH_NUMVERSION < 40200000
   static const char farewell[] = "cmd=finalize\n";
   const char *file = getenv("PMI_FD");
-  if (!file || !getenv("HYDI_CONTROL_FD")) /* no launcher of MPICH's own */
+  if (!file) /* no launcher that speaks PMI 1 (hydra's own variables are there on the launcher's host alone) */
     return 0;
   struct pollfd launcher = {atoi(file), POLLIN, 0};
   if (write(launcher.fd, farewell, sizeof farewell - 1) != (ssize_t)sizeof farewell - 1)
