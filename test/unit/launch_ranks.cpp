@@ -133,8 +133,8 @@ TEST(Ranks, EndOnASignal) {
   EXPECT_EQ(take(std::move(code)), 0);
 }
 
-// Signals within a second are one request, whatever they are; a later one is another. Ranks hear of each once. MPICH's
-// launcher loses a signal now and then on a busy machine (both, once, in some twenty runs), so there are three tries.
+// Signals within a second are one request, whatever they are; a later one is another. Ranks hear of each once. On a
+// busy machine neither was heard once in some twenty runs, for a reason that is not known, so there are three tries.
 TEST(Ranks, AreAskedOnceASecond) {
   if (findInPath("mpirun").empty())
     GTEST_SKIP() << "no mpirun";
