@@ -1,22 +1,16 @@
 // Collectives that run beside other instructions: from a valid plan a thing is changed, and that one error is expected;
 // what the executor makes of them on one rank.
 #include "runtime/collective/SelfGroup.h"
-#include "runtime/device/cpu/Registry.h"
 #include "runtime/executor/Channel.h"
 #include "runtime/plan/PlanRanks.h"
 #include "test/unit/sharded_plan.h"
+#include "test/unit/verified_plan.h"
 #include <atomic>
 
 namespace amc::rt::test {
 namespace {
 
 using A = AsyncPlan;
-
-PlanDiagnostics verify(const plan::Plan &plan) {
-  static const cpu::KernelRegistry registry;
-  return verifyPlan(plan, registry);
-}
-std::string all(const PlanDiagnostics &d) { return d.ok() ? "no errors" : d.toStatus().message(); }
 
 struct Mutation {
   const char *error;

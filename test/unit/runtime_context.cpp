@@ -27,25 +27,6 @@ private:
   unsigned members, member;
 };
 
-class SomebodysCommunicator final : public Communicator {
-public:
-  SomebodysCommunicator(unsigned members, unsigned member) : some(members, member) {}
-  unsigned size() const override { return some.size(); }
-  unsigned rank() const override { return some.index(); }
-  Expected<Group *> group(const std::vector<unsigned> &ranks) override {
-    EXPECT_EQ(ranks.size(), some.size());
-    return &some;
-  }
-  Expected<std::byte *> allocate(uint64_t) override { return inputError("has no memory"); }
-  uint64_t scratchBytes() const override { return 0; }
-  Expected<std::vector<std::string>> exchange(const std::string &) override { return inputError("there is nobody"); }
-  void abort(const Status &) override {}
-  void progress() override {}
-
-private:
-  Somebody some;
-};
-
 // Bytes with a margin behind them; full of what a kernel should not leave.
 class Block {
 public:
@@ -78,7 +59,7 @@ std::vector<std::byte *> addresses(const std::vector<Block> &blocks) {
 Outcome runAs(unsigned member, unsigned members, Call call, unsigned threads = 2) {
   call.attributes.push_back(attribute("group", "cp"));
   call.attributes.push_back(attribute("members", static_cast<int64_t>(members)));
-  SomebodysCommunicator communicator(members, member);
+  CommunicatorOf<Somebody> communicator(members, member);
   Expected<std::unique_ptr<Device>> device = createDevice("cpu", {threads, false, &communicator, {{1, 1, members, 1}}});
   if (!device.ok())
     return {device.status(), {}, {}};

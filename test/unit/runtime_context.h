@@ -2,6 +2,7 @@
 #ifndef AMC_TEST_UNIT_RUNTIME_CONTEXT_H
 #define AMC_TEST_UNIT_RUNTIME_CONTEXT_H
 
+#include "runtime/collective/Communicator.h"
 #include "runtime/plan/Ring.h"
 #include "test/unit/runtime_support.h"
 #include <algorithm>
@@ -42,6 +43,27 @@ inline Array select(const Array &a, size_t dim, const Indices &indices) {
         result.values.push_back(a.values[(o * a.shape[dim] + index) * inner + i]);
   return result;
 }
+
+// All ranks are one group, a stand-in that is made of the arguments; there is nothing else to ask for.
+template <class Its> class CommunicatorOf final : public Communicator {
+public:
+  template <class... Arguments>
+  explicit CommunicatorOf(Arguments &&...arguments) : its(std::forward<Arguments>(arguments)...) {}
+  unsigned size() const override { return its.size(); }
+  unsigned rank() const override { return its.index(); }
+  Expected<Group *> group(const std::vector<unsigned> &ranks) override {
+    EXPECT_EQ(ranks.size(), its.size());
+    return &its;
+  }
+  Expected<std::byte *> allocate(uint64_t) override { return inputError("has no memory"); }
+  uint64_t scratchBytes() const override { return 0; }
+  Expected<std::vector<std::string>> exchange(const std::string &) override { return inputError("there is nobody"); }
+  void abort(const Status &) override {}
+  void progress() override {}
+
+private:
+  Its its;
+};
 
 struct ContextCase {
   const char *what;

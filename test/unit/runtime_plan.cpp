@@ -1,8 +1,8 @@
 // Plan files (every truncation, every flipped bit) and the verifier: from a valid plan one thing is changed, and that
 // one error is expected.
-#include "runtime/device/cpu/Registry.h"
 #include "runtime/plan/PlanFile.h"
 #include "runtime_support.h"
+#include "test/unit/verified_plan.h"
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -241,13 +241,6 @@ TEST(PlanFile, HashesLargeFilesInBlocks) {
 }
 
 // ---- verifier
-
-PlanDiagnostics verify(const plan::Plan &plan) {
-  static const cpu::KernelRegistry registry;
-  return verifyPlan(plan, registry);
-}
-
-std::string all(const PlanDiagnostics &d) { return d.ok() ? "no errors" : d.toStatus().message(); }
 
 using Change = std::function<void(plan::Plan &)>;
 struct Mutation {

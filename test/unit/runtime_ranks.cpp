@@ -1,20 +1,14 @@
 // Plans for several ranks: from a valid one a thing is changed, and that one error is expected; what the executor says
 // where the ranks are not those of the plan; the promise of collectives; collectives of one rank.
 #include "runtime/collective/SelfGroup.h"
-#include "runtime/device/cpu/Registry.h"
 #include "runtime/plan/PlanRanks.h"
 #include "test/unit/sharded_plan.h"
+#include "test/unit/verified_plan.h"
 
 namespace amc::rt::test {
 namespace {
 
 using S = ShardedPlan;
-
-PlanDiagnostics verify(const plan::Plan &plan) {
-  static const cpu::KernelRegistry registry;
-  return verifyPlan(plan, registry);
-}
-std::string all(const PlanDiagnostics &d) { return d.ok() ? "no errors" : d.toStatus().message(); }
 
 // A parameter that every rank has as a whole, and updates its shard of: what is sharded becomes a state.
 plan::Plan shardUpdatedPlan() {

@@ -67,22 +67,6 @@ private:
   unsigned self;
 };
 
-class CircleCommunicator final : public Communicator {
-public:
-  CircleCommunicator(Circle &circle, unsigned self) : mine(circle, self) {}
-  unsigned size() const override { return mine.size(); }
-  unsigned rank() const override { return mine.index(); }
-  Expected<Group *> group(const std::vector<unsigned> &) override { return &mine; }
-  Expected<std::byte *> allocate(uint64_t) override { return inputError("has no memory"); }
-  uint64_t scratchBytes() const override { return 0; }
-  Expected<std::vector<std::string>> exchange(const std::string &) override { return inputError("nobody asked for that"); }
-  void abort(const Status &) override {}
-  void progress() override {}
-
-private:
-  CircleGroup mine;
-};
-
 // A member's call, in its memory: operands, results and workspace, each with a margin that nobody may write.
 class Member {
 public:
@@ -149,7 +133,7 @@ private:
   Circle &circle;
   unsigned self;
   const Call &call;
-  CircleCommunicator communicator;
+  CommunicatorOf<CircleGroup> communicator;
   std::unique_ptr<Device> device;
   std::unique_ptr<Kernel> kernel;
   std::vector<size_t> inputs, outputs;
