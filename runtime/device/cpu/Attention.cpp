@@ -205,8 +205,8 @@ std::unique_ptr<Kernel> createInGroup(const InstructionSpec &spec, Group &group)
 } // namespace
 
 void registerAttention(KernelRegistry &registry) {
-  registry.add("attention", {check<false>, create<false>, nullptr, false, true, createInGroup});
-  registry.add("attention_dropout", {check<true>, create<true>, nullptr, false, true});
+  registry.addProduct("attention", {check<false>, create<false>, nullptr, false, true, createInGroup});
+  registry.addProduct("attention_dropout", {check<true>, create<true>, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

@@ -73,8 +73,8 @@ std::unique_ptr<Kernel> createInGroup(const InstructionSpec &spec, Group &group)
 } // namespace
 
 void registerAttentionBackward(KernelRegistry &registry) {
-  registry.add("attention_backward", {check<false>, create<false>, nullptr, false, true, createInGroup});
-  registry.add("attention_dropout_backward", {check<true>, create<true>, nullptr, false, true});
+  registry.addProduct("attention_backward", {check<false>, create<false>, nullptr, false, true, createInGroup});
+  registry.addProduct("attention_dropout_backward", {check<true>, create<true>, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

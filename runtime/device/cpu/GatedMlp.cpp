@@ -339,8 +339,8 @@ std::unique_ptr<Kernel> createBackward(const InstructionSpec &spec) {
 } // namespace
 
 void registerGatedMlp(KernelRegistry &registry) {
-  registry.add("gated_mlp", {checkForward, createForward, nullptr, false, true});
-  registry.add("gated_mlp_backward", {checkBackward, createBackward, nullptr, false, true});
+  registry.addProduct("gated_mlp", {checkForward, createForward, nullptr, false, true});
+  registry.addProduct("gated_mlp_backward", {checkBackward, createBackward, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

@@ -239,9 +239,9 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
 } // namespace
 
 void registerMatmul(KernelRegistry &registry) {
-  registry.add("matmul", {checkMatmul, createMatmul, nullptr, false, true});
-  registry.add("linear", {checkLinear, createLinear, nullptr, false, true});
-  registry.add("linear_weight_grad", {checkWeightGrad, createWeightGrad, nullptr, false, true});
+  registry.addProduct("matmul", {checkMatmul, createMatmul, nullptr, false, true});
+  registry.addProduct("linear", {checkLinear, createLinear, nullptr, false, true});
+  registry.addProduct("linear_weight_grad", {checkWeightGrad, createWeightGrad, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu
