@@ -353,8 +353,8 @@ TEST(RuntimeAttention, ForwardAndBackward) {
         addDropout(forward, "attention_dropout", c.dropout, dropoutCounters[1]);
         addDropout(backward, "attention_dropout_backward", c.dropout, dropoutCounters[1]);
       }
-      expectCall(forward, {d.y, d.lse}, allowed);
-      expectCall(backward, {d.dq, d.dk, d.dv}, allowed);
+      expectCall(forward, {d.y, d.lse}, multiplied(dtype, allowed));
+      expectCall(backward, {d.dq, d.dk, d.dv}, multiplied(dtype, allowed));
     }
 }
 

@@ -1,5 +1,6 @@
-// attention: tiled, with online softmax (Dao et al., 2022); f32 and f64, arithmetic in that type, and bf16, with blocks
-// of q, k, v and y in fp32, y rounded once, lse fp32.
+// attention: tiled, with online softmax (Dao et al., 2022); f32 and f64, arithmetic in that type, and bf16, y rounded
+// once, lse fp32: with blocks of q, k, v and y in fp32, or, where the processor multiplies bf16, with probabilities rounded
+// to bf16 before they are multiplied with v (their sums are of what was there before).
 //
 // A piece of work is one block of 64 queries of one head. It walks the key blocks of 128 in the order they are stored in,
 // leaving out those that the band (causal, window) hides altogether, and keeps maximum, sum and the unnormalised result of each
@@ -152,7 +153,7 @@ void queryBlockForward(const AttentionProblem &p, const ProbabilityDropout &drop
   if constexpr (isWide<S>)
     block.y = result;
   block.begin();
-  block.attend(wideRows(o.in<S>(0) + first * p.width, rows * p.width, s.q), 0, k, v, s);
+  block.attend(o.in<S>(0) + first * p.width, 0, k, v, s);
   for (int64_t r = 0; r < rows && p.average; ++r)
     if (block.maximum[r] == -block.infinity) {
       std::fill_n(block.y + r * p.valueWidth, p.valueWidth, T{});

@@ -1,4 +1,5 @@
-// attention_backward: dq, dk, dv; f32 and f64, arithmetic in that type, and bf16, in fp32, each gradient rounded once.
+// attention_backward: dq, dk, dv; f32 and f64, arithmetic in that type, and bf16, in fp32, each gradient rounded once;
+// where the processor multiplies bf16, probabilities and the scores' gradient are rounded before they are multiplied.
 //
 // A piece of work is one key head of one batch entry: it alone writes that head's dk and dv and the dq of the query
 // heads that share it. Query heads ascending, query blocks ascending, key blocks ascending, as they are stored; blocks

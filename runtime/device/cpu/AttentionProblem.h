@@ -89,15 +89,15 @@ struct AttentionProblem {
     return std::clamp<int64_t>(position + right + 1 - run.position, 0, run.size());
   }
   // Calls f(Rows) with the blocks of at most keyBlock keys of a piece that some of `queries` can see anything of, ascending.
+  // Blocks are counted from the first key of a run; what is hidden from all at the first one's begin (but for whole
+  // vectors) and at the last one's end is left out.
   template <class F> void forKeysOf(const Rows &queries, int64_t piece, F &&f) const {
     for (int64_t n = 0; n < keyRuns(); ++n) {
       Rows run = keyRun(n, piece);
       int64_t from = low(queries.position, run), to = high(queries.position + queries.size() - 1, run);
-      if ((zigzag || ring) && from >= to)
-        continue;
-      for (int64_t block = from / keyBlock; block < ceilDiv(to, keyBlock); ++block) {
-        int64_t skip = block * keyBlock;
-        f(Rows{run.begin + skip, std::min(run.begin + skip + keyBlock, run.end), run.position + skip});
+      for (int64_t begin = from / 16 * 16, end; begin < to && from < to; begin = end) {
+        end = std::min((begin / keyBlock + 1) * keyBlock, to);
+        f(Rows{run.begin + begin, run.begin + end, run.position + begin});
       }
     }
   }
@@ -210,14 +210,31 @@ struct ScratchCursor {
   }
 };
 
-// Rows in the arithmetic type: as they stand, or widened into `block`.
-template <class S> const Wide<S> *wideRows(const S *x, int64_t elements, Wide<S> *block) {
-  if constexpr (isWide<S>) {
+// Rows as elements E, S or its arithmetic type: as they stand, or widened into `block`.
+template <class E, class S> const E *loadRows(const S *x, int64_t elements, Wide<S> *block) {
+  if constexpr (std::is_same_v<E, S>) {
     return x;
   } else {
     widenRow(x, block, elements);
     return block;
   }
+}
+
+// Which columns of a block of scores its rows may attend to.
+struct VisibleColumns {
+  int32_t low[AttentionProblem::queryBlock], high[AttentionProblem::queryBlock];
+};
+
+// Rows of T, keyBlock apart, that hold elements E from where they begin: the distance in elements.
+template <class E, class T> inline constexpr int64_t scoreStride = AttentionProblem::keyBlock * sizeof(T) / sizeof(E);
+
+// Brings rows of T to E where they are.
+template <class E, class T> void narrowScores(T *scores, int64_t rows, int64_t columns) {
+  if constexpr (!std::is_same_v<E, T>)
+    for (int64_t r = 0; r < rows; ++r) {
+      T *row = scores + r * AttentionProblem::keyBlock;
+      narrowRow(row, reinterpret_cast<E *>(row), columns);
+    }
 }
 
 } // namespace amc::rt::cpu

@@ -55,8 +55,7 @@ private:
       if (sees) {
         AttentionSlot<S> s(p, slots, slot);
         const S *values = v + block.kv * p.keys * p.valueWidth;
-        block.attend(wideRows(o.in<S>(0) + row * p.width, rows * p.width, s.q), owner, k + block.kv * p.keys * p.width,
-                     values, s);
+        block.attend(o.in<S>(0) + row * p.width, owner, k + block.kv * p.keys * p.width, values, s);
         for (int64_t r = 0; r < rows && p.averages(); ++r)
           if (!p.attends(block.b, block.h, block.queries.begin + r, block.queries.position + r, block.padding, block.bias))
             block.addValues(r, values);
