@@ -12,19 +12,21 @@ namespace amc::rt::workspace {
 // At most this many pieces of one kernel that has scratch for each run at the same time.
 inline constexpr uint64_t attentionSlots = 16, productSlots = 32, scatterSlots = 16;
 inline constexpr uint64_t attentionQueryBlock = 64;
-inline constexpr uint64_t attentionKeyBlock = 128;
+inline constexpr uint64_t attentionKeyBlock = 256;
 // Rows whose contributions to a weight's gradient are added up together, before the blocks are.
 inline constexpr uint64_t normRowBlock = 64;
 
 // A product is cut into tiles of this many rows, counted from its first, and a number of columns that depends on how
 // many there are: a slice of rows that starts at a multiple of this gives the bits of the whole.
 inline constexpr uint64_t productRowTile = 256;
+// Where operands are as wide as sums and need no scratch: the library packs less for larger tiles.
+inline constexpr uint64_t productWideRowTile = 512;
 inline constexpr uint64_t productColumnTile = 512;
 // The inner dimension where bf16 is widened panel by panel: products of panels are added in ascending order.
 inline constexpr uint64_t productDepth = 256;
 // linear_weight_grad: rows that are added up in one product; the products are added in ascending order, in fp32.
 inline constexpr uint64_t weightGradRowBlock = 1024;
-static_assert(weightGradRowBlock % productRowTile == 0 && weightGradRowBlock % productDepth == 0);
+static_assert(weightGradRowBlock % productWideRowTile == 0 && productWideRowTile % productRowTile == 0 && weightGradRowBlock % productDepth == 0);
 
 namespace detail {
 constexpr uint64_t pad(uint64_t bytes) { return (bytes + 63) / 64 * 64; }

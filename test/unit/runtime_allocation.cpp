@@ -185,7 +185,7 @@ TEST(RuntimeAllocation, AStepAllocatesNothing) {
 
 // No product of Gemm.h's grid, in either type and stored either way, asks for more.
 TEST(RuntimeAllocation, NoProductAsksForMoreThanIsReserved) {
-  constexpr int64_t rows = workspace::productRowTile, columns = workspace::productColumnTile;
+  constexpr int64_t rows = workspace::productWideRowTile, columns = workspace::productColumnTile;
   std::vector<float> a(4096 * 600, 1), b(4096 * 600, 1), c(rows * columns);
   largestRequest.store(0);
   for (int64_t inner : {64, 600, 1024, 4096})

@@ -12,7 +12,7 @@ namespace amc::rt::cpu {
 namespace {
 
 static_assert(workspace::mlpRowTile % workspace::weightGradRowBlock == 0 &&
-              workspace::mlpRowTile % workspace::productRowTile == 0);
+              workspace::mlpRowTile % workspace::productWideRowTile == 0);
 
 struct MlpShape {
   plan::DType dtype;
@@ -280,7 +280,7 @@ template <class S> struct Backward final : Kernel {
     }
     if (wide == 0 || columns == 0)
       return;
-    ProductGrid grid = ProductGrid::create(wide, columns, rows, workspace::weightGradRowBlock);
+    ProductGrid grid = ProductGrid::of<S>(wide, columns, rows, workspace::weightGradRowBlock);
     multiplySums<S>(c.pool, grid, {reinterpret_cast<const S *>(left), wide, true},
                     {reinterpret_cast<const S *>(right), columns}, add, sums, scratch, true);
   }

@@ -152,8 +152,8 @@ Status takeGemmFailure() {
   return limitError("the matrix library refused a product: status ", status);
 }
 
-ProductGrid ProductGrid::create(int64_t m, int64_t n, int64_t k, int64_t block) {
-  ProductGrid g{m, n, k, block, static_cast<int64_t>(workspace::productRowTile),
+ProductGrid ProductGrid::create(int64_t m, int64_t n, int64_t k, int64_t block, int64_t rowTile) {
+  ProductGrid g{m, n, k, block, rowTile,
                 static_cast<int64_t>(workspace::productTileColumns(static_cast<uint64_t>(n))), 0, 0};
   g.down = ceilDiv(m, g.tileM);
   g.across = n ? ceilDiv(n, g.tileN) : 0;

@@ -59,7 +59,12 @@ template <class S> struct StoredMatrix {
 struct ProductGrid {
   int64_t m, n, k, block;
   int64_t tileM, tileN, down, across;
-  static ProductGrid create(int64_t m, int64_t n, int64_t k, int64_t block = 0);
+  static ProductGrid create(int64_t m, int64_t n, int64_t k, int64_t block = 0,
+                            int64_t rowTile = workspace::productRowTile);
+  // The grid of elements S.
+  template <class S> static ProductGrid of(int64_t m, int64_t n, int64_t k, int64_t block = 0) {
+    return create(m, n, k, block, isWide<S> ? workspace::productWideRowTile : workspace::productRowTile);
+  }
   int64_t tiles() const { return down * across; }
   int64_t row(int64_t tile) const { return tile / across * tileM; }
   int64_t column(int64_t tile) const { return tile % across * tileN; }

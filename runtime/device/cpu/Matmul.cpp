@@ -116,7 +116,7 @@ BatchedShape batchedShape(const InstructionSpec &spec) {
 }
 
 template <class S> std::unique_ptr<Kernel> floatMatmul(const InstructionSpec &spec, const BatchedShape &s) {
-  ProductGrid grid = ProductGrid::create(s.m, s.n, s.k);
+  ProductGrid grid = ProductGrid::of<S>(s.m, s.n, s.k);
   // The workspace is that of one tall product; a matrix of the batch may need less for a slot.
   uint64_t bytes = bytesOf(s.batches * s.m, s.n, s.k, spec.inputs[0].dtype);
   auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
@@ -189,9 +189,9 @@ Status checkLinear(const InstructionSpec &spec) {
 std::unique_ptr<Kernel> createLinear(const InstructionSpec &spec) {
   int64_t rows = rowsOf(spec.inputs[0].shape).rows, k = spec.inputs[0].shape.back(), n = spec.outputs[0].shape.back();
   bool transpose = spec.flag("transpose_w"), scratch = !spec.workspaces.empty();
-  ProductGrid grid = ProductGrid::create(rows, n, k);
   return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);
+    ProductGrid grid = ProductGrid::of<S>(rows, n, k);
     return makeKernel([=](const Operands &o, RunContext &c) {
       multiply<S>(c.pool, grid, {o.in<S>(0), k}, {o.in<S>(1), transpose ? k : n, transpose}, o.in<S>(2), o.out<S>(0),
                   scratchOf(o, scratch));
@@ -223,9 +223,9 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
   bool transpose = spec.flag("transpose_w"), scratch = !spec.workspaces.empty(), wide = spec.flag("wide");
   int64_t down = transpose ? n : k, across = transpose ? k : n;
   size_t left = transpose ? 1 : 0, right = transpose ? 0 : 1;
-  ProductGrid grid = ProductGrid::create(down, across, rows, workspace::weightGradRowBlock);
   return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);
+    ProductGrid grid = ProductGrid::of<S>(down, across, rows, workspace::weightGradRowBlock);
     return makeKernel([=](const Operands &o, RunContext &c) {
       StoredMatrix<S> a{o.in<S>(left), down, true}, b{o.in<S>(right), across};
       if (wide)

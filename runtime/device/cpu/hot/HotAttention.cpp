@@ -56,6 +56,25 @@ inline V loadScores(const float *x, int64_t count) {
 }
 #endif
 
+// Results as float or bf16. The latter are asked for where the processor multiplies them, which then has an instruction
+// for this, too, though this file is not compiled for it: to nearest even, denormals to zero.
+inline void put(float *p, V v) { store(p, v); }
+inline void putPart(float *p, V v, int64_t count) { storePart(p, v, count); }
+#ifdef __AVX512F__
+inline __m256i rounded(V v) {
+  __m256i narrow;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(narrow) : "v"((__m512)v));
+  return narrow;
+}
+inline void put(BFloat16 *p, V v) { _mm256_storeu_si256((__m256i *)p, rounded(v)); }
+inline void putPart(BFloat16 *p, V v, int64_t count) {
+  _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1), rounded(v));
+}
+#else
+inline void put(BFloat16 *p, V v) { store(p, v); }
+inline void putPart(BFloat16 *p, V v, int64_t count) { storePart(p, v, count); }
+#endif
+
 // A row of float or, in the bytes of one, of bf16. What is written is behind what is still to be read.
 template <class E> inline void zero(E *row, int64_t from, int64_t to) {
   for (int64_t j = from; j < to; ++j)
@@ -103,14 +122,14 @@ template <class E> void forwardBlock(const ScoreBlock &b, float *maximum, float 
       } else {
         for (; j + 2 * W <= high; j += 2 * W) {
           V p = exp2V(fma(load(row + j), splat(log2e), shift)), q = exp2V(fma(load(row + j + W), splat(log2e), shift));
-          store(out + j, p);
-          store(out + j + W, q);
+          put(out + j, p);
+          put(out + j + W, q);
           s0 += p;
           s1 += q;
         }
         forVectors(j, high, [&](int64_t at, int64_t count) {
           V p = exp2V(fma(loadScores(row + at, count), splat(log2e), shift));
-          storePart(out + at, p, count);
+          putPart(out + at, p, count);
           s0 += p;
         });
         zero(out, 0, low);
@@ -136,8 +155,8 @@ void backwardBlock(const ScoreBlock &b, float *gradients, const float *lse, cons
       forVectors(low, high, [&](int64_t at, int64_t count) {
         V probability = exp2V(fma(loadScores(row + at, count), splat(log2e), shift));
         V slope = probability * (loadUpTo(gradient + at, count) - inner) * scale;
-        storePart(p + at, probability, count);
-        storePart(d + at, slope, count);
+        putPart(p + at, probability, count);
+        putPart(d + at, slope, count);
       });
     const int64_t begin = low < high ? low : 0, end = low < high ? high : 0;
     zero(p, 0, begin);
