@@ -1,6 +1,6 @@
 // matmul, linear, linear_weight_grad.
 //
-// f32, f64 and bf16 (summed in fp32, rounded once) by OpenBLAS, a tile at a time on a grid that starts at the first
+// f32, f64 and bf16 (summed in fp32, rounded once) by a library, a tile at a time on a grid that starts at the first
 // row (Gemm.h). The inner dimension of f32 and f64 is not cut, so an element's sum runs in the library's order for its
 // tile, but in linear_weight_grad: blocks of 1024 rows, ascending. Integers (matmul only) by three loops, modulo 2^64,
 // in their own width. linear adds its bias to each tile after the product. No result overlaps an operand. Workspace:
@@ -13,7 +13,7 @@
 namespace amc::rt::cpu {
 namespace {
 
-// OpenBLAS counts in 32 bits.
+// The libraries are given 32 bits: OpenBLAS has no more.
 Status expectBlasSizes(std::initializer_list<int64_t> sizes) {
   for (int64_t size : sizes)
     AMC_EXPECT(size <= INT_MAX, "dimension ", size, " should be at most ", INT_MAX);
