@@ -115,10 +115,10 @@ TEST(RuntimeProducts, SlicesOfRowsAddUpToTheWholeWeightGradient) {
   std::vector<std::byte> scratch(workspace::product(down, across, rows, 2));
   auto add = [&](const auto *left, const auto *right, auto *result, bool narrow) {
     using S = std::remove_const_t<std::remove_pointer_t<decltype(left)>>;
-    cpu::multiply<S>(**pool, cpu::ProductGrid::of<S>(down, across, rows, block), {left, down, true}, {right, across},
+    cpu::multiply<S>(**pool, cpu::ProductGrid::ofGradient<S>(down, across, rows), {left, down, true}, {right, across},
                      nullptr, result, scratch.data());
     for (int64_t row = 0; row < rows; row += block)
-      cpu::multiplySums<S>(**pool, cpu::ProductGrid::of<S>(down, across, std::min(block, rows - row), block),
+      cpu::multiplySums<S>(**pool, cpu::ProductGrid::ofGradient<S>(down, across, std::min(block, rows - row)),
                            {left + row * down, down, true}, {right + row * across, across}, row > 0, sums.data(),
                            scratch.data(), true);
     if (narrow)

@@ -2,10 +2,10 @@
 // once, lse fp32: with blocks of q, k, v and y in fp32, or, where the processor multiplies bf16, with probabilities rounded
 // to bf16 before they are multiplied with v (their sums are of what was there before).
 //
-// A piece of work is one block of 64 queries of one head. It walks the key blocks of 128 in the order they are stored in,
-// leaving out those that the band (causal, window) hides altogether, and keeps maximum, sum and the unnormalised result of each
-// row; scores live in one block of workspace per slot. No result overlaps an operand. Reference: AttentionOps.td,
-// three loops.
+// A piece of work is one block of 64 queries of one head. It walks the key blocks of 256 (of 128 where there are no more
+// than 256 keys) in the order they are stored in, leaving out those that the band (causal, window) hides altogether, and
+// what it hides of the last one, and keeps maximum, sum and the unnormalised result of each row; scores live in one block
+// of workspace per slot. No result overlaps an operand. Reference: AttentionOps.td, three loops.
 //
 // attention_dropout multiplies by dropout's mask what is multiplied with v; the sums of rows are of all probabilities.
 #include "runtime/device/cpu/AttentionForward.h"
@@ -99,6 +99,7 @@ AttentionProblem AttentionProblem::create(const InstructionSpec &spec, size_t fi
   p.keyHeads = v[1];
   p.keys = v[2];
   p.valueWidth = v[3];
+  p.keyBlock = static_cast<int64_t>(workspace::attentionKeyBlock(static_cast<uint64_t>(p.keys)));
   p.scale = spec.real("scale");
   p.softcap = spec.real("softcap");
   p.left = std::clamp(spec.integer("left", unlimited), -unlimited, unlimited);
@@ -177,7 +178,8 @@ template <bool Drops> Status check(const InstructionSpec &spec) {
     return expectWorkspace(spec, p.ringShape(dtypeBytes(q.dtype)).forwardWorkspace());
   auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
   return expectWorkspace(spec, workspace::attention(u(q.shape[0]), u(q.shape[1]), u(q.shape[2]), u(q.shape[3]),
-                                                    u(spec.inputs[2].shape[3]), dtypeBytes(q.dtype)));
+                                                    u(spec.inputs[2].shape[3]), dtypeBytes(q.dtype),
+                                                    u(spec.inputs[2].shape[2])));
 }
 
 template <bool Drops> std::unique_ptr<Kernel> make(const InstructionSpec &spec, const Group *group) {

@@ -28,14 +28,13 @@ inline void probabilityRow(double *scores, double *dscores, int64_t columns, int
 }
 
 // See Hot::attentionBackwardBlock.
-inline void probabilityBlock(float *scores, float *dscores, int64_t rows, int64_t columns, const VisibleColumns &seen,
+inline void probabilityBlock(float *scores, float *dscores, int64_t stride, int64_t rows, int64_t columns, const VisibleColumns &seen,
                              const float *lse, const float *delta, float scale, bool narrow) {
-  hot().attentionBackwardBlock({scores, AttentionProblem::keyBlock, rows, columns, seen.low, seen.high}, dscores, lse,
+  hot().attentionBackwardBlock({scores, stride, rows, columns, seen.low, seen.high}, dscores, lse,
                                delta, scale, narrow);
 }
-inline void probabilityBlock(double *scores, double *dscores, int64_t rows, int64_t columns, const VisibleColumns &seen,
+inline void probabilityBlock(double *scores, double *dscores, int64_t stride, int64_t rows, int64_t columns, const VisibleColumns &seen,
                              const double *lse, const double *delta, double scale, bool) {
-  constexpr int64_t stride = AttentionProblem::keyBlock;
   for (int64_t r = 0; r < rows; ++r)
     probabilityRow(scores + r * stride, dscores + r * stride, columns, seen.low[r], seen.high[r], lse[r], delta[r], scale);
 }
@@ -81,7 +80,7 @@ template <class S, class B> struct HeadBackward {
 
   uint64_t slotBytes() const {
     auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
-    return workspace::attentionBackwardSlot(p.ring ? 0 : u(p.keys), u(p.width), u(p.valueWidth), sizeof(S));
+    return workspace::attentionBackwardSlot(u(p.keys), p.ring ? 0 : u(p.keys), u(p.width), u(p.valueWidth), sizeof(S));
   }
 
   // All of one key head.
@@ -171,7 +170,7 @@ template <class S, class B> struct HeadBackward {
     else
       std::fill_n(dscores, rows * ld, T{});
     VisibleColumns seen;
-    uint32_t keep[AttentionProblem::queryBlock][AttentionProblem::keyBlock]; // where probabilities are dropped
+    uint32_t keep[AttentionProblem::queryBlock][AttentionProblem::mostKeys]; // where probabilities are dropped
     const bool drops = dropout.isActive();
     for (int64_t r = 0; r < rows; ++r) {
       int64_t i = begin + r, position = queryRows.position + r, from = p.low(position, keyRows),
@@ -193,17 +192,17 @@ template <class S, class B> struct HeadBackward {
       p.adjust(row, from, to, b, h, i, piece, j, padding, bias);
     }
     const T zeros[AttentionProblem::queryBlock] = {};
-    probabilityBlock(scores, dscores, rows, columns, seen, lse + begin, p.softcap > 0 ? zeros : sums + begin, scale,
+    probabilityBlock(scores, dscores, ld, rows, columns, seen, lse + begin, p.softcap > 0 ? zeros : sums + begin, scale,
                      !std::is_same_v<E, T> && !drops);
     for (int64_t r = 0; r < rows && drops; ++r)
       if (T *row = scores + r * ld + seen.low[r]; seen.low[r] < seen.high[r])
         keepRow(row, keep[r], dropout.scale<T>(), row, seen.high[r] - seen.low[r]);
     if (drops) {
-      narrowScores<E>(scores, rows, columns);
-      narrowScores<E>(dscores, rows, columns);
+      narrowScores<E>(scores, ld, rows, columns);
+      narrowScores<E>(dscores, ld, rows, columns);
     }
     const E *probabilities = reinterpret_cast<const E *>(scores), *slopes = reinterpret_cast<const E *>(dscores);
-    constexpr int64_t stride = scoreStride<E, T>;
+    const int64_t stride = ld * sizeof(T) / sizeof(E);
     if (p.valueWidth)
       gemm(true, false, columns, p.valueWidth, rows, T(1), probabilities, stride, gradients, p.valueWidth, T(1),
            dv + j * p.valueWidth, p.valueWidth);
@@ -223,7 +222,7 @@ template <class S, class B> struct HeadBackward {
       if (p.attends(b, h, i, rows.position + i - rows.begin, padding, bias))
         continue;
       T share = dropout.scale<T>() / static_cast<T>(p.allKeys());
-      uint32_t keep[AttentionProblem::keyBlock];
+      uint32_t keep[AttentionProblem::mostKeys];
       std::fill_n(keep, p.keyBlock, ~uint32_t(0));
       for (int64_t block = 0; block < p.keys; block += p.keyBlock) {
         int64_t columns = std::min(p.keyBlock, p.keys - block);

@@ -26,15 +26,15 @@ inline double softmaxRow(double *scores, int64_t columns, int64_t from, int64_t 
 }
 
 // See Hot::attentionBlock.
-inline void softmaxBlock(float *scores, int64_t rows, int64_t columns, const VisibleColumns &seen, float *maximum,
+inline void softmaxBlock(float *scores, int64_t stride, int64_t rows, int64_t columns, const VisibleColumns &seen, float *maximum,
                          float *sum, float *factors, bool narrow) {
-  hot().attentionBlock({scores, AttentionProblem::keyBlock, rows, columns, seen.low, seen.high}, maximum, sum, factors,
+  hot().attentionBlock({scores, stride, rows, columns, seen.low, seen.high}, maximum, sum, factors,
                        narrow);
 }
-inline void softmaxBlock(double *scores, int64_t rows, int64_t columns, const VisibleColumns &seen, double *maximum,
+inline void softmaxBlock(double *scores, int64_t stride, int64_t rows, int64_t columns, const VisibleColumns &seen, double *maximum,
                          double *sum, double *factors, bool) {
   for (int64_t r = 0; r < rows; ++r)
-    factors[r] = softmaxRow(scores + r * AttentionProblem::keyBlock, columns, seen.low[r], seen.high[r], maximum + r,
+    factors[r] = softmaxRow(scores + r * stride, columns, seen.low[r], seen.high[r], maximum + r,
                             sum + r);
 }
 
@@ -51,7 +51,7 @@ template <class S> struct AttentionSlot {
   T *q = nullptr, *k = nullptr, *v = nullptr, *y = nullptr;
   AttentionSlot(const AttentionProblem &p, std::byte *base, unsigned slot) {
     auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
-    ScratchCursor part{base + slot * workspace::attentionSlot(u(p.width), u(p.valueWidth), sizeof(S))};
+    ScratchCursor part{base + slot * workspace::attentionSlot(u(p.width), u(p.valueWidth), sizeof(S), u(p.keys))};
     scores = part.take<T>(p.queryBlock * p.keyBlock);
     maximum = part.take<T>(p.queryBlock);
     sum = part.take<T>(p.queryBlock);
@@ -114,16 +114,16 @@ template <class S, class B> struct QueryBlock {
         seen.high[r] = static_cast<int32_t>(to);
       }
       T factors[AttentionProblem::queryBlock];
-      softmaxBlock(s.scores, rows, columns, seen, maximum, sum, factors, !std::is_same_v<E, T> && !dropout.isActive());
+      softmaxBlock(s.scores, p.keyBlock, rows, columns, seen, maximum, sum, factors, !std::is_same_v<E, T> && !dropout.isActive());
       for (int64_t r = 0; r < rows; ++r)
         if (factors[r] != T(1))
           scaleRow(y + r * p.valueWidth, factors[r], p.valueWidth);
       if (dropout.isActive()) {
         drop(s.scores, j, seen);
-        narrowScores<E>(s.scores, rows, columns);
+        narrowScores<E>(s.scores, p.keyBlock, rows, columns);
       }
       if (p.valueWidth)
-        gemm(false, false, rows, p.valueWidth, columns, T(1), reinterpret_cast<const E *>(s.scores), scoreStride<E, T>,
+        gemm(false, false, rows, p.valueWidth, columns, T(1), reinterpret_cast<const E *>(s.scores), p.keyBlock * sizeof(T) / sizeof(E),
              loadRows<E>(v + j * p.valueWidth, columns * p.valueWidth, s.v), p.valueWidth, T(1), y, p.valueWidth);
     });
   }
@@ -134,7 +134,7 @@ template <class S, class B> struct QueryBlock {
       const int64_t from = seen.low[r], to = seen.high[r];
       if (from >= to)
         continue;
-      uint32_t keep[AttentionProblem::keyBlock];
+      uint32_t keep[AttentionProblem::mostKeys];
       T *row = scores + r * p.keyBlock + from;
       dropout.draw(b, h, queries.begin + r, j + from, to - from, keep);
       keepRow(row, keep, T(1), row, to - from);
@@ -144,7 +144,7 @@ template <class S, class B> struct QueryBlock {
   // y += the values of a piece of the keys, in row r, which has nothing to attend to.
   void addValues(int64_t r, const S *v) {
     T *row = y + r * p.valueWidth;
-    uint32_t keep[AttentionProblem::keyBlock];
+    uint32_t keep[AttentionProblem::mostKeys];
     std::fill_n(keep, p.keyBlock, ~uint32_t(0));
     for (int64_t block = 0; block < p.keys; block += p.keyBlock) {
       int64_t columns = std::min(p.keyBlock, p.keys - block);

@@ -21,9 +21,10 @@ namespace amc::rt::cpu {
 
 struct AttentionProblem {
   static constexpr int64_t queryBlock = workspace::attentionQueryBlock;
-  static constexpr int64_t keyBlock = workspace::attentionKeyBlock;
+  static constexpr int64_t mostKeys = workspace::attentionMostKeys; // of a block
 
   int64_t batch, heads, keyHeads, queries, keys, width, valueWidth;
+  int64_t keyBlock; // keys of a block; rows of its scores are so far apart
   double scale, softcap;
   int64_t left, right; // clamped to [-2^48, 2^48]: the latter is unlimited
   bool average;        // what a row with nothing to attend to gives
@@ -169,7 +170,6 @@ private:
 // there. Rows are drawn a block of keys at a time, on the stack.
 class ProbabilityDropout {
 public:
-  static constexpr int64_t keyBlock = AttentionProblem::keyBlock;
 
   // Drops nothing if there are no counters, and if everything is kept.
   ProbabilityDropout(const AttentionProblem &p, const Operands &o, bool drops, size_t counters)
@@ -179,7 +179,7 @@ public:
 
   bool isActive() const { return !rows.keepsAll(); }
   template <class T> T scale() const { return static_cast<T>(rows.scale()); }
-  // Of keys [from, from + count) of a query; count is at most keyBlock.
+  // Of keys [from, from + count) of a query; count is at most a block.
   void draw(int64_t b, int64_t h, int64_t i, int64_t from, int64_t count, uint32_t *keep) const {
     auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
     uint64_t row = (u(b) * u(p.heads) + u(h)) * u(p.queries) + u(i);
@@ -225,14 +225,11 @@ struct VisibleColumns {
   int32_t low[AttentionProblem::queryBlock], high[AttentionProblem::queryBlock];
 };
 
-// Rows of T, keyBlock apart, that hold elements E from where they begin: the distance in elements.
-template <class E, class T> inline constexpr int64_t scoreStride = AttentionProblem::keyBlock * sizeof(T) / sizeof(E);
-
-// Brings rows of T to E where they are.
-template <class E, class T> void narrowScores(T *scores, int64_t rows, int64_t columns) {
+// Brings rows of T, `stride` apart, to E where they are.
+template <class E, class T> void narrowScores(T *scores, int64_t stride, int64_t rows, int64_t columns) {
   if constexpr (!std::is_same_v<E, T>)
     for (int64_t r = 0; r < rows; ++r) {
-      T *row = scores + r * AttentionProblem::keyBlock;
+      T *row = scores + r * stride;
       narrowRow(row, reinterpret_cast<E *>(row), columns);
     }
 }

@@ -280,7 +280,7 @@ template <class S> struct Backward final : Kernel {
     }
     if (wide == 0 || columns == 0)
       return;
-    ProductGrid grid = ProductGrid::of<S>(wide, columns, rows, workspace::weightGradRowBlock);
+    ProductGrid grid = ProductGrid::ofGradient<S>(wide, columns, rows);
     multiplySums<S>(c.pool, grid, {reinterpret_cast<const S *>(left), wide, true},
                     {reinterpret_cast<const S *>(right), columns}, add, sums, scratch, true);
   }

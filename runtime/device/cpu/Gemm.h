@@ -63,8 +63,16 @@ struct ProductGrid {
                             int64_t rowTile = workspace::productRowTile);
   // The grid of elements S.
   template <class S> static ProductGrid of(int64_t m, int64_t n, int64_t k, int64_t block = 0) {
-    return create(m, n, k, block, isWide<S> ? workspace::productWideRowTile : workspace::productRowTile);
+    return create(m, n, k, block, rowTile<S>);
   }
+  // That of a weight's gradient, a sum over `rows` in blocks: its own rows are never sliced, so they are cut into equal
+  // parts, multiples of 16.
+  template <class S> static ProductGrid ofGradient(int64_t m, int64_t n, int64_t rows) {
+    int64_t parts = std::max<int64_t>(ceilDiv(m, rowTile<S>), 1), part = ceilDiv(ceilDiv(m, parts), 16) * 16;
+    return create(m, n, rows, workspace::weightGradRowBlock, std::clamp<int64_t>(part, 16, rowTile<S>));
+  }
+  template <class S>
+  static constexpr int64_t rowTile = isWide<S> ? workspace::productWideRowTile : workspace::productRowTile;
   int64_t tiles() const { return down * across; }
   int64_t row(int64_t tile) const { return tile / across * tileM; }
   int64_t column(int64_t tile) const { return tile % across * tileN; }

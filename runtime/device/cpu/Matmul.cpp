@@ -225,7 +225,7 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
   size_t left = transpose ? 1 : 0, right = transpose ? 0 : 1;
   return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);
-    ProductGrid grid = ProductGrid::of<S>(down, across, rows, workspace::weightGradRowBlock);
+    ProductGrid grid = ProductGrid::ofGradient<S>(down, across, rows);
     return makeKernel([=](const Operands &o, RunContext &c) {
       StoredMatrix<S> a{o.in<S>(left), down, true}, b{o.in<S>(right), across};
       if (wide)

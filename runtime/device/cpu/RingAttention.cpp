@@ -15,7 +15,7 @@ public:
         slotCount(std::clamp<int64_t>(p.batch * p.heads * ceilDiv(p.queries, p.queryBlock), 1, workspace::attentionSlots)),
         results(o.out<T>(0)) {
     auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
-    scratch.at += u(slotCount) * workspace::attentionSlot(u(p.width), u(p.valueWidth), sizeof(S));
+    scratch.at += u(slotCount) * workspace::attentionSlot(u(p.width), u(p.valueWidth), sizeof(S), u(p.keys));
     sums = scratch.take<T>(p.batch * p.heads * p.queries);
     if constexpr (!isWide<S>)
       results = scratch.take<T>(p.batch * p.heads * p.queries * p.valueWidth);
