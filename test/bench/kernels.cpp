@@ -243,7 +243,7 @@ struct AttentionCalls {
                                                real("softcap", 0)};
     Array y(dtype, q.shape), lse(plan::F32, {s.batch, s.heads, s.length});
     forward = std::make_shared<Call>("attention", std::vector<const Array *>{&q, &k, &v, nullptr, nullptr}, std::vector<Array>{y, lse},
-                                     workspace::attention(u(s.batch), u(s.heads), u(s.length), u(s.width), u(s.width), dtypeBytes(dtype)),
+                                     workspace::attention(u(s.batch), u(s.heads), u(s.length), u(s.width), u(s.width), dtypeBytes(dtype), u(s.length)),
                                      attributes);
     backward = std::make_shared<Call>(
         "attention_backward", std::vector<const Array *>{&dy, &q, &k, &v, &y, &lse, nullptr, nullptr},

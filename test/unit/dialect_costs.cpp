@@ -315,7 +315,7 @@ TEST_F(Costs, DropoutCountsTheDrawing) {
   EXPECT_EQ(forward.getFlops(), (2u * 12 + 22) * 2 * 4 * 15);
   EXPECT_EQ(forward.getSaveClass(), SaveClass::Save);
   EXPECT_EQ(forward.getKernelName(), "attention_dropout");
-  EXPECT_EQ(forward.getWorkspaceBytes(), amc::rt::workspace::attention(2, 4, 5, 6, 6, 4));
+  EXPECT_EQ(forward.getWorkspaceBytes(), amc::rt::workspace::attention(2, 4, 5, 6, 6, 4, 5));
   ComputeOpInterface backward = parse(sources + "\n%g:3 = train.attention_backward %q, %q, %q, %q, %q, %lse, %n, %n, %n " + attributes + R"(1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1>}
       : (tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5xf32>, tensor<i64>, tensor<i64>, tensor<i64>)
       -> (tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>, tensor<2x4x5x6xf32>))");
@@ -332,7 +332,7 @@ TEST_F(Costs, AttentionWithHostileLimits) {
             0u);
   ComputeOpInterface op = attention(5, 5, "");
   EXPECT_EQ(op.getSaveClass(), SaveClass::Save);
-  EXPECT_EQ(op.getWorkspaceBytes(), amc::rt::workspace::attention(2, 4, 5, 6, 7, 4));
+  EXPECT_EQ(op.getWorkspaceBytes(), amc::rt::workspace::attention(2, 4, 5, 6, 7, 4, 5));
 }
 
 } // namespace
