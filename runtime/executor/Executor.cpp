@@ -276,6 +276,8 @@ Expected<Executor> Executor::create(plan::Plan plan, const ExecutorOptions &opti
       return status;
     if (Status status = checkRanks(impl->plan, options.communicator); !status.ok())
       return status;
+    if (Status status = impl->device->load(impl->plan); !status.ok())
+      return status;
     Expected<std::unique_ptr<DeviceMemory>> arena = impl->device->allocate(impl->plan.arena_bytes());
     if (!arena.ok())
       return arena.status();
