@@ -3,6 +3,7 @@
 #include "compiler/report/Table.h"
 #include "compiler/report/Peak.h"
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace amc::report {
@@ -69,8 +70,8 @@ std::string timeText(const plan::Plan &plan, const plan::Plan &first, const char
   std::optional<ModelledTime> time = modelledTime(plan, device), base = modelledTime(first, device);
   if (!time || !base || !(base->step + base->recompute > 0))
     return "?";
-  return format("%+.1f%%",
-                100 * ((time->step + time->recompute) / (base->step + base->recompute) - 1));
+  double percent = 100 * ((time->step + time->recompute) / (base->step + base->recompute) - 1);
+  return format("%+.1f%%", std::abs(percent) < 0.05 ? 0.0 : percent); // no minus zero
 }
 
 std::string typeText(const Values &values, const Value &value) {

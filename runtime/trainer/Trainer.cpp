@@ -9,6 +9,7 @@
 
 #include "runtime/plan/PlanFile.h"
 #include "runtime/plan/Splits.h"
+#include "runtime/support/Counted.h"
 #include "runtime/trainer/Checkpoint.h"
 #include "runtime/trainer/Files.h"
 #include "runtime/trainer/Fingerprint.h"
@@ -283,7 +284,7 @@ Status Run::checkCollectives() {
   CollectiveFacts ran = executor->collectivesRun(),
                   promised = collectiveFacts(executor->plan(), executor->plan().accumulation());
   auto words = [](const CollectiveFacts &facts) {
-    return text(facts.count, " collectives of ", facts.bytes, " bytes, sequence ", facts.sequence);
+    return text(counted(facts.count, "collective"), " of ", facts.bytes, " bytes, sequence ", facts.sequence);
   };
   Status mine;
   if (ran != promised)
@@ -297,7 +298,7 @@ void Run::describePlan() {
   const plan::Plan &plan = executor->plan();
   const plan::Promise &promise = plan.promise();
   note(options.plan, ": promised peak ", promise.arena_bytes(), " bytes, arena ",
-       executor->arenaBytes(), " bytes, ", executor->threads(), " threads, ", executor->isa());
+       executor->arenaBytes(), " bytes, ", counted(executor->threads(), "thread"), ", ", executor->isa());
   if (!options.verbose)
     return;
   note("  ", plan.instructions_size(), " instructions (", plan.forward_end(), " forward, ",
@@ -383,12 +384,13 @@ Status Run::evaluateOnly() {
     if (now - last < std::chrono::seconds(5))
       return;
     last = now;
-    note("evaluated ", entry + 1, " of ", entries, " micro-batches");
+    note("evaluated ", entry + 1, " of ", counted(entries, "micro-batch"));
   };
   Expected<EvalResult> result = runner->evaluate(*source, heldOut, entries, state.seed, progress);
   if (!result.ok())
     return result.status();
-  note("evaluated ", result->entries, " micro-batches, ", result->labelTokens, " labelled tokens", droppedText(result->droppedTokens));
+  note("evaluated ", counted(result->entries, "micro-batch"), ", ", counted(result->labelTokens, "labelled token"),
+       droppedText(result->droppedTokens));
   if (Status failure = this->result(fmt::format("loss {:.9g}", result->loss)); !failure.ok())
     return failure;
   reportTime();
@@ -542,7 +544,7 @@ Status Run::reportMemory() {
 void Run::reportTime() {
   if (options.verbose && !options.eval && !ranks.alone()) {
     CollectiveFacts promised = collectiveFacts(executor->plan(), executor->plan().accumulation());
-    note("a step has ", promised.count, " collectives, in which each rank sends ", promised.bytes, " bytes");
+    note("a step has ", counted(promised.count, "collective"), ", in which each rank sends ", promised.bytes, " bytes");
   }
   const std::vector<double> &profile = executor->profile();
   if (profile.empty())
