@@ -3,6 +3,7 @@
 #include "runtime/device/Device.h"
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/Hot.h"
+#include "runtime/device/cpu/Limits.h"
 #include "runtime/device/cpu/Registry.h"
 #include <cerrno>
 #include <cstring>
@@ -100,6 +101,7 @@ public:
   unsigned threads() const override { return pool->threads(); }
   const char *isa() const override { return cpu::hot().isa; }
   uint64_t scratchBytes() const override { return scratch; }
+  Expected<DeviceLimits> measureLimits() override { return cpu::measureLimits(*pool); }
 
 private:
   Expected<Group *> groupOf(const std::string &name) {
