@@ -58,12 +58,16 @@ def compiled(arguments, model, plan, shape, flags=()):
     return plan
 
 
-def amc_round(arguments, plan, data, tokens, flags=()):
-    """One process of amrun: losses, seconds, peak resident set, arena, and the table of kernels."""
+def amc_round(arguments, plan, data, tokens, flags=(), profiled=False):
+    """One process of amrun: losses, seconds, peak resident set, arena, and the table of kernels. `profiled`: also what
+    --profile says of the steps that count, whose measuring takes memory of its own."""
     log, notes = pathlib.Path(f"{plan}.jsonl"), pathlib.Path(f"{plan}.notes")
     log.unlink(missing_ok=True)
     command = [arguments.bin / "amrun", plan, "--data", data, "--steps", arguments.steps, "--threads", arguments.threads,
                "--log-json", log, "--verbose", *flags]
+    trace = pathlib.Path(f"{plan}.trace.json")
+    if profiled:
+        command += ["--profile", trace, "--profile-steps", max(1, arguments.steps - 1)]
     with open(notes, "w") as file:
         process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=file)
         _, status, usage = os.wait4(process.pid, 0)
@@ -73,6 +77,7 @@ def amc_round(arguments, plan, data, tokens, flags=()):
     lines = notes.read_text().splitlines()
     table = next((i for i, line in enumerate(lines) if line.startswith("time in kernels")), len(lines))
     return {"losses": [s["loss"] for s in steps], "seconds": [tokens / s["tps"] for s in steps],
+            "profile": json.loads(trace.read_text())["otherData"] if profiled else None,
             "rss": usage.ru_maxrss * 1024, "arena": steps[-1]["mem"], "kernels": [lines[table]] + [
                 line for line in lines[table + 1:] if line.startswith("  ") and (" % " in line or " share " in line)]
             if table < len(lines) else []}
