@@ -279,12 +279,18 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
       step.emitRemark("context parallelism: attentions that cannot be in a ring: ") << count << " (" << reason << ")";
   }
 
-  /// What tp would have been cut along, were it divisible.
+  /// What tp would have been cut along, were it divisible, or were the loss.
   void explainWhole(StepOp step, const AxisOutcome &outcome) {
-    if (outcome.whole.empty())
-      return;
-    InFlightDiagnostic remark = step.emitRemark("tensor parallelism: whole on every rank of tp, which cannot divide it by ") << int64_t(tp);
-    for (auto [number, whole] : llvm::enumerate(outcome.whole)) {
+    if (!outcome.indivisible.empty())
+      list(step.emitRemark("tensor parallelism: whole on every rank of tp, which cannot divide it by ") << int64_t(tp),
+           outcome.indivisible);
+    if (!outcome.readByLoss.empty())
+      list(step.emitRemark("tensor parallelism: whole on every rank of tp, for the loss reads whole rows of logits "
+                           "(linear cross-entropy does not)"),
+           outcome.readByLoss);
+  }
+  static void list(InFlightDiagnostic &&remark, const std::vector<WholeDimension> &dimensions) {
+    for (auto [number, whole] : llvm::enumerate(dimensions)) {
       remark << (number == 0 ? ": '" : "; '") << whole.parameter << "'";
       if (whole.others > 0)
         remark << " and " << rt::counted(whole.others, "parameter") << " like it";

@@ -127,8 +127,12 @@ private:
     }
   }
 
-  // What would have been cut but for its size.
+  // What would have been cut but for its size, or for the loss.
   void findWhole(AxisOutcome &outcome) const {
+    findWhole(outcome.indivisible, [&](uint32_t atom) { return !divides(atom) && isWholeWay(atom); });
+    findWhole(outcome.readByLoss, [&](uint32_t atom) { return !isWholeWay(atom) && isWholeWay(atom, /*butLoss=*/true); });
+  }
+  template <class Is> void findWhole(std::vector<WholeDimension> &list, Is &&is) const {
     for (const Node &node : dimensions.nodes) {
       auto parameter = dyn_cast<ParameterOp>(node.op);
       if (!parameter || shapeOf(parameter.getResult()).size() < 2)
@@ -136,30 +140,32 @@ private:
       for (auto [dim, size] : llvm::enumerate(shapeOf(parameter.getResult()))) {
         int64_t parts = 1;
         for (uint32_t atom : dimensions.of(parameter.getResult(), static_cast<unsigned>(dim)))
-          if (ofWeight(atom) && canBeCut(atom) && !divides(atom) && isWholeWay(atom))
+          if (ofWeight(atom) && canBeCut(atom) && is(atom))
             parts *= dimensions.atoms.size(atom);
         if (parts == 1)
           continue;
-        auto same = llvm::find_if(outcome.whole, [&, dim = dim, size = size](const WholeDimension &other) {
+        auto same = llvm::find_if(list, [&, dim = dim, size = size](const WholeDimension &other) {
           return other.dim == static_cast<int64_t>(dim) && other.size == size && other.parts == parts;
         });
-        if (same == outcome.whole.end())
-          outcome.whole.push_back({parameter.getName().str(), 0, static_cast<int64_t>(dim), size, parts});
+        if (same == list.end())
+          list.push_back({parameter.getName().str(), 0, static_cast<int64_t>(dim), size, parts});
         else
           ++same->others;
       }
     }
   }
 
-  // Everything that the atom goes through can be cut along it, and nothing of it is cut along another.
-  bool isWholeWay(uint32_t atom) const {
+  // Everything that the atom goes through, but an unfused loss if asked so, can be cut along it, and nothing of it is cut
+  // along another.
+  bool isWholeWay(uint32_t atom, bool butLoss = false) const {
     const Facts &f = facts.at(atom);
     if (!canBeCut(atom) || f.opaque || f.touches.empty())
       return false;
     std::optional<size_t> last;
     for (const Touch &touch : f.touches) {
       const Node &node = dimensions.nodes[touch.node];
-      if (node.rule.factors[touch.factor].kind == FactorKind::Whole || node.cut != noAtom || last == touch.node ||
+      const bool whole = node.rule.factors[touch.factor].kind == FactorKind::Whole && !(butLoss && isa<CrossEntropyOp>(node.op));
+      if (whole || node.cut != noAtom || last == touch.node ||
           (!request.experts && isa<GroupedMatmulOp>(node.op)))
         return false;
       last = touch.node;

@@ -1,5 +1,5 @@
-"""What amrun --profile wrote: check-trace.py FILE RANKS FACTS, the last what amc inspect --json says of the plan. Counts and nesting are exact; of times it asks
-that instructions make up most of a step, and no more than all of it."""
+"""What amrun --profile wrote: check-trace.py FILE RANKS FACTS, the last what amc inspect --json says of the plan. Counts and
+nesting are exact; of times it asks that instructions make up a good part of a step, and no more than all of it."""
 import json
 import sys
 
