@@ -4,22 +4,16 @@
 #include "runtime/plan/PlanRanks.h"
 #include "runtime/support/Counted.h"
 #include "runtime/trainer/Files.h"
-#include "runtime/trainer/Trace.h"
 
 #include <algorithm>
-#include <cstring>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <span>
 
 namespace amc::rt {
 namespace {
 
 constexpr uint64_t mostEvents = uint64_t(1) << 25; // 1 GiB
-
-int64_t wallClockAhead() {
-  auto nanoseconds = [](auto t) { return std::chrono::duration_cast<std::chrono::nanoseconds>(t.time_since_epoch()).count(); };
-  return nanoseconds(std::chrono::system_clock::now()) - nanoseconds(Timeline::Clock::now());
-}
 
 } // namespace
 
@@ -71,34 +65,51 @@ void Profiler::after(uint64_t step) {
   executor.enableProfile(false);
 }
 
-// The events of all ranks, on their common clock: microseconds since the first of them began.
-Expected<std::string> Profiler::gather() const {
-  const int64_t ahead = wallClockAhead();
-  int64_t origin = firstBegin(*timeline) + ahead;
-  if (ranks.alone())
-    return traceEvents(executor, *timeline, 0, origin - ahead);
-  std::string mine(sizeof origin, '\0');
-  std::memcpy(mine.data(), &origin, sizeof origin);
-  Expected<std::vector<std::string>> begins = ranks.exchange(mine);
-  if (!begins.ok())
-    return begins.status();
-  for (const std::string &other : *begins) {
-    int64_t theirs = origin;
-    std::memcpy(&theirs, other.data(), std::min(other.size(), sizeof theirs));
-    origin = std::min(origin, theirs);
+// What every rank has recorded, by rank; a rank other than 0 gets nothing.
+Expected<std::vector<RankEvents>> Profiler::gather() const {
+  std::vector<RankEvents> events;
+  if (ranks.alone()) {
+    events.push_back(RankEvents::of(*timeline));
+    return events;
   }
-  Expected<std::vector<std::string>> events =
-      ranks.exchange(traceEvents(executor, *timeline, ranks.rank(), origin - ahead));
-  if (!events.ok())
-    return events.status();
-  std::string all;
-  for (const std::string &theirs : *events)
-    all += (all.empty() ? "" : ",\n") + theirs;
-  return all;
+  Expected<std::vector<std::string>> packed = ranks.exchange(RankEvents::of(*timeline).pack());
+  if (!packed.ok())
+    return packed.status();
+  for (const std::string &bytes : *packed)
+    if (ranks.isFirst())
+      events.push_back(RankEvents::unpack(bytes));
+  return events;
+}
+
+// A rank at a time, for the text is several times what it is made from.
+Status Profiler::write(std::vector<RankEvents> events, const std::string &other) const {
+  Expected<OutputFile> file = OutputFile::create(path);
+  if (!file.ok())
+    return file.status();
+  uint64_t at = 0;
+  auto append = [&](const std::string &text) {
+    Status status = file->writeAt(at, std::as_bytes(std::span(text)));
+    at += text.size();
+    return status;
+  };
+  int64_t origin = events.front().begin();
+  for (const RankEvents &rank : events)
+    origin = std::min(origin, rank.begin());
+  if (Status failure = append("{\"traceEvents\": [\n"); !failure.ok())
+    return failure;
+  for (uint64_t rank = 0; rank < events.size(); ++rank) {
+    std::string text = traceEvents(executor, std::move(events[rank]), rank, origin);
+    if (Status failure = append((rank ? ",\n" : "") + text); !failure.ok())
+      return failure;
+    ranks.progress();
+  }
+  if (Status failure = append("\n],\n\"displayTimeUnit\": \"ms\",\n\"otherData\": " + other + "}\n"); !failure.ok())
+    return failure;
+  return file->commit();
 }
 
 Status Profiler::finish(const Note &note) {
-  Expected<std::string> events = gather();
+  Expected<std::vector<RankEvents>> events = gather();
   if (!events.ok())
     return events.status();
   if (!ranks.isFirst())
@@ -126,9 +137,9 @@ Status Profiler::finish(const Note &note) {
       {evaluates ? "batches" : "steps", steps},
       {"seconds", seconds},
       {"kernels", std::move(table)}};
-  std::string file = "{\"traceEvents\": [\n" + *events + "\n],\n\"displayTimeUnit\": \"ms\",\n\"otherData\": " +
-                     other.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "}\n";
-  if (Status failure = writeWholeFile(path, file); !failure.ok())
+  if (Status failure =
+          write(std::move(*events), other.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+      !failure.ok())
     return failure;
   const char *what = evaluates ? "batch" : "step";
   std::string which = steps.empty() ? text("no ", what)

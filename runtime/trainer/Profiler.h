@@ -15,6 +15,7 @@
 #include "runtime/executor/Executor.h"
 #include "runtime/trainer/Ranks.h"
 #include "runtime/trainer/Roofline.h"
+#include "runtime/trainer/Trace.h"
 
 #include <functional>
 #include <memory>
@@ -43,7 +44,8 @@ public:
 private:
   Profiler(Executor &executor, const Ranks &ranks, std::string path, bool evaluates)
       : executor(executor), ranks(ranks), path(std::move(path)), evaluates(evaluates) {}
-  Expected<std::string> gather() const;
+  Expected<std::vector<RankEvents>> gather() const;
+  Status write(std::vector<RankEvents> events, const std::string &other) const;
 
   Executor &executor;
   const Ranks &ranks;

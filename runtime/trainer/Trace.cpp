@@ -1,12 +1,17 @@
 // See Trace.h.
 #include "runtime/trainer/Trace.h"
 
+#include "runtime/support/Counted.h"
 #include "runtime/trainer/Roofline.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstring>
 #include <fmt/format.h>
 #include <iterator>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 namespace amc::rt {
 namespace {
@@ -55,21 +60,20 @@ public:
   Writer(const Executor &executor, uint64_t rank, int64_t origin)
       : plan(executor.plan()), bytes(instructionBytes(plan)), live(liveBytes(plan)), rank(rank), origin(origin) {}
 
-  std::string write(const Executor &executor, const Timeline &timeline) {
+  std::string write(unsigned threads, RankEvents events) {
     meta("process_name", 0, fmt::format("{{\"name\": \"rank {}\"}}", rank));
     meta("process_sort_index", 0, fmt::format("{{\"sort_index\": {}}}", rank));
-    const unsigned threads = executor.threads();
-    meta("thread_name", 0,
-         fmt::format("{{\"name\": \"compute ({} {})\"}}", threads, threads == 1 ? "thread" : "threads"));
+    meta("thread_name", 0, fmt::format("{{\"name\": \"compute ({})\"}}", rt::counted(threads, "thread")));
     meta("thread_name", 1, "{\"name\": \"communication\"}");
     for (Lane lane : {Lane::Compute, Lane::Communication}) {
-      std::vector<Timeline::Event> events = timeline.events(lane);
+      std::vector<Timeline::Event> &list = events.lanes[static_cast<size_t>(lane)];
       // What encloses others stands before them.
-      std::stable_sort(events.begin(), events.end(), [](const Timeline::Event &a, const Timeline::Event &b) {
+      std::stable_sort(list.begin(), list.end(), [](const Timeline::Event &a, const Timeline::Event &b) {
         return a.begin != b.begin ? a.begin < b.begin : a.end > b.end;
       });
-      for (const Timeline::Event &event : events)
-        add(lane, event);
+      for (const Timeline::Event &event : list)
+        if (event.kind != Kind::Instruction || event.number < bytes.size())
+          add(lane, event);
     }
     return std::move(out);
   }
@@ -85,12 +89,12 @@ private:
 
   void add(Lane lane, const Timeline::Event &event) {
     const bool isInstruction = event.kind == Kind::Instruction;
-    if (isInstruction && lane == Lane::Compute && live[event.number] != counted) {
-      counted = live[event.number];
+    if (isInstruction && lane == Lane::Compute && live[event.number] != shown) {
+      shown = live[event.number];
       begin();
       fmt::format_to(std::back_inserter(out),
                      R"({{"name": "live arena bytes", "ph": "C", "pid": {}, "ts": {:.3f}, "args": {{"bytes": {}}}}})",
-                     rank, microseconds(event.begin - origin), counted);
+                     rank, microseconds(event.begin - origin), shown);
     }
     begin();
     auto head = [&](const std::string &name, const char *category) {
@@ -117,24 +121,64 @@ private:
   const std::vector<uint64_t> bytes, live;
   const uint64_t rank;
   const int64_t origin;
-  uint64_t counted = ~uint64_t(0);
+  uint64_t shown = ~uint64_t(0);
   std::string out;
 };
 
 } // namespace
 
-int64_t firstBegin(const Timeline &timeline) {
-  int64_t first = 0;
-  bool any = false;
-  for (Lane lane : {Lane::Compute, Lane::Communication})
-    for (const Timeline::Event &event : timeline.events(lane))
-      if (!std::exchange(any, true) || event.begin < first)
-        first = event.begin;
+int64_t RankEvents::begin() const {
+  int64_t first = std::numeric_limits<int64_t>::max();
+  for (const std::vector<Timeline::Event> &lane : lanes)
+    for (const Timeline::Event &event : lane)
+      first = std::min(first, event.begin);
   return first;
 }
 
-std::string traceEvents(const Executor &executor, const Timeline &timeline, uint64_t rank, int64_t origin) {
-  return Writer(executor, rank, origin).write(executor, timeline);
+RankEvents RankEvents::of(const Timeline &timeline) {
+  auto nanoseconds = [](auto t) { return std::chrono::duration_cast<std::chrono::nanoseconds>(t.time_since_epoch()).count(); };
+  const int64_t ahead = nanoseconds(std::chrono::system_clock::now()) - nanoseconds(Timeline::Clock::now());
+  RankEvents events;
+  for (Lane lane : {Lane::Compute, Lane::Communication}) {
+    std::vector<Timeline::Event> &list = events.lanes[static_cast<size_t>(lane)] = timeline.events(lane);
+    for (Timeline::Event &event : list) {
+      event.begin += ahead;
+      event.end += ahead;
+    }
+  }
+  return events;
+}
+
+std::string RankEvents::pack() const {
+  static_assert(std::is_trivially_copyable_v<Timeline::Event>);
+  std::string bytes;
+  for (const std::vector<Timeline::Event> &lane : lanes) {
+    const uint64_t count = lane.size();
+    bytes.append(reinterpret_cast<const char *>(&count), sizeof count);
+    bytes.append(reinterpret_cast<const char *>(lane.data()), count * sizeof(Timeline::Event));
+  }
+  return bytes;
+}
+
+RankEvents RankEvents::unpack(std::string_view bytes) {
+  RankEvents events;
+  for (std::vector<Timeline::Event> &lane : events.lanes) {
+    uint64_t count = 0;
+    if (bytes.size() < sizeof count)
+      return {};
+    std::memcpy(&count, bytes.data(), sizeof count);
+    bytes.remove_prefix(sizeof count);
+    if (count > bytes.size() / sizeof(Timeline::Event))
+      return {};
+    lane.resize(count);
+    std::memcpy(lane.data(), bytes.data(), count * sizeof(Timeline::Event));
+    bytes.remove_prefix(count * sizeof(Timeline::Event));
+  }
+  return events;
+}
+
+std::string traceEvents(const Executor &executor, RankEvents events, uint64_t rank, int64_t origin) {
+  return Writer(executor, rank, origin).write(executor.threads(), std::move(events));
 }
 
 } // namespace amc::rt

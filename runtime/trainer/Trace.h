@@ -1,18 +1,29 @@
-// A timeline as Chrome's trace events: the text between the brackets of "traceEvents". See Profiler.h for what is in it.
+// Timelines as Chrome's trace events: what stands between the brackets of "traceEvents". See Profiler.h for what is in it.
 #ifndef AMC_RUNTIME_TRAINER_TRACE_H
 #define AMC_RUNTIME_TRAINER_TRACE_H
 
 #include "runtime/executor/Executor.h"
 
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace amc::rt {
 
-// When the first event began, in nanoseconds of the timeline's clock; 0 if there is none.
-int64_t firstBegin(const Timeline &timeline);
+// What one rank has recorded, in nanoseconds of the system's clock; the lanes are the timeline's.
+struct RankEvents {
+  std::vector<Timeline::Event> lanes[2];
+  // When the first began; 2^63 - 1 if there is none.
+  int64_t begin() const;
 
-// Events separated by commas, at least one. Times count from `origin`, in nanoseconds of the timeline's clock.
-std::string traceEvents(const Executor &executor, const Timeline &timeline, uint64_t rank, int64_t origin);
+  static RankEvents of(const Timeline &timeline);
+  // As bytes for a rank of the same program, and back; bytes that are none are no events.
+  std::string pack() const;
+  static RankEvents unpack(std::string_view bytes);
+};
+
+// Events separated by commas, at least one. Times count from `origin`.
+std::string traceEvents(const Executor &executor, RankEvents events, uint64_t rank, int64_t origin);
 
 } // namespace amc::rt
 

@@ -6,8 +6,8 @@
 A longer sequence has more of attention's products and of nothing else, so a step should take what the shortest takes and
 what those take; and memory, with attention's scores never in it, should stay, but for terms that are named: tables of
 rotary positions and scratch. Lengths take turns, a process each (side_by_side.py); seconds of attention and of the rest
-are `amrun --profile`'s. First of all the losses: those of the shortest length are compared with PyTorch's. Then the
-longer ones with what their plan's --ac=none says, where that fits; every policy leaves the same bits.
+are `amrun --profile`'s. First of all losses are compared: those of the shortest length with PyTorch's, step by step, and
+the first of every other length with the shortest's, as near as random tokens allow.
 """
 import json
 import resource

@@ -219,3 +219,19 @@ TEST(Options, Profile) {
   expectError(parseCommandLine({"m.amplan", "--data", "d", "--eval", "--profile", "t", "--profile-steps", "0"}).status(),
               ErrorKind::Usage, "--profile-steps: is '0' and should be a whole number from 1");
 }
+
+// What a rank sends of its events is what comes; bytes that end too soon are no events.
+TEST(Trace, EventsTravel) {
+  RankEvents events;
+  events.lanes[0] = {{10, 20, 3, Timeline::Kind::Step}, {11, 15, 7, Timeline::Kind::Instruction}};
+  events.lanes[1] = {{5, 6, 1, Timeline::Kind::Instruction}};
+  const std::string bytes = events.pack();
+  RankEvents back = RankEvents::unpack(bytes);
+  ASSERT_EQ(back.lanes[0].size(), 2u);
+  ASSERT_EQ(back.lanes[1].size(), 1u);
+  EXPECT_EQ(back.lanes[0][1].number, 7u);
+  EXPECT_EQ(back.lanes[0][0].kind, Timeline::Kind::Step);
+  EXPECT_EQ(back.begin(), 5);
+  for (size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_EQ(RankEvents::unpack(std::string_view(bytes).substr(0, size)).begin(), std::numeric_limits<int64_t>::max());
+}
