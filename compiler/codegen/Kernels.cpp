@@ -3,6 +3,7 @@
 #include "compiler/codegen/CpuObject.h"
 #include "compiler/dialect/Train.h"
 #include "compiler/dialect/PlanTypes.h"
+#include "runtime/plan/FusedKernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -78,6 +79,7 @@ LogicalResult compileKernels(plan::ProgramOp program, plan::Plan &plan) {
     for (uint64_t entry : image->entries)
       code.add_entries(entry);
   }
+  plan.set_code_hash(rt::codeHash(plan));
   return success();
 }
 

@@ -25,6 +25,12 @@ struct DeviceOptions {
   MeshShape mesh;                       // whose groups collectives name
 };
 
+// What a device can do at most, in FLOP and bytes a second: what profiles are held against.
+struct DeviceLimits {
+  double fp32 = 0, bf16 = 0; // matrix products by the library in use, with operands of these
+  double stream = 0;         // bytes read and written, far beyond the caches
+};
+
 class Device {
 public:
   virtual ~Device() = default;
@@ -42,6 +48,8 @@ public:
   virtual unsigned threads() const = 0;
   virtual const char *isa() const = 0;
   virtual uint64_t scratchBytes() const = 0; // held by the device outside any DeviceMemory, code included
+  // Measured now, outside any step: it takes time and memory.
+  virtual Expected<DeviceLimits> measureLimits() = 0;
 };
 
 // The device for Plan.target.

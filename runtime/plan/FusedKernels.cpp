@@ -3,6 +3,7 @@
 #include "runtime/plan/Ranges.h"
 #include <algorithm>
 #include <set>
+#include <xxhash.h>
 
 namespace amc::rt {
 namespace {
@@ -43,7 +44,60 @@ std::string kernelTitle(const plan::Plan &plan, const plan::Instruction &instruc
   return kernel && !kernel->name().empty() ? kernel->name() : instruction.kernel();
 }
 
+std::string codeHash(const plan::Plan &plan) {
+  if (plan.fused_kernels_size() == 0 && plan.code_size() == 0)
+    return "";
+  // A text in which every list says how long it is, so that no two tables have one.
+  std::string all;
+  auto add = [&](auto number) { all += text(number, " "); };
+  auto addBytes = [&](const std::string &bytes) {
+    add(bytes.size());
+    all += bytes;
+  };
+  auto addOperands = [&](const auto &operands) {
+    add(operands.size());
+    for (const plan::FusedKernel::Operand &operand : operands) {
+      add(static_cast<int>(operand.dtype()));
+      add(operand.shape_size());
+      for (uint64_t size : operand.shape())
+        add(size);
+    }
+  };
+  add(plan.fused_kernels_size());
+  for (const plan::FusedKernel &kernel : plan.fused_kernels()) {
+    addBytes(kernel.name());
+    addOperands(kernel.inputs());
+    addOperands(kernel.outputs());
+    add(kernel.workspace_bytes());
+    add(kernel.launches_size());
+    for (const plan::FusedKernel::Launch &launch : kernel.launches()) {
+      add(launch.function());
+      add(launch.extent());
+      add(launch.grain());
+    }
+    add(kernel.replaces_size());
+    for (int64_t input : kernel.replaces())
+      add(input);
+  }
+  for (const plan::Code &code : plan.code()) {
+    addBytes(code.level());
+    addBytes(code.image());
+    add(code.entries_size());
+    for (uint64_t entry : code.entries())
+      add(entry);
+  }
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits(all.data(), all.size()));
+  std::string hash;
+  for (unsigned char byte : canonical.digest)
+    for (int shift : {4, 0})
+      hash += "0123456789abcdef"[byte >> shift & 15];
+  return hash;
+}
+
 void checkCode(const plan::Plan &plan, const std::function<void(const std::string &)> &error) {
+  if (plan.code_hash() != codeHash(plan))
+    error("code_hash: does not fit fused_kernels and code, so they are not what was compiled");
   int functions = plan.code_size() ? plan.code(0).entries_size() : 0;
   std::set<std::string> levels;
   for (int i = 0; i < plan.code_size(); ++i) {

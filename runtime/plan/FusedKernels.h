@@ -18,7 +18,11 @@ const plan::FusedKernel *fusedKernelOf(const plan::Plan &plan, const plan::Instr
 // What people call an instruction's kernel: of a fused one, the operations in it.
 std::string kernelTitle(const plan::Plan &plan, const plan::Instruction &instruction);
 
-// Tables of kernels and their code: that functions are there, and lie in their image. What the code does cannot be seen.
+// What Plan.code_hash should be: of every field of fused_kernels and code, in order. Empty if there are none.
+std::string codeHash(const plan::Plan &plan);
+
+// Tables of kernels and their code: that functions are there and lie in their image, and that all of it is as it was
+// compiled. What the code does cannot be seen.
 void checkCode(const plan::Plan &plan, const std::function<void(const std::string &)> &error);
 
 // The device's kernels and the plan's own.

@@ -330,4 +330,33 @@ TEST(Groups, CodeOfAnotherLevelIsRefused) {
   EXPECT_NE(code.status().message().find("compiled for x86-64-v7"), std::string::npos) << code.status().message();
 }
 
+// Whatever is changed in the tables of kernels, or in a byte of their code, the plan is not run.
+TEST(Groups, ChangedCodeIsRefused) {
+  const plan::Plan whole = compileStep(randomStep(1).text, true);
+  ASSERT_GT(whole.fused_kernels_size(), 0);
+  auto refused = [&](auto change, const char *what) {
+    plan::Plan plan = whole;
+    change(plan);
+    rt::Expected<rt::Executor> made = rt::Executor::create(plan, {});
+    ASSERT_FALSE(made.ok()) << what;
+    EXPECT_NE(made.status().message().find(what), std::string::npos) << made.status().message();
+  };
+  const char *hash = "code_hash: does not fit";
+  refused([](plan::Plan &p) { (*p.mutable_code(0)->mutable_image())[3] ^= 1; }, hash);
+  refused([](plan::Plan &p) { p.mutable_code(1)->set_entries(0, 1); }, hash);
+  refused([](plan::Plan &p) { p.mutable_code(0)->set_entries(0, p.code(0).image().size()); }, "code[0].entries[0]");
+  refused([](plan::Plan &p) { p.mutable_code(0)->add_entries(0); }, "code[1].entries: are");
+  refused([](plan::Plan &p) { p.mutable_code(0)->set_level(p.code(1).level()); }, "is there already");
+  refused([](plan::Plan &p) { p.mutable_fused_kernels(0)->mutable_launches(0)->set_extent(1 << 20); }, hash);
+  refused([](plan::Plan &p) { p.mutable_fused_kernels(0)->mutable_launches(0)->set_grain(0); }, "grain 0 should not be 0");
+  refused([](plan::Plan &p) { p.mutable_fused_kernels(0)->mutable_launches(0)->set_function(99); }, "function: is 99");
+  refused([](plan::Plan &p) { p.mutable_fused_kernels(0)->mutable_outputs(0)->set_shape(0, 1 << 20); }, "outputs[0]: is");
+  refused([](plan::Plan &p) { p.mutable_fused_kernels(0)->set_replaces(0, 40); }, "replaces: 40 is no input");
+  refused([](plan::Plan &p) { p.mutable_fused_kernels(0)->set_workspace_bytes(1 << 20); }, "workspaces: have 0 bytes");
+  refused([](plan::Plan &p) { p.mutable_instructions(0)->mutable_attributes(0)->set_i(99); }, "should be `number`");
+  refused([](plan::Plan &p) { p.mutable_instructions(0)->clear_attributes(); }, "should be `number`");
+  refused([](plan::Plan &p) { p.mutable_instructions(0)->mutable_inputs()->RemoveLast(); }, "inputs and should have");
+  refused([](plan::Plan &p) { p.clear_code(); }, hash);
+}
+
 } // namespace

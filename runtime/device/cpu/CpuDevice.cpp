@@ -4,6 +4,7 @@
 #include "runtime/device/cpu/Code.h"
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/Hot.h"
+#include "runtime/device/cpu/Limits.h"
 #include "runtime/device/cpu/Registry.h"
 #include "runtime/plan/FusedKernels.h"
 #include <cerrno>
@@ -112,6 +113,7 @@ public:
   unsigned threads() const override { return pool->threads(); }
   const char *isa() const override { return cpu::hot().isa; }
   uint64_t scratchBytes() const override { return scratch + (code ? code->bytes() : 0); }
+  Expected<DeviceLimits> measureLimits() override { return cpu::measureLimits(*pool); }
 
 private:
   Expected<Group *> groupOf(const std::string &name) {
