@@ -31,37 +31,42 @@ train.step @norm attributes {train.arena_bytes = 1024 : i64, train.alignment = 6
 
 // -----
 
-// Tests bytes: the second result stands where the first operand was, which a group may do element by element.
+// Tests bytes: the last result stands where the first operand was, which a group may do element by element.
 // CHECK-LABEL: train.step @inplace
-// CHECK: train.fused({{.*}}) {taken = array<i64: 0>, train.offsets = array<i64: 0>} : (tensor<4xf32>) -> tensor<4xf32>
+// CHECK: train.fused({{.*}}) {taken = array<i64: 0>, train.offsets = array<i64: 0>} : (tensor<2x2xf32>) -> tensor<2x2xf32>
 // CHECK-NEXT: train.exp
 // CHECK-NEXT: train.neg
 train.step @inplace attributes {train.arena_bytes = 1024 : i64, train.alignment = 64 : i64} {
-  %x = train.input {name = "x", train.offsets = array<i64: 0>} : tensor<4xf32>
-  %e = train.exp %x {train.offsets = array<i64: 64>} : (tensor<4xf32>) -> tensor<4xf32>
-  %n = train.neg %e {train.offsets = array<i64: 0>} : (tensor<4xf32>) -> tensor<4xf32>
-  train.output %n {name = "n"} : tensor<4xf32>
+  %x = train.input {name = "x", train.offsets = array<i64: 128>} : tensor<2x2xf32>
+  %a = train.linear %x, %x {train.offsets = array<i64: 0>} : (tensor<2x2xf32>, tensor<2x2xf32>) -> tensor<2x2xf32>
+  %e = train.exp %a {train.offsets = array<i64: 64>} : (tensor<2x2xf32>) -> tensor<2x2xf32>
+  %n = train.neg %e {train.offsets = array<i64: 0>} : (tensor<2x2xf32>) -> tensor<2x2xf32>
+  train.output %n {name = "n"} : tensor<2x2xf32>
 }
 
 // -----
 
-// Tests bytes that would be written before they are read: a result over a part of an operand, and over one that rows
-// share. These stay two kernels.
+// Tests bytes that would be written before they are read: a result over a part of an operand, over one that rows share,
+// and over an input of the step. These stay two kernels.
 // CHECK-LABEL: train.step @overlap
-// CHECK-COUNT-2: train.fused
-// CHECK-COUNT-2: train.fused
+// CHECK-COUNT-6: train.fused
 // CHECK-NOT: train.fused
 train.step @overlap attributes {train.arena_bytes = 1024 : i64, train.alignment = 16 : i64} {
-  %x = train.input {name = "x", train.offsets = array<i64: 0>} : tensor<8xf32>
-  %e = train.exp %x {train.offsets = array<i64: 64>} : (tensor<8xf32>) -> tensor<8xf32>
-  %n = train.neg %e {train.offsets = array<i64: 16>} : (tensor<8xf32>) -> tensor<8xf32>
-  train.output %n {name = "n"} : tensor<8xf32>
-  %w = train.input {name = "w", train.offsets = array<i64: 128>} : tensor<4xf32>
-  %a = train.input {name = "a", train.offsets = array<i64: 192>} : tensor<1x4xf32>
-  %s = train.linear %a, %a {transpose_w, train.offsets = array<i64: 512>} : (tensor<1x4xf32>, tensor<1x4xf32>) -> tensor<1x1xf32>
+  %i = train.input {name = "i", train.offsets = array<i64: 768>} : tensor<4x4xf32>
+  %x = train.linear %i, %i {train.offsets = array<i64: 0>} : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  %e = train.exp %x {train.offsets = array<i64: 64>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %n = train.neg %e {train.offsets = array<i64: 16>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  train.output %n {name = "n"} : tensor<4x4xf32>
+  %r = train.reduce_sum %n {axes = array<i64: 0>, keepdims = true, train.offsets = array<i64: 128>} : (tensor<4x4xf32>) -> tensor<1x4xf32>
+  %a = train.linear %r, %i {train.offsets = array<i64: 192>} : (tensor<1x4xf32>, tensor<4x4xf32>) -> tensor<1x4xf32>
+  %w = train.reshape %r {shape = array<i64: 4>, train.offsets = array<i64: 128>} : (tensor<1x4xf32>) -> tensor<4xf32>
   %m = train.mul %a, %w {train.offsets = array<i64: 256>} : (tensor<1x4xf32>, tensor<4xf32>) -> tensor<1x4xf32>
   %g = train.gelu %m {train.offsets = array<i64: 128>} : (tensor<1x4xf32>) -> tensor<1x4xf32>
   train.output %g {name = "g"} : tensor<1x4xf32>
+  %l = train.linear %g, %i {train.offsets = array<i64: 320>} : (tensor<1x4xf32>, tensor<4x4xf32>) -> tensor<1x4xf32>
+  %s = train.abs %i {train.offsets = array<i64: 384>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %t = train.neg %s {train.offsets = array<i64: 768>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  train.output %t {name = "t"} : tensor<4x4xf32>
 }
 
 // -----
