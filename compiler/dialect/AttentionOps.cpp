@@ -439,9 +439,8 @@ uint64_t AttentionOp::getSteps() { return ringSteps(*this); }
 uint64_t AttentionOp::getWorkspaceBytes() {
   if (getRing())
     return ringShape().forwardWorkspace();
-  ArrayRef<int64_t> q = shapeOf(getQ());
-  return rt::workspace::attention(q[0], q[1], q[2], q[3], shapeOf(getV()).back(),
-                                  storageBytes(getQ()));
+  ArrayRef<int64_t> q = shapeOf(getQ()), v = shapeOf(getV());
+  return rt::workspace::attention(q[0], q[1], q[2], q[3], v[3], storageBytes(getQ()), v[2]);
 }
 
 //===----------------------------------------------------------------------===//

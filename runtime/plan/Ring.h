@@ -54,7 +54,7 @@ struct RingShape {
 
   // attention: its slots, the sums of rows (their maxima stand in lse), results in fp32 for bf16, and what is fetched.
   constexpr uint64_t forwardWorkspace() const {
-    return workspace::attention(batch, heads, rows, width, valueWidth, bytes) + rowSums() +
+    return workspace::attention(batch, heads, rows, width, valueWidth, bytes, rows) + rowSums() +
            (bytes < 4 ? workspace::detail::pad(batch * heads * rows * valueWidth * 4) : 0) + (steps() ? fetched() : 0);
   }
   constexpr uint64_t rowSums() const { return workspace::detail::pad(batch * heads * rows * wide()); }
@@ -63,7 +63,7 @@ struct RingShape {
   constexpr uint64_t backwardWorkspace() const {
     return rowSums() + (bytes < 4 ? workspace::detail::pad(batch * heads * rows * width * 4) + sums() : 0) +
            workspace::detail::least(workspace::attentionSlots, batch * keyHeads) *
-               workspace::attentionBackwardSlot(0, width, valueWidth, bytes) +
+               workspace::attentionBackwardSlot(rows, 0, width, valueWidth, bytes) +
            (steps() ? sums() + workspace::detail::most(fetched(), sums()) : 0);
   }
 };

@@ -12,19 +12,23 @@ namespace amc::rt::workspace {
 // At most this many pieces of one kernel that has scratch for each run at the same time.
 inline constexpr uint64_t attentionSlots = 16, productSlots = 32, scatterSlots = 16;
 inline constexpr uint64_t attentionQueryBlock = 64;
-inline constexpr uint64_t attentionKeyBlock = 128;
+// Keys of a block of attention, from how many there are: short sequences do not pay for large blocks.
+inline constexpr uint64_t attentionMostKeys = 256;
+constexpr uint64_t attentionKeyBlock(uint64_t keys) { return keys > attentionMostKeys ? attentionMostKeys : 128; }
 // Rows whose contributions to a weight's gradient are added up together, before the blocks are.
 inline constexpr uint64_t normRowBlock = 64;
 
 // A product is cut into tiles of this many rows, counted from its first, and a number of columns that depends on how
 // many there are: a slice of rows that starts at a multiple of this gives the bits of the whole.
 inline constexpr uint64_t productRowTile = 256;
+// Where operands are as wide as sums and need no scratch: the library packs less for larger tiles.
+inline constexpr uint64_t productWideRowTile = 512;
 inline constexpr uint64_t productColumnTile = 512;
 // The inner dimension where bf16 is widened panel by panel: products of panels are added in ascending order.
 inline constexpr uint64_t productDepth = 256;
 // linear_weight_grad: rows that are added up in one product; the products are added in ascending order, in fp32.
 inline constexpr uint64_t weightGradRowBlock = 1024;
-static_assert(weightGradRowBlock % productRowTile == 0 && weightGradRowBlock % productDepth == 0);
+static_assert(weightGradRowBlock % productWideRowTile == 0 && productWideRowTile % productRowTile == 0 && weightGradRowBlock % productDepth == 0);
 
 namespace detail {
 constexpr uint64_t pad(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -84,36 +88,37 @@ constexpr uint64_t groupedMatmulWeightGrad(uint64_t rows, uint64_t inner, uint64
 
 // For every slot: one block of scores and the running maximum and sum of its rows; for bf16 also the blocks of q, k, v
 // and y in fp32.
-constexpr uint64_t attentionSlot(uint64_t width, uint64_t valueWidth, uint64_t bytes) {
-  uint64_t wide = detail::wide(bytes);
-  uint64_t slot = detail::pad(attentionQueryBlock * attentionKeyBlock * wide) +
+constexpr uint64_t attentionSlot(uint64_t width, uint64_t valueWidth, uint64_t bytes, uint64_t keys) {
+  uint64_t wide = detail::wide(bytes), block = attentionKeyBlock(keys);
+  uint64_t slot = detail::pad(attentionQueryBlock * block * wide) +
                   2 * detail::pad(attentionQueryBlock * wide);
   if (bytes < 4)
-    slot += detail::pad(attentionQueryBlock * width * 4) + detail::pad(attentionKeyBlock * width * 4) +
-            detail::pad(attentionKeyBlock * valueWidth * 4) + detail::pad(attentionQueryBlock * valueWidth * 4);
+    slot += detail::pad(attentionQueryBlock * width * 4) + detail::pad(block * width * 4) +
+            detail::pad(block * valueWidth * 4) + detail::pad(attentionQueryBlock * valueWidth * 4);
   return slot;
 }
-// A slot for each block of queries of each head, as far as there are slots.
+// A slot for each block of queries of each head, as far as there are slots. Without `keys`: enough for any number.
 constexpr uint64_t attention(uint64_t batch, uint64_t heads, uint64_t queries, uint64_t width, uint64_t valueWidth,
-                             uint64_t bytes) {
+                             uint64_t bytes, uint64_t keys = ~uint64_t(0)) {
   uint64_t pieces = batch * heads * detail::blocks(queries, attentionQueryBlock);
-  return detail::least(attentionSlots, pieces ? pieces : 1) * attentionSlot(width, valueWidth, bytes);
+  return detail::least(attentionSlots, pieces ? pieces : 1) * attentionSlot(width, valueWidth, bytes, keys);
 }
 // For every slot two blocks (probabilities, gradient of the scores); for bf16 also the blocks of q, dy, k, v and dq in
-// fp32, and the sums dk and dv of one key head.
-constexpr uint64_t attentionBackwardSlot(uint64_t keys, uint64_t width, uint64_t valueWidth, uint64_t bytes) {
-  uint64_t slot = 2 * detail::pad(attentionQueryBlock * attentionKeyBlock * detail::wide(bytes));
+// fp32, and the sums dk and dv of `sums` keys of one key head.
+constexpr uint64_t attentionBackwardSlot(uint64_t keys, uint64_t sums, uint64_t width, uint64_t valueWidth,
+                                         uint64_t bytes) {
+  uint64_t block = attentionKeyBlock(keys), slot = 2 * detail::pad(attentionQueryBlock * block * detail::wide(bytes));
   if (bytes < 4)
     slot += 2 * detail::pad(attentionQueryBlock * width * 4) + detail::pad(attentionQueryBlock * valueWidth * 4) +
-            detail::pad(attentionKeyBlock * width * 4) + detail::pad(attentionKeyBlock * valueWidth * 4) +
-            detail::pad(keys * width * 4) + detail::pad(keys * valueWidth * 4);
+            detail::pad(block * width * 4) + detail::pad(block * valueWidth * 4) + detail::pad(sums * width * 4) +
+            detail::pad(sums * valueWidth * 4);
   return slot;
 }
 // Row sums of dy * y, and the slots, of which there are no more than key heads.
 constexpr uint64_t attentionBackward(uint64_t batch, uint64_t heads, uint64_t keyHeads, uint64_t queries, uint64_t keys,
                                      uint64_t width, uint64_t valueWidth, uint64_t bytes) {
   return detail::pad(batch * heads * queries * detail::wide(bytes)) +
-         detail::least(attentionSlots, batch * keyHeads) * attentionBackwardSlot(keys, width, valueWidth, bytes);
+         detail::least(attentionSlots, batch * keyHeads) * attentionBackwardSlot(keys, keys, width, valueWidth, bytes);
 }
 
 // Where bf16 and f16 are added up by destination: the sources of every destination in ascending order (32 bits each).

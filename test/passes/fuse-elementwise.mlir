@@ -54,7 +54,7 @@ train.step @inplace attributes {train.arena_bytes = 1024 : i64, train.alignment 
 train.step @overlap attributes {train.arena_bytes = 1024 : i64, train.alignment = 16 : i64} {
   %i = train.input {name = "i", train.offsets = array<i64: 768>} : tensor<4x4xf32>
   %x = train.linear %i, %i {train.offsets = array<i64: 0>} : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
-  %e = train.exp %x {train.offsets = array<i64: 64>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %e = train.exp %x {train.offsets = array<i64: 512>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
   %n = train.neg %e {train.offsets = array<i64: 16>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
   train.output %n {name = "n"} : tensor<4x4xf32>
   %r = train.reduce_sum %n {axes = array<i64: 0>, keepdims = true, train.offsets = array<i64: 128>} : (tensor<4x4xf32>) -> tensor<1x4xf32>

@@ -1,12 +1,16 @@
-// A step allocates nothing; loading survives every allocation that fails. malloc and its relatives are replaced in this
-// executable and hand on to glibc's under their other names.
+// A step allocates nothing but what the matrix library asks for in a product; loading survives every allocation that
+// fails. malloc and its relatives are replaced in this executable and hand on to glibc's under their other names.
+#include "runtime/device/cpu/Gemm.h"
 #include "runtime/plan/PlanFile.h"
 #include "runtime_support.h"
 #include "runtime/plan/Workspace.h"
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
+#include <link.h>
 #include <new>
+#include <sys/resource.h>
 
 extern "C" void *__libc_malloc(size_t);
 extern "C" void *__libc_calloc(size_t, size_t);
@@ -20,7 +24,42 @@ std::atomic<uint64_t> allocations{0};
 std::atomic<int64_t> failAfter{-1}; // -1: never
 std::atomic<bool> refused{false};   // has an allocation failed?
 
-bool refuse() {
+// What the matrix library asks for: a buffer in each product (runtime/device/cpu/Gemm.h).
+std::atomic<uint64_t> libraryRequests{0}, largestRequest{0};
+std::atomic<bool> refuseLibrary{false};
+
+// Where a shared library's code lies.
+struct Code {
+  const char *name;
+  uintptr_t begin = 0, end = 0;
+  explicit Code(const char *name) : name(name) {
+    dl_iterate_phdr([](dl_phdr_info *info, size_t, void *data) {
+      Code &code = *static_cast<Code *>(data);
+      for (int i = 0; std::strstr(info->dlpi_name, code.name) && i < info->dlpi_phnum; ++i)
+        if (const auto &part = info->dlpi_phdr[i]; part.p_type == PT_LOAD && part.p_flags & PF_X) {
+          code.begin = info->dlpi_addr + part.p_vaddr;
+          code.end = code.begin + part.p_memsz;
+        }
+      return 0;
+    }, this);
+  }
+  bool has(const void *address) const {
+    auto at = reinterpret_cast<uintptr_t>(address);
+    return at >= begin && at < end;
+  }
+};
+const Code library("libdnnl.so"), openMp("libgomp.so");
+
+bool refuse(const void *caller, size_t bytes) {
+  // OpenMP's runtime ends the process where it finds no memory for the few bytes it keeps of a thread.
+  if (openMp.has(caller))
+    return false;
+  if (library.has(caller)) {
+    libraryRequests.fetch_add(1);
+    if (bytes > largestRequest.load())
+      largestRequest.store(bytes);
+    return refuseLibrary.load();
+  }
   allocations.fetch_add(1);
   if (failAfter.load() < 0)
     return false;
@@ -32,13 +71,14 @@ bool refuse() {
 }
 } // namespace
 
-extern "C" void *malloc(size_t bytes) { return refuse() ? (errno = ENOMEM, nullptr) : __libc_malloc(bytes); }
-extern "C" void *calloc(size_t n, size_t bytes) { return refuse() ? (errno = ENOMEM, nullptr) : __libc_calloc(n, bytes); }
-extern "C" void *realloc(void *p, size_t bytes) { return refuse() ? (errno = ENOMEM, nullptr) : __libc_realloc(p, bytes); }
-extern "C" void *memalign(size_t a, size_t bytes) { return refuse() ? (errno = ENOMEM, nullptr) : __libc_memalign(a, bytes); }
-extern "C" void *aligned_alloc(size_t a, size_t bytes) { return memalign(a, bytes); }
+#define REFUSED(bytes) refuse(__builtin_return_address(0), bytes)
+extern "C" void *malloc(size_t bytes) { return REFUSED(bytes) ? (errno = ENOMEM, nullptr) : __libc_malloc(bytes); }
+extern "C" void *calloc(size_t n, size_t bytes) { return REFUSED(n * bytes) ? (errno = ENOMEM, nullptr) : __libc_calloc(n, bytes); }
+extern "C" void *realloc(void *p, size_t bytes) { return REFUSED(bytes) ? (errno = ENOMEM, nullptr) : __libc_realloc(p, bytes); }
+extern "C" void *memalign(size_t a, size_t bytes) { return REFUSED(bytes) ? (errno = ENOMEM, nullptr) : __libc_memalign(a, bytes); }
+extern "C" void *aligned_alloc(size_t a, size_t bytes) { return REFUSED(bytes) ? (errno = ENOMEM, nullptr) : __libc_memalign(a, bytes); }
 extern "C" int posix_memalign(void **out, size_t a, size_t bytes) {
-  *out = memalign(a, bytes);
+  *out = REFUSED(bytes) ? nullptr : __libc_memalign(a, bytes);
   return *out ? 0 : ENOMEM;
 }
 
@@ -110,20 +150,75 @@ plan::Plan manyKernels() {
   return all;
 }
 
+uint64_t minorFaults() {
+  rusage usage;
+  EXPECT_EQ(getrusage(RUSAGE_SELF, &usage), 0);
+  return static_cast<uint64_t>(usage.ru_minflt);
+}
+
+// The matrix library alone asks for anything, for no more in a product than the device has said, and gets memory that
+// the process has: once the arena has been touched, no page is new.
 TEST(RuntimeAllocation, AStepAllocatesNothing) {
-  Expected<Executor> executor = Executor::create(manyKernels(), {4, false});
+  for (unsigned threads : {1, 2, 4}) {
+    Expected<Executor> executor = Executor::create(manyKernels(), {threads, false});
+    ASSERT_TRUE(executor.ok()) << executor.status().message();
+    EXPECT_EQ(executor->scratchBytes(), threads * cpu::libraryBytes);
+    // Which threads' parts of a workspace a step uses is a matter of timing, and so would be when they are touched first.
+    for (const plan::Instruction &instruction : executor->plan().instructions())
+      for (const plan::View &workspace : instruction.workspaces()) {
+        Tensor scratch = executor->view(workspace);
+        std::memset(scratch.data, 0, scratch.bytes);
+      }
+    for (int step = 0; step < 5; ++step)
+      ASSERT_TRUE(executor->runMicroBatch().ok());
+    uint64_t before = allocations.load(), asked = libraryRequests.load(), faults = minorFaults();
+    EXPECT_GT(before, 0u) << "allocations are not counted";
+    for (int step = 0; step < 50; ++step)
+      ASSERT_TRUE(executor->runMicroBatch().ok());
+    faults = minorFaults() - faults;
+    EXPECT_EQ(allocations.load(), before);
+    EXPECT_LE(faults, threads) << "pages"; // a stack may still grow by one
+    EXPECT_GT(libraryRequests.load(), asked) << "the library's requests are not seen";
+    EXPECT_LE(largestRequest.load(), cpu::libraryBytes);
+  }
+}
+
+// No product of Gemm.h's grid, in either type and stored either way, asks for more.
+TEST(RuntimeAllocation, NoProductAsksForMoreThanIsReserved) {
+  constexpr int64_t rows = workspace::productWideRowTile, columns = workspace::productColumnTile;
+  std::vector<float> a(4096 * 600, 1), b(4096 * 600, 1), c(rows * columns);
+  largestRequest.store(0);
+  for (int64_t inner : {64, 600, 1024, 4096})
+    for (int kind = 0; kind < 4; ++kind) {
+      bool ta = kind & 1, tb = kind & 2;
+      cpu::gemm(ta, tb, rows, columns, inner, 1.0f, a.data(), ta ? rows : inner, b.data(), tb ? inner : columns, 0.0f,
+                c.data(), columns);
+      if (cpu::multipliesBf16())
+        cpu::gemm(ta, tb, rows, columns, inner, 1.0f, reinterpret_cast<cpu::BFloat16 *>(a.data()), ta ? rows : inner,
+                  reinterpret_cast<cpu::BFloat16 *>(b.data()), tb ? inner : columns, 0.0f, c.data(), columns);
+    }
+  EXPECT_GT(largestRequest.load(), 0u);
+  EXPECT_LE(largestRequest.load(), cpu::libraryBytes);
+}
+
+// A product that finds no memory is an error of the step, and the next step is right again.
+TEST(RuntimeAllocation, AProductWithoutMemoryIsAnError) {
+  Expected<Executor> executor = Executor::create(manyKernels(), {2, false});
   ASSERT_TRUE(executor.ok()) << executor.status().message();
-  uint64_t before = allocations.load();
-  EXPECT_GT(before, 0u) << "allocations are not counted";
-  for (int step = 0; step < 3; ++step)
-    ASSERT_TRUE(executor->runMicroBatch().ok());
-  EXPECT_EQ(allocations.load(), before);
+  refuseLibrary.store(true);
+  Status status = executor->runMicroBatch();
+  refuseLibrary.store(false);
+  EXPECT_EQ(status.kind(), ErrorKind::Limit);
+  EXPECT_NE(status.message().find("found no memory"), std::string::npos) << status.message();
+  EXPECT_TRUE(executor->runMicroBatch().ok());
 }
 
 // Every allocation of reading and preparing a plan fails once, the others after it too: an error each time, never a
 // crash, until it succeeds.
 TEST(RuntimeAllocation, LoadingSurvivesFailure) {
   std::string bytes = *serializePlan(manyKernels());
+  // What the matrix library makes once is there already: an exception in that ends the process, in the C library.
+  ASSERT_TRUE(Executor::create(manyKernels(), {2, false}).ok());
   bool done = false;
   for (int64_t at = 0; !done && at < 20000; ++at) {
     refused.store(false);

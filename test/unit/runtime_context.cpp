@@ -200,7 +200,7 @@ TEST(RuntimeContextBits, FewQueriesHaveTheWorkspaceOfABlock) {
   ContextCase c{"", 1, 1, 1, 120, 2048, 2048, -1, 0};
   Tensors own = pieceOf(tensorsOf(c, plan::F32), storageOrder(c.length, 2, true), 1, 2);
   Call forward = forwardOf(c, own);
-  EXPECT_EQ(forward.workspace, workspace::attentionSlot(2048, 2048, 4));
+  EXPECT_EQ(forward.workspace, workspace::attentionSlot(2048, 2048, 4, c.length));
   forward.attributes.push_back(attribute("zigzag", true));
   Outcome one = runAs(1, 2, forward, 1);
   ASSERT_TRUE(one.status.ok()) << one.status.message();

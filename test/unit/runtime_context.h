@@ -124,7 +124,7 @@ inline Call forwardOf(const ContextCase &c, const Tensors &t) {
   Shape rows = {c.batch, c.heads, t.q.shape[2]}, values = rows;
   values.push_back(c.valueWidth);
   return {"attention", {t.q, t.k, t.v, t.padding, t.bias}, {{dtype, values}, {statisticType(dtype), rows}}, attributesOf(c),
-          workspace::attention(c.batch, c.heads, rows[2], c.width, c.valueWidth, dtypeBytes(dtype)), {}};
+          workspace::attention(c.batch, c.heads, rows[2], c.width, c.valueWidth, dtypeBytes(dtype), t.k.shape[2]), {}};
 }
 inline Call backwardOf(const ContextCase &c, const Tensors &t, const Outcome &forward) {
   plan::DType dtype = t.q.dtype;

@@ -1,4 +1,5 @@
 #include "runtime_support.h"
+#include "runtime/device/cpu/Gemm.h"
 #include "runtime/plan/PlanRanks.h"
 #include <algorithm>
 
@@ -283,6 +284,10 @@ double tolerance(plan::DType dtype) {
 }
 
 double storageRounding(plan::DType dtype) { return dtype == plan::BF16 ? 0x1p-8 : dtype == plan::F16 ? 0x1p-11 : 0; }
+
+double multiplied(plan::DType dtype, double tolerance) {
+  return dtype == plan::BF16 && cpu::multipliesBf16() ? std::max(tolerance, 0x1p-7) : tolerance;
+}
 
 testing::AssertionResult close(const std::vector<double> &actual, const std::vector<double> &expected, double tolerance,
                                double rounding) {

@@ -1,10 +1,11 @@
-// attention: tiled, with online softmax (Dao et al., 2022); f32 and f64, arithmetic in that type, and bf16, with blocks
-// of q, k, v and y in fp32, y rounded once, lse fp32.
+// attention: tiled, with online softmax (Dao et al., 2022); f32 and f64, arithmetic in that type, and bf16, y rounded
+// once, lse fp32: with blocks of q, k, v and y in fp32, or, where the processor multiplies bf16, with probabilities rounded
+// to bf16 before they are multiplied with v (their sums are of what was there before).
 //
-// A piece of work is one block of 64 queries of one head. It walks the key blocks of 128 in the order they are stored in,
-// leaving out those that the band (causal, window) hides altogether, and keeps maximum, sum and the unnormalised result of each
-// row; scores live in one block of workspace per slot. No result overlaps an operand. Reference: AttentionOps.td,
-// three loops.
+// A piece of work is one block of 64 queries of one head. It walks the key blocks of 256 (of 128 where there are no more
+// than 256 keys) in the order they are stored in, leaving out those that the band (causal, window) hides altogether, and
+// what it hides of the last one, and keeps maximum, sum and the unnormalised result of each row; scores live in one block
+// of workspace per slot. No result overlaps an operand. Reference: AttentionOps.td, three loops.
 //
 // attention_dropout multiplies by dropout's mask what is multiplied with v; the sums of rows are of all probabilities.
 #include "runtime/device/cpu/AttentionForward.h"
@@ -98,6 +99,7 @@ AttentionProblem AttentionProblem::create(const InstructionSpec &spec, size_t fi
   p.keyHeads = v[1];
   p.keys = v[2];
   p.valueWidth = v[3];
+  p.keyBlock = static_cast<int64_t>(workspace::attentionKeyBlock(static_cast<uint64_t>(p.keys)));
   p.scale = spec.real("scale");
   p.softcap = spec.real("softcap");
   p.left = std::clamp(spec.integer("left", unlimited), -unlimited, unlimited);
@@ -152,7 +154,7 @@ void queryBlockForward(const AttentionProblem &p, const ProbabilityDropout &drop
   if constexpr (isWide<S>)
     block.y = result;
   block.begin();
-  block.attend(wideRows(o.in<S>(0) + first * p.width, rows * p.width, s.q), 0, k, v, s);
+  block.attend(o.in<S>(0) + first * p.width, 0, k, v, s);
   for (int64_t r = 0; r < rows && p.average; ++r)
     if (block.maximum[r] == -block.infinity) {
       std::fill_n(block.y + r * p.valueWidth, p.valueWidth, T{});
@@ -176,7 +178,8 @@ template <bool Drops> Status check(const InstructionSpec &spec) {
     return expectWorkspace(spec, p.ringShape(dtypeBytes(q.dtype)).forwardWorkspace());
   auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
   return expectWorkspace(spec, workspace::attention(u(q.shape[0]), u(q.shape[1]), u(q.shape[2]), u(q.shape[3]),
-                                                    u(spec.inputs[2].shape[3]), dtypeBytes(q.dtype)));
+                                                    u(spec.inputs[2].shape[3]), dtypeBytes(q.dtype),
+                                                    u(spec.inputs[2].shape[2])));
 }
 
 template <bool Drops> std::unique_ptr<Kernel> make(const InstructionSpec &spec, const Group *group) {
@@ -205,8 +208,8 @@ std::unique_ptr<Kernel> createInGroup(const InstructionSpec &spec, Group &group)
 } // namespace
 
 void registerAttention(KernelRegistry &registry) {
-  registry.add("attention", {check<false>, create<false>, nullptr, false, true, createInGroup});
-  registry.add("attention_dropout", {check<true>, create<true>, nullptr, false, true});
+  registry.addProduct("attention", {check<false>, create<false>, nullptr, false, true, createInGroup});
+  registry.addProduct("attention_dropout", {check<true>, create<true>, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

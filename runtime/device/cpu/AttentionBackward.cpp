@@ -1,10 +1,14 @@
-// attention_backward: dq, dk, dv; f32 and f64, arithmetic in that type, and bf16, in fp32, each gradient rounded once.
+// attention_backward: dq, dk, dv; f32 and f64, arithmetic in that type, and bf16, in fp32, each gradient rounded once;
+// where the processor multiplies bf16, probabilities and the scores' gradient are rounded before they are multiplied.
 //
 // A piece of work is one key head of one batch entry: it alone writes that head's dk and dv and the dq of the query
 // heads that share it. Query heads ascending, query blocks ascending, key blocks ascending, as they are stored; blocks
-// that the band hides are left out. With a group dk and dv are of this member's queries. Probabilities come from the scores, computed again, and lse. Workspace: row sums of dy * y, and two
-// blocks (probabilities, gradient of the scores) per slot; for bf16 also its operands' blocks, a block of dq and the
-// head's dk and dv. No result overlaps an operand. Reference: AttentionBackwardOp::evaluate, three loops.
+// that the band hides are left out. With a group dk and dv are of this member's queries. Probabilities come from the scores,
+// computed again, and lse. Workspace: row sums of dy * y, and two blocks (probabilities, gradient of the scores) per slot;
+// for bf16 also its operands' blocks, a block of dq and the head's dk and dv. No result overlaps an operand. Reference:
+// AttentionBackwardOp::evaluate, three loops.
+//
+// Limit: threads beyond batch x key heads, or 16, have nothing to do: of a batch of 1 with 4 key heads four work.
 //
 // attention_dropout_backward draws the mask again, one row of a block at a time: it multiplies the gradient of the
 // probabilities, and, once the scores' gradient is known, the probabilities that dv is made of. The sum of dy * y is
@@ -73,8 +77,8 @@ std::unique_ptr<Kernel> createInGroup(const InstructionSpec &spec, Group &group)
 } // namespace
 
 void registerAttentionBackward(KernelRegistry &registry) {
-  registry.add("attention_backward", {check<false>, create<false>, nullptr, false, true, createInGroup});
-  registry.add("attention_dropout_backward", {check<true>, create<true>, nullptr, false, true});
+  registry.addProduct("attention_backward", {check<false>, create<false>, nullptr, false, true, createInGroup});
+  registry.addProduct("attention_dropout_backward", {check<true>, create<true>, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

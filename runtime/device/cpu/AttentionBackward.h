@@ -18,10 +18,6 @@ inline double dotRow(const double *a, const double *b, int64_t n) {
   return sum;
 }
 
-inline void probabilityRow(float *scores, float *dscores, int64_t columns, int64_t from, int64_t to, float lse, float delta,
-                    float scale) {
-  hot().attentionBackwardRow(scores, dscores, columns, from, to, lse, delta, scale);
-}
 inline void probabilityRow(double *scores, double *dscores, int64_t columns, int64_t from, int64_t to, double lse,
                     double delta, double scale) {
   for (int64_t j = 0; j < columns; ++j) {
@@ -29,6 +25,18 @@ inline void probabilityRow(double *scores, double *dscores, int64_t columns, int
     scores[j] = seen ? std::exp(scores[j] - lse) : 0;
     dscores[j] = seen ? scores[j] * (dscores[j] - delta) * scale : 0;
   }
+}
+
+// See Hot::attentionBackwardBlock.
+inline void probabilityBlock(float *scores, float *dscores, int64_t stride, int64_t rows, int64_t columns, const VisibleColumns &seen,
+                             const float *lse, const float *delta, float scale, bool narrow) {
+  hot().attentionBackwardBlock({scores, stride, rows, columns, seen.low, seen.high}, dscores, lse,
+                               delta, scale, narrow);
+}
+inline void probabilityBlock(double *scores, double *dscores, int64_t stride, int64_t rows, int64_t columns, const VisibleColumns &seen,
+                             const double *lse, const double *delta, double scale, bool) {
+  for (int64_t r = 0; r < rows; ++r)
+    probabilityRow(scores + r * stride, dscores + r * stride, columns, seen.low[r], seen.high[r], lse[r], delta[r], scale);
 }
 
 template <class S, class B> struct HeadBackward {
@@ -72,7 +80,7 @@ template <class S, class B> struct HeadBackward {
 
   uint64_t slotBytes() const {
     auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
-    return workspace::attentionBackwardSlot(p.ring ? 0 : u(p.keys), u(p.width), u(p.valueWidth), sizeof(S));
+    return workspace::attentionBackwardSlot(u(p.keys), p.ring ? 0 : u(p.keys), u(p.width), u(p.valueWidth), sizeof(S));
   }
 
   // All of one key head.
@@ -121,9 +129,15 @@ template <class S, class B> struct HeadBackward {
 
   // A block of queries: their dq, and what they add to dk and dv.
   void queryBlock(const Rows &block, const T *sums) {
+    if (multipliesStored<S>())
+      queryBlockOf<S>(block, sums);
+    else
+      queryBlockOf<T>(block, sums);
+  }
+  template <class E> void queryBlockOf(const Rows &block, const T *sums) {
     int64_t begin = block.begin, rows = block.size();
-    const T *queries = wideRows(q + begin * p.width, rows * p.width, wideQ);
-    const T *gradients = wideRows(dy + begin * p.valueWidth, rows * p.valueWidth, wideDy);
+    const E *queries = loadRows<E>(q + begin * p.width, rows * p.width, wideQ);
+    const E *gradients = loadRows<E>(dy + begin * p.valueWidth, rows * p.valueWidth, wideDy);
     T *target = wideDq;
     if constexpr (isWide<S>)
       target = dq + begin * p.width;
@@ -138,13 +152,14 @@ template <class S, class B> struct HeadBackward {
   }
 
   // Contributions of a block of queries and a block of keys.
-  void keyBlock(const Rows &queryRows, const Rows &keyRows, const T *queries, const T *gradients, T *dqBlock,
+  template <class E>
+  void keyBlock(const Rows &queryRows, const Rows &keyRows, const E *queries, const E *gradients, T *dqBlock,
                 const T *sums) {
-    int64_t begin = queryRows.begin, rows = queryRows.size(), j = keyRows.begin, columns = keyRows.size(),
-            ld = p.keyBlock;
-    T scale = static_cast<T>(p.scale);
-    const T *keys = wideRows(k + j * p.width, columns * p.width, wideK);
-    const T *values = wideRows(v + j * p.valueWidth, columns * p.valueWidth, wideV);
+    const int64_t begin = queryRows.begin, rows = queryRows.size(), j = keyRows.begin, columns = keyRows.size(),
+                  ld = p.keyBlock;
+    const T scale = static_cast<T>(p.scale);
+    const E *keys = loadRows<E>(k + j * p.width, columns * p.width, wideK);
+    const E *values = loadRows<E>(v + j * p.valueWidth, columns * p.valueWidth, wideV);
     if (p.width)
       gemm(false, true, rows, columns, p.width, scale, queries, p.width, keys, p.width, T(0), scores, ld);
     else
@@ -154,44 +169,47 @@ template <class S, class B> struct HeadBackward {
            dscores, ld);
     else
       std::fill_n(dscores, rows * ld, T{});
+    VisibleColumns seen;
+    uint32_t keep[AttentionProblem::queryBlock][AttentionProblem::mostKeys]; // where probabilities are dropped
+    const bool drops = dropout.isActive();
     for (int64_t r = 0; r < rows; ++r) {
       int64_t i = begin + r, position = queryRows.position + r, from = p.low(position, keyRows),
               to = p.high(position, keyRows);
       if (p.averages() && !p.attends(b, h, i, position, padding, bias))
         from = to = 0; // averagedRows adds it
+      seen.low[r] = static_cast<int32_t>(from);
+      seen.high[r] = static_cast<int32_t>(to);
       T *row = scores + r * ld, *gradient = dscores + r * ld;
-      uint32_t keep[AttentionProblem::keyBlock];
-      const bool drops = dropout.isActive() && from < to;
-      if (drops) {
-        dropout.draw(b, h, i, j + from, to - from, keep);
-        keepRow(gradient + from, keep, dropout.scale<T>(), gradient + from, to - from);
+      if (drops && from < to) {
+        dropout.draw(b, h, i, j + from, to - from, keep[r]);
+        keepRow(gradient + from, keep[r], dropout.scale<T>(), gradient + from, to - from);
       }
-      if (p.softcap > 0)
-        cappedRow(row, gradient, from, to, columns, i, j, sums[i]);
-      else {
-        p.adjust(row, from, to, b, h, i, piece, j, padding, bias);
-        probabilityRow(row, gradient, columns, from, to, lse[i], sums[i], scale);
+      // With softcap the slope of tanh comes in; scores hold scale * q.k here.
+      for (int64_t c = from; p.softcap > 0 && c < to; ++c) {
+        T t = std::tanh(row[c] / static_cast<T>(p.softcap));
+        gradient[c] = (gradient[c] - sums[i]) * (1 - t * t);
       }
-      if (drops)
-        keepRow(row + from, keep, dropout.scale<T>(), row + from, to - from);
+      p.adjust(row, from, to, b, h, i, piece, j, padding, bias);
     }
+    const T zeros[AttentionProblem::queryBlock] = {};
+    probabilityBlock(scores, dscores, ld, rows, columns, seen, lse + begin, p.softcap > 0 ? zeros : sums + begin, scale,
+                     !std::is_same_v<E, T> && !drops);
+    for (int64_t r = 0; r < rows && drops; ++r)
+      if (T *row = scores + r * ld + seen.low[r]; seen.low[r] < seen.high[r])
+        keepRow(row, keep[r], dropout.scale<T>(), row, seen.high[r] - seen.low[r]);
+    if (drops) {
+      narrowScores<E>(scores, ld, rows, columns);
+      narrowScores<E>(dscores, ld, rows, columns);
+    }
+    const E *probabilities = reinterpret_cast<const E *>(scores), *slopes = reinterpret_cast<const E *>(dscores);
+    const int64_t stride = ld * sizeof(T) / sizeof(E);
     if (p.valueWidth)
-      gemm(true, false, columns, p.valueWidth, rows, T(1), scores, ld, gradients, p.valueWidth, T(1),
+      gemm(true, false, columns, p.valueWidth, rows, T(1), probabilities, stride, gradients, p.valueWidth, T(1),
            dv + j * p.valueWidth, p.valueWidth);
     if (p.width) {
-      gemm(false, false, rows, p.width, columns, T(1), dscores, ld, keys, p.width, T(1), dqBlock, p.width);
-      gemm(true, false, columns, p.width, rows, T(1), dscores, ld, queries, p.width, T(1), dk + j * p.width, p.width);
+      gemm(false, false, rows, p.width, columns, T(1), slopes, stride, keys, p.width, T(1), dqBlock, p.width);
+      gemm(true, false, columns, p.width, rows, T(1), slopes, stride, queries, p.width, T(1), dk + j * p.width, p.width);
     }
-  }
-
-  // With softcap the slope of tanh comes in; scores hold scale * q.k here.
-  void cappedRow(T *row, T *gradient, int64_t from, int64_t to, int64_t columns, int64_t i, int64_t j, T sum) {
-    for (int64_t c = from; c < to; ++c) {
-      T t = std::tanh(row[c] / static_cast<T>(p.softcap));
-      gradient[c] = (gradient[c] - sum) * (1 - t * t);
-    }
-    p.adjust(row, from, to, b, h, i, piece, j, padding, bias);
-    probabilityRow(row, gradient, columns, from, to, lse[i], T(0), static_cast<T>(p.scale));
   }
 
   // Rows with nothing to attend to are the mean of all values: only dv has a part of them.
@@ -204,7 +222,7 @@ template <class S, class B> struct HeadBackward {
       if (p.attends(b, h, i, rows.position + i - rows.begin, padding, bias))
         continue;
       T share = dropout.scale<T>() / static_cast<T>(p.allKeys());
-      uint32_t keep[AttentionProblem::keyBlock];
+      uint32_t keep[AttentionProblem::mostKeys];
       std::fill_n(keep, p.keyBlock, ~uint32_t(0));
       for (int64_t block = 0; block < p.keys; block += p.keyBlock) {
         int64_t columns = std::min(p.keyBlock, p.keys - block);

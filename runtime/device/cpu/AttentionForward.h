@@ -8,9 +8,6 @@
 
 namespace amc::rt::cpu {
 
-inline float softmaxRow(float *scores, int64_t columns, int64_t from, int64_t to, float *maximum, float *sum) {
-  return hot().attentionRow(scores, columns, from, to, maximum, sum);
-}
 inline double softmaxRow(double *scores, int64_t columns, int64_t from, int64_t to, double *maximum, double *sum) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   double before = *maximum, top = before;
@@ -28,6 +25,19 @@ inline double softmaxRow(double *scores, int64_t columns, int64_t from, int64_t 
   return correction;
 }
 
+// See Hot::attentionBlock.
+inline void softmaxBlock(float *scores, int64_t stride, int64_t rows, int64_t columns, const VisibleColumns &seen, float *maximum,
+                         float *sum, float *factors, bool narrow) {
+  hot().attentionBlock({scores, stride, rows, columns, seen.low, seen.high}, maximum, sum, factors,
+                       narrow);
+}
+inline void softmaxBlock(double *scores, int64_t stride, int64_t rows, int64_t columns, const VisibleColumns &seen, double *maximum,
+                         double *sum, double *factors, bool) {
+  for (int64_t r = 0; r < rows; ++r)
+    factors[r] = softmaxRow(scores + r * stride, columns, seen.low[r], seen.high[r], maximum + r,
+                            sum + r);
+}
+
 inline void scaleRow(float *y, float factor, int64_t n) { hot().scale(y, factor, n); }
 inline void scaleRow(double *y, double factor, int64_t n) {
   for (int64_t i = 0; i < n; ++i)
@@ -41,7 +51,7 @@ template <class S> struct AttentionSlot {
   T *q = nullptr, *k = nullptr, *v = nullptr, *y = nullptr;
   AttentionSlot(const AttentionProblem &p, std::byte *base, unsigned slot) {
     auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
-    ScratchCursor part{base + slot * workspace::attentionSlot(u(p.width), u(p.valueWidth), sizeof(S))};
+    ScratchCursor part{base + slot * workspace::attentionSlot(u(p.width), u(p.valueWidth), sizeof(S), u(p.keys))};
     scores = part.take<T>(p.queryBlock * p.keyBlock);
     maximum = part.take<T>(p.queryBlock);
     sum = part.take<T>(p.queryBlock);
@@ -80,39 +90,61 @@ template <class S, class B> struct QueryBlock {
     std::fill_n(y, queries.size() * p.valueWidth, T{});
   }
 
-  // Attends to what it sees of a piece of the keys; `k` and `v` are this key head's.
-  void attend(const T *q, int64_t piece, const S *k, const S *v, AttentionSlot<S> s) {
-    int64_t rows = queries.size();
+  // Attends to what it sees of a piece of the keys; `q` are the queries, `k` and `v` this key head's.
+  void attend(const S *q, int64_t piece, const S *k, const S *v, AttentionSlot<S> s) {
+    if (multipliesStored<S>())
+      attendOf<S>(q, piece, k, v, s);
+    else
+      attendOf<T>(loadRows<T>(q, queries.size() * p.width, s.q), piece, k, v, s);
+  }
+  template <class E> void attendOf(const E *q, int64_t piece, const S *k, const S *v, AttentionSlot<S> s) {
+    const int64_t rows = queries.size();
     p.forKeysOf(queries, piece, [&](const Rows &keys) {
-      int64_t j = keys.begin, columns = keys.size();
+      const int64_t j = keys.begin, columns = keys.size();
       if (p.width)
         gemm(false, true, rows, columns, p.width, static_cast<T>(p.scale), q, p.width,
-             wideRows(k + j * p.width, columns * p.width, s.k), p.width, T(0), s.scores, p.keyBlock);
+             loadRows<E>(k + j * p.width, columns * p.width, s.k), p.width, T(0), s.scores, p.keyBlock);
       else
         std::fill_n(s.scores, rows * p.keyBlock, T{});
+      VisibleColumns seen;
       for (int64_t r = 0; r < rows; ++r) {
-        T *row = s.scores + r * p.keyBlock;
         int64_t from = p.low(queries.position + r, keys), to = p.high(queries.position + r, keys);
-        p.adjust(row, from, to, b, h, queries.begin + r, piece, j, padding, bias);
-        T correction = softmaxRow(row, columns, from, to, maximum + r, sum + r);
-        if (correction != T(1))
-          scaleRow(y + r * p.valueWidth, correction, p.valueWidth);
-        if (dropout.isActive() && from < to) {
-          uint32_t keep[AttentionProblem::keyBlock];
-          dropout.draw(b, h, queries.begin + r, j + from, to - from, keep);
-          keepRow(row + from, keep, T(1), row + from, to - from);
-        }
+        p.adjust(s.scores + r * p.keyBlock, from, to, b, h, queries.begin + r, piece, j, padding, bias);
+        seen.low[r] = static_cast<int32_t>(from);
+        seen.high[r] = static_cast<int32_t>(to);
+      }
+      T factors[AttentionProblem::queryBlock];
+      softmaxBlock(s.scores, p.keyBlock, rows, columns, seen, maximum, sum, factors, !std::is_same_v<E, T> && !dropout.isActive());
+      for (int64_t r = 0; r < rows; ++r)
+        if (factors[r] != T(1))
+          scaleRow(y + r * p.valueWidth, factors[r], p.valueWidth);
+      if (dropout.isActive()) {
+        drop(s.scores, j, seen);
+        narrowScores<E>(s.scores, p.keyBlock, rows, columns);
       }
       if (p.valueWidth)
-        gemm(false, false, rows, p.valueWidth, columns, T(1), s.scores, p.keyBlock,
-             wideRows(v + j * p.valueWidth, columns * p.valueWidth, s.v), p.valueWidth, T(1), y, p.valueWidth);
+        gemm(false, false, rows, p.valueWidth, columns, T(1), reinterpret_cast<const E *>(s.scores), p.keyBlock * sizeof(T) / sizeof(E),
+             loadRows<E>(v + j * p.valueWidth, columns * p.valueWidth, s.v), p.valueWidth, T(1), y, p.valueWidth);
     });
+  }
+
+  // Drops probabilities of keys from j on.
+  void drop(T *scores, int64_t j, const VisibleColumns &seen) {
+    for (int64_t r = 0; r < queries.size(); ++r) {
+      const int64_t from = seen.low[r], to = seen.high[r];
+      if (from >= to)
+        continue;
+      uint32_t keep[AttentionProblem::mostKeys];
+      T *row = scores + r * p.keyBlock + from;
+      dropout.draw(b, h, queries.begin + r, j + from, to - from, keep);
+      keepRow(row, keep, T(1), row, to - from);
+    }
   }
 
   // y += the values of a piece of the keys, in row r, which has nothing to attend to.
   void addValues(int64_t r, const S *v) {
     T *row = y + r * p.valueWidth;
-    uint32_t keep[AttentionProblem::keyBlock];
+    uint32_t keep[AttentionProblem::mostKeys];
     std::fill_n(keep, p.keyBlock, ~uint32_t(0));
     for (int64_t block = 0; block < p.keys; block += p.keyBlock) {
       int64_t columns = std::min(p.keyBlock, p.keys - block);

@@ -21,9 +21,10 @@ namespace amc::rt::cpu {
 
 struct AttentionProblem {
   static constexpr int64_t queryBlock = workspace::attentionQueryBlock;
-  static constexpr int64_t keyBlock = workspace::attentionKeyBlock;
+  static constexpr int64_t mostKeys = workspace::attentionMostKeys; // of a block
 
   int64_t batch, heads, keyHeads, queries, keys, width, valueWidth;
+  int64_t keyBlock; // keys of a block; rows of its scores are so far apart
   double scale, softcap;
   int64_t left, right; // clamped to [-2^48, 2^48]: the latter is unlimited
   bool average;        // what a row with nothing to attend to gives
@@ -89,15 +90,15 @@ struct AttentionProblem {
     return std::clamp<int64_t>(position + right + 1 - run.position, 0, run.size());
   }
   // Calls f(Rows) with the blocks of at most keyBlock keys of a piece that some of `queries` can see anything of, ascending.
+  // Blocks are counted from the first key of a run; what is hidden from all at the first one's begin (but for whole
+  // vectors) and at the last one's end is left out.
   template <class F> void forKeysOf(const Rows &queries, int64_t piece, F &&f) const {
     for (int64_t n = 0; n < keyRuns(); ++n) {
       Rows run = keyRun(n, piece);
       int64_t from = low(queries.position, run), to = high(queries.position + queries.size() - 1, run);
-      if ((zigzag || ring) && from >= to)
-        continue;
-      for (int64_t block = from / keyBlock; block < ceilDiv(to, keyBlock); ++block) {
-        int64_t skip = block * keyBlock;
-        f(Rows{run.begin + skip, std::min(run.begin + skip + keyBlock, run.end), run.position + skip});
+      for (int64_t begin = from / 16 * 16, end; begin < to && from < to; begin = end) {
+        end = std::min((begin / keyBlock + 1) * keyBlock, to);
+        f(Rows{run.begin + begin, run.begin + end, run.position + begin});
       }
     }
   }
@@ -169,7 +170,6 @@ private:
 // there. Rows are drawn a block of keys at a time, on the stack.
 class ProbabilityDropout {
 public:
-  static constexpr int64_t keyBlock = AttentionProblem::keyBlock;
 
   // Drops nothing if there are no counters, and if everything is kept.
   ProbabilityDropout(const AttentionProblem &p, const Operands &o, bool drops, size_t counters)
@@ -179,7 +179,7 @@ public:
 
   bool isActive() const { return !rows.keepsAll(); }
   template <class T> T scale() const { return static_cast<T>(rows.scale()); }
-  // Of keys [from, from + count) of a query; count is at most keyBlock.
+  // Of keys [from, from + count) of a query; count is at most a block.
   void draw(int64_t b, int64_t h, int64_t i, int64_t from, int64_t count, uint32_t *keep) const {
     auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
     uint64_t row = (u(b) * u(p.heads) + u(h)) * u(p.queries) + u(i);
@@ -210,14 +210,28 @@ struct ScratchCursor {
   }
 };
 
-// Rows in the arithmetic type: as they stand, or widened into `block`.
-template <class S> const Wide<S> *wideRows(const S *x, int64_t elements, Wide<S> *block) {
-  if constexpr (isWide<S>) {
+// Rows as elements E, S or its arithmetic type: as they stand, or widened into `block`.
+template <class E, class S> const E *loadRows(const S *x, int64_t elements, Wide<S> *block) {
+  if constexpr (std::is_same_v<E, S>) {
     return x;
   } else {
     widenRow(x, block, elements);
     return block;
   }
+}
+
+// Which columns of a block of scores its rows may attend to.
+struct VisibleColumns {
+  int32_t low[AttentionProblem::queryBlock], high[AttentionProblem::queryBlock];
+};
+
+// Brings rows of T, `stride` apart, to E where they are.
+template <class E, class T> void narrowScores(T *scores, int64_t stride, int64_t rows, int64_t columns) {
+  if constexpr (!std::is_same_v<E, T>)
+    for (int64_t r = 0; r < rows; ++r) {
+      T *row = scores + r * stride;
+      narrowRow(row, reinterpret_cast<E *>(row), columns);
+    }
 }
 
 } // namespace amc::rt::cpu

@@ -7,6 +7,7 @@
 #include "runtime/device/cpu/Limits.h"
 #include "runtime/device/cpu/Registry.h"
 #include "runtime/plan/FusedKernels.h"
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <sys/mman.h>
@@ -90,6 +91,14 @@ public:
     const cpu::KernelEntry *entry = registry.find(spec.kernel);
     if (!entry)
       return inputError("kernel '", spec.kernel, "' is not one of this device's");
+    auto isDouble = [](const TensorSpec &tensor) { return tensor.dtype == plan::F64; };
+    if (entry->multiplies && !multipliesDoubles && std::any_of(spec.inputs.begin(), spec.inputs.end(), isDouble)) {
+      Expected<uint64_t> bytes = cpu::prepareGemm64(*pool);
+      if (!bytes.ok())
+        return bytes.status();
+      scratch += *bytes;
+      multipliesDoubles = true;
+    }
     if (!entry->createInGroup || (entry->create && !spec.find("group")))
       return entry->create(spec);
     Expected<Group *> group = groupOf(spec.string("group"));
@@ -101,6 +110,8 @@ public:
   Status execute(const Kernel &kernel, const Operands &operands) override {
     RunContext context{*pool, failure};
     kernel.run(operands, context);
+    if (Status status = cpu::takeGemmFailure(); !status.ok())
+      return status;
     return failure.any() ? failure.take() : Status();
   }
 
@@ -135,6 +146,7 @@ private:
   std::unique_ptr<ThreadPool> pool, nobody; // the latter has no workers, for the thread that communicates
   RunFailure failure, communicationFailure;
   uint64_t scratch = 0;
+  bool multipliesDoubles = false;
 };
 
 } // namespace

@@ -12,7 +12,7 @@ namespace amc::rt::cpu {
 namespace {
 
 static_assert(workspace::mlpRowTile % workspace::weightGradRowBlock == 0 &&
-              workspace::mlpRowTile % workspace::productRowTile == 0);
+              workspace::mlpRowTile % workspace::productWideRowTile == 0);
 
 struct MlpShape {
   plan::DType dtype;
@@ -280,7 +280,7 @@ template <class S> struct Backward final : Kernel {
     }
     if (wide == 0 || columns == 0)
       return;
-    ProductGrid grid = ProductGrid::create(wide, columns, rows, workspace::weightGradRowBlock);
+    ProductGrid grid = ProductGrid::ofGradient<S>(wide, columns, rows);
     multiplySums<S>(c.pool, grid, {reinterpret_cast<const S *>(left), wide, true},
                     {reinterpret_cast<const S *>(right), columns}, add, sums, scratch, true);
   }
@@ -339,8 +339,8 @@ std::unique_ptr<Kernel> createBackward(const InstructionSpec &spec) {
 } // namespace
 
 void registerGatedMlp(KernelRegistry &registry) {
-  registry.add("gated_mlp", {checkForward, createForward, nullptr, false, true});
-  registry.add("gated_mlp_backward", {checkBackward, createBackward, nullptr, false, true});
+  registry.addProduct("gated_mlp", {checkForward, createForward, nullptr, false, true});
+  registry.addProduct("gated_mlp_backward", {checkBackward, createBackward, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

@@ -1,8 +1,16 @@
-// Matrix products of one tile, by OpenBLAS on the calling thread, and the grid that cuts a product into tiles.
+// Matrix products of one tile, by a library on the calling thread, and the grid that cuts a product into tiles.
+//
+// fp32 and bf16 are oneDNN's, the fastest of Debian's libraries where measured (test/bench/kernels.cpp); f64, which it
+// lacks, is OpenBLAS's. A processor with AVX512-BF16 multiplies bf16 as it is stored, summed in fp32; without it, bf16
+// is widened to panels of fp32 in scratch. Either way a sum is rounded once.
 //
 // The grid (runtime/plan/Workspace.h) is counted from the first row and column, so whole tiles of a slice of rows get
-// the bits they have in the product of all rows. OpenBLAS itself does not promise that: a row's last bits depend on how
-// many rows are multiplied at once. bf16 is widened to panels of fp32 in scratch, summed there, and rounded once.
+// the bits they have in the product of all rows. The libraries do not promise that: a row's last bits depend on how
+// many rows are multiplied at once. They depend on no address, nor on the rows' distance in the result.
+//
+// oneDNN asks malloc for the buffer a product is packed into and gives it back, every time, and has no other way. So
+// glibc is told to keep such memory, every thread has it from the start (`libraryBytes`, in the device's scratchBytes),
+// and inside a step it comes from what the process has already; a failure is noted, and ends the step.
 #ifndef AMC_RUNTIME_DEVICE_CPU_GEMM_H
 #define AMC_RUNTIME_DEVICE_CPU_GEMM_H
 
@@ -19,9 +27,23 @@ void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, flo
 void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
           int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
 
-// Tells OpenBLAS to stay on the calling thread and to map a buffer for every thread of the pool, so that no step
-// allocates. Returns the bytes of address space OpenBLAS holds for that; a limit error if there are none.
+// bf16 operands, fp32 sums; only where multipliesBf16().
+void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, float alpha, const BFloat16 *a,
+          int64_t lda, const BFloat16 *b, int64_t ldb, float beta, float *c, int64_t ldc);
+// Has the processor instructions for that, and may they be used (AMC_ISA)?
+bool multipliesBf16();
+
+// What the library asks for in one product at most, with every dimension as large as the grids and blocks of
+// Workspace.h make it.
+inline constexpr uint64_t libraryBytes = uint64_t(2) << 20;
+
+// Has the library generate its code, and gives every thread of the pool the memory that products ask for. Returns the
+// bytes; a limit error if they are not to be had.
 Expected<uint64_t> prepareGemm(ThreadPool &pool);
+// The same for f64: OpenBLAS maps a buffer for each thread. Returns the bytes of address space.
+Expected<uint64_t> prepareGemm64(ThreadPool &pool);
+// An error if a product since the last call found no memory; its result is worthless.
+Status takeGemmFailure();
 
 // An operand as it is stored: rows `stride` elements apart, taken in the order given if there is one.
 template <class S> struct StoredMatrix {
@@ -37,7 +59,20 @@ template <class S> struct StoredMatrix {
 struct ProductGrid {
   int64_t m, n, k, block;
   int64_t tileM, tileN, down, across;
-  static ProductGrid create(int64_t m, int64_t n, int64_t k, int64_t block = 0);
+  static ProductGrid create(int64_t m, int64_t n, int64_t k, int64_t block = 0,
+                            int64_t rowTile = workspace::productRowTile);
+  // The grid of elements S.
+  template <class S> static ProductGrid of(int64_t m, int64_t n, int64_t k, int64_t block = 0) {
+    return create(m, n, k, block, rowTile<S>);
+  }
+  // That of a weight's gradient, a sum over `rows` in blocks: its own rows are never sliced, so they are cut into equal
+  // parts, multiples of 16.
+  template <class S> static ProductGrid ofGradient(int64_t m, int64_t n, int64_t rows) {
+    int64_t parts = std::max<int64_t>(ceilDiv(m, rowTile<S>), 1), part = ceilDiv(ceilDiv(m, parts), 16) * 16;
+    return create(m, n, rows, workspace::weightGradRowBlock, std::clamp<int64_t>(part, 16, rowTile<S>));
+  }
+  template <class S>
+  static constexpr int64_t rowTile = isWide<S> ? workspace::productWideRowTile : workspace::productRowTile;
   int64_t tiles() const { return down * across; }
   int64_t row(int64_t tile) const { return tile / across * tileM; }
   int64_t column(int64_t tile) const { return tile % across * tileN; }
@@ -62,39 +97,62 @@ template <class T> struct ProductScratch {
   }
 };
 
-// Rows [row, row + rows) and columns [column, column + columns) of a stored matrix as they are, or in `panel`.
-template <class S>
-const Wide<S> *loadPanel(const StoredMatrix<S> &x, int64_t row, int64_t column, int64_t rows, int64_t columns,
-                         Wide<S> *panel, int64_t &stride) {
-  if constexpr (isWide<S>) {
+// Are elements S multiplied as they are stored?
+template <class S> bool multipliesStored() {
+  if constexpr (isWide<S>)
+    return true;
+  else
+    return multipliesBf16();
+}
+
+// Rows [row, row + rows) and columns [column, column + columns) of a stored matrix as they are, or in `panel`, of S or of
+// its arithmetic type.
+template <class E, class S>
+const E *loadPanel(const StoredMatrix<S> &x, int64_t row, int64_t column, int64_t rows, int64_t columns, E *panel,
+                   int64_t &stride) {
+  if constexpr (std::is_same_v<E, S>) {
     if (!x.order) {
       stride = x.stride;
       return x.at(row, column);
     }
   }
   for (int64_t r = 0; r < rows; ++r)
-    widenRow(x.at(row + r, column), panel + r * columns, columns);
+    if constexpr (std::is_same_v<E, S>)
+      std::copy_n(x.at(row + r, column), columns, panel + r * columns);
+    else
+      widenRow(x.at(row + r, column), panel + r * columns, columns);
   stride = columns;
   return panel;
 }
 
-// One tile of the product into, or with `add` onto, `sum`, whose rows are `stride` apart. Narrow or reordered operands
-// go through panels of productDepth.
-template <class S>
-void sumTile(const ProductGrid &g, int64_t tile, const StoredMatrix<S> &a, const StoredMatrix<S> &b, bool add,
-             Wide<S> *sum, int64_t stride, const ProductScratch<Wide<S>> &s) {
+// sumTile with elements E for the library: S or its arithmetic type.
+template <class E, class S>
+void sumTileOf(const ProductGrid &g, int64_t tile, const StoredMatrix<S> &a, const StoredMatrix<S> &b, bool add,
+               Wide<S> *sum, int64_t stride, const ProductScratch<Wide<S>> &s) {
   using T = Wide<S>;
   int64_t i = g.row(tile), j = g.column(tile), m = g.rows(tile), n = g.columns(tile), k = 0;
-  bool whole = isWide<S> && !a.order && !b.order;
+  E *panelA = reinterpret_cast<E *>(s.a), *panelB = reinterpret_cast<E *>(s.b);
+  bool whole = std::is_same_v<E, S> && !a.order && !b.order;
   int64_t depth = whole ? (g.block ? g.block : g.k) : static_cast<int64_t>(workspace::productDepth);
   for (; k < g.k; k += depth, add = true) {
     int64_t d = std::min(depth, g.k - k), lda, ldb;
-    const T *left = a.transposed ? loadPanel(a, k, i, d, m, s.a, lda) : loadPanel(a, i, k, m, d, s.a, lda);
-    const T *right = b.transposed ? loadPanel(b, j, k, n, d, s.b, ldb) : loadPanel(b, k, j, d, n, s.b, ldb);
+    const E *left = a.transposed ? loadPanel(a, k, i, d, m, panelA, lda) : loadPanel(a, i, k, m, d, panelA, lda);
+    const E *right = b.transposed ? loadPanel(b, j, k, n, d, panelB, ldb) : loadPanel(b, k, j, d, n, panelB, ldb);
     gemm(a.transposed, b.transposed, m, n, d, T(1), left, lda, right, ldb, T(add ? 1 : 0), sum, stride);
   }
   for (int64_t r = 0; g.k == 0 && !add && r < m; ++r)
     std::fill_n(sum + r * stride, n, T(0));
+}
+
+// One tile of the product into, or with `add` onto, `sum`, whose rows are `stride` apart. Operands that are reordered, or
+// widened, go through panels of productDepth.
+template <class S>
+void sumTile(const ProductGrid &g, int64_t tile, const StoredMatrix<S> &a, const StoredMatrix<S> &b, bool add,
+             Wide<S> *sum, int64_t stride, const ProductScratch<Wide<S>> &s) {
+  if (multipliesStored<S>())
+    sumTileOf<S>(g, tile, a, b, add, sum, stride, s);
+  else if constexpr (!isWide<S>)
+    sumTileOf<Wide<S>>(g, tile, a, b, add, sum, stride, s);
 }
 
 // sum += bias in every row; a tile has at most blockElements columns.

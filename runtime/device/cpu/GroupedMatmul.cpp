@@ -190,8 +190,8 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
 } // namespace
 
 void registerGroupedMatmul(KernelRegistry &registry) {
-  registry.add("grouped_matmul", {checkGrouped, createGrouped, nullptr, false, true});
-  registry.add("grouped_matmul_weight_grad", {checkWeightGrad, createWeightGrad, nullptr, false, true});
+  registry.addProduct("grouped_matmul", {checkGrouped, createGrouped, nullptr, false, true});
+  registry.addProduct("grouped_matmul_weight_grad", {checkWeightGrad, createWeightGrad, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

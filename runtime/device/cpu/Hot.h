@@ -42,6 +42,13 @@ struct DropoutDraw {
   uint32_t key[2], stream, step, lastDropped;
 };
 
+// A block of scores: row r may attend to columns [low[r], high[r]) of the first `columns`. Rows are `stride` apart.
+struct ScoreBlock {
+  float *scores;
+  int64_t stride, rows, columns;
+  const int32_t *low, *high;
+};
+
 // Rows of bf16: the functions of Hot with the same names, each result rounded once, statistics and sums fp32. The order
 // of sums is that of fp32 rows.
 struct HotBf16Rows {
@@ -99,14 +106,15 @@ struct Hot {
   void (*rotary)(const float *x, const float *cos, const float *sin, float *y, int64_t half);
   void (*rotaryBackward)(const float *dy, const float *cos, const float *sin, float *dx, int64_t half);
 
-  // ---- attention. One row of a block of scores, of which columns [low, high) may be attended to.
-  // Forward, online softmax: scores become e^(score - new maximum), zero outside [low, high); maximum and sum of
-  // the row are updated; returns the factor that what was added up before has to be scaled with.
-  float (*attentionRow)(float *scores, int64_t columns, int64_t low, int64_t high, float *maximum, float *sum);
+  // ---- attention. Results stand in the scores' place, row by row, zero outside [low, high); `narrow`: as bf16, each row
+  // from where it began.
+  // Forward, online softmax: scores become e^(score - new maximum); maxima and sums of the rows are updated; factors[r] is
+  // what row r of what was added up before has to be scaled with.
+  void (*attentionBlock)(const ScoreBlock &, float *maximum, float *sum, float *factors, bool narrow);
   void (*scale)(float *x, float factor, int64_t n);
-  // Backward: scores become probabilities e^(score - lse), dscores (dy v^T) become p * (dscores - delta) * scale.
-  void (*attentionBackwardRow)(float *scores, float *dscores, int64_t columns, int64_t low, int64_t high, float lse,
-                               float delta, float scale);
+  // Backward: scores become probabilities e^(score - lse), gradients (dy v^T) become p * (gradient - delta) * scale.
+  void (*attentionBackwardBlock)(const ScoreBlock &, float *gradients, const float *lse, const float *delta, float scale,
+                                 bool narrow);
   float (*dot)(const float *a, const float *b, int64_t n);
 
   // ---- dropout: keep[i] is all ones where element first + i is kept, else 0; y = keep ? x * factor : 0

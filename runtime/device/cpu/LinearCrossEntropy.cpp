@@ -1,7 +1,7 @@
 // linear_cross_entropy, linear_cross_entropy_backward: f32, f64, bf16 and f16; arithmetic in fp32 (f64 for f64).
 //
 // Logits exist a tile of tokens and vocabulary at a time (workspace::LceShape); narrower operands are widened panel by
-// panel. Forward: a piece of work is a tile of tokens that walks the vocabulary, ascending, with the log-sum-exp so far
+// panel, but where the processor multiplies bf16: there the gradient of the logits is rounded to bf16, too. Forward: a piece of work is a tile of tokens that walks the vocabulary, ascending, with the log-sum-exp so far
 // of each of its rows. Backward: the vocabulary's tiles one after the other; for each, the token tiles in groups as
 // large as the workspace holds. In a group each token tile computes its logits again, turns them into their gradient
 // and adds its product with the weight to dhidden; then its product with the hidden states is added to dweight, tile
@@ -32,6 +32,8 @@ struct Problem {
   int64_t allClasses, firstClass; // of the whole vocabulary; of this rank's piece of it
   Group *group = nullptr;         // the ranks with the other pieces
   bool transposeW, biased, converts;
+  bool stored;     // operands are narrow and multiplied as they are stored
+  bool widens;     // or widened before
   bool narrowSums; // whether gradients of weight and bias are rounded
   plan::DType dtype;
   double softcap;
@@ -89,6 +91,8 @@ Problem Problem::create(const InstructionSpec &spec, size_t hidden) {
   p.biased = spec.inputs[hidden + 2].present();
   p.dtype = x.dtype;
   p.converts = statisticOf(x.dtype) != x.dtype;
+  p.stored = x.dtype == plan::BF16 && multipliesBf16();
+  p.widens = p.converts && !p.stored;
   p.narrowSums = p.converts && !spec.flag("wide");
   p.softcap = spec.real("softcap");
   p.options = LossOptions::create(spec, hidden + 4);
@@ -148,23 +152,28 @@ template <class T> struct Panel {
   int64_t stride;
 };
 
-// Rows of hidden that a tile reads.
+// Rows of hidden that a tile reads, of elements E as they are stored.
+template <class E> Panel<E> storedHidden(const Problem &p, const std::byte *hidden, int64_t tile) {
+  return {reinterpret_cast<const E *>(hidden) + tile * p.tokenTile * p.width, p.width};
+}
 template <class T> Panel<T> hiddenPanel(const Problem &p, const std::byte *hidden, int64_t tile, std::byte *scratch) {
-  int64_t offset = tile * p.tokenTile * p.width;
-  if (!p.converts)
-    return {reinterpret_cast<const T *>(hidden) + offset, p.width};
-  widen(p.dtype, hidden, offset, reinterpret_cast<T *>(scratch), p.rowsOf(tile) * p.width);
+  if (!p.widens)
+    return storedHidden<T>(p, hidden, tile);
+  widen(p.dtype, hidden, tile * p.tokenTile * p.width, reinterpret_cast<T *>(scratch), p.rowsOf(tile) * p.width);
   return {reinterpret_cast<const T *>(scratch), p.width};
 }
 
-// The weight's classes [first, first + n), [n, H] if transpose_w, else [H, n]. A widened panel has been filled by
-// widenWeight for all its rows.
+// The weight's classes from `first` on, [n, H] if transpose_w, else [H, n], as they are stored.
+template <class E> Panel<E> storedWeight(const Problem &p, const std::byte *weight, int64_t first) {
+  return {reinterpret_cast<const E *>(weight) + (p.transposeW ? first * p.width : first),
+          p.transposeW ? p.width : p.classes};
+}
+// Classes [first, first + n). A widened panel has been filled by widenWeight for all its rows.
 template <class T>
 Panel<T> weightPanel(const Problem &p, const std::byte *weight, int64_t first, int64_t n, const std::byte *scratch) {
-  if (p.converts)
+  if (p.widens)
     return {reinterpret_cast<const T *>(scratch), p.transposeW ? p.width : n};
-  return {reinterpret_cast<const T *>(weight) + (p.transposeW ? first * p.width : first),
-          p.transposeW ? p.width : p.classes};
+  return storedWeight<T>(p, weight, first);
 }
 // Rows [begin, end) of that panel: of n with transpose_w, of H without.
 template <class T>
@@ -185,8 +194,8 @@ const T *biasPanel(const Problem &p, const std::byte *bias, int64_t first, int64
 }
 
 // logits[rows, n] = x w + bias, not capped.
-template <class T>
-void logitTile(const Problem &p, int64_t rows, int64_t n, Panel<T> x, Panel<T> w, const T *bias, T *logits) {
+template <class E, class T>
+void logitTile(const Problem &p, int64_t rows, int64_t n, Panel<E> x, Panel<E> w, const T *bias, T *logits) {
   if (p.width)
     gemm(false, p.transposeW, rows, n, p.width, T(1), x.data, x.stride, w.data, w.stride, T(0), logits, n);
   else
@@ -245,13 +254,19 @@ template <class T> void runForward(const Problem &p, const Operands &o, RunConte
               *biasScratch = at + s.weightTile();
     int64_t rows = p.rowsOf(tile), begin = tile * p.tokenTile;
     std::fill_n(sums, rows, LogitSums{});
-    Panel<T> x = hiddenPanel<T>(p, o.inputs[0], tile, hiddenScratch);
+    Panel<T> x{};
+    if (!p.stored)
+      x = hiddenPanel<T>(p, o.inputs[0], tile, hiddenScratch);
     for (int64_t first = 0; first < p.classes; first += p.vocabularyTile) {
       int64_t n = p.columnsAt(first);
-      if (p.converts)
+      if (p.widens)
         widenWeight<T>(p, o.inputs[1], first, n, weightScratch, 0, p.transposeW ? n : p.width);
-      logitTile(p, rows, n, x, weightPanel<T>(p, o.inputs[1], first, n, weightScratch),
-                biasPanel<T>(p, o.inputs[2], first, n, biasScratch), logits);
+      const T *bias = biasPanel<T>(p, o.inputs[2], first, n, biasScratch);
+      if (!p.stored)
+        logitTile(p, rows, n, x, weightPanel<T>(p, o.inputs[1], first, n, weightScratch), bias, logits);
+      else if constexpr (std::is_same_v<T, float>)
+        logitTile(p, rows, n, storedHidden<BFloat16>(p, o.inputs[0], tile),
+                  storedWeight<BFloat16>(p, o.inputs[1], first), bias, logits);
       for (int64_t r = 0; r < rows; ++r) {
         if (p.softcap > 0)
           cap(logits + r * n, static_cast<T>(p.softcap), static_cast<T *>(nullptr), n);
@@ -387,7 +402,7 @@ private:
   }
 
   void vocabularyTile(int64_t first, int64_t n) {
-    if (p.converts) {
+    if (p.widens) {
       int64_t rows = p.transposeW ? n : p.width;
       parallelRange(c.pool, rows, rowGrain(p.transposeW ? p.width : n), [&](int64_t begin, int64_t end) {
         widenWeight<T>(p, o.inputs[2], first, n, weightScratch, begin, end);
@@ -418,7 +433,11 @@ private:
     const int64_t *labels = o.in<int64_t>(4);
     T *z = logits(place), dloss = *o.in<T>(0);
     alignas(64) T slope[workspace::lceVocabularyTile];
-    logitTile(p, rows, n, hiddenPanel<T>(p, o.inputs[1], tile, hiddenScratch(place)), w, bias, z);
+    if (!p.stored)
+      logitTile(p, rows, n, hiddenPanel<T>(p, o.inputs[1], tile, hiddenScratch(place)), w, bias, z);
+    else if constexpr (std::is_same_v<T, float>)
+      logitTile(p, rows, n, storedHidden<BFloat16>(p, o.inputs[1], tile),
+                storedWeight<BFloat16>(p, o.inputs[2], first), bias, z);
     for (int64_t r = 0; r < rows; ++r) {
       T *row = z + r * n;
       int64_t label = labels[begin + r];
@@ -435,23 +454,45 @@ private:
       for (int64_t i = 0; p.softcap > 0 && i < n; ++i)
         row[i] *= slope[i];
     }
-    if (dx && p.width)
-      gemm(false, !p.transposeW, rows, p.width, n, T(1), z, n, w.data, w.stride, T(first > 0), dx + begin * p.width,
-           p.width);
+    if (!p.stored) {
+      addHidden(z, rows, n, w, dx + begin * p.width, first > 0);
+    } else if constexpr (std::is_same_v<T, float>) {
+      for (int64_t r = 0; r < rows; ++r) // rows move up; each is read before it is written
+        narrowRow(z + r * n, storedGradient(place) + r * n, n);
+      addHidden(storedGradient(place), rows, n, storedWeight<BFloat16>(p, o.inputs[2], first), dx + begin * p.width,
+                first > 0);
+    }
+  }
+
+  // The gradient of a tile of logits where it is multiplied in bf16: in the tile's own place.
+  BFloat16 *storedGradient(int64_t place) const { return reinterpret_cast<BFloat16 *>(logits(place)); }
+
+  // What the logits' gradient z gives to rows of dhidden, in pieces that the library's buffers are made for.
+  template <class E> void addHidden(const E *z, int64_t rows, int64_t n, Panel<E> w, T *y, bool add) {
+    constexpr int64_t step = workspace::productColumnTile;
+    for (int64_t column = 0; dx && column < p.width; column += step)
+      gemm(false, !p.transposeW, rows, std::min(step, p.width - column), n, T(1), z, n,
+           w.data + (p.transposeW ? column : column * w.stride), w.stride, T(add), y + column, p.width);
   }
 
   // Columns [column, column + width) of dweight's tile, of one tile of tokens.
   void addWeight(int64_t tile, int64_t place, int64_t first, int64_t n, int64_t column, int64_t width) {
-    const T *x = p.converts ? reinterpret_cast<const T *>(hiddenScratch(place))
-                            : o.in<T>(1) + tile * p.tokenTile * p.width;
+    if (!p.stored)
+      addWeight(logits(place), p.widens ? reinterpret_cast<const T *>(hiddenScratch(place))
+                                        : storedHidden<T>(p, o.inputs[1], tile).data, tile, first, n, column, width);
+    else if constexpr (std::is_same_v<T, float>)
+      addWeight(storedGradient(place), storedHidden<BFloat16>(p, o.inputs[1], tile).data, tile, first, n, column, width);
+  }
+  template <class E>
+  void addWeight(const E *z, const E *x, int64_t tile, int64_t first, int64_t n, int64_t column, int64_t width) {
     T beta = T(tile > 0);
     if (p.transposeW) { // [V, H] or, in workspace, [n, H]
       T *y = dw + (p.narrowSums ? 0 : first * p.width) + column;
-      gemm(true, false, n, width, p.rowsOf(tile), T(1), logits(place), n, x + column, p.width, beta, y, p.width);
+      gemm(true, false, n, width, p.rowsOf(tile), T(1), z, n, x + column, p.width, beta, y, p.width);
     } else { // [H, V] or [H, n]
       int64_t stride = p.narrowSums ? n : p.classes;
       T *y = dw + (p.narrowSums ? 0 : first) + column * stride;
-      gemm(true, false, width, n, p.rowsOf(tile), T(1), x + column, p.width, logits(place), n, beta, y, stride);
+      gemm(true, false, width, n, p.rowsOf(tile), T(1), x + column, p.width, z, n, beta, y, stride);
     }
   }
 
@@ -459,7 +500,14 @@ private:
     if (tile == 0)
       std::fill_n(db, n, T{});
     for (int64_t r = 0; r < p.rowsOf(tile); ++r)
-      addTo(db, logits(place) + r * n, n);
+      if (!p.stored) {
+        addTo(db, logits(place) + r * n, n);
+      } else if constexpr (std::is_same_v<T, float>) {
+        Block<float> row;
+        static_assert(workspace::lceVocabularyTile <= blockElements);
+        widenRow(storedGradient(place) + r * n, row.data, n);
+        addTo(db, row.data, n);
+      }
   }
 
   // All tokens have been added to a tile of dweight and dbias.
@@ -499,8 +547,8 @@ std::unique_ptr<Kernel> createBackwardInGroup(const InstructionSpec &spec, Group
 } // namespace
 
 void registerLinearCrossEntropy(KernelRegistry &registry) {
-  registry.add("linear_cross_entropy", {checkForward, createForward, nullptr, false, true, createForwardInGroup});
-  registry.add("linear_cross_entropy_backward",
+  registry.addProduct("linear_cross_entropy", {checkForward, createForward, nullptr, false, true, createForwardInGroup});
+  registry.addProduct("linear_cross_entropy_backward",
                {checkBackward, createBackward, aliasBackward, false, true, createBackwardInGroup});
 }
 

@@ -1,6 +1,6 @@
 // matmul, linear, linear_weight_grad.
 //
-// f32, f64 and bf16 (summed in fp32, rounded once) by OpenBLAS, a tile at a time on a grid that starts at the first
+// f32, f64 and bf16 (summed in fp32, rounded once) by a library, a tile at a time on a grid that starts at the first
 // row (Gemm.h). The inner dimension of f32 and f64 is not cut, so an element's sum runs in the library's order for its
 // tile, but in linear_weight_grad: blocks of 1024 rows, ascending. Integers (matmul only) by three loops, modulo 2^64,
 // in their own width. linear adds its bias to each tile after the product. No result overlaps an operand. Workspace:
@@ -13,7 +13,7 @@
 namespace amc::rt::cpu {
 namespace {
 
-// OpenBLAS counts in 32 bits.
+// The libraries are given 32 bits: OpenBLAS has no more.
 Status expectBlasSizes(std::initializer_list<int64_t> sizes) {
   for (int64_t size : sizes)
     AMC_EXPECT(size <= INT_MAX, "dimension ", size, " should be at most ", INT_MAX);
@@ -116,7 +116,7 @@ BatchedShape batchedShape(const InstructionSpec &spec) {
 }
 
 template <class S> std::unique_ptr<Kernel> floatMatmul(const InstructionSpec &spec, const BatchedShape &s) {
-  ProductGrid grid = ProductGrid::create(s.m, s.n, s.k);
+  ProductGrid grid = ProductGrid::of<S>(s.m, s.n, s.k);
   // The workspace is that of one tall product; a matrix of the batch may need less for a slot.
   uint64_t bytes = bytesOf(s.batches * s.m, s.n, s.k, spec.inputs[0].dtype);
   auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
@@ -189,9 +189,9 @@ Status checkLinear(const InstructionSpec &spec) {
 std::unique_ptr<Kernel> createLinear(const InstructionSpec &spec) {
   int64_t rows = rowsOf(spec.inputs[0].shape).rows, k = spec.inputs[0].shape.back(), n = spec.outputs[0].shape.back();
   bool transpose = spec.flag("transpose_w"), scratch = !spec.workspaces.empty();
-  ProductGrid grid = ProductGrid::create(rows, n, k);
   return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);
+    ProductGrid grid = ProductGrid::of<S>(rows, n, k);
     return makeKernel([=](const Operands &o, RunContext &c) {
       multiply<S>(c.pool, grid, {o.in<S>(0), k}, {o.in<S>(1), transpose ? k : n, transpose}, o.in<S>(2), o.out<S>(0),
                   scratchOf(o, scratch));
@@ -223,9 +223,9 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
   bool transpose = spec.flag("transpose_w"), scratch = !spec.workspaces.empty(), wide = spec.flag("wide");
   int64_t down = transpose ? n : k, across = transpose ? k : n;
   size_t left = transpose ? 1 : 0, right = transpose ? 0 : 1;
-  ProductGrid grid = ProductGrid::create(down, across, rows, workspace::weightGradRowBlock);
   return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);
+    ProductGrid grid = ProductGrid::ofGradient<S>(down, across, rows);
     return makeKernel([=](const Operands &o, RunContext &c) {
       StoredMatrix<S> a{o.in<S>(left), down, true}, b{o.in<S>(right), across};
       if (wide)
@@ -239,9 +239,9 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
 } // namespace
 
 void registerMatmul(KernelRegistry &registry) {
-  registry.add("matmul", {checkMatmul, createMatmul, nullptr, false, true});
-  registry.add("linear", {checkLinear, createLinear, nullptr, false, true});
-  registry.add("linear_weight_grad", {checkWeightGrad, createWeightGrad, nullptr, false, true});
+  registry.addProduct("matmul", {checkMatmul, createMatmul, nullptr, false, true});
+  registry.addProduct("linear", {checkLinear, createLinear, nullptr, false, true});
+  registry.addProduct("linear_weight_grad", {checkWeightGrad, createWeightGrad, nullptr, false, true});
 }
 
 } // namespace amc::rt::cpu

@@ -30,12 +30,19 @@ struct KernelEntry {
   // Instead of `create`, where the attribute `group` names ranks: a collective, or what has to know which of them this
   // is. A kernel with `create`, too, may do without.
   std::unique_ptr<Kernel> (*createInGroup)(const InstructionSpec &, Group &) = nullptr;
+  // Calls the matrix library (addProduct).
+  bool multiplies = false;
 };
 
 class KernelRegistry : public KernelSignatures {
 public:
   KernelRegistry(); // registers every family
   void add(std::string name, KernelEntry entry);
+  // One that calls the matrix library.
+  void addProduct(std::string name, KernelEntry entry) {
+    entry.multiplies = true;
+    add(std::move(name), entry);
+  }
   const KernelEntry *find(std::string_view name) const;
   std::vector<std::string> names() const;
 

@@ -15,7 +15,7 @@ public:
         slotCount(std::clamp<int64_t>(p.batch * p.heads * ceilDiv(p.queries, p.queryBlock), 1, workspace::attentionSlots)),
         results(o.out<T>(0)) {
     auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
-    scratch.at += u(slotCount) * workspace::attentionSlot(u(p.width), u(p.valueWidth), sizeof(S));
+    scratch.at += u(slotCount) * workspace::attentionSlot(u(p.width), u(p.valueWidth), sizeof(S), u(p.keys));
     sums = scratch.take<T>(p.batch * p.heads * p.queries);
     if constexpr (!isWide<S>)
       results = scratch.take<T>(p.batch * p.heads * p.queries * p.valueWidth);
@@ -55,8 +55,7 @@ private:
       if (sees) {
         AttentionSlot<S> s(p, slots, slot);
         const S *values = v + block.kv * p.keys * p.valueWidth;
-        block.attend(wideRows(o.in<S>(0) + row * p.width, rows * p.width, s.q), owner, k + block.kv * p.keys * p.width,
-                     values, s);
+        block.attend(o.in<S>(0) + row * p.width, owner, k + block.kv * p.keys * p.width, values, s);
         for (int64_t r = 0; r < rows && p.averages(); ++r)
           if (!p.attends(block.b, block.h, block.queries.begin + r, block.queries.position + r, block.padding, block.bias))
             block.addValues(r, values);

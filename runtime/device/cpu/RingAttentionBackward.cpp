@@ -34,7 +34,7 @@ public:
     heads = p.batch * p.keyHeads;
     slots = scratch.at;
     scratch.at += std::min(workspace::attentionSlots, u(heads)) *
-                  workspace::attentionBackwardSlot(0, u(p.width), u(p.valueWidth), sizeof(S));
+                  workspace::attentionBackwardSlot(u(p.keys), 0, u(p.width), u(p.valueWidth), sizeof(S));
     given = takeSums();
     // What is fetched is done with when the others' sums come.
     pieces.emplace(group, shape, o.in<S>(2), o.in<S>(3), scratch.at);

@@ -1,4 +1,4 @@
-// Rows, of fp32 and some of bf16: sums, softmax, normalisations, rotary, attention's softmax, transposition. See Hot.h.
+// Rows, of fp32 and some of bf16: sums, softmax, normalisations, rotary, transposition. See Hot.h.
 #include "runtime/device/cpu/hot/HotParts.h"
 
 namespace amc::rt::cpu::AMC_ISA {
@@ -242,47 +242,6 @@ void rotaryBackward(const float *dy, const float *cos, const float *sin, float *
   }
 }
 
-float attentionRow(float *scores, int64_t columns, int64_t low, int64_t high, float *maximum, float *total) {
-  for (int64_t j = 0; j < low; ++j)
-    scores[j] = 0;
-  for (int64_t j = high; j < columns; ++j)
-    scores[j] = 0;
-  float before = *maximum, top = low < high ? max(scores + low, high - low) : -infinity;
-  top = top > before ? top : before;
-  if (top == -infinity) { // nothing to attend to so far; a NaN must not pass for that
-    float nan = 0;
-    for (int64_t j = low; j < high; ++j) {
-      nan = scores[j] != scores[j] ? scores[j] : nan;
-      scores[j] = 0;
-    }
-    if (nan != nan)
-      *maximum = *total = nan;
-    return 1.0f;
-  }
-  float correction = before == -infinity ? 0.0f : __builtin_expf(before - top);
-  float added = low < high ? expRow(scores + low, top, scores + low, high - low) : 0.0f;
-  *maximum = top;
-  *total = *total * correction + added;
-  return correction;
-}
-
-void attentionBackwardRow(float *scores, float *dscores, int64_t columns, int64_t low, int64_t high, float lse,
-                          float delta, float factor) {
-  if (lse == -infinity) // the row attends to nothing
-    low = high = 0;
-  for (int64_t j = 0; j < low; ++j)
-    scores[j] = dscores[j] = 0;
-  for (int64_t j = low < high ? high : 0; j < columns; ++j)
-    scores[j] = dscores[j] = 0;
-  for (int64_t j = low; j < high; j += W) {
-    int64_t count = high - j < W ? high - j : W;
-    V p = expV(loadUpTo(scores + j, count) - lse);
-    V d = p * (loadUpTo(dscores + j, count) - delta) * factor;
-    storePart(scores + j, p, count);
-    storePart(dscores + j, d, count);
-  }
-}
-
 // Eight rows of eight elements.
 static inline void transposeBlock(const uint32_t *x, int64_t ldx, uint32_t *y, int64_t ldy) {
   __m256 v[8], t[8];
@@ -327,7 +286,7 @@ extern const Hot hot = {
     unary, binary, gated, gatedBackward, activationBackward, addTo, bf16ToF32, f32ToBf16, f16ToF32, f32ToF16, sum,
     max, sumOfSquares, softmax, softmaxBackwardRow<float>, logSoftmaxRow<float>, logSoftmaxBackwardRow<float>,
     logSumExp, crossEntropyBackward, rmsNormRow<float>, rmsNormBackwardRow<float>, layerNormRow<float>,
-    layerNormBackwardRow<float>, rotary, rotaryBackward, attentionRow, scale, attentionBackwardRow, dot, dropoutMask,
+    layerNormBackwardRow<float>, rotary, rotaryBackward, attentionBlock, scale, attentionBackwardBlock, dot, dropoutMask,
     keepScaled, adamw, sgd, transpose32,
     {dotRow<BFloat16>, softmaxBf16, softmaxBackwardRow<BFloat16>, logSoftmaxRow<BFloat16>,
      logSoftmaxBackwardRow<BFloat16>, rmsNormRow<BFloat16>, rmsNormBackwardRow<BFloat16>, layerNormRow<BFloat16>,

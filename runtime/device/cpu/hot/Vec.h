@@ -165,22 +165,32 @@ static inline V erfV(V x) {
   return t > 0.927734375f ? outer : (t <= 0.927734375f ? inner : x);
 }
 
-// Lanes are added in a fixed tree.
+// Lanes are added in a fixed tree: the upper half to the lower, until one is left.
+static inline float sumQuarter(__m128 v) {
+  v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+  return _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps(v, v, 1)));
+}
+static inline float maxQuarter(__m128 v) {
+  v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+  return _mm_cvtss_f32(_mm_max_ss(v, _mm_shuffle_ps(v, v, 1)));
+}
+static inline float sumHalf(__m256 v) {
+  return sumQuarter(_mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
+}
+static inline float maxHalf(__m256 v) {
+  return maxQuarter(_mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
+}
+#ifdef __AVX512F__
 static inline float sumLanes(V v) {
-  float lane[W];
-  store(lane, v);
-  for (int64_t width = W / 2; width > 0; width /= 2)
-    for (int64_t i = 0; i < width; ++i)
-      lane[i] += lane[i + width];
-  return lane[0];
+  return sumHalf(_mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1)));
 }
 static inline float maxLanes(V v) {
-  float lane[W];
-  store(lane, v);
-  for (int64_t i = 1; i < W; ++i)
-    lane[0] = lane[i] > lane[0] ? lane[i] : lane[0];
-  return lane[0];
+  return maxHalf(_mm256_max_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1)));
 }
+#else
+static inline float sumLanes(V v) { return sumHalf((__m256)v); }
+static inline float maxLanes(V v) { return maxHalf((__m256)v); }
+#endif
 
 // f on every element of rows of float or BFloat16.
 template <class E, class F> static inline void map1(const E *x, E *y, int64_t n, F f) {
