@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/StringMap.h"
 
 using namespace mlir;
 
@@ -33,6 +34,7 @@ FailureOr<OwningOpRef<ModuleOp>> buildKernelModule(plan::ProgramOp program, plan
                        vector::VectorDialect>();
   OwningOpRef<ModuleOp> module(ModuleOp::create(program.getLoc(), "kernels"));
   uint64_t functions = 0;
+  llvm::StringMap<int> compiled; // the first kernel with a text: they may differ in what they replace
   for (auto op : program.getBody().getOps<plan::KernelOp>()) {
     std::string why;
     std::optional<codegen::Group> group = codegen::Group::analyze(op.getBody().front(), why);
@@ -47,6 +49,11 @@ FailureOr<OwningOpRef<ModuleOp>> buildKernelModule(plan::ProgramOp program, plan
     kernel.set_workspace_bytes(op.getWorkspaceBytes());
     for (int64_t from : op.getTaken())
       kernel.add_replaces(from);
+    auto [same, fresh] = compiled.try_emplace(codegen::kernelText(op.getBody().front()), plan.fused_kernels_size() - 1);
+    if (!fresh) {
+      *kernel.mutable_launches() = plan.fused_kernels(same->second).launches();
+      continue;
+    }
     std::string name = "kernel" + std::to_string(op.getNumber());
     for (const codegen::CpuFunction &function : codegen::emitCpuKernel(*group, name, *module)) {
       plan::FusedKernel::Launch &launch = *kernel.add_launches();

@@ -31,7 +31,7 @@ constexpr CompilerFlag flagsOfCompiler[] = {
     {"--shape"}, {"--trainable"}, {"--frozen"}, {"--precision"}, {"--loss"}, {"--loss-impl"},
     {"--loss-tiles-in-flight"}, {"--logits"}, {"--ignore-index"}, {"--label-smoothing"}, {"--z-loss"},
     {"--class-weights"}, {"--loss-reduction"}, {"--ac"}, {"--ac-matmuls"}, {"--memory-budget"}, {"--device-memory"},
-    {"--ac-policy"}, {"--ac-kv-sharing"}, {"--tile-mlp"}, {"--optimizer"}, {"--betas"}, {"--eps"}, {"--weight-decay"},
+    {"--ac-policy"}, {"--ac-kv-sharing"}, {"--fusion"}, {"--tile-mlp"}, {"--optimizer"}, {"--betas"}, {"--eps"}, {"--weight-decay"},
     {"--weight-decay-on"}, {"--momentum"}, {"--master-weights"}, {"--optimizer-state"}, {"--max-grad-norm"},
     {"--grad-accumulation"}, {"--optimizer-in-backward"}, {"--target"}, {"--strategy"}, {"--dp-size"},
     {"--dp-replicate-size"}, {"--tp-size"}, {"--cp-size"}, {"--cp-attention"}, {"--ep-size"}, {"--ep-capacity-factor"}, {"--ranks"}, {"--zero-dp-strategy"},
