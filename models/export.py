@@ -5,6 +5,7 @@
   export.py llama-100m DIR/model.onnx              for test/bench: 100 M parameters, weights beside the graph
   export.py gpt2-124m DIR/model.onnx
   export.py llama-layers-N DIR/model.onnx          N narrow layers, for compile time
+  export.py llama-100m@8192 DIR/model.onnx         the same with that many positions (otherwise 1024)
 
 Batch and sequence stay symbolic (`amc compile --shape input_ids=8x256` binds them). byte-llama is written without its
 weights: `amrun --init seed:N` draws them, and the file stays small enough to commit.
@@ -24,25 +25,31 @@ def llama(vocabulary, hidden, layers, heads, key_value_heads, intermediate, posi
         tie_word_embeddings=tied, use_cache=False))
 
 
-def gpt2():
+def gpt2(positions):
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(
-        resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, use_cache=False))
+        n_positions=positions, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, use_cache=False))
 
 
 MODELS = {
     # 256 bytes and one token that ends a document.
-    "byte-llama": lambda: llama(257, 256, 8, 8, 4, 704, 1024),
-    "llama-100m": lambda: llama(32000, 768, 12, 12, 4, 2048, 1024, tied=True),
+    "byte-llama": lambda positions: llama(257, 256, 8, 8, 4, 704, positions),
+    "llama-100m": lambda positions: llama(32000, 768, 12, 12, 4, 2048, positions, tied=True),
     "gpt2-124m": gpt2,
 }
+
+
+def positions(name):
+    _, _, number = name.partition("@")
+    return int(number or 1024)
 
 
 def build(name):
     """The model called `name`, weights drawn from seed 0."""
     torch.manual_seed(0)
-    if name.startswith("llama-layers-"):
-        return llama(512, 64, int(name.removeprefix("llama-layers-")), 4, 2, 160, 1024)
-    return MODELS[name]()
+    kind = name.partition("@")[0]
+    if kind.startswith("llama-layers-"):
+        return llama(512, 64, int(kind.removeprefix("llama-layers-")), 4, 2, 160, positions(name))
+    return MODELS[kind](positions(name))
 
 
 class Logits(torch.nn.Module):
@@ -54,8 +61,8 @@ class Logits(torch.nn.Module):
         return self.model(input_ids=input_ids).logits
 
 
-def export(model, path, weights):
-    dims = {0: torch.export.Dim("batch", min=1, max=1024), 1: torch.export.Dim("sequence", min=2, max=1024)}
+def export(model, path, weights, longest=1024):
+    dims = {0: torch.export.Dim("batch", min=1, max=1024), 1: torch.export.Dim("sequence", min=2, max=longest)}
     program = torch.onnx.export(
         Logits(model.eval()), (torch.zeros((2, 16), dtype=torch.int64),), dynamo=True, opset_version=18,
         input_names=["input_ids"], output_names=["logits"], dynamic_shapes={"input_ids": dims}, external_data=True,
@@ -87,10 +94,10 @@ def main():
     parser.add_argument("model", help=", ".join(sorted(MODELS)) + ", llama-layers-N")
     parser.add_argument("path")
     arguments = parser.parse_args()
-    if arguments.model not in MODELS and not arguments.model.startswith("llama-layers-"):
+    if arguments.model.partition("@")[0] not in MODELS and not arguments.model.startswith("llama-layers-"):
         parser.error(f"model is {arguments.model}, should be one of {', '.join(sorted(MODELS))}, llama-layers-N")
     model = build(arguments.model)
-    export(model, arguments.path, weights=arguments.model != "byte-llama")
+    export(model, arguments.path, weights=arguments.model != "byte-llama", longest=positions(arguments.model))
     print(f"{arguments.path}: {sum(p.numel() for p in model.parameters()):,} parameters")
 
 

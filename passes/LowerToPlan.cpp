@@ -3,9 +3,11 @@
 // placed (compiler/analysis/Liveness); nothing is decided here. An attribute that a plan cannot
 // carry and a value without an offset are errors.
 #include "compiler/analysis/GatherStep.h"
+#include "compiler/codegen/Group.h"
 #include "compiler/dialect/Plan.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
+#include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/StringMap.h"
 
 namespace amc {
@@ -64,7 +66,8 @@ public:
     arguments.resize(graph.ops.size());
     for (uint32_t op = 0; op < graph.ops.size(); ++op)
       if (graph.isInstruction(op)) {
-        FailureOr<DictionaryAttr> made = kernelArguments(gathered.ops[op]);
+        FailureOr<DictionaryAttr> made =
+            isa<FusedOp>(gathered.ops[op]) ? kernelNumber(cast<FusedOp>(gathered.ops[op])) : kernelArguments(gathered.ops[op]);
         bad = bad || failed(made);
         if (succeeded(made))
           arguments[op] = *made;
@@ -90,6 +93,9 @@ public:
     writeBuffers();
     for (Operation *op : gathered.ops)
       writeTables(op);
+    for (uint32_t op : live.instructions)
+      if (auto fused = dyn_cast<FusedOp>(gathered.ops[op]))
+        writeKernel(fused);
     for (uint32_t op : live.instructions)
       writeCall(op);
     noteInstructions(program);
@@ -132,6 +138,29 @@ private:
       bad = true;
     }
     return failure(bad);
+  }
+
+  /// Groups with the same text run the same kernel.
+  FailureOr<DictionaryAttr> kernelNumber(FusedOp fused) {
+    auto [kernel, fresh] = kernels.try_emplace(codegen::kernelText(fused.getBody().front()) + takenText(fused), kernels.size());
+    return b.getDictionaryAttr(b.getNamedAttr("number", integer(kernel->second)));
+  }
+  static std::string takenText(FusedOp fused) {
+    std::string text;
+    llvm::raw_string_ostream out(text);
+    llvm::interleave(fused.getTaken(), out, " ");
+    return text;
+  }
+  void writeKernel(FusedOp fused) {
+    uint64_t number = kernels.lookup(codegen::kernelText(fused.getBody().front()) + takenText(fused));
+    if (number < kernelsWritten)
+      return;
+    ++kernelsWritten;
+    auto kernel = amc::plan::KernelOp::create(b, fused.getLoc(), integer(number),
+                                              b.getStringAttr(codegen::kernelName(fused.getBody().front())),
+                                              integer(fused.getWorkspaceBytes()), fused.getTakenAttr());
+    IRMapping mapping;
+    fused.getBody().cloneInto(&kernel.getBody(), mapping);
   }
 
   IntegerAttr integer(uint64_t value) { return b.getI64IntegerAttr(static_cast<int64_t>(value)); }
@@ -313,6 +342,8 @@ private:
           parts.push_back(static_cast<int64_t>(number));
       bytes.push_back(static_cast<int64_t>(graph.ops[index].bytesMoved));
       auto block = blockAt.find(gathered.ops[index]->getLoc());
+      if (auto own = gathered.ops[index]->getAttrOfType<IntegerAttr>("train.block"))
+        block = blockAt.try_emplace(gathered.ops[index]->getLoc(), own.getInt()).first;
       bool optimizer = graph.ops[index].phase == OpPhase::Optimizer;
       blocks.push_back(block == blockAt.end() || optimizer ? -1 : block->second);
     }
@@ -330,6 +361,8 @@ private:
   Liveness live;
   std::vector<int64_t> offsets; // of every buffer
   std::vector<DictionaryAttr> arguments;
+  llvm::StringMap<uint64_t> kernels; // numbers of fused kernels, by text; look-ups only
+  uint64_t kernelsWritten = 0;
   // Look-ups only.
   DenseMap<Value, std::string> gradientNames;
   llvm::StringMap<SmallVector<StateOp>> statesOf;

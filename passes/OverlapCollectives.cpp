@@ -4,6 +4,7 @@
 #include "compiler/analysis/Overlap.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
+#include "runtime/support/Counted.h"
 
 namespace amc {
 #define GEN_PASS_DEF_OVERLAPCOLLECTIVES
@@ -97,8 +98,11 @@ struct OverlapCollectivesPass : amc::impl::OverlapCollectivesBase<OverlapCollect
         }
         OverlapRequest request = requestFor(*gathered);
         // Nothing to split, nothing to pack for.
-        if (llvm::none_of(request.splittable, [](bool splittable) { return splittable; }))
+        if (llvm::none_of(request.splittable, [](bool splittable) { return splittable; })) {
+          if (mode == "prefetch")
+            step.emitRemark("overlap: there is nothing to overlap: the step has no collective that could run beside computation");
           continue;
+        }
         if (mode == "auto") {
           Liveness live = computeLiveness(gathered->graph, gathered->programOrder());
           request.arenaLimit = pack(packingItems(live), request.alignment, request.packing).height;
@@ -110,10 +114,10 @@ struct OverlapCollectivesPass : amc::impl::OverlapCollectivesBase<OverlapCollect
         step->setAttr("train.overlap", StringAttr::get(&getContext(), mode));
         if (plan.limited)
           step.emitRemark("overlap: no more windows were tried; ")
-              << plan.windows.size() << " of " << plan.possible << " collectives run beside computation";
+              << plan.windows.size() << " of " << rt::counted(plan.possible, "collective") << " run beside computation";
         else if (plan.windows.empty() && plan.possible > 0)
           step.emitRemark("overlap: none of the ")
-              << plan.possible << " collectives that could run beside computation does, for the arena would be larger; prefetch takes that";
+              << rt::counted(plan.possible, "collective") << " that could run beside computation does, for the arena would be larger; prefetch takes that";
         windows += plan.windows.size();
         reduced += plan.reduced;
         hiddenMicroseconds += plan.hidden / 1'000'000;

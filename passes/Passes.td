@@ -487,6 +487,33 @@ def VerifyPlan : Pass<"verify-plan", "::mlir::ModuleOp"> {
   }];
 }
 
+def FuseElementwise : Pass<"fuse-elementwise", "::mlir::ModuleOp"> {
+  let summary = "join cheap operations of a placed step into kernels";
+  let description = [{
+    Operations with FusableOpInterface whose elements and rows are alike, that follow each other and read each other's
+    results or the same tensor, become one `train.fused`; every other that can be fused becomes one of its own, so that
+    a value's bits do not depend on its neighbours. Order, places and lifetimes stay as they were decided; a value that is
+    used within a group only is no longer written. A group is refused where it would write bytes that it has yet to read.
+    Needs: assign-offsets; verify-plan before it, which knows single operations.
+
+    ```mlir
+    %h = train.add %x, %d {train.offsets = array<i64: 512>} : ...
+    %y, %rstd = train.rms_norm %h, %w {epsilon = 1.0e-6 : f64, train.offsets = array<i64: 768, 1024>} : ...
+    // becomes
+    %h, %y, %rstd = train.fused (%a = %x, %b = %d, %c = %w) {taken = array<i64: -1, -1, -1>, train.offsets = array<i64: 512, 768, 1024>} : ... {
+      %0 = train.add %a, %b : ...
+      %1, %2 = train.rms_norm %0, %c {epsilon = 1.0e-6 : f64} : ...
+      train.yield %0, %1, %2 : ...
+    }
+    ```
+  }];
+  let statistics = [
+    Statistic<"groups", "groups", "kernels">,
+    Statistic<"joinedOps", "joined-ops", "operations that share a kernel with others">,
+  ];
+  let dependentDialects = ["::amc::train::TrainDialect"];
+}
+
 def LowerToPlan : Pass<"lower-to-plan", "::mlir::ModuleOp"> {
   let summary = "turn a placed step into buffers and kernel calls";
   let description = [{

@@ -24,6 +24,7 @@
 #include "passes/ShardAxis.h"
 #include "passes/ShardExperts.h"
 #include "runtime/plan/Mesh.h"
+#include "runtime/support/Counted.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <cmath>
@@ -245,8 +246,9 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
           << int64_t(ep) << " ranks of ep could share";
     else
       step.emitRemark("expert parallelism: ")
-          << outcome->products << " grouped products of " << outcome->layers << " layers; a rank has " << outcome->slots
-          << " slots for rows of the " << int64_t(ep) << " ranks that share experts, " << outcome->rows << " rows each; "
+          << rt::counted(outcome->products, "grouped product") << " of " << rt::counted(outcome->layers, "layer")
+          << "; a rank has " << rt::counted(static_cast<uint64_t>(outcome->slots), "slot") << " for rows of the " << int64_t(ep)
+          << " ranks that share experts, " << rt::counted(static_cast<uint64_t>(outcome->rows), "row") << " each; "
           << (outcome->slots < outcome->rows * int64_t(ep) ? "rows without a slot are dropped, and counted"
                                                           : "no row can be dropped; a capacity factor takes less memory");
     experts = std::move(outcome->parameters);
@@ -261,17 +263,41 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
             rt::groupSpan(mesh(), rt::cpAxes)};
   }
 
-  /// How attention gets at keys and values where that was decided here, and where it is not as it was asked for.
+  /// How attention gets at keys and values, what that was decided by if it was decided here, and where it is not as it
+  /// was asked for.
   void explain(StepOp step, const AxisOutcome &outcome) {
     auto milliseconds = [](const ContextCost &cost) { return llvm::formatv("{0:f3}", seconds(cost.picoseconds) * 1e3).str(); };
-    if (outcome.ring.picoseconds > 0)
-      step.emitRemark("context parallelism: attentions in a ring: ")
-          << outcome.rings << ", with keys and values gathered: " << outcome.gathers
-          << "; for the first a ring is modelled to take " << milliseconds(outcome.ring) << " ms and "
-          << bytesText(outcome.ring.bytes) << ", a gather " << milliseconds(outcome.gather) << " ms and "
-          << bytesText(outcome.gather.bytes);
+    if (outcome.rings + outcome.gathers > 0) {
+      InFlightDiagnostic remark = step.emitRemark("context parallelism: attentions in a ring: ")
+                                  << outcome.rings << ", with keys and values gathered: " << outcome.gathers;
+      if (outcome.ring.picoseconds > 0)
+        remark << "; for the first a ring is modelled to take " << milliseconds(outcome.ring) << " ms and "
+               << bytesText(outcome.ring.bytes) << ", a gather " << milliseconds(outcome.gather) << " ms and "
+               << bytesText(outcome.gather.bytes);
+    }
     for (const auto &[reason, count] : outcome.noRing)
       step.emitRemark("context parallelism: attentions that cannot be in a ring: ") << count << " (" << reason << ")";
+  }
+
+  /// What tp would have been cut along, were it divisible, or were the loss.
+  void explainWhole(StepOp step, const AxisOutcome &outcome) {
+    if (!outcome.indivisible.empty())
+      list(step.emitRemark("tensor parallelism: whole on every rank of tp, which cannot divide it by ") << int64_t(tp),
+           outcome.indivisible);
+    if (!outcome.readByLoss.empty())
+      list(step.emitRemark("tensor parallelism: whole on every rank of tp, for the loss reads whole rows of logits "
+                           "(linear cross-entropy does not)"),
+           outcome.readByLoss);
+  }
+  static void list(InFlightDiagnostic &&remark, const std::vector<WholeDimension> &dimensions) {
+    for (auto [number, whole] : llvm::enumerate(dimensions)) {
+      remark << (number == 0 ? ": '" : "; '") << whole.parameter << "'";
+      if (whole.others > 0)
+        remark << " and " << rt::counted(whole.others, "parameter") << " like it";
+      remark << ", dimension " << whole.dim << " of size " << whole.size;
+      if (whole.parts != whole.size)
+        remark << " (" << whole.parts << " parts of " << whole.size / whole.parts << ")";
+    }
   }
 
   LogicalResult shard(StepOp step) {
@@ -315,6 +341,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
             << int64_t(tp) << " along all that it goes through; the ranks of axis tp do the same work";
       else if (sequenceParallel && !outcome.tokens)
         step.emitRemark("sequence parallelism: tokens cannot be divided by ") << int64_t(tp) << "; they stay whole";
+      explainWhole(step, outcome);
       noteRows(1);
     }
     if (ep > 1 && failed(shareExperts(step, request)))

@@ -51,10 +51,11 @@ public:
       return outcome;
     }
     for (uint32_t atom : order)
-      if (ofWeight(atom) && isWholeWay(atom)) {
+      if (ofWeight(atom) && divides(atom) && isWholeWay(atom)) {
         claim(atom);
         ++outcome.dimensions;
       }
+    findWhole(outcome);
     if (request.along == AxisRequest::Along::WeightsAndTokens && outcome.dimensions > 0)
       outcome.tokens = claimTokens();
     return outcome;
@@ -72,8 +73,9 @@ private:
     bool twice = false;   // an activation has it in two dimensions (scores of a sequence with itself)
   };
 
+  bool canBeCut(uint32_t atom) const { return !dimensions.atoms.isFixed(atom) && !facts.at(atom).twice; }
   bool divides(uint32_t atom) const {
-    return !dimensions.atoms.isFixed(atom) && !facts.at(atom).twice && dimensions.atoms.size(atom) % request.members == 0;
+    return canBeCut(atom) && dimensions.atoms.size(atom) % request.members == 0;
   }
   // A dimension of a weight. A table that nothing but a lookup reads is worth a sum of what was looked up if it is long:
   // a vocabulary, not positions or kinds of segments.
@@ -125,15 +127,45 @@ private:
     }
   }
 
-  // Everything that the atom goes through can be cut along it, and nothing of it is cut along another.
-  bool isWholeWay(uint32_t atom) const {
+  // What would have been cut but for its size, or for the loss.
+  void findWhole(AxisOutcome &outcome) const {
+    findWhole(outcome.indivisible, [&](uint32_t atom) { return !divides(atom) && isWholeWay(atom); });
+    findWhole(outcome.readByLoss, [&](uint32_t atom) { return !isWholeWay(atom) && isWholeWay(atom, /*butLoss=*/true); });
+  }
+  template <class Is> void findWhole(std::vector<WholeDimension> &list, Is &&is) const {
+    for (const Node &node : dimensions.nodes) {
+      auto parameter = dyn_cast<ParameterOp>(node.op);
+      if (!parameter || shapeOf(parameter.getResult()).size() < 2)
+        continue;
+      for (auto [dim, size] : llvm::enumerate(shapeOf(parameter.getResult()))) {
+        int64_t parts = 1;
+        for (uint32_t atom : dimensions.of(parameter.getResult(), static_cast<unsigned>(dim)))
+          if (ofWeight(atom) && canBeCut(atom) && is(atom))
+            parts *= dimensions.atoms.size(atom);
+        if (parts == 1)
+          continue;
+        auto same = llvm::find_if(list, [&, dim = dim, size = size](const WholeDimension &other) {
+          return other.dim == static_cast<int64_t>(dim) && other.size == size && other.parts == parts;
+        });
+        if (same == list.end())
+          list.push_back({parameter.getName().str(), 0, static_cast<int64_t>(dim), size, parts});
+        else
+          ++same->others;
+      }
+    }
+  }
+
+  // Everything that the atom goes through, but an unfused loss if asked so, can be cut along it, and nothing of it is cut
+  // along another.
+  bool isWholeWay(uint32_t atom, bool butLoss = false) const {
     const Facts &f = facts.at(atom);
-    if (!divides(atom) || f.opaque || f.touches.empty())
+    if (!canBeCut(atom) || f.opaque || f.touches.empty())
       return false;
     std::optional<size_t> last;
     for (const Touch &touch : f.touches) {
       const Node &node = dimensions.nodes[touch.node];
-      if (node.rule.factors[touch.factor].kind == FactorKind::Whole || node.cut != noAtom || last == touch.node ||
+      const bool whole = node.rule.factors[touch.factor].kind == FactorKind::Whole && !(butLoss && isa<CrossEntropyOp>(node.op));
+      if (whole || node.cut != noAtom || last == touch.node ||
           (!request.experts && isa<GroupedMatmulOp>(node.op)))
         return false;
       last = touch.node;

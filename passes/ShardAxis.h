@@ -6,6 +6,7 @@
 #include "compiler/analysis/ContextAttention.h"
 #include "compiler/dialect/Train.h"
 #include <map>
+#include <vector>
 
 namespace amc {
 
@@ -24,10 +25,19 @@ struct AxisRequest {
   bool experts = true; // whether weights of grouped products may be cut, too
 };
 
+/// A dimension of a parameter that would be cut if its parts could be divided among the members, or if the loss did not
+/// read whole rows of logits.
+struct WholeDimension {
+  std::string parameter; // the first
+  unsigned others = 0;   // that have the same
+  int64_t dim = 0, size = 0, parts = 0;
+};
+
 struct AxisOutcome {
   unsigned dimensions = 0; // of weights that were cut, each with all that it goes through
   unsigned operations = 0; // that do a part of their work
   unsigned parameters = 0; // that are spread
+  std::vector<WholeDimension> indivisible, readByLoss;
   bool tokens = false;     // whether tokens were cut
   bool zigzag = false;     // whether every member has an early and a late part of the sequence
   // Of Sequence: attentions of which a member does a part, by how they get at keys and values, and what the first was

@@ -154,6 +154,9 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
       }
       for (unsigned at : compute.getReusableOperands())
         node.reusable.push_back(at);
+      if (std::optional<ArrayRef<int64_t>> taken = compute.getTakenOperands())
+        for (int64_t at : *taken)
+          node.taken.push_back(at < 0 ? noIndex : static_cast<uint32_t>(at));
       if (auto update = dyn_cast<UpdateOpInterface>(op))
         for (unsigned at : update.getUpdatedOperands())
           node.updated.push_back(at);

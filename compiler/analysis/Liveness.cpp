@@ -46,6 +46,7 @@ Liveness computeLiveness(const StepGraph &graph, const std::vector<uint32_t> &or
     uint32_t by = noIndex; // the only collective, or noIndex
   };
   std::vector<uint64_t> death(graph.values.size(), 0);
+  std::vector<bool> leaves(graph.values.size(), false); // the step, so that nobody takes over the buffer
   std::vector<Kept> kept(graph.values.size());
   time = 0;
   uint64_t sectionEnd = live.microBatchEnd;
@@ -64,8 +65,10 @@ Liveness computeLiveness(const StepGraph &graph, const std::vector<uint32_t> &or
       uint64_t &end = death[root];
       if (instruction)
         end = std::max(end, time + 1);
-      else if (op.kind == OpKind::Output)
+      else if (op.kind == OpKind::Output) {
         end = std::max(end, sectionEnd);
+        leaves[root] = true;
+      }
     }
     if (op.kind == OpKind::Compute)
       for (uint32_t result : op.results)
@@ -107,13 +110,16 @@ Liveness computeLiveness(const StepGraph &graph, const std::vector<uint32_t> &or
     }
     if (op.kind != OpKind::Compute)
       continue;
-    for (uint32_t result : op.results) {
+    for (size_t number = 0; number < op.results.size(); ++number) {
+      const uint32_t result = op.results[number];
       uint32_t taken = noIndex;
       for (uint32_t position : op.reusable) {
+        if (!op.taken.empty() && op.taken[number] != position)
+          continue;
         uint32_t root = graph.rootOf(op.operands[position]);
         uint32_t candidate = live.bufferOfValue[root];
         // `value` no longer being the root means that another result has taken the buffer already.
-        if (graph.values[root].source || death[root] != time + 1 ||
+        if (graph.values[root].source || leaves[root] || death[root] != time + 1 ||
             graph.values[root].bytes != graph.values[result].bytes ||
             live.buffers[candidate].value != root || !readsOnlyReusably(graph, op, root) ||
             (kept[root].until > 0 && kept[root].by != index))

@@ -61,6 +61,7 @@ struct GraphOp {
   std::vector<uint32_t> operands, results; // values
   std::vector<uint32_t> updated;           // positions in `operands` that are overwritten
   std::vector<uint32_t> reusable;          // positions whose buffer a result may take over
+  std::vector<uint32_t> taken; // where that is decided: for each result the position, or noIndex; else empty
 };
 
 struct GraphValue {

@@ -2,6 +2,7 @@
 //
 // The statistics of a row are results because backward reads them; no gradient flows into them.
 // Constraints are labelled; test/dialect/norm-invalid.mlir has a case for each.
+#include "compiler/dialect/Fusion.h"
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/Workspace.h"
 #include "llvm/Support/MathExtras.h"
@@ -310,4 +311,111 @@ uint64_t LayerNormBackwardOp::getWorkspaceBytes() {
 
 SmallVector<OpResult> LayerNormBackwardOp::getSums() {
   return llvm::map_to_vector(getOperation()->getResults().drop_front(), [](OpResult r) { return r; });
+}
+
+//===----------------------------------------------------------------------===//
+// Fused kernels. Orders of operations are those of runtime/device/cpu/hot/HotRows.cpp, but for sums.
+//===----------------------------------------------------------------------===//
+
+/// Of x and what is made of its rows: statistics of rows are results behind the first.
+static FusionRule normRule(Operation *op, Value x) {
+  FusionRule rule = rowFusion(op, shapeOf(x));
+  for (unsigned i = 1; i < op->getNumResults(); ++i) {
+    rule.results[i] = Makes::Row;
+    rule.statisticOf[i] = i - 1;
+  }
+  rule.statistics = op->getNumResults() - 1;
+  rule.chained = true;
+  return rule;
+}
+
+/// … of their gradients: statistics of forward are operands, one a row; sums over the rows are results behind the first.
+static FusionRule normBackwardRule(Operation *op, Value x, ValueRange statistics, unsigned count) {
+  FusionRule rule = rowFusion(op, shapeOf(x));
+  for (OpOperand &operand : op->getOpOperands())
+    rule.perRow[operand.getOperandNumber()] = llvm::is_contained(statistics, operand.get());
+  for (unsigned i = 1; i < op->getNumResults(); ++i)
+    rule.results[i] = Makes::ColumnSum;
+  rule.statistics = count;
+  return rule;
+}
+
+static Value meanOf(ElementEmitter &e, Value x, Value sum) {
+  return e.div(sum, e.constant(static_cast<double>(shapeOf(x).back())));
+}
+static Value reciprocalRoot(ElementEmitter &e, Value mean, const APFloat &epsilon) {
+  return e.div(e.constant(1), e.sqrt(e.add(mean, e.constant(epsilon.convertToDouble()))));
+}
+/// dy, times the weight if there is one.
+static Value weighted(ElementEmitter &e, Value dy, Value weight) {
+  Value g = e.element(dy);
+  return weight ? e.mul(g, e.element(weight)) : g;
+}
+
+FusionRule RmsNormOp::getFusionRule() { return normRule(*this, getX()); }
+Value RmsNormOp::emitTerm(ElementEmitter &e, unsigned) {
+  Value x = e.element(getX());
+  return e.mul(x, x);
+}
+Value RmsNormOp::emitStatistic(ElementEmitter &e, unsigned, Value sum) {
+  return reciprocalRoot(e, meanOf(e, getX(), sum), getEpsilon());
+}
+void RmsNormOp::emitElement(ElementEmitter &e) {
+  Value y = e.mul(e.element(getX()), e.statistic(0));
+  e.set(getY(), getWeight() ? e.mul(y, e.element(getWeight())) : y);
+}
+
+FusionRule RmsNormBackwardOp::getFusionRule() { return normBackwardRule(*this, getX(), getRstd(), 1); }
+Value RmsNormBackwardOp::emitTerm(ElementEmitter &e, unsigned) {
+  return e.mul(weighted(e, getDy(), getWeight()), e.element(getX()));
+}
+Value RmsNormBackwardOp::emitStatistic(ElementEmitter &e, unsigned, Value sum) {
+  Value rstd = e.element(getRstd());
+  return e.mul(e.mul(e.neg(rstd), rstd), meanOf(e, getX(), sum));
+}
+void RmsNormBackwardOp::emitElement(ElementEmitter &e) {
+  Value x = e.element(getX()), rstd = e.element(getRstd());
+  e.set(getDx(), e.mul(rstd, e.fma(x, e.statistic(0), weighted(e, getDy(), getWeight()))));
+  if (getDweight())
+    e.set(getDweight(), e.mul(e.element(getDy()), e.mul(x, rstd)));
+}
+
+FusionRule LayerNormOp::getFusionRule() { return normRule(*this, getX()); }
+Value LayerNormOp::emitTerm(ElementEmitter &e, unsigned k) {
+  Value x = e.element(getX());
+  if (k == 0)
+    return x;
+  Value d = e.sub(x, e.statistic(0));
+  return e.mul(d, d);
+}
+Value LayerNormOp::emitStatistic(ElementEmitter &e, unsigned k, Value sum) {
+  Value mean = meanOf(e, getX(), sum);
+  return k == 0 ? mean : reciprocalRoot(e, mean, getEpsilon());
+}
+void LayerNormOp::emitElement(ElementEmitter &e) {
+  Value y = e.mul(e.sub(e.element(getX()), e.statistic(0)), e.statistic(1));
+  if (getWeight())
+    y = e.mul(y, e.element(getWeight()));
+  e.set(getY(), getBias() ? e.add(y, e.element(getBias())) : y);
+}
+
+static Value normalized(ElementEmitter &e, LayerNormBackwardOp op) {
+  return e.mul(e.sub(e.element(op.getX()), e.element(op.getMean())), e.element(op.getRstd()));
+}
+FusionRule LayerNormBackwardOp::getFusionRule() {
+  return normBackwardRule(*this, getX(), {getMean(), getRstd()}, 2);
+}
+Value LayerNormBackwardOp::emitTerm(ElementEmitter &e, unsigned k) {
+  Value g = weighted(e, getDy(), getWeight());
+  return k == 0 ? g : e.mul(g, normalized(e, *this));
+}
+Value LayerNormBackwardOp::emitStatistic(ElementEmitter &e, unsigned, Value sum) { return meanOf(e, getX(), sum); }
+void LayerNormBackwardOp::emitElement(ElementEmitter &e) {
+  Value h = normalized(e, *this), g = weighted(e, getDy(), getWeight());
+  Value inner = e.fma(e.neg(h), e.statistic(1), e.sub(g, e.statistic(0)));
+  e.set(getDx(), e.mul(e.element(getRstd()), inner));
+  if (getDweight())
+    e.set(getDweight(), e.mul(e.element(getDy()), h));
+  if (getDbias())
+    e.set(getDbias(), e.element(getDy()));
 }

@@ -4,13 +4,13 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-def Train_RmsNormOp : Train_DiffOp<"rms_norm", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
+def Train_RmsNormOp : Train_DiffOp<"rms_norm", [Train_FusableRows<["emitTerm", "emitStatistic"]>, DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
   let summary = "y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + epsilon)";
   let description = [{ x [..., D], weight [D] or absent; rstd has x's shape without the last dimension. }];
   let arguments = (ins Train_FloatTensor:$x, Optional<Train_FloatTensor>:$weight, F64Attr:$epsilon);
   let results = (outs Train_FloatTensor:$y, Train_FloatTensor:$rstd);
 }
-def Train_RmsNormBackwardOp : Train_ComputeOp<"rms_norm_backward", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getWorkspaceBytes"]> {
+def Train_RmsNormBackwardOp : Train_ComputeOp<"rms_norm_backward", [Train_FusableRows<["emitTerm", "emitStatistic"]>, DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getWorkspaceBytes"]> {
   let summary = "dx and dweight of rms_norm";
   let description = [{
     With g = dy * weight: dx = rstd * (g - x * rstd^2 * mean(g * x)), dweight = sum over rows of dy * x * rstd
@@ -21,12 +21,12 @@ def Train_RmsNormBackwardOp : Train_ComputeOp<"rms_norm_backward", [DeclareOpInt
                        UnitAttr:$wide);
   let results = (outs Train_FloatTensor:$dx, Optional<Train_FloatTensor>:$dweight);
 }
-def Train_LayerNormOp : Train_DiffOp<"layer_norm", [AttrSizedOperandSegments, DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
+def Train_LayerNormOp : Train_DiffOp<"layer_norm", [Train_FusableRows<["emitTerm", "emitStatistic"]>, AttrSizedOperandSegments, DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
   let summary = "y = (x - mean) * rstd * weight + bias, rstd = 1 / sqrt(variance + epsilon)";
   let arguments = (ins Train_FloatTensor:$x, Optional<Train_FloatTensor>:$weight, Optional<Train_FloatTensor>:$bias, F64Attr:$epsilon);
   let results = (outs Train_FloatTensor:$y, Train_FloatTensor:$mean, Train_FloatTensor:$rstd);
 }
-def Train_LayerNormBackwardOp : Train_ComputeOp<"layer_norm_backward", [AttrSizedResultSegments, DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getWorkspaceBytes"]> {
+def Train_LayerNormBackwardOp : Train_ComputeOp<"layer_norm_backward", [Train_FusableRows<["emitTerm", "emitStatistic"]>, AttrSizedResultSegments, DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getWorkspaceBytes"]> {
   let summary = "dx, dweight and dbias of layer_norm";
   let description = [{
     With h = (x - mean) * rstd and g = dy * weight: dx = rstd * (g - mean(g) - h * mean(g * h)); dweight = sum of

@@ -84,6 +84,17 @@ def Plan_OutputOp : Plan_Op<"output", [HasParent<"ProgramOp">]> {
   let assemblyFormat = "$name attr-dict";
 }
 
+def Plan_KernelOp : Plan_Op<"kernel", [HasParent<"ProgramOp">, IsolatedFromAbove, SingleBlock]> {
+  let summary = "a kernel that is generated: the body of the train.fused that calls with its number run";
+  let description = [{
+    Calls of the kernel "fused" name one by their argument `number`; groups that do the same share it. The block's
+    arguments are the calls' inputs, what it yields are their outputs.
+  }];
+  let arguments = (ins I64Attr:$number, StrAttr:$name, I64Attr:$workspace_bytes, DenseI64ArrayAttr:$taken);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$number $name attr-dict-with-keyword $body";
+}
+
 def Plan_CallOp : Plan_Op<"call", [HasParent<"ProgramOp">]> {
   let summary = "runs a kernel on views; `unit` stands for an absent optional operand or result";
   let arguments = (ins StrAttr:$kernel, ArrayAttr:$inputs, ArrayAttr:$outputs, ArrayAttr:$workspaces,

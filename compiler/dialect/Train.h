@@ -2,6 +2,7 @@
 #ifndef AMC_COMPILER_DIALECT_TRAIN_H
 #define AMC_COMPILER_DIALECT_TRAIN_H
 
+#include "compiler/dialect/Fusion.h"
 #include "compiler/dialect/HostTensor.h"
 #include "compiler/dialect/Sharding.h"
 #include "runtime/plan/Ring.h"

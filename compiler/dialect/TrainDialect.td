@@ -35,6 +35,10 @@ def Train_Dialect : Dialect {
 // The derivative is zero wherever it exists: gradients stop here and none is missing.
 def Train_ZeroGradient : NativeOpTrait<"ZeroGradient"> { let cppNamespace = "::amc::train"; }
 
+// May share a kernel with its neighbours; elementwise unless it says otherwise.
+def Train_Fusable : DeclareOpInterfaceMethods<FusableOpInterface>;
+class Train_FusableRows<list<string> methods> : DeclareOpInterfaceMethods<FusableOpInterface, !listconcat(["getFusionRule"], methods)>;
+
 // Element types that tensors of a step can have.
 def Train_Float : AnyTypeOf<[F32, BF16, F16, F64], "floating-point number">;
 def Train_Int : AnyTypeOf<[I64, I32, I16, I8, UI8, UI16, UI32, UI64], "integer">;

@@ -49,6 +49,32 @@ def ComputeOpInterface : OpInterface<"ComputeOpInterface"> {
       Operands whose buffer a result may take over when the operand dies here and has the result's byte count:
       the kernel reads element i of it only before or while writing element i. Default: none.
     }], "::llvm::SmallVector<unsigned>", "getReusableOperands", (ins), "", [{ return {}; }]>,
+    InterfaceMethod<[{
+      Where that has been decided: for each result the operand whose buffer it takes over, -1 for none. Default: nothing
+      has been.
+    }], "::std::optional<::llvm::ArrayRef<int64_t>>", "getTakenOperands", (ins), "", [{ return ::std::nullopt; }]>,
+  ];
+}
+
+def FusableOpInterface : OpInterface<"FusableOpInterface"> {
+  let cppNamespace = "::amc::train";
+  let description = [{
+    Cheap work on the elements and rows of tensors, which may share a kernel with its neighbours (train.fused). The
+    operation says what it does with one element, in fp32, whatever is stored; where elements are and how many are
+    computed at a time is the emitter's business, so the same description becomes CPU vectors and GPU threads.
+  }];
+  let methods = [
+    InterfaceMethod<[{
+      What is computed from what (compiler/dialect/Fusion.h). Default: results are elements of operands that broadcast.
+    }], "::amc::train::FusionRule", "getFusionRule", (ins), "",
+      [{ return ::amc::train::elementwiseFusion($_op.getOperation()); }]>,
+    InterfaceMethod<[{ Builds one element of each result that has elements, and a term of each sum over rows. }],
+      "void", "emitElement", (ins "::amc::train::ElementEmitter &":$e)>,
+    InterfaceMethod<[{ Builds what an element adds to statistic `k` of its row. Default: there are none. }],
+      "::mlir::Value", "emitTerm", (ins "::amc::train::ElementEmitter &":$e, "unsigned":$k), "", [{ return {}; }]>,
+    InterfaceMethod<[{ Builds statistic `k` of a row from the sum (or maximum) of its terms. Default: that itself. }],
+      "::mlir::Value", "emitStatistic", (ins "::amc::train::ElementEmitter &":$e, "unsigned":$k, "::mlir::Value":$sum), "",
+      [{ return sum; }]>,
   ];
 }
 

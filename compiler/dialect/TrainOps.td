@@ -16,5 +16,6 @@ include "compiler/dialect/NormOps.td"
 include "compiler/dialect/AttentionOps.td"
 include "compiler/dialect/LossOps.td"
 include "compiler/dialect/OptimizerOps.td"
+include "compiler/dialect/FusionOps.td"
 
 #endif

@@ -180,6 +180,8 @@ const std::vector<OptionSpec> &optionTable() {
       {"--ac-kv-sharing", "distributed.ac_kv_sharing", &O::acKvSharing, "submodule|block", memory,
        "full and selective, where layers share keys and values: keep attention, or checkpoint whole "
        "blocks"},
+      {"--fusion", "", &O::fusion, "on|off", memory,
+       "generate kernels for cheap operations, joining those that follow each other; memory is the same with and without"},
       {"--tile-mlp", "distributed.tile_mlp", &O::tileMlp, "auto|on|off", memory,
        "work through gated feed-forward networks a tile of tokens at a time and compute their "
        "activations again in backward; auto: where a budget is cheaper to keep so"},

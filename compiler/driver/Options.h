@@ -68,6 +68,7 @@ struct CompileOptions {
   bool sequenceParallel = false;
   std::string reshardAfterForward = "auto";
   std::string overlap = "auto";
+  std::string fusion = "on"; // of cheap operations into generated kernels
   int64_t globalBatchSize = 0, localBatchSize = 0; // 0: not given
   std::string pretrainedModel;                     // what a recipe calls the model where it has no ONNX file
 

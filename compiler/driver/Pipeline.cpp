@@ -169,6 +169,9 @@ void addMemory(OpPassManager &passes, const CompileOptions &options, Stage last,
   passes.addPass(createVerifyPlan());
   if (last == Offsets)
     return;
+  // On what has been placed and proven: kernels change neither order nor memory.
+  if (options.fusion == "on")
+    passes.addPass(createFuseElementwise());
   passes.addPass(createLowerToPlan());
 }
 

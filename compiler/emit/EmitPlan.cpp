@@ -1,8 +1,10 @@
 // plan.program → plan message; see EmitPlan.h. Tables keep the order of the operations, attributes
 // are sorted by name.
 #include "compiler/emit/EmitPlan.h"
+#include "compiler/codegen/Kernels.h"
 #include "compiler/dialect/Plan.h"
 #include "compiler/dialect/StepSupport.h"
+#include "compiler/dialect/PlanTypes.h"
 #include "runtime/plan/PlanFile.h"
 #include "llvm/ADT/StringSwitch.h"
 #include <filesystem>
@@ -13,34 +15,6 @@ using namespace mlir;
 
 namespace amc {
 namespace {
-
-plan::DType dtypeOf(Type type) {
-  if (isa<Float32Type>(type))
-    return plan::F32;
-  if (isa<BFloat16Type>(type))
-    return plan::BF16;
-  if (isa<Float16Type>(type))
-    return plan::F16;
-  if (isa<Float64Type>(type))
-    return plan::F64;
-  auto integer = dyn_cast<IntegerType>(type);
-  if (!integer)
-    return plan::DTYPE_UNSPECIFIED;
-  switch (integer.getWidth()) {
-  case 1:
-    return plan::BOOL;
-  case 8:
-    return integer.isUnsigned() ? plan::U8 : plan::I8;
-  case 16:
-    return integer.isUnsigned() ? plan::U16 : plan::I16;
-  case 32:
-    return integer.isUnsigned() ? plan::U32 : plan::I32;
-  case 64:
-    return integer.isUnsigned() ? plan::U64 : plan::I64;
-  default:
-    return plan::DTYPE_UNSPECIFIED;
-  }
-}
 
 plan::Category categoryOf(StringRef name) {
   return llvm::StringSwitch<plan::Category>(name)
@@ -144,10 +118,12 @@ public:
         emitOutput(output);
       else if (auto call = dyn_cast<plan::CallOp>(op))
         emitCall(call);
+      else if (isa<plan::KernelOp>(op))
+        continue; // all at once
       else
         error(&op, "is not part of a plan");
     }
-    if (bad)
+    if (bad || failed(compileKernels(program, plan)))
       return failure();
     emitWeightFiles();
     if (plan.precision().empty())

@@ -2,6 +2,7 @@
 // the peak instead of all, each text once and cut where it is too long. What is cut is counted.
 #include "compiler/report/PageFacts.h"
 #include "compiler/report/Peak.h"
+#include "runtime/plan/FusedKernels.h"
 #include <algorithm>
 #include <array>
 #include <map>
@@ -112,7 +113,7 @@ private:
       list.push_back({{"begin", column * steps / count},
                       {"at", at},
                       {"bytes", fullest},
-                      {"kernel", text(instruction.kernel())},
+                      {"kernel", text(rt::kernelTitle(plan, instruction))},
                       {"phase", text(phaseName(instruction.phase()))},
                       {"block", values.blocks.empty() ? -1 : values.blocks[at]},
                       {"node", text(instruction.location())}});

@@ -3,6 +3,7 @@
 #include "compiler/report/Collectives.h"
 #include "compiler/report/Report.h"
 #include "compiler/report/Peak.h"
+#include "runtime/plan/FusedKernels.h"
 #include "runtime/plan/PlanRanks.h"
 #include <algorithm>
 #include <cstdio>
@@ -172,8 +173,8 @@ Facts gather(const plan::Plan &plan) {
   };
   for (const plan::Instruction &instruction : plan.instructions()) {
     if (instruction.phase() == plan::RECOMPUTE) {
-      Group &group = recomputed[instruction.kernel()];
-      group.name = instruction.kernel();
+      Group &group = recomputed[rt::kernelTitle(plan, instruction)];
+      group.name = rt::kernelTitle(plan, instruction);
       ++group.count;
       group.flops += instruction.flops();
     }
@@ -183,8 +184,8 @@ Facts gather(const plan::Plan &plan) {
           instruction.phase() == plan::FORWARD || counted[*buffer])
         continue;
       counted[*buffer] = true;
-      Group &group = saved[writer[*buffer]->kernel()];
-      group.name = writer[*buffer]->kernel();
+      Group &group = saved[rt::kernelTitle(plan, *writer[*buffer])];
+      group.name = rt::kernelTitle(plan, *writer[*buffer]);
       ++group.count;
       group.bytes += plan.buffers(static_cast<int>(*buffer)).bytes();
       group.flops += writer[*buffer]->flops();

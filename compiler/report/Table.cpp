@@ -2,7 +2,9 @@
 // rounded so that they add up to it as it is printed; JSON has the bytes.
 #include "compiler/report/Table.h"
 #include "compiler/report/Peak.h"
+#include "runtime/plan/FusedKernels.h"
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace amc::report {
@@ -69,8 +71,8 @@ std::string timeText(const plan::Plan &plan, const plan::Plan &first, const char
   std::optional<ModelledTime> time = modelledTime(plan, device), base = modelledTime(first, device);
   if (!time || !base || !(base->step + base->recompute > 0))
     return "?";
-  return format("%+.1f%%",
-                100 * ((time->step + time->recompute) / (base->step + base->recompute) - 1));
+  double percent = 100 * ((time->step + time->recompute) / (base->step + base->recompute) - 1);
+  return format("%+.1f%%", std::abs(percent) < 0.05 ? 0.0 : percent); // no minus zero
 }
 
 std::string typeText(const Values &values, const Value &value) {
@@ -124,7 +126,7 @@ std::string peakText(const TableRow &row, const Peak &peak) {
         row.plan->instructions(static_cast<int>(promise.peak_instruction()));
     at = format("instruction %llu of %d, %s (%s)",
                 static_cast<unsigned long long>(promise.peak_instruction()),
-                row.plan->instructions_size(), instruction.kernel().c_str(),
+                row.plan->instructions_size(), rt::kernelTitle(*row.plan, instruction).c_str(),
                 phaseName(instruction.phase())) +
          (instruction.location().empty() ? "" : " of " + instruction.location());
   }

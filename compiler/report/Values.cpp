@@ -1,6 +1,7 @@
 // Follows the writes to every buffer through the schedule. A buffer that persists between steps has
 // one value, which updates change in place.
 #include "compiler/report/Values.h"
+#include "runtime/plan/FusedKernels.h"
 #include "runtime/plan/DTypes.h"
 #include <algorithm>
 
@@ -202,7 +203,7 @@ std::string Values::name(const Value &value) const {
   if (value.writer == never || named)
     return buffer(value).name();
   const plan::Instruction &writer = plan.instructions(static_cast<int>(value.writer));
-  std::string name = writer.location().empty() ? writer.kernel() : writer.location();
+  std::string name = writer.location().empty() ? rt::kernelTitle(plan, writer) : writer.location();
   if (writer.outputs_size() > 1)
     for (int i = 0; i < writer.outputs_size(); ++i)
       if (&writer.outputs(i) == value.view)
@@ -211,7 +212,7 @@ std::string Values::name(const Value &value) const {
 }
 
 std::string Values::kernel(const Value &value) const {
-  return value.writer == never ? "" : plan.instructions(static_cast<int>(value.writer)).kernel();
+  return value.writer == never ? "" : rt::kernelTitle(plan, plan.instructions(static_cast<int>(value.writer)));
 }
 
 std::string Values::dtype(const Value &value) const {
@@ -229,7 +230,7 @@ std::string Values::shape(const Value &value) const {
 
 std::string Values::describe(uint64_t number) const {
   const plan::Instruction &instruction = plan.instructions(static_cast<int>(number));
-  std::string text = instruction.kernel() + " at " + std::to_string(number);
+  std::string text = rt::kernelTitle(plan, instruction) + " at " + std::to_string(number);
   return instruction.location().empty() ? text : text + " (" + instruction.location() + ")";
 }
 

@@ -25,6 +25,12 @@ struct DeviceOptions {
   MeshShape mesh;                       // whose groups collectives name
 };
 
+// What a device can do at most, in FLOP and bytes a second: what profiles are held against.
+struct DeviceLimits {
+  double fp32 = 0, bf16 = 0; // matrix products by the library in use, with operands of these
+  double stream = 0;         // bytes read and written, far beyond the caches
+};
+
 class Device {
 public:
   virtual ~Device() = default;
@@ -32,6 +38,8 @@ public:
   virtual const KernelSignatures &signatures() const = 0;
   // With other ranks: together with them, the same size, memory of the communicator's.
   virtual Expected<std::unique_ptr<DeviceMemory>> allocate(uint64_t bytes) = 0;
+  // Takes the plan's own kernels, before any is prepared. The plan has been verified.
+  virtual Status load(const plan::Plan &plan) = 0;
   // Prepares a kernel whose signature check has passed, and whose group of ranks (a collective's) is one of the mesh.
   virtual Expected<std::unique_ptr<Kernel>> prepare(const InstructionSpec &spec) = 0;
   virtual Status execute(const Kernel &kernel, const Operands &operands) = 0;
@@ -39,7 +47,9 @@ public:
   virtual Status communicate(const Kernel &kernel, const Operands &operands) = 0;
   virtual unsigned threads() const = 0;
   virtual const char *isa() const = 0;
-  virtual uint64_t scratchBytes() const = 0; // held by the device outside any DeviceMemory
+  virtual uint64_t scratchBytes() const = 0; // held by the device outside any DeviceMemory, code included
+  // Measured now, outside any step: it takes time and memory.
+  virtual Expected<DeviceLimits> measureLimits() = 0;
 };
 
 // The device for Plan.target.

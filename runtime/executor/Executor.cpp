@@ -3,7 +3,6 @@
 #include "runtime/executor/Channel.h"
 #include "runtime/plan/PlanVerifier.h"
 #include "runtime/plan/Ranges.h"
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -90,7 +89,8 @@ struct Executor::Impl {
   std::vector<std::byte *> addresses;
   Hook hook;
   bool profiled = false;
-  std::vector<double> seconds;
+  std::vector<InstructionTime> times; // of each; empty until they are asked for
+  Timeline *timeline = nullptr;
   std::vector<uint32_t> numbers;    // by instruction: what `channel` said when it was started
   std::unique_ptr<Channel> channel; // if there is anything async; destroyed first, its thread uses the rest
 
@@ -157,10 +157,16 @@ struct Executor::Impl {
   // An instruction's seconds are those of the thread that runs it: of an async collective what it takes, of its wait what
   // the thread that computes has to wait.
   template <class Body> Status timed(uint64_t i, Body &&body) {
-    auto start = std::chrono::steady_clock::now();
+    auto start = Timeline::Clock::now();
     Status status = body();
-    if (profiled)
-      seconds[i] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (profiled) {
+      auto end = Timeline::Clock::now();
+      times[i].seconds += std::chrono::duration<double>(end - start).count();
+      ++times[i].runs;
+      if (timeline)
+        timeline->add(steps[i].async ? Timeline::Lane::Communication : Timeline::Lane::Compute, Timeline::Kind::Instruction,
+                      i, start, end);
+    }
     return status.ok() ? Status() : std::move(status).withContext(describeInstruction(plan, i));
   }
 
@@ -276,13 +282,14 @@ Expected<Executor> Executor::create(plan::Plan plan, const ExecutorOptions &opti
       return status;
     if (Status status = checkRanks(impl->plan, options.communicator); !status.ok())
       return status;
+    if (Status status = impl->device->load(impl->plan); !status.ok())
+      return status;
     Expected<std::unique_ptr<DeviceMemory>> arena = impl->device->allocate(impl->plan.arena_bytes());
     if (!arena.ok())
       return arena.status();
     impl->arena = std::move(*arena);
     if (Status status = impl->prepare(); !status.ok())
       return status;
-    impl->seconds.resize(static_cast<size_t>(impl->plan.instructions_size()));
     return Executor(std::move(impl));
   } catch (const std::bad_alloc &) {
     return Status::outOfMemory();
@@ -323,11 +330,16 @@ void Executor::restartCollectives() { impl->trace.restart(); }
 
 void Executor::setHook(Hook hook) { impl->hook = std::move(hook); }
 
-void Executor::enableProfile(bool on) { impl->profiled = on; }
-const std::vector<double> &Executor::profile() const {
-  static const std::vector<double> none;
-  return impl->profiled ? impl->seconds : none;
+void Executor::enableProfile(bool on, Timeline *timeline) {
+  if (on)
+    impl->times.resize(impl->steps.size());
+  impl->profiled = on;
+  impl->timeline = on ? timeline : nullptr;
 }
+const std::vector<InstructionTime> &Executor::profile() const { return impl->times; }
+Timeline *Executor::timeline() const { return impl->timeline; }
+
+Expected<DeviceLimits> Executor::measureLimits() { return impl->device->measureLimits(); }
 
 Expected<std::optional<NonFinite>> Executor::findNonFinite(const std::function<void()> &feed) {
   // First without, then with minus infinity: that is what masks are made of.

@@ -16,6 +16,8 @@
 #define AMC_RUNTIME_EXECUTOR_EXECUTOR_H
 
 #include "runtime/collective/Communicator.h"
+#include "runtime/device/Device.h"
+#include "runtime/executor/Timeline.h"
 #include "runtime/plan/PlanRanks.h"
 #include "runtime/plan/plan.pb.h"
 #include "runtime/support/Status.h"
@@ -56,6 +58,11 @@ struct NonFinite {
   std::string describe() const;        // one line for people
 };
 
+struct InstructionTime {
+  double seconds = 0;
+  uint64_t runs = 0;
+};
+
 class Executor {
 public:
   static Expected<Executor> create(plan::Plan plan, const ExecutorOptions &options = {});
@@ -90,10 +97,16 @@ public:
   using Hook = std::function<Status(uint64_t instruction)>;
   void setHook(Hook hook);
 
-  // Seconds spent in every instruction so far, once enabled; empty otherwise. Of an async collective they are the
-  // other thread's; what this one waited for it is its wait's.
-  void enableProfile(bool on);
-  const std::vector<double> &profile() const;
+  // What every instruction took while that was asked for; empty if it never was. Of an async collective it is what the
+  // other thread took; what this one waited for it is its wait's. Switched between runs, never within one. `timeline`
+  // also gets each run of an instruction; it outlives its use here, null: nobody.
+  void enableProfile(bool on, Timeline *timeline = nullptr);
+  const std::vector<InstructionTime> &profile() const;
+  // What of it is being kept: null while nothing is.
+  Timeline *timeline() const;
+
+  // What the device can do at most, measured now.
+  Expected<DeviceLimits> measureLimits();
 
   // Looks for the first NaN or infinity: in parameters and inputs, then after each instruction of a fresh run of
   // [0, micro_batch_end). Runs the instructions twice at most; `feed` is called before each run and puts the inputs in

@@ -1,4 +1,5 @@
 #include "runtime/plan/PlanVerifier.h"
+#include "runtime/plan/FusedKernels.h"
 #include "runtime/plan/ByteSet.h"
 #include "runtime/plan/PlanRanks.h"
 #include "runtime/plan/PlanVerifierParts.h"
@@ -34,6 +35,7 @@ public:
     // Everything else computes with buffers.
     if (!diagnostics.ok())
       return std::move(diagnostics);
+    checkCode(plan, report);
     bool mesh = checkMesh(plan, report);
     defined.resize(static_cast<size_t>(plan.buffers_size()));
     held.resize(static_cast<size_t>(plan.buffers_size()));
@@ -508,7 +510,8 @@ private:
 } // namespace
 
 PlanDiagnostics verifyPlan(const plan::Plan &plan, const KernelSignatures &signatures) {
-  return Verifier(plan, &signatures).run();
+  PlanSignatures all(plan, signatures);
+  return Verifier(plan, &all).run();
 }
 
 PlanDiagnostics verifyPlanStructure(const plan::Plan &plan) { return Verifier(plan, nullptr).run(); }

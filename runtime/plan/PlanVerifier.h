@@ -10,6 +10,8 @@
 //   aliasing   within an instruction outputs overlap nothing but operands that the kernel's signature lets them
 //              replace, then exactly; workspaces overlap nothing
 //   kernels    each is known and its signature check passes (KernelSignatures, from the device)
+//   code       the plan's own kernels have functions that lie in their image; what machine code does, nobody can see
+//              (FusedKernels.h)
 //   updates    nothing reads a parameter behind its update; an update reads the parameter's gradient, which nothing
 //              has written since it was ready, and stands behind the micro-batches; no gradient is left unused
 //              (PlanVerifierUpdates.cpp)

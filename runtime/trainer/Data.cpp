@@ -1,6 +1,7 @@
 // What all data sources share, and the named batches. See Data.h.
 #include "runtime/trainer/Data.h"
 
+#include "runtime/support/Counted.h"
 #include "runtime/trainer/DataFormat.h"
 #include "runtime/trainer/Random.h"
 #include "runtime/trainer/Safetensors.h"
@@ -95,7 +96,7 @@ public:
   }
 
   std::string describe() const override {
-    std::string line = text(trained + held, " batches of named inputs, used in their order");
+    std::string line = text(counted(trained + held, "batch"), " of named inputs, used in their order");
     for (const TensorInfo &tensor : file.tensors())
       if (std::none_of(inputs.begin(), inputs.end(),
                        [&](const DataInput &input) { return input.name == tensor.name; }))

@@ -95,6 +95,8 @@ fingerprint(const TrainOptions &options) {
   add("--keep", text(options.keep));
   add("--resume", options.resume ? "it" : "none");
   add("--save-weights", pathOf(options.saveWeights));
+  add("--profile", pathOf(options.profile));
+  add("--profile-steps", text(options.profileSteps));
   add("--dump-gradients", pathOf(options.dumpGradients));
   return facts;
 }

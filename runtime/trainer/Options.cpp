@@ -31,7 +31,7 @@ constexpr CompilerFlag flagsOfCompiler[] = {
     {"--shape"}, {"--trainable"}, {"--frozen"}, {"--precision"}, {"--loss"}, {"--loss-impl"},
     {"--loss-tiles-in-flight"}, {"--logits"}, {"--ignore-index"}, {"--label-smoothing"}, {"--z-loss"},
     {"--class-weights"}, {"--loss-reduction"}, {"--ac"}, {"--ac-matmuls"}, {"--memory-budget"}, {"--device-memory"},
-    {"--ac-policy"}, {"--ac-kv-sharing"}, {"--tile-mlp"}, {"--optimizer"}, {"--betas"}, {"--eps"}, {"--weight-decay"},
+    {"--ac-policy"}, {"--ac-kv-sharing"}, {"--fusion"}, {"--tile-mlp"}, {"--optimizer"}, {"--betas"}, {"--eps"}, {"--weight-decay"},
     {"--weight-decay-on"}, {"--momentum"}, {"--master-weights"}, {"--optimizer-state"}, {"--max-grad-norm"},
     {"--grad-accumulation"}, {"--optimizer-in-backward"}, {"--target"}, {"--strategy"}, {"--dp-size"},
     {"--dp-replicate-size"}, {"--tp-size"}, {"--cp-size"}, {"--cp-attention"}, {"--ep-size"}, {"--ep-capacity-factor"}, {"--ranks"}, {"--zero-dp-strategy"},
@@ -49,6 +49,7 @@ struct Raw {
   TrainOptions options;
   std::string schedule, wsdStyle, tokenDType, init, planCache, ranks;
   std::optional<double> rankTimeout;
+  std::optional<uint64_t> profileSteps;
   bool version = false;
 };
 
@@ -197,6 +198,14 @@ void define(CLI::App &app, Raw &raw) {
       ->check(integer(1, 4096));
   machine->add_option("--log-json", options.logJson, "write one JSON object a step")
       ->type_name("FILE");
+  machine->add_option("--profile", options.profile,
+                      "measure what the machine can do, print how much of it each kernel gets, and write a trace that "
+                      "ui.perfetto.dev and chrome://tracing show; of several ranks one for all")
+      ->type_name("FILE.json");
+  machine->add_option("--profile-steps", raw.profileSteps,
+                      "steps to profile, behind the first; with --eval: micro-batches (default: 2)")
+      ->type_name("N")
+      ->check(positive);
   machine->add_flag("--verbose", options.verbose, "more about the plan, and where the time went");
   machine->add_option("--nproc-per-node", raw.ranks,
                       "ranks to start on this machine, through mpirun; auto: as many as the plan is for")
@@ -346,6 +355,9 @@ bool isRecipe(std::string_view path) { return path.ends_with(".yaml") || path.en
 // The texts that CLI11 could not judge.
 Status finishOptions(Raw &raw) {
   TrainOptions &options = raw.options;
+  if (raw.profileSteps && options.profile.empty())
+    return usageError("--profile-steps needs --profile");
+  options.profileSteps = raw.profileSteps.value_or(options.profileSteps);
   if (!raw.schedule.empty()) {
     options.schedule = scheduleFromName(raw.schedule);
     if (!options.schedule)

@@ -51,6 +51,8 @@ struct TrainOptions {
   std::string saveWeights;
   std::string dumpGradients;
   std::string logJson;
+  std::string profile;
+  uint64_t profileSteps = 2;
   unsigned threads = 0;
   bool verbose = false;
 };

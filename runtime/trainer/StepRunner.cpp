@@ -163,7 +163,33 @@ Expected<StepRunner::Counted> StepRunner::countAll(std::span<const LabelCount> m
   return all;
 }
 
+namespace {
+
+// An enclosing event of the executor's timeline, if there is one: from here to the end of the block.
+class Enclosing {
+public:
+  Enclosing(const Executor &executor, Timeline::Kind kind, uint64_t number)
+      : timeline(executor.timeline()), kind(kind), number(number) {
+    if (timeline)
+      begin = Timeline::Clock::now();
+  }
+  ~Enclosing() {
+    if (timeline)
+      timeline->add(Timeline::Lane::Compute, kind, number, begin, Timeline::Clock::now());
+  }
+  Enclosing(const Enclosing &) = delete;
+
+private:
+  Timeline *timeline;
+  Timeline::Kind kind;
+  uint64_t number;
+  Timeline::Clock::time_point begin;
+};
+
+} // namespace
+
 Expected<bool> StepRunner::stage(DataSource &source, uint64_t position, bool stop) {
+  Enclosing event(executor, Timeline::Kind::Data, 0);
   position += ranks.dataIndex();
   for (size_t micro = 0; micro < staged.size(); ++micro) {
     if (Status failure = source.readEntry(position, staged[micro]); !failure.ok())
@@ -234,6 +260,7 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
   };
   for (size_t micro = 0; micro < staged.size(); ++micro) {
     auto again = [&] { feed(micro); };
+    Enclosing event(executor, Timeline::Kind::MicroBatch, micro + 1);
     feed(micro);
     observing = micro + 1 == staged.size();
     Status ran = executor.runMicroBatch();
@@ -249,6 +276,7 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
     result.loss +=
         lossOutput.sum_over_micro_batches() ? loss : loss / static_cast<double>(staged.size());
   }
+  Enclosing event(executor, Timeline::Kind::Update, 0);
   Status ran = executor.runUpdate();
   observing = false;
   if (stopped)
@@ -266,7 +294,8 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
 // of unknown weights, has no such entry: what is left is evaluated one by one, by all ranks alike.
 Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint64_t entries,
                                           uint64_t seed,
-                                          const std::function<void(uint64_t)> &progress) {
+                                          const std::function<void(uint64_t)> &progress,
+                                          const std::function<void(uint64_t, bool)> &watch) {
   const plan::Plan &plan = executor.plan();
   if (plan.outputs(static_cast<int>(at.loss)).ready() >= plan.forward_end())
     return inputError("the plan's forward pass does not end with the loss, so it cannot evaluate");
@@ -276,7 +305,9 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
   double sum = 0, weights = 0;
   const uint64_t together = ranks.dataRanks();
   const bool canPad = at.normalizer && request.loss != plan::LOSS_MODEL;
-  for (uint64_t first = 0; first < entries;) {
+  for (uint64_t first = 0, batch = 1; first < entries; ++batch) {
+    if (watch)
+      watch(batch, true);
     uint64_t left = entries - first;
     bool alike = left < together && !canPad; // all ranks take the same entry
     uint64_t taken = alike ? 1 : std::min(left, together);
@@ -315,6 +346,8 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
     if (at.droppedTokens)
       result.droppedTokens = result.droppedTokens.value_or(0) + readOutput(*at.droppedTokens);
     first += taken;
+    if (watch)
+      watch(batch, false);
     if (progress)
       progress(first - 1);
   }

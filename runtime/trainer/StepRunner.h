@@ -65,9 +65,11 @@ public:
   void setObserver(Executor::Hook observer);
 
   // Runs the forward pass over entries [0, entries) of the held-out share, or of an epoch in the
-  // data's order, dealt out to the ranks. `progress` gets the last entry that is done.
+  // data's order, dealt out to the ranks. `progress` gets the last entry that is done; `watch` is called around each
+  // batch, of all ranks together, which are counted from 1.
   Expected<EvalResult> evaluate(DataSource &source, bool heldOut, uint64_t entries, uint64_t seed,
-                                const std::function<void(uint64_t entry)> &progress = {});
+                                const std::function<void(uint64_t entry)> &progress = {},
+                                const std::function<void(uint64_t batch, bool begins)> &watch = {});
 
 private:
   using Entry = std::vector<std::vector<std::byte>>; // a buffer per data input

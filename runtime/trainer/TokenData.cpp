@@ -2,6 +2,8 @@
 // it too, because a separator there decides whether the row's first label counts.
 #include "runtime/trainer/TokenData.h"
 
+#include "runtime/support/Counted.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -27,12 +29,12 @@ public:
   }
 
   std::string describe() const override {
-    std::string line = text(stored == plan::U8 ? "read as text: " : "", tokens,
-                            stored == plan::U8 ? " bytes, each a token" : " tokens", ", ",
-                            trainedRows + heldRows, " rows of ", rowLength, ", ", trained,
-                            " micro-batches an epoch");
+    std::string line = text(stored == plan::U8 ? "read as text: " : "",
+                            stored == plan::U8 ? counted(tokens, "byte") + ", each a token" : counted(tokens, "token"),
+                            ", ", counted(trainedRows + heldRows, "row"), " of ", rowLength, ", ",
+                            counted(trained, "micro-batch"), " an epoch");
     if (held)
-      line += text(", ", heldRows, " rows held out (", held, " micro-batches)");
+      line += text(", ", counted(heldRows, "row"), " held out (", counted(held, "micro-batch"), ")");
     return line;
   }
   uint64_t memoryBytes() const override {

@@ -9,51 +9,26 @@
 
 #include "runtime/plan/PlanFile.h"
 #include "runtime/plan/Splits.h"
+#include "runtime/support/Counted.h"
 #include "runtime/trainer/Checkpoint.h"
 #include "runtime/trainer/Files.h"
 #include "runtime/trainer/Fingerprint.h"
 #include "runtime/trainer/GradientDump.h"
+#include "runtime/trainer/JsonLog.h"
 #include "runtime/trainer/MemoryTable.h"
 #include "runtime/trainer/Metrics.h"
+#include "runtime/trainer/Profiler.h"
 #include "runtime/trainer/SaveWeights.h"
 #include "runtime/trainer/StepRunner.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <fmt/format.h>
 #include <malloc.h>
-#include <map>
 
 namespace amc::rt {
 namespace {
-
-// --log-json: a line at a time, on the disk as soon as it is written.
-class JsonLog {
-public:
-  ~JsonLog() {
-    if (file)
-      std::fclose(file);
-  }
-  Status open(const std::string &path, bool append) {
-    name = path;
-    file = std::fopen(path.c_str(), append ? "a" : "w");
-    return file ? Status() : systemError(errno, path, "cannot be written");
-  }
-  Status write(const std::string &line) {
-    if (!file)
-      return {};
-    if (std::fprintf(file, "%s\n", line.c_str()) < 0 || std::fflush(file) != 0)
-      return systemError(errno, name, "cannot be written");
-    return {};
-  }
-
-private:
-  std::FILE *file = nullptr;
-  std::string name;
-};
 
 class Run {
 public:
@@ -82,6 +57,8 @@ private:
   Status checkUse(const DataRequest &request);
   void resolveSchedule(double planRate);
   Status limitToEpochs();
+  uint64_t entriesToEvaluate() const;
+  Status createProfiler();
   void describePlan();
   Status evaluateOnly();
   Status train();
@@ -109,6 +86,7 @@ private:
   std::unique_ptr<DataSource> source;
   std::unique_ptr<StepRunner> runner;
   std::unique_ptr<GradientDump> dump;
+  std::unique_ptr<Profiler> profiler;
   std::optional<Checkpoints> checkpoints;
   std::string resumed; // the folder of the checkpoint that this run goes on from
   RunState state;
@@ -152,15 +130,17 @@ Status Run::prepare() {
     return failure;
   if (Status failure = openCheckpoints(); !failure.ok())
     return failure;
-  return ranks.agree(load(std::move(request), std::move(sources), modelDirectory));
+  if (Status failure = ranks.agree(load(std::move(request), std::move(sources), modelDirectory)); !failure.ok())
+    return failure;
+  return options.profile.empty() ? Status() : ranks.agree(createProfiler());
 }
 
 // The plan, and whether the outputs can be written.
 Status Run::readPlan(plan::Plan &plan) {
-  for (const std::string *path : {&options.saveWeights, &options.dumpGradients, &options.logJson})
+  for (const std::string *path : {&options.saveWeights, &options.dumpGradients, &options.logJson, &options.profile})
     if (Status failure = keepsInputs(*path); !failure.ok())
       return failure;
-  for (const std::string *path : {&options.saveWeights, &options.dumpGradients})
+  for (const std::string *path : {&options.saveWeights, &options.dumpGradients, &options.profile})
     if (!path->empty() && ranks.isFirst())
       if (Status failure = probeWritable(*path); !failure.ok())
         return failure;
@@ -182,7 +162,7 @@ Status Run::createExecutor(plan::Plan plan) {
   if (!created.ok())
     return std::move(created).status().withContext(options.plan);
   executor.emplace(std::move(created.value()));
-  executor->enableProfile(options.verbose);
+  executor->enableProfile(options.verbose && options.profile.empty());
   describePlan();
   return {};
 }
@@ -283,7 +263,7 @@ Status Run::checkCollectives() {
   CollectiveFacts ran = executor->collectivesRun(),
                   promised = collectiveFacts(executor->plan(), executor->plan().accumulation());
   auto words = [](const CollectiveFacts &facts) {
-    return text(facts.count, " collectives of ", facts.bytes, " bytes, sequence ", facts.sequence);
+    return text(counted(facts.count, "collective"), " of ", facts.bytes, " bytes, sequence ", facts.sequence);
   };
   Status mine;
   if (ran != promised)
@@ -297,7 +277,7 @@ void Run::describePlan() {
   const plan::Plan &plan = executor->plan();
   const plan::Promise &promise = plan.promise();
   note(options.plan, ": promised peak ", promise.arena_bytes(), " bytes, arena ",
-       executor->arenaBytes(), " bytes, ", executor->threads(), " threads, ", executor->isa());
+       executor->arenaBytes(), " bytes, ", counted(executor->threads(), "thread"), ", ", executor->isa());
   if (!options.verbose)
     return;
   note("  ", plan.instructions_size(), " instructions (", plan.forward_end(), " forward, ",
@@ -370,29 +350,52 @@ void Run::resolveSchedule(double planRate) {
         scheduleName(before.kind), " from ", before.rate, " over ", before.horizon);
 }
 
-Status Run::evaluateOnly() {
-  bool heldOut = options.evalFraction > 0;
-  uint64_t entries = heldOut ? source->heldOutEntries() : source->entriesPerEpoch();
+uint64_t Run::entriesToEvaluate() const {
+  uint64_t entries = options.evalFraction > 0 ? source->heldOutEntries() : source->entriesPerEpoch();
   if (options.evalSteps)
     entries = std::min(entries, *options.evalSteps);
   if (options.steps)
     entries = std::min(entries, *options.steps * runner->entriesPerStep());
+  return entries;
+}
+
+// All ranks at the same time: they share what is measured.
+Status Run::createProfiler() {
+  uint64_t rounds = options.eval ? (entriesToEvaluate() + ranks.dataRanks() - 1) / ranks.dataRanks()
+                                 : *options.steps - std::min(state.step, *options.steps);
+  Expected<std::unique_ptr<Profiler>> made =
+      Profiler::create(*executor, ranks, options.profile, options.profileSteps, rounds, options.eval);
+  if (!made.ok())
+    return made.status();
+  profiler = std::move(*made);
+  note("this machine, measured with ", counted(executor->threads(), "thread"), ": ", describeLimits(profiler->limits()));
+  return {};
+}
+
+Status Run::evaluateOnly() {
+  const bool heldOut = options.evalFraction > 0;
+  const uint64_t entries = entriesToEvaluate();
   auto last = std::chrono::steady_clock::now();
   auto progress = [&](uint64_t entry) {
     auto now = std::chrono::steady_clock::now();
     if (now - last < std::chrono::seconds(5))
       return;
     last = now;
-    note("evaluated ", entry + 1, " of ", entries, " micro-batches");
+    note("evaluated ", entry + 1, " of ", counted(entries, "micro-batch"));
   };
-  Expected<EvalResult> result = runner->evaluate(*source, heldOut, entries, state.seed, progress);
+  auto watch = [&](uint64_t batch, bool begins) {
+    if (profiler)
+      begins ? profiler->before() : profiler->after(batch);
+  };
+  Expected<EvalResult> result = runner->evaluate(*source, heldOut, entries, state.seed, progress, watch);
   if (!result.ok())
     return result.status();
-  note("evaluated ", result->entries, " micro-batches, ", result->labelTokens, " labelled tokens", droppedText(result->droppedTokens));
+  note("evaluated ", counted(result->entries, "micro-batch"), ", ", counted(result->labelTokens, "labelled token"),
+       droppedText(result->droppedTokens));
   if (Status failure = this->result(fmt::format("loss {:.9g}", result->loss)); !failure.ok())
     return failure;
   reportTime();
-  return {};
+  return profiler ? profiler->finish([this](const std::string &line) { note(line); }) : Status();
 }
 
 Status Run::train() {
@@ -422,6 +425,9 @@ Status Run::train() {
         return failure;
   }
   reportTime();
+  if (profiler)
+    if (Status failure = profiler->finish([this](const std::string &line) { note(line); }); !failure.ok())
+      return failure;
   if (stopped) {
     note("stopped by a signal after step ", state.step, checkpoints ? "; --resume continues" : "",
          options.saveWeights.empty() ? ""
@@ -443,6 +449,8 @@ Expected<bool> Run::oneStep() {
     return false;
   auto begin = std::chrono::steady_clock::now();
   uint64_t step = state.step + 1;
+  if (profiler)
+    profiler->before();
   Expected<bool> stopping = runner->stage(*source, state.position, stop.load());
   if (!stopping.ok())
     return std::move(stopping).status().withContext(text("step ", step));
@@ -454,6 +462,8 @@ Expected<bool> Run::oneStep() {
   if (!result.ok())
     return result.status();
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  if (profiler)
+    profiler->after(step);
   state.step = step;
   state.epoch = state.position / source->entriesPerEpoch();
   state.position += runner->entriesPerStep();
@@ -521,6 +531,8 @@ Status Run::reportMemory() {
   std::vector<KnownHeap> known = {{"the plan", planBytes},
                                   {"staged data", runner->stagingBytes()},
                                   {"the data's order and buffers", source->memoryBytes()}};
+  if (profiler)
+    known.push_back({"the events of the trace", profiler->memoryBytes()});
   if (communicator)
     known.push_back({"what ranks talk through", communicator->scratchBytes()});
   ResidentMemory now = residentMemory(&*executor);
@@ -538,35 +550,16 @@ Status Run::reportMemory() {
   return {};
 }
 
-// --verbose: seconds by kernel, the slowest first; and what a step says to other ranks.
+// --verbose: what a step says to other ranks; and, where --profile does not say it of some steps, time by kernel.
 void Run::reportTime() {
   if (options.verbose && !options.eval && !ranks.alone()) {
     CollectiveFacts promised = collectiveFacts(executor->plan(), executor->plan().accumulation());
-    note("a step has ", promised.count, " collectives, in which each rank sends ", promised.bytes, " bytes");
+    note("a step has ", counted(promised.count, "collective"), ", in which each rank sends ", promised.bytes, " bytes");
   }
-  const std::vector<double> &profile = executor->profile();
-  if (profile.empty())
+  if (!options.verbose || profiler)
     return;
-  // What runs beside the rest does not add to its time; what that had to wait does, and has a line of its own.
-  std::map<std::string, std::pair<double, uint64_t>> byKernel;
-  double total = 0, beside = 0;
-  for (size_t i = 0; i < profile.size(); ++i) {
-    const plan::Instruction &instruction = executor->plan().instructions(static_cast<int>(i));
-    const bool async = isAsync(instruction);
-    auto &[seconds, count] = byKernel[instruction.kernel() + (async ? " (beside)" : "")];
-    seconds += profile[i];
-    ++count;
-    (async ? beside : total) += profile[i];
-  }
-  std::vector<std::pair<double, std::string>> order;
-  for (const auto &[kernel, entry] : byKernel)
-    order.emplace_back(-entry.first, kernel);
-  std::sort(order.begin(), order.end());
-  note(fmt::format("time in kernels: {:.3f} s", total) +
-       (beside > 0 ? fmt::format(", and {:.3f} s of communication beside them", beside) : std::string()));
-  for (const auto &[negative, kernel] : order)
-    note(fmt::format("  {:<32} {:>9.3f} s {:>5.1f} % in {} instructions", kernel, -negative,
-                     total > 0 ? -100 * negative / total : 0.0, byKernel[kernel].second));
+  for (const std::string &line : kernelTable(timesByKernel(executor->plan(), executor->profile(), {}), false))
+    note(line);
 }
 
 } // namespace

@@ -178,7 +178,8 @@ def run_amc(arguments, folder, world, plan):
     tokens = world * arguments.batch * arguments.sequence
     if len(steps) != arguments.steps or {step["mem"] for step in steps} != {int(arena[1])}:
         raise SystemExit(f"amrun's log says {steps}\n{text}")
-    kernels = [line for line in text.splitlines() if line.startswith("time in kernels") or " % in " in line]
+    kernels = [line for line in text.splitlines() if line.startswith("time in kernels") or
+               (line.startswith("  ") and (" % " in line or " share " in line))]
     return {"losses": [s["loss"] for s in steps], "norms": [s["grad_norm"] for s in steps],
             "seconds": [tokens / s["tps"] for s in steps], "arena": int(arena[1]), "resident": int(resident[2]),
             "peak": peak, "kernels": kernels}

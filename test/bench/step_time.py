@@ -1,25 +1,41 @@
 #!/usr/bin/env python3
-"""Step time and peak memory of AMC against PyTorch eager, side by side, on models of about 100 M parameters.
+"""Step time and peak memory of AMC against PyTorch, and against the pure products of the same step, side by side.
 
-  models/make-venv && .venv-models/bin/python test/bench/step_time.py [--models llama-100m gpt2-124m]
+  models/make-venv && .venv-models/bin/python test/bench/step_time.py [--models llama-100m gpt2-124m] [--shapes 4x512 1x2048]
 
-Rounds alternate between the two, each in a process of its own, so that a machine whose speed drifts is unfair to both
-alike. Before any time is printed the two losses are compared: same weights, same tokens, AdamW on every parameter,
-gradients clipped to 1.0, fp32. Step times are medians over all rounds without each process's first step; memory is the
-process's peak resident set.
+Rows of AMC: what --ac keeps for backward, and full with linear cross-entropy. Of PyTorch: eager, torch.compile (the
+better of the two counts), eager with torch.utils.checkpoint around each block, and that with the loss in checkpointed
+pieces of 512 tokens, which is its counterpart of linear cross-entropy. The step: AdamW on every parameter, gradients
+clipped to 1.0, fp32, the same weights and tokens. The pure products are test/bench/products.cpp's, of the plan of `none`.
+See side_by_side.py for how rounds are run; memory is a process's peak resident set.
 """
-import argparse
 import json
-import os
 import pathlib
 import resource
 import statistics
 import subprocess
-import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "models"))
+import side_by_side as bench
+
+ROWS = {"none": ["--ac=none"], "selective": ["--ac=selective"],
+        "selective, all matmuls": ["--ac=selective", "--ac-matmuls=all"], "full": ["--ac=full"],
+        "full, linear CE": ["--ac=full", "--loss-impl=linear-cross-entropy"]}
+PEERS = {"eager": "pytorch eager", "compile": "torch.compile", "checkpoint": "pytorch, checkpoint",
+         "pieces": "pytorch, checkpoint, loss in pieces"}
+SAME_MODE = {"none": "eager", "full": "checkpoint", "full, linear CE": "pieces"}
+LOSS_PIECE = 512  # tokens
+
+
+def loss_in_pieces(model, ids, labels):
+    import torch.nn.functional as F
+    from torch.utils.checkpoint import checkpoint
+    hidden = model.base_model(input_ids=ids).last_hidden_state[:, :-1].reshape(-1, model.config.hidden_size)
+    wanted = labels[:, 1:].reshape(-1)
+    piece = lambda h, y: F.cross_entropy(model.get_output_embeddings()(h), y, reduction="sum")
+    losses = [checkpoint(piece, hidden[i:i + LOSS_PIECE], wanted[i:i + LOSS_PIECE], use_reentrant=False)
+              for i in range(0, len(wanted), LOSS_PIECE)]
+    return sum(losses) / len(wanted)
 
 
 def peer(arguments):
@@ -30,14 +46,20 @@ def peer(arguments):
     import torch.nn.functional as F
     torch.set_num_threads(arguments.threads)
     model = export.build(arguments.models[0]).train()
+    if arguments.mode in ("checkpoint", "pieces"):
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
-    step = torch.compile(model) if arguments.compile else model
+    step = torch.compile(model) if arguments.mode == "compile" else model
     batches = safetensors.torch.load_file(arguments.peer)
     losses, seconds = [], []
     for ids, labels in zip(batches["input_ids"], batches["labels"]):
         begin = time.perf_counter()
-        logits = step(input_ids=ids).logits
-        loss = F.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1))
+        if arguments.mode == "pieces":
+            loss = loss_in_pieces(model, ids, labels)
+        else:
+            logits = step(input_ids=ids).logits
+            loss = F.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1))
+            del logits
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -48,92 +70,83 @@ def peer(arguments):
     print(json.dumps({"losses": losses, "seconds": seconds, "rss": rss}))
 
 
-def run_peer(arguments, model, batches):
-    command = [sys.executable, __file__, "--models", model, "--threads", str(arguments.threads), "--peer", str(batches)]
-    if arguments.compile:
-        command.append("--compile")
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+def products_round(arguments, plan):
+    return json.loads(bench.run([arguments.bin / "bench-products", plan, "--threads", arguments.threads], "bench-products"))
 
 
-def run_amc(arguments, plan, batches, log):
-    log.unlink(missing_ok=True)
-    command = [str(arguments.bin / "amrun"), str(plan), "--data", str(batches), "--steps", str(arguments.steps), "--threads",
-               str(arguments.threads), "--log-json", str(log), "--verbose"]
-    notes = log.with_suffix(".notes")
-    with open(notes, "w") as file:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
-        _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        raise SystemExit(f"amrun failed: {' '.join(command)}\n{notes.read_text()}")
-    steps = [json.loads(line) for line in log.read_text().splitlines()]
-    tokens = arguments.batch * arguments.sequence
-    kernels = [line for line in notes.read_text().splitlines() if line.startswith("time in kernels") or " % in " in line]
-    return {"kernels": kernels, "losses": [s["loss"] for s in steps], "seconds": [tokens / s["tps"] for s in steps],
-            "rss": usage.ru_maxrss * 1024, "mem": steps[-1]["mem"]}
-
-
-def bench(arguments, model):
-    folder = arguments.cache / model
-    path = folder / "model.onnx"
-    if not path.exists():
-        subprocess.run([sys.executable, str(ROOT / "models/export.py"), model, str(path)], check=True,
-                       stdout=subprocess.DEVNULL)
-    import safetensors.torch
-    import torch
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(0, 32000, (arguments.steps, arguments.batch, arguments.sequence), generator=generator)
-    batches = folder / "batches.safetensors"
-    safetensors.torch.save_file({"input_ids": ids, "labels": ids.clone()}, str(batches))
-    plan = folder / f"{arguments.ac}.amplan"
-    subprocess.run([str(arguments.bin / "amc"), "compile", str(path), "-o", str(plan), f"--ac={arguments.ac}", "--shape",
-                    f"input_ids={arguments.batch}x{arguments.sequence}"], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)
-
-    ours, theirs = [], []
+def measure(arguments, model, shape):
+    """{name: rounds} of AMC's rows and of PyTorch's, and the rounds of products."""
+    batch, sequence = map(int, shape.split("x"))
+    name = model if sequence <= 1024 else f"{model}@{sequence}"
+    onnx = bench.exported(arguments, name)
+    batches = bench.random_batches(onnx.parent / f"{shape}.safetensors", 32000, arguments.steps, batch, sequence)
+    plans = {row: bench.compiled(arguments, onnx, onnx.parent / f"{shape}-{row.replace(', ', '-').replace(' ', '-')}.amplan",
+                                 shape, ROWS[row]) for row in arguments.rows}
+    ours, theirs, products = {row: [] for row in plans}, {mode: [] for mode in arguments.peers}, []
     for _ in range(arguments.rounds):
-        theirs.append(run_peer(arguments, model, batches))
-        ours.append(run_amc(arguments, plan, batches, folder / "log.jsonl"))
-    for a, b in zip(ours[0]["losses"], theirs[0]["losses"]):
-        if not abs(a - b) <= 1e-4 * abs(b):
-            raise SystemExit(f"{model}: the losses differ, no time is worth printing: amc {a}, pytorch {b}")
+        for mode in theirs:
+            theirs[mode].append(bench.peer_round(__file__, ["--models", name, "--threads", str(arguments.threads), "--peer",
+                                                            str(batches), "--mode", mode]))
+        for row, plan in plans.items():
+            ours[row].append(bench.amc_round(arguments, plan, batches, batch * sequence))
+        if "none" in plans and not arguments.no_products:
+            products.append(products_round(arguments, plans["none"]))
+    return ours, theirs, products
 
-    def summary(rounds):
-        seconds = [s for r in rounds for s in r["seconds"][1:]]
-        return statistics.median(seconds), min(seconds), max(seconds), max(r["rss"] for r in rounds)
 
-    name = "torch.compile" if arguments.compile else "pytorch eager"
-    (mine, low, high, rss), (other, other_low, other_high, other_rss) = summary(ours), summary(theirs)
-    print(f"{model}, {arguments.batch} x {arguments.sequence} tokens, {arguments.threads} threads, ac {arguments.ac}")
-    print(f"  amc            {mine:7.3f} s a step ({low:.3f} to {high:.3f}), arena {ours[0]['mem'] / 2**30:.2f} GiB, "
-          f"peak resident {rss / 2**30:.2f} GiB")
-    print(f"  {name:14} {other:7.3f} s a step ({other_low:.3f} to {other_high:.3f}), "
-          f"peak resident {other_rss / 2**30:.2f} GiB")
-    print(f"  ratio          {mine / other:7.3f} of its time, {rss / other_rss:.3f} of its memory; "
-          f"losses agree to {max(abs(a - b) / abs(b) for a, b in zip(ours[0]['losses'], theirs[0]['losses'])):.1e}")
-    print("  where amc's time goes, one round:")
-    for line in ours[-1]["kernels"][:9]:
-        print("   ", line)
+def show(arguments, model, shape, ours, theirs, products):
+    first = next(iter(theirs.values()), next(iter(ours.values())))[0]["losses"]
+    worst = max(bench.compare_losses(f"{model} {shape}, {name}", rounds[0]["losses"], first)
+                for name, rounds in [*ours.items(), *theirs.items()])
+    print(f"{model}, {shape} tokens, {arguments.threads} threads: losses agree to {worst:.1e}")
+    print(f"  {'':36} {'seconds a step':28} {'beside none':>11} {'peak resident':>13} {'arena':>8}")
+    none = bench.seconds_of(ours["none"])[0] if "none" in ours else None
+    for row, rounds in ours.items():
+        seconds = bench.seconds_of(rounds)
+        beside = f"{100 * (seconds[0] / none - 1):+.1f} %" if none else ""
+        print(f"  {'amc, ' + row:36} {bench.spread(seconds):28} {beside:>11} {bench.memory_of(rounds) / bench.GIB:9.2f} GiB "
+              f"{rounds[0]['arena'] / bench.GIB:8.2f}")
+    for mode, rounds in theirs.items():
+        print(f"  {PEERS[mode]:36} {bench.spread(bench.seconds_of(rounds)):28} {'':>11} "
+              f"{bench.memory_of(rounds) / bench.GIB:9.2f} GiB")
+    if products:
+        pure = [s for r in products for s in r["seconds"]]
+        summary = statistics.median(pure), min(pure), max(pure)
+        print(f"  {'the products of none alone':36} {bench.spread(summary):28}   {products[0]['flops'] / 1e9:.1f} GFLOP, "
+              f"{products[0]['flops'] / summary[0] / 1e9:.1f} GFLOP/s")
+        print(f"  step / products: {none / summary[0]:.3f}")
+    fastest = min((mode for mode in ("eager", "compile") if mode in theirs), default=None,
+                  key=lambda mode: bench.seconds_of(theirs[mode])[0])
+    if none and fastest:
+        print(f"  none / {PEERS[fastest]}, the better: {none / bench.seconds_of(theirs[fastest])[0]:.3f} of its time")
+    for row, mode in SAME_MODE.items():
+        if row in ours and mode in theirs:
+            print(f"  {row} / {PEERS[mode]}: {bench.memory_of(ours[row]) / bench.memory_of(theirs[mode]):.3f} of its memory, "
+                  f"{bench.seconds_of(ours[row])[0] / bench.seconds_of(theirs[mode])[0]:.3f} of its time")
+    if "none" in ours:
+        print("  where the time of none goes, one round:")
+        for line in ours["none"][-1]["kernels"][:10]:
+            print("   ", line)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = bench.parser(__doc__)
     parser.add_argument("--models", nargs="+", default=["llama-100m", "gpt2-124m"])
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--sequence", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=3, help="a round; the first is not counted")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--ac", default="none")
-    parser.add_argument("--compile", action="store_true", help="against torch.compile instead of eager")
-    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/bin")
-    parser.add_argument("--cache", type=pathlib.Path, default=ROOT / "build/bench")
-    parser.add_argument("--peer", help=argparse.SUPPRESS)
+    parser.add_argument("--shapes", nargs="+", default=["4x512", "1x2048"], metavar="BATCHxSEQUENCE")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS), metavar="PEER", help=", ".join(PEERS))
+    parser.add_argument("--no-products", action="store_true", help="without the pure products")
+    parser.add_argument("--peer", help=bench.argparse.SUPPRESS)
+    parser.add_argument("--mode", help=bench.argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peer:
-        peer(arguments)
-    else:
-        for model in arguments.models:
-            bench(arguments, model)
+        return peer(arguments)
+    if not arguments.no_products and not (arguments.bin / "bench-products").exists():
+        build = pathlib.Path(arguments.bin).parent
+        subprocess.run(["cmake", "--build", str(build), "--target", "bench-products"], check=True, stdout=subprocess.DEVNULL)
+    for model in arguments.models:
+        for shape in arguments.shapes:
+            show(arguments, model, shape, *measure(arguments, model, shape))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 // keys and values, and adds up the loss. Parameters are spread over dp_shard and cp alike.
 // CHECK-LABEL: @causal
 // CHECK-SAME: train.mesh = array<i64: 1, 1, 2, 1>
+// expected-remark @+1 {{context parallelism: attentions in a ring: 0, with keys and values gathered: 1}}
 train.step @causal {
   // CHECK: %[[IDS:.*]] = train.input {name = "ids"} : tensor<1x8xi64>
   %ids = train.input {name = "ids"} : tensor<1x8xi64>
@@ -39,6 +40,7 @@ train.step @causal {
 // CHECK-NOT: zigzag
 // CHECK: train.attention {{.*}}group = "cp"
 // CHECK-NOT: zigzag
+// expected-remark @+1 {{context parallelism: attentions in a ring: 0, with keys and values gathered: 1}}
 train.step @looks {
   %in = train.input {name = "x"} : tensor<1x1x8x4xf32>
   %w = train.parameter {name = "w", trainable} : tensor<4xf32>

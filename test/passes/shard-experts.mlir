@@ -8,7 +8,7 @@
 // CHECK-SAME: train.mesh = array<i64: 1, 4, 1, 1, 2>
 // LIMIT-LABEL: @mixture
 // TP-LABEL: @mixture
-// expected-remark @+1 {{expert parallelism: 2 grouped products of 1 layers; a rank has 16 slots for rows of the 2 ranks that share experts, 8 rows each; no row can be dropped; a capacity factor takes less memory}}
+// expected-remark @+1 {{expert parallelism: 2 grouped products of 1 layer; a rank has 16 slots for rows of the 2 ranks that share experts, 8 rows each; no row can be dropped; a capacity factor takes less memory}}
 train.step @mixture {
   %x = train.input {name = "x"} : tensor<8x4xf32>
   %ids = train.input {name = "ids"} : tensor<8xi64>
@@ -80,7 +80,7 @@ train.step @shared {
 // CHECK: train.sub
 // CHECK: train.place_rows
 // CHECK: train.grouped_matmul
-// expected-remark @+1 {{expert parallelism: 2 grouped products of 1 layers}}
+// expected-remark @+1 {{expert parallelism: 2 grouped products of 1 layer}}
 train.step @between {
   %x = train.input {name = "x"} : tensor<8x4xf32>
   %ids = train.input {name = "ids"} : tensor<8xi64>

@@ -5,6 +5,7 @@
 // gradients of keys and values are complete where they are made.
 // CHECK-LABEL: @causal
 // VJP-LABEL: @causal
+// expected-remark @+1 {{context parallelism: attentions in a ring: 1, with keys and values gathered: 0}}
 train.step @causal {
   %x = train.input {name = "x"} : tensor<1x1x8x4xf32>
   %padding = train.input {name = "padding"} : tensor<1x8xi1>
@@ -32,7 +33,8 @@ train.step @causal {
 // CHECK: train.attention
 // CHECK-NOT: ring
 // CHECK-SAME: group = "cp"
-// expected-remark @+1 {{context parallelism: attentions that cannot be in a ring: 1 (its keys are not of the sequence that is divided)}}
+// expected-remark @+2 {{context parallelism: attentions that cannot be in a ring: 1 (its keys are not of the sequence that is divided)}}
+// expected-remark @+1 {{context parallelism: attentions in a ring: 1, with keys and values gathered: 1}}
 train.step @other_keys {
   %in = train.input {name = "x"} : tensor<1x1x8x4xf32>
   %k = train.input {name = "k"} : tensor<1x1x6x4xf32>
@@ -49,7 +51,8 @@ train.step @other_keys {
 // Tests that a bias of positions is said to be what stands in the way.
 // CHECK-LABEL: @biased
 // CHECK: train.attention {{.*}}ring
-// expected-remark @+1 {{context parallelism: attentions that cannot be in a ring: 1 (the bias has positions of queries and keys)}}
+// expected-remark @+2 {{context parallelism: attentions that cannot be in a ring: 1 (the bias has positions of queries and keys)}}
+// expected-remark @+1 {{context parallelism: attentions in a ring: 1, with keys and values gathered: 0}}
 train.step @biased {
   %in = train.input {name = "x"} : tensor<1x1x8x4xf32>
   %b = train.input {name = "b"} : tensor<1x1x8x8xf32>

@@ -117,7 +117,8 @@ TEST(Executor, HooksSeeEveryInstructionAndMayStop) {
   e->enableProfile(true);
   ASSERT_TRUE(e->runMicroBatch().ok());
   ASSERT_EQ(e->profile().size(), 3u);
-  EXPECT_GT(e->profile()[0], 0);
+  EXPECT_GT(e->profile()[0].seconds, 0);
+  EXPECT_EQ(e->profile()[0].runs, 1u);
 }
 
 TEST(Executor, FindsTheFirstNonFiniteTensor) {

@@ -1,6 +1,7 @@
 // No allocation during a step: this program's malloc counts, for all threads, what a step of the
 // trainer asks for, from reading its data to the weights' update. Under the sanitizers, which bring
 // their own malloc, there is nothing to count.
+#include "runtime/trainer/Profiler.h"
 #include "runtime/trainer/StepRunner.h"
 #include "test/unit/trainer_plan.h"
 
@@ -60,7 +61,7 @@ TEST(Allocations, AreCounted) {
 }
 
 // Twelve steps of three micro-batches on three threads, over two ends of an epoch, on text and on
-// named batches.
+// named batches; five of them are profiled.
 TEST(Allocations, NoneInAStep) {
   TempDir dir;
   std::string corpus(200, 'a');
@@ -80,18 +81,22 @@ TEST(Allocations, NoneInAStep) {
     auto source = take(openData(request));
     Ranks ranks;
     auto runner = take(StepRunner::create(executor, ranks, request));
+    auto profiler = take(Profiler::create(executor, ranks, dir.path("trace.json"), 5, 12, false));
     Status failed;
     allocations = 0;
     counting = true;
     for (uint64_t step = 1; step <= 12 && failed.ok(); ++step) {
+      profiler->before();
       failed = runner->stage(*source, (step - 1) * 3).status();
       if (failed.ok()) {
         Expected<StepResult> result = runner->run(step, 0.01, 0);
         if (!result.ok())
           failed = result.status();
       }
+      profiler->after(step);
     }
     counting = false;
+    expectOk(profiler->finish([](const std::string &) {}));
     expectOk(failed);
     EXPECT_EQ(allocations, 0u) << data;
   }

@@ -286,7 +286,7 @@ TEST(TokenData, ThatLookLikeAHeader) {
   std::string data = rawBytes<uint16_t>({5, 0, 0, 0, 123, 1, 2, 3});
   DataRequest request = tokens(dir.write("tokens.bin", data), 2, 4);
   auto source = take(openData(request));
-  EXPECT_EQ(source->describe(), "8 tokens, 2 rows of 4, 1 micro-batches an epoch");
+  EXPECT_EQ(source->describe(), "8 tokens, 2 rows of 4, 1 micro-batch an epoch");
   EXPECT_EQ(source->remark, "");
   request.path = dir.write("tokens", data);
   expectOpenError(request, "is no valid safetensors file");

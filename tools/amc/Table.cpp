@@ -63,18 +63,22 @@ public:
     Techniques techniques(asked, quiet());
     if (!techniques.ready())
       return BadInput;
+    expected = expectedRows();
     if (mesh().ranks() > 1)
       addRow(techniques, {"", alone()}, {"", {{"--ac", "none"}}}, "one rank");
     addZeroRows(techniques);
     bool tiles = true;
     for (const Choice &step : steps()) {
       bool tiled = std::find(step.flags.begin(), step.flags.end(), tileOn) != step.flags.end();
-      for (const char *policy : {"none", "selective", "full"})
-        if ((!tiled || tiles) && (policy != std::string("selective") || asked.strategy == "fsdp2")) {
+      for (const char *policy : policies())
+        if (tiled && !tiles) {
+          ++skipped;
+        } else {
           addRow(techniques, step, {policy == std::string("none") ? "" : policy, {{"--ac", policy}}});
           if (tiled && rows.back().plan && !hasTiles(*rows.back().plan)) {
             tiles = false;
             rows.pop_back();
+            ++skipped;
           }
         }
     }
@@ -153,6 +157,20 @@ private:
     return result;
   }
 
+  // What is kept for backward; selective is fsdp2's.
+  std::vector<const char *> policies() const {
+    if (asked.strategy == "fsdp2")
+      return {"none", "selective", "full"};
+    return {"none", "full"};
+  }
+  // Those of tiles count, which may come to nothing.
+  size_t expectedRows() const {
+    size_t count = (mesh().ranks() > 1) + steps().size() * policies().size() + !asked.deviceMemory.empty();
+    if (zeroIsOpen())
+      count += zeroLosses().size() * 6;
+    return count + (table.budgets.empty() ? table.budgetPoints : table.budgets.size());
+  }
+
   // Everything but what is kept for backward.
   std::vector<Choice> steps() const {
     std::vector<Choice> list = {{"", {}}};
@@ -167,16 +185,18 @@ private:
       list = combine(list, {{"", {{"--tile-mlp", "off"}}}, {"tiled MLP", {tileOn}}});
     return list;
   }
+  std::vector<Choice> zeroLosses() const {
+    if (!open("--loss-impl"))
+      return {{"", {}}};
+    return {{"", {{"--loss-impl", "unfused"}}}, {"linear CE", {{"--loss-impl", "linear-cross-entropy"}}}};
+  }
   // Below ZeRO 3: less is spread over the ranks; with the techniques that change most. ZeRO 3 has the rest of the
   // table.
   void addZeroRows(Techniques &techniques) {
     if (!zeroIsOpen())
       return;
-    std::vector<Choice> losses = {{"", {}}};
-    if (open("--loss-impl"))
-      losses = {{"", {{"--loss-impl", "unfused"}}}, {"linear CE", {{"--loss-impl", "linear-cross-entropy"}}}};
     for (const char *zero : {"0", "1", "2"})
-      for (Choice step : losses) {
+      for (Choice step : zeroLosses()) {
         step.flags.insert(step.flags.begin(), {"--zero-dp-strategy", zero});
         if (asked.reshardAfterForward != "auto") // nothing is gathered anew
           step.flags.emplace_back("--reshard-after-forward", "auto");
@@ -233,6 +253,9 @@ private:
         row.technique += (row.technique.empty() ? "" : " + ") + name;
     if (row.technique.empty())
       row.technique = "baseline";
+    if (isatty(STDERR_FILENO)) // a table of a big model takes its time
+      std::cerr << "row " << rows.size() + 1 << " of " << std::max(rows.size() + 1, expected - skipped) << ": "
+                << row.technique << "\n";
     CompileOptions options = asked;
     options.output = "-"; // nothing is written
     options.deviceMemory.clear();
@@ -253,14 +276,13 @@ private:
       for (const std::string &name : result.chosen)
         row.technique += " + " + name;
     }
-    if (isatty(STDERR_FILENO)) // a table of a big model takes its time
-      std::cerr << row.technique << "\n";
     rows.push_back(std::move(row));
   }
 
   const CompileOptions &asked;
   const TableOptions &table;
   std::vector<report::TableRow> rows;
+  size_t expected = 0, skipped = 0; // rows
   std::set<std::string> warned;
 };
 

@@ -1,9 +1,12 @@
 // The CPU as a device: its memory, kernels and threads.
 #include "runtime/collective/SelfGroup.h"
 #include "runtime/device/Device.h"
+#include "runtime/device/cpu/Code.h"
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/Hot.h"
+#include "runtime/device/cpu/Limits.h"
 #include "runtime/device/cpu/Registry.h"
+#include "runtime/plan/FusedKernels.h"
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -74,7 +77,17 @@ public:
     return std::unique_ptr<DeviceMemory>(std::move(memory));
   }
 
+  Status load(const plan::Plan &plan) override {
+    Expected<std::unique_ptr<cpu::Code>> made = cpu::Code::load(plan, isa());
+    if (!made.ok())
+      return made.status();
+    code = std::move(*made);
+    return Status();
+  }
+
   Expected<std::unique_ptr<Kernel>> prepare(const InstructionSpec &spec) override {
+    if (spec.kernel == fusedKernel)
+      return code->prepare(spec);
     const cpu::KernelEntry *entry = registry.find(spec.kernel);
     if (!entry)
       return inputError("kernel '", spec.kernel, "' is not one of this device's");
@@ -110,7 +123,8 @@ public:
 
   unsigned threads() const override { return pool->threads(); }
   const char *isa() const override { return cpu::hot().isa; }
-  uint64_t scratchBytes() const override { return scratch; }
+  uint64_t scratchBytes() const override { return scratch + (code ? code->bytes() : 0); }
+  Expected<DeviceLimits> measureLimits() override { return cpu::measureLimits(*pool); }
 
 private:
   Expected<Group *> groupOf(const std::string &name) {
@@ -128,6 +142,7 @@ private:
   DeviceOptions options;
   SelfGroup alone;
   cpu::KernelRegistry registry;
+  std::unique_ptr<cpu::Code> code;
   std::unique_ptr<ThreadPool> pool, nobody; // the latter has no workers, for the thread that communicates
   RunFailure failure, communicationFailure;
   uint64_t scratch = 0;

@@ -1,0 +1,201 @@
+// LLVM's x86-64 back end makes an object file; its sections are then laid out one behind the other and what they say of each
+// other is filled in, so that no linker is needed, neither here nor where the plan runs.
+#include "compiler/codegen/CpuObject.h"
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
+#include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
+#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
+#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/BinaryFormat/ELF.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Object/ELFObjectFile.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/Endian.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+#include <mutex>
+
+using namespace mlir;
+
+namespace amc::codegen {
+namespace {
+
+std::unique_ptr<llvm::TargetMachine> targetMachine(StringRef level, std::string &error) {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+  });
+  llvm::Triple triple("x86_64-unknown-linux-gnu");
+  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!target)
+    return nullptr;
+  llvm::TargetOptions options;
+  // A product and a sum stay two roundings: fused multiply-adds are written out.
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
+      triple, level, level == "x86-64-v4" ? "+prefer-256-bit,-prefer-256-bit" : "", options, llvm::Reloc::PIC_,
+      llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+}
+
+void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
+  llvm::PipelineTuningOptions tuning;
+  tuning.LoopVectorization = tuning.SLPVectorization = false; // it is all vectors
+  llvm::PassBuilder builder(&machine, tuning);
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager sccs;
+  llvm::ModuleAnalysisManager modules;
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(sccs);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, sccs, modules);
+  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(module, modules);
+}
+
+// Sections that are there when the code runs, one behind the other.
+class Layout {
+public:
+  Layout(const llvm::object::ELFObjectFileBase &object, CodeImage &image) : object(object), image(image) {}
+
+  // Empty: done; else what is wrong.
+  std::string run(ArrayRef<std::string> functions) {
+    for (const llvm::object::SectionRef &section : object.sections()) {
+      llvm::object::ELFSectionRef elf(section);
+      if (!(elf.getFlags() & llvm::ELF::SHF_ALLOC) || section.getSize() == 0)
+        continue;
+      if (elf.getFlags() & llvm::ELF::SHF_WRITE)
+        return "a section that is written to";
+      llvm::Expected<StringRef> contents = section.getContents();
+      if (!contents)
+        return llvm::toString(contents.takeError());
+      uint64_t alignment = std::max<uint64_t>(section.getAlignment().value(), 16);
+      image.bytes.resize((image.bytes.size() + alignment - 1) / alignment * alignment, '\0');
+      at[section.getIndex()] = image.bytes.size();
+      image.bytes.append(contents->data(), contents->size());
+    }
+    for (const llvm::object::SectionRef &section : object.sections())
+      if (std::string wrong = relocate(section); !wrong.empty())
+        return wrong;
+    for (const std::string &name : functions) {
+      bool found = false;
+      for (const llvm::object::ELFSymbolRef symbol : object.symbols())
+        if (llvm::Expected<StringRef> called = symbol.getName(); called && *called == name) {
+          std::optional<uint64_t> place = placeOf(symbol);
+          if (!place)
+            return "no place for function " + name;
+          image.entries.push_back(*place);
+          found = true;
+        }
+      if (!found)
+        return "no function " + name;
+    }
+    return "";
+  }
+
+private:
+  std::optional<uint64_t> placeOf(const llvm::object::ELFSymbolRef &symbol) {
+    llvm::Expected<llvm::object::section_iterator> section = symbol.getSection();
+    llvm::Expected<uint64_t> value = symbol.getValue();
+    if (!section || !value || *section == object.section_end()) {
+      llvm::consumeError(section.takeError());
+      llvm::consumeError(value.takeError());
+      return std::nullopt;
+    }
+    auto found = at.find((*section)->getIndex());
+    return found == at.end() ? std::nullopt : std::optional(found->second + *value);
+  }
+
+  std::string relocate(const llvm::object::SectionRef &section) {
+    auto target = llvm::object::ELFSectionRef(section).getRelocatedSection();
+    if (!target || *target == object.section_end()) {
+      llvm::consumeError(target.takeError());
+      return "";
+    }
+    auto place = at.find((*target)->getIndex());
+    if (place == at.end())
+      return "";
+    for (const llvm::object::ELFRelocationRef relocation : section.relocations()) {
+      uint64_t type = relocation.getType(), where = place->second + relocation.getOffset();
+      llvm::object::ELFSymbolRef symbol(*relocation.getSymbol());
+      std::optional<uint64_t> to = placeOf(symbol);
+      llvm::Expected<int64_t> addend = relocation.getAddend();
+      llvm::Expected<StringRef> name = symbol.getName();
+      if (!to)
+        return "a reference to " + (name ? name->str() : llvm::toString(name.takeError()));
+      if (!addend)
+        return llvm::toString(addend.takeError());
+      if (type != llvm::ELF::R_X86_64_PC32 && type != llvm::ELF::R_X86_64_PLT32)
+        return "a relocation of type " + std::to_string(type);
+      llvm::support::endian::write32le(image.bytes.data() + where,
+                                       static_cast<uint32_t>(static_cast<int64_t>(*to) + *addend - static_cast<int64_t>(where)));
+    }
+    return "";
+  }
+
+  const llvm::object::ELFObjectFileBase &object;
+  CodeImage &image;
+  DenseMap<uint64_t, uint64_t> at; // by section; look-ups only
+};
+
+} // namespace
+
+LogicalResult lowerToLlvm(ModuleOp module) {
+  PassManager passes(module.getContext());
+  passes.addPass(createSCFToControlFlowPass());
+  passes.addPass(createConvertVectorToLLVMPass());
+  passes.addPass(createConvertMathToLLVMPass());
+  passes.addPass(createArithToLLVMConversionPass());
+  passes.addPass(createConvertControlFlowToLLVMPass());
+  passes.addPass(createReconcileUnrealizedCastsPass());
+  return passes.run(module);
+}
+
+FailureOr<CodeImage> compileFor(StringRef level, ModuleOp module, ArrayRef<std::string> functions) {
+  std::string wrong;
+  std::unique_ptr<llvm::TargetMachine> machine = targetMachine(level, wrong);
+  if (!machine)
+    return module.emitError("kernels cannot be compiled for ") << level << ": " << wrong;
+  registerBuiltinDialectTranslation(*module.getContext());
+  registerLLVMDialectTranslation(*module.getContext());
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> code = translateModuleToLLVMIR(module, context);
+  if (!code)
+    return failure();
+  code->setTargetTriple(machine->getTargetTriple());
+  code->setDataLayout(machine->createDataLayout());
+  for (llvm::Function &function : *code)
+    if (level == "x86-64-v4") {
+      function.addFnAttr("prefer-vector-width", "512");
+      function.addFnAttr("min-legal-vector-width", "512");
+    }
+  optimize(*code, *machine);
+  SmallVector<char, 0> bytes;
+  llvm::raw_svector_ostream out(bytes);
+  llvm::legacy::PassManager emission;
+  if (machine->addPassesToEmitFile(emission, out, nullptr, llvm::CodeGenFileType::ObjectFile))
+    return module.emitError("kernels cannot be compiled for ") << level;
+  emission.run(*code);
+  auto object = llvm::object::ObjectFile::createELFObjectFile(
+      llvm::MemoryBufferRef(StringRef(bytes.data(), bytes.size()), "kernels"));
+  if (!object)
+    return module.emitError("kernels for ") << level << ": " << llvm::toString(object.takeError());
+  CodeImage image;
+  image.level = level.str();
+  wrong = Layout(*cast<llvm::object::ELFObjectFileBase>(object->get()), image).run(functions);
+  if (!wrong.empty())
+    return module.emitError("kernels for ") << level << " have " << wrong << ", which a plan cannot carry";
+  return image;
+}
+
+} // namespace amc::codegen

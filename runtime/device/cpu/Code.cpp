@@ -1,0 +1,82 @@
+#include "runtime/device/cpu/Code.h"
+#include "runtime/device/cpu/Registry.h"
+#include "runtime/plan/FusedKernels.h"
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace amc::rt::cpu {
+
+class FusedKernel final : public Kernel {
+public:
+  FusedKernel(std::vector<Code::Launch> launches, const InstructionSpec &spec)
+      : launches(std::move(launches)), inputs(spec.inputs.size()), outputs(spec.outputs.size()),
+        workspaces(spec.workspaces.size()) {}
+
+  void run(const Operands &operands, RunContext &context) const override {
+    std::byte *all[maxFusedOperands];
+    std::byte **end = std::copy_n(operands.inputs, inputs, all);
+    end = std::copy_n(operands.outputs, outputs, end);
+    std::copy_n(operands.workspaces, workspaces, end);
+    for (const Code::Launch &launch : launches)
+      context.pool.parallelFor(ceilDiv(launch.extent, launch.grain), [&](int64_t piece, unsigned) {
+        int64_t begin = piece * launch.grain;
+        launch.function(all, begin, std::min(begin + launch.grain, launch.extent));
+      });
+  }
+
+private:
+  std::vector<Code::Launch> launches;
+  size_t inputs, outputs, workspaces;
+};
+
+Expected<std::unique_ptr<Code>> Code::load(const plan::Plan &plan, const std::string &isa) {
+  std::unique_ptr<Code> made(new Code);
+  if (plan.fused_kernels_size() == 0)
+    return made;
+  const plan::Code *code = nullptr;
+  std::string levels;
+  for (const plan::Code &one : plan.code()) {
+    levels += (levels.empty() ? "" : " and ") + one.level();
+    // Levels of x86-64 are ordered like their names.
+    if (one.level() <= isa && (!code || code->level() < one.level()))
+      code = &one;
+  }
+  if (!code)
+    return inputError("the plan's kernels are compiled for ", levels.empty() ? "nothing" : levels, "; this processor runs ",
+                      isa, "; compile the plan again here, or with --fusion=off");
+  uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  uint64_t bytes = (code->image().size() + page - 1) / page * page;
+  void *image = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (image == MAP_FAILED)
+    return limitError("no memory for the plan's kernels of ", bytes, " bytes: ", std::strerror(errno));
+  made->image = image;
+  made->mapped = bytes;
+  std::memcpy(image, code->image().data(), code->image().size());
+  if (::mprotect(image, bytes, PROT_READ | PROT_EXEC) != 0)
+    return limitError("the plan's kernels cannot be made executable: ", std::strerror(errno),
+                      "; where the system forbids that, compile the plan with --fusion=off");
+  for (const plan::FusedKernel &kernel : plan.fused_kernels()) {
+    std::vector<Launch> launches;
+    for (const plan::FusedKernel::Launch &launch : kernel.launches()) {
+      auto at = static_cast<std::byte *>(image) + code->entries(static_cast<int>(launch.function()));
+      launches.push_back({reinterpret_cast<Function>(at), static_cast<int64_t>(launch.extent()),
+                          static_cast<int64_t>(std::min<uint64_t>(launch.grain(), launch.extent() + 1))});
+    }
+    made->kernels.push_back(std::move(launches));
+  }
+  return made;
+}
+
+Code::~Code() {
+  if (image)
+    ::munmap(image, mapped);
+}
+
+std::unique_ptr<Kernel> Code::prepare(const InstructionSpec &spec) const {
+  return std::make_unique<FusedKernel>(kernels[static_cast<size_t>(spec.integer("number"))], spec);
+}
+
+} // namespace amc::rt::cpu

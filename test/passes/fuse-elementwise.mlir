@@ -1,0 +1,84 @@
+// RUN: amc-opt %s --split-input-file --fuse-elementwise | FileCheck %s
+
+// Tests a residual sum and its norm: one kernel. The sum is read elsewhere, too, so it is a result; what only the kernel
+// reads is none. An operation alone becomes a kernel as well, an operation on integers does not.
+// CHECK-LABEL: train.step @norm
+// CHECK: %[[F:.*]]:3 = train.fused(%[[A:.*]] = %{{.*}}, %[[B:.*]] = %{{.*}}, %[[W:.*]] = %{{.*}}) {taken = array<i64: -1, -1, -1>, train.offsets = array<i64: 192, 256, 320>} : (tensor<2x4xf32>, tensor<2x4xf32>, tensor<4xf32>) -> (tensor<2x4xf32>, tensor<2x4xf32>, tensor<2xf32>)
+// CHECK-NEXT: %[[E:.*]] = train.neg %[[A]]
+// CHECK-NEXT: %[[H:.*]] = train.add %[[B]], %[[E]]
+// CHECK-NEXT: %[[Y:.*]], %[[R:.*]] = train.rms_norm %[[H]], %[[W]]
+// CHECK-NEXT: train.yield %[[H]], %[[Y]], %[[R]]
+// CHECK: train.linear %[[F]]#1
+// CHECK: train.fused
+// CHECK-NEXT: train.exp
+// CHECK: train.neg %{{.*}} : (tensor<4xi64>) -> tensor<4xi64>
+train.step @norm attributes {train.arena_bytes = 1024 : i64, train.alignment = 64 : i64} {
+  %x = train.input {name = "x", train.offsets = array<i64: 0>} : tensor<2x4xf32>
+  %d = train.input {name = "d", train.offsets = array<i64: 64>} : tensor<2x4xf32>
+  %w = train.parameter {name = "w", train.offsets = array<i64: 128>} : tensor<4xf32>
+  %m = train.parameter {name = "m", train.offsets = array<i64: 640>} : tensor<4x4xf32>
+  %i = train.input {name = "i", train.offsets = array<i64: 576>} : tensor<4xi64>
+  %e = train.neg %d {train.offsets = array<i64: 512>} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  %h = train.add %x, %e {train.offsets = array<i64: 192>} : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<2x4xf32>
+  %y, %rstd = train.rms_norm %h, %w {epsilon = 1.0e-6 : f64, train.offsets = array<i64: 256, 320>} : (tensor<2x4xf32>, tensor<4xf32>) -> (tensor<2x4xf32>, tensor<2xf32>)
+  %z = train.linear %y, %m {train.offsets = array<i64: 384>} : (tensor<2x4xf32>, tensor<4x4xf32>) -> tensor<2x4xf32>
+  %o = train.exp %z {train.offsets = array<i64: 448>} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  %j = train.neg %i {train.offsets = array<i64: 704>} : (tensor<4xi64>) -> tensor<4xi64>
+  train.output %o {name = "o", train.offsets = array<i64>} : tensor<2x4xf32>
+  train.output %h {name = "h", train.offsets = array<i64>} : tensor<2x4xf32>
+  train.output %rstd {name = "r", train.offsets = array<i64>} : tensor<2xf32>
+}
+
+// -----
+
+// Tests bytes: the last result stands where the first operand was, which a group may do element by element.
+// CHECK-LABEL: train.step @inplace
+// CHECK: train.fused({{.*}}) {taken = array<i64: 0>, train.offsets = array<i64: 0>} : (tensor<2x2xf32>) -> tensor<2x2xf32>
+// CHECK-NEXT: train.exp
+// CHECK-NEXT: train.neg
+train.step @inplace attributes {train.arena_bytes = 1024 : i64, train.alignment = 64 : i64} {
+  %x = train.input {name = "x", train.offsets = array<i64: 128>} : tensor<2x2xf32>
+  %a = train.linear %x, %x {train.offsets = array<i64: 0>} : (tensor<2x2xf32>, tensor<2x2xf32>) -> tensor<2x2xf32>
+  %e = train.exp %a {train.offsets = array<i64: 64>} : (tensor<2x2xf32>) -> tensor<2x2xf32>
+  %n = train.neg %e {train.offsets = array<i64: 0>} : (tensor<2x2xf32>) -> tensor<2x2xf32>
+  train.output %n {name = "n"} : tensor<2x2xf32>
+}
+
+// -----
+
+// Tests bytes that would be written before they are read: a result over a part of an operand, over one that rows share,
+// and over an input of the step. These stay two kernels.
+// CHECK-LABEL: train.step @overlap
+// CHECK-COUNT-6: train.fused
+// CHECK-NOT: train.fused
+train.step @overlap attributes {train.arena_bytes = 1024 : i64, train.alignment = 16 : i64} {
+  %i = train.input {name = "i", train.offsets = array<i64: 768>} : tensor<4x4xf32>
+  %x = train.linear %i, %i {train.offsets = array<i64: 0>} : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  %e = train.exp %x {train.offsets = array<i64: 512>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %n = train.neg %e {train.offsets = array<i64: 16>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  train.output %n {name = "n"} : tensor<4x4xf32>
+  %r = train.reduce_sum %n {axes = array<i64: 0>, keepdims = true, train.offsets = array<i64: 128>} : (tensor<4x4xf32>) -> tensor<1x4xf32>
+  %a = train.linear %r, %i {train.offsets = array<i64: 192>} : (tensor<1x4xf32>, tensor<4x4xf32>) -> tensor<1x4xf32>
+  %w = train.reshape %r {shape = array<i64: 4>, train.offsets = array<i64: 128>} : (tensor<1x4xf32>) -> tensor<4xf32>
+  %m = train.mul %a, %w {train.offsets = array<i64: 256>} : (tensor<1x4xf32>, tensor<4xf32>) -> tensor<1x4xf32>
+  %g = train.gelu %m {train.offsets = array<i64: 128>} : (tensor<1x4xf32>) -> tensor<1x4xf32>
+  train.output %g {name = "g"} : tensor<1x4xf32>
+  %l = train.linear %g, %i {train.offsets = array<i64: 320>} : (tensor<1x4xf32>, tensor<4x4xf32>) -> tensor<1x4xf32>
+  %s = train.abs %i {train.offsets = array<i64: 384>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %t = train.neg %s {train.offsets = array<i64: 768>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  train.output %t {name = "t"} : tensor<4x4xf32>
+}
+
+// -----
+
+// Tests phases and sections: neither is crossed.
+// CHECK-LABEL: train.step @phases
+// CHECK: train.fused
+// CHECK: train.fused
+// CHECK-SAME: train.phase = "backward"
+train.step @phases attributes {train.arena_bytes = 1024 : i64, train.alignment = 64 : i64} {
+  %x = train.input {name = "x", train.offsets = array<i64: 0>} : tensor<4xf32>
+  %e = train.exp %x {train.offsets = array<i64: 64>} : (tensor<4xf32>) -> tensor<4xf32>
+  %n = train.neg %e {train.phase = "backward", train.offsets = array<i64: 128>} : (tensor<4xf32>) -> tensor<4xf32>
+  train.output %n {name = "n"} : tensor<4xf32>
+}
