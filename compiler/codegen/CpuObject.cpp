@@ -21,6 +21,7 @@
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include <mutex>
+#include <thread>
 
 using namespace mlir;
 
@@ -47,10 +48,10 @@ std::unique_ptr<llvm::TargetMachine> targetMachine(StringRef level, std::string 
       llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
 }
 
-void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
-  llvm::PipelineTuningOptions tuning;
-  tuning.LoopVectorization = tuning.SLPVectorization = false; // it is all vectors
-  llvm::PassBuilder builder(&machine, tuning);
+// What loops of vectors need: addresses and constants out of them, parts of vectors off the stack. The default pipeline
+// takes twice the time and finds nothing more.
+std::string optimize(llvm::Module &module, llvm::TargetMachine &machine) {
+  llvm::PassBuilder builder(&machine);
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
   llvm::CGSCCAnalysisManager sccs;
@@ -60,7 +61,13 @@ void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   builder.registerFunctionAnalyses(functions);
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, sccs, modules);
-  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(module, modules);
+  llvm::ModulePassManager passes;
+  if (llvm::Error error = builder.parsePassPipeline(
+          passes, "function(early-cse<memssa>,loop-mssa(loop-rotate,licm),loop(loop-unroll-full),sroa,instcombine,simplifycfg,"
+                  "loop-mssa(licm),early-cse<memssa>)"))
+    return llvm::toString(std::move(error));
+  passes.run(module, modules);
+  return "";
 }
 
 // Sections that are there when the code runs, one behind the other.
@@ -161,41 +168,66 @@ LogicalResult lowerToLlvm(ModuleOp module) {
   return passes.run(module);
 }
 
-FailureOr<CodeImage> compileFor(StringRef level, ModuleOp module, ArrayRef<std::string> functions) {
-  std::string wrong;
-  std::unique_ptr<llvm::TargetMachine> machine = targetMachine(level, wrong);
-  if (!machine)
-    return module.emitError("kernels cannot be compiled for ") << level << ": " << wrong;
-  registerBuiltinDialectTranslation(*module.getContext());
-  registerLLVMDialectTranslation(*module.getContext());
-  llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> code = translateModuleToLLVMIR(module, context);
-  if (!code)
-    return failure();
-  code->setTargetTriple(machine->getTargetTriple());
-  code->setDataLayout(machine->createDataLayout());
-  for (llvm::Function &function : *code)
-    if (level == "x86-64-v4") {
+namespace {
+
+// Everything that knows no MLIR: may run beside another level's. Empty: done, else what is wrong.
+std::string makeImage(llvm::Module &code, llvm::TargetMachine &machine, ArrayRef<std::string> functions, CodeImage &image) {
+  code.setTargetTriple(machine.getTargetTriple());
+  code.setDataLayout(machine.createDataLayout());
+  if (image.level == "x86-64-v4")
+    for (llvm::Function &function : code) {
       function.addFnAttr("prefer-vector-width", "512");
       function.addFnAttr("min-legal-vector-width", "512");
     }
-  optimize(*code, *machine);
+  if (std::string wrong = optimize(code, machine); !wrong.empty())
+    return wrong;
   SmallVector<char, 0> bytes;
   llvm::raw_svector_ostream out(bytes);
   llvm::legacy::PassManager emission;
-  if (machine->addPassesToEmitFile(emission, out, nullptr, llvm::CodeGenFileType::ObjectFile))
-    return module.emitError("kernels cannot be compiled for ") << level;
-  emission.run(*code);
+  if (machine.addPassesToEmitFile(emission, out, nullptr, llvm::CodeGenFileType::ObjectFile))
+    return "no way to an object file";
+  emission.run(code);
   auto object = llvm::object::ObjectFile::createELFObjectFile(
       llvm::MemoryBufferRef(StringRef(bytes.data(), bytes.size()), "kernels"));
   if (!object)
-    return module.emitError("kernels for ") << level << ": " << llvm::toString(object.takeError());
+    return llvm::toString(object.takeError());
+  return Layout(*cast<llvm::object::ELFObjectFileBase>(object->get()), image).run(functions);
+}
+
+struct Level {
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::TargetMachine> machine;
+  std::unique_ptr<llvm::Module> code;
   CodeImage image;
-  image.level = level.str();
-  wrong = Layout(*cast<llvm::object::ELFObjectFileBase>(object->get()), image).run(functions);
-  if (!wrong.empty())
-    return module.emitError("kernels for ") << level << " have " << wrong << ", which a plan cannot carry";
-  return image;
+  std::string wrong;
+};
+
+} // namespace
+
+FailureOr<std::vector<CodeImage>> compileFor(ArrayRef<StringRef> levels, ModuleOp module, ArrayRef<std::string> functions) {
+  registerBuiltinDialectTranslation(*module.getContext());
+  registerLLVMDialectTranslation(*module.getContext());
+  std::vector<Level> made(levels.size());
+  for (auto [name, level] : llvm::zip_equal(levels, made)) {
+    level.image.level = name.str();
+    level.machine = targetMachine(name, level.wrong);
+    level.code = translateModuleToLLVMIR(module, level.context);
+    if (!level.code)
+      return failure();
+  }
+  std::vector<std::thread> workers;
+  for (Level &level : made)
+    if (level.machine)
+      workers.emplace_back([&level, functions] { level.wrong = makeImage(*level.code, *level.machine, functions, level.image); });
+  for (std::thread &worker : workers)
+    worker.join();
+  std::vector<CodeImage> images;
+  for (Level &level : made) {
+    if (!level.wrong.empty())
+      return module.emitError("kernels for ") << level.image.level << " cannot be put into a plan: " << level.wrong;
+    images.push_back(std::move(level.image));
+  }
+  return images;
 }
 
 } // namespace amc::codegen

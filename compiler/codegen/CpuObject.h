@@ -18,9 +18,10 @@ struct CodeImage {
 /// To the llvm dialect, in place.
 mlir::LogicalResult lowerToLlvm(mlir::ModuleOp module);
 
-/// Compiles a module of the llvm dialect for one level. `functions` are the entries, in order. Fails with a diagnostic. The
-/// same module gives the same bytes.
-mlir::FailureOr<CodeImage> compileFor(llvm::StringRef level, mlir::ModuleOp module, llvm::ArrayRef<std::string> functions);
+/// Compiles a module of the llvm dialect for each level, side by side. `functions` are the entries, in order. Fails with a
+/// diagnostic. The same module gives the same bytes.
+mlir::FailureOr<std::vector<CodeImage>> compileFor(llvm::ArrayRef<llvm::StringRef> levels, mlir::ModuleOp module,
+                                                   llvm::ArrayRef<std::string> functions);
 
 } // namespace amc::codegen
 

@@ -76,14 +76,14 @@ LogicalResult compileKernels(plan::ProgramOp program, plan::Plan &plan) {
     functions.push_back(function.getName().str());
   if (failed(codegen::lowerToLlvm(**module)))
     return failure();
-  for (StringRef level : levels) {
-    FailureOr<codegen::CodeImage> image = codegen::compileFor(level, **module, functions);
-    if (failed(image))
-      return failure();
+  FailureOr<std::vector<codegen::CodeImage>> images = codegen::compileFor(levels, **module, functions);
+  if (failed(images))
+    return failure();
+  for (const codegen::CodeImage &image : *images) {
     plan::Code &code = *plan.add_code();
-    code.set_level(image->level);
-    code.set_image(image->bytes);
-    for (uint64_t entry : image->entries)
+    code.set_level(image.level);
+    code.set_image(image.bytes);
+    for (uint64_t entry : image.entries)
       code.add_entries(entry);
   }
   plan.set_code_hash(rt::codeHash(plan));
