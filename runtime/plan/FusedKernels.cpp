@@ -1,9 +1,9 @@
 #include "runtime/plan/FusedKernels.h"
 #include "runtime/plan/DTypes.h"
+#include "runtime/plan/Hash.h"
 #include "runtime/plan/Ranges.h"
 #include <algorithm>
 #include <set>
-#include <xxhash.h>
 
 namespace amc::rt {
 namespace {
@@ -86,13 +86,7 @@ std::string codeHash(const plan::Plan &plan) {
     for (uint64_t entry : code.entries())
       add(entry);
   }
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(all.data(), all.size()));
-  std::string hash;
-  for (unsigned char byte : canonical.digest)
-    for (int shift : {4, 0})
-      hash += "0123456789abcdef"[byte >> shift & 15];
-  return hash;
+  return hexadecimal(XXH3_128bits(all.data(), all.size()));
 }
 
 void checkCode(const plan::Plan &plan, const std::function<void(const std::string &)> &error) {

@@ -1,4 +1,5 @@
 #include "runtime/plan/PlanFile.h"
+#include "runtime/plan/Hash.h"
 #include "runtime/plan/Splits.h"
 #include <cerrno>
 #include <climits>
@@ -16,7 +17,6 @@
 #include <unistd.h>
 #include <utility>
 #include <vector>
-#include <xxhash.h>
 
 namespace amc::rt {
 namespace {
@@ -314,13 +314,7 @@ Expected<std::string> hashFile(const std::string &path) {
     }
     if (std::ferror(file.get()))
       return inputError(path, ": cannot be read: ", std::strerror(errno));
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
-    std::string text;
-    for (unsigned char byte : canonical.digest)
-      for (int digit : {byte >> 4, byte & 15})
-        text += "0123456789abcdef"[digit];
-    return text;
+    return hexadecimal(XXH3_128bits_digest(state.get()));
   });
 }
 

@@ -1,9 +1,9 @@
 #include "runtime/plan/PlanRanks.h"
+#include "runtime/plan/Hash.h"
 #include "runtime/plan/Ranges.h"
 #include "runtime/plan/Ring.h"
 #include "runtime/support/Status.h"
 #include <algorithm>
-#include <xxhash.h>
 
 namespace amc::rt {
 
@@ -139,12 +139,7 @@ CollectiveFacts CollectiveTrace::facts() const {
   CollectiveFacts facts{count, bytes, ""};
   if (count == 0)
     return facts;
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state->xxh));
-  for (unsigned char byte : canonical.digest) {
-    facts.sequence += "0123456789abcdef"[byte >> 4];
-    facts.sequence += "0123456789abcdef"[byte & 15];
-  }
+  facts.sequence = hexadecimal(XXH3_128bits_digest(state->xxh));
   return facts;
 }
 

@@ -2,10 +2,6 @@
 #include "runtime/device/cpu/Registry.h"
 #include "runtime/plan/FusedKernels.h"
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <sys/mman.h>
-#include <unistd.h>
 
 namespace amc::rt::cpu {
 
@@ -47,32 +43,22 @@ Expected<std::unique_ptr<Code>> Code::load(const plan::Plan &plan, const std::st
   if (!code)
     return inputError("the plan's kernels are compiled for ", levels.empty() ? "nothing" : levels, "; this processor runs ",
                       isa, "; compile the plan again here, or with --fusion=off");
-  uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  uint64_t bytes = (code->image().size() + page - 1) / page * page;
-  void *image = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (image == MAP_FAILED)
-    return limitError("no memory for the plan's kernels of ", bytes, " bytes: ", std::strerror(errno));
-  made->image = image;
-  made->mapped = bytes;
-  std::memcpy(image, code->image().data(), code->image().size());
-  if (::mprotect(image, bytes, PROT_READ | PROT_EXEC) != 0)
+  if (Status status = made->image.map(std::max<uint64_t>(code->image().size(), 1), "the plan's kernels"); !status.ok())
+    return status;
+  std::memcpy(made->image.base, code->image().data(), code->image().size());
+  if (::mprotect(made->image.base, made->image.bytes, PROT_READ | PROT_EXEC) != 0)
     return limitError("the plan's kernels cannot be made executable: ", std::strerror(errno),
                       "; where the system forbids that, compile the plan with --fusion=off");
   for (const plan::FusedKernel &kernel : plan.fused_kernels()) {
     std::vector<Launch> launches;
     for (const plan::FusedKernel::Launch &launch : kernel.launches()) {
-      auto at = static_cast<std::byte *>(image) + code->entries(static_cast<int>(launch.function()));
+      std::byte *at = made->image.base + code->entries(static_cast<int>(launch.function()));
       launches.push_back({reinterpret_cast<Function>(at), static_cast<int64_t>(launch.extent()),
                           static_cast<int64_t>(std::min<uint64_t>(launch.grain(), launch.extent() + 1))});
     }
     made->kernels.push_back(std::move(launches));
   }
   return made;
-}
-
-Code::~Code() {
-  if (image)
-    ::munmap(image, mapped);
 }
 
 std::unique_ptr<Kernel> Code::prepare(const InstructionSpec &spec) const {

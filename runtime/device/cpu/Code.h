@@ -3,6 +3,7 @@
 #define AMC_RUNTIME_DEVICE_CPU_CODE_H
 
 #include "runtime/device/Kernel.h"
+#include "runtime/device/cpu/Pages.h"
 #include <memory>
 
 namespace amc::rt::cpu {
@@ -12,13 +13,10 @@ public:
   // The plan's code for the best level that `isa` ("x86-64-v3" or "x86-64-v4") runs. The plan has been verified. Empty if
   // it has no fused kernels; an input error if none of its levels runs here.
   static Expected<std::unique_ptr<Code>> load(const plan::Plan &plan, const std::string &isa);
-  ~Code();
-  Code(const Code &) = delete;
-  Code &operator=(const Code &) = delete;
 
   // The kernel of an instruction that has been verified. The code outlives it.
   std::unique_ptr<Kernel> prepare(const InstructionSpec &spec) const;
-  uint64_t bytes() const { return mapped; }
+  uint64_t bytes() const { return image.bytes; }
 
 private:
   using Function = void (*)(std::byte **operands, int64_t begin, int64_t end);
@@ -28,8 +26,7 @@ private:
   };
   Code() = default;
 
-  void *image = nullptr;
-  uint64_t mapped = 0;
+  Pages image;
   std::vector<std::vector<Launch>> kernels;
   friend class FusedKernel;
 };

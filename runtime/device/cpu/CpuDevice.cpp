@@ -5,12 +5,10 @@
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/Hot.h"
 #include "runtime/device/cpu/Limits.h"
+#include "runtime/device/cpu/Pages.h"
 #include "runtime/device/cpu/Registry.h"
 #include "runtime/plan/FusedKernels.h"
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <sys/mman.h>
 #include <unistd.h>
 
 namespace amc::rt {
@@ -18,10 +16,7 @@ namespace {
 
 class MappedMemory final : public DeviceMemory {
 public:
-  ~MappedMemory() override {
-    if (base)
-      ::munmap(base, bytes);
-  }
+  cpu::Pages pages;
 };
 
 // The communicator's, which keeps it.
@@ -67,13 +62,12 @@ public:
       return std::unique_ptr<DeviceMemory>(std::move(shared));
     }
     auto memory = std::make_unique<MappedMemory>();
-    void *base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED)
-      return limitError("no memory for the plan's arena of ", wanted, " bytes: ", std::strerror(errno));
-    memory->base = static_cast<std::byte *>(base);
+    if (Status status = memory->pages.map(bytes, "the plan's arena"); !status.ok())
+      return status;
+    memory->base = memory->pages.base;
     memory->bytes = bytes;
     if (options.hugePages)
-      ::madvise(base, bytes, MADV_HUGEPAGE); // advice: a kernel without huge pages may refuse it
+      memory->pages.adviseHuge();
     return std::unique_ptr<DeviceMemory>(std::move(memory));
   }
 
