@@ -10,6 +10,7 @@
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
+#include "runtime/plan/FusedKernels.h"
 #include "mlir/IR/IRMapping.h"
 
 namespace amc {
@@ -59,7 +60,7 @@ public:
         close();
         continue;
       }
-      if (!run_.empty() && join(&op))
+      if (!open.empty() && join(&op))
         continue;
       close();
       start(&op);
@@ -82,30 +83,30 @@ private:
     std::optional<Candidate> made = consider({op});
     if (!made)
       return; // its own kernel runs it
-    run_ = {op};
+    open = {op};
     best = std::move(*made);
   }
 
   // Whether `op` may run in the kernel of the operations before it; if so, it does.
   bool join(Operation *op) {
-    if (run_.size() >= largestGroup || phaseOf(op) != phaseOf(run_.back()))
+    if (open.size() >= largestGroup || phaseOf(op) != phaseOf(open.back()))
       return false;
-    auto isMember = [&](Operation *other) { return other && llvm::is_contained(run_, other); };
+    auto isMember = [&](Operation *other) { return other && llvm::is_contained(open, other); };
     bool related = llvm::any_of(op->getOperands(), [&](Value operand) {
       Value root = Group::rootOf(operand);
-      return isMember(root.getDefiningOp()) || llvm::any_of(run_, [&](Operation *member) {
+      return isMember(root.getDefiningOp()) || llvm::any_of(open, [&](Operation *member) {
         return shapeOf(operand) == ArrayRef<int64_t>(*cast<FusableOpInterface>(op).getFusionRule().domain) &&
                llvm::is_contained(member->getOperands(), operand);
       });
     });
     if (!related)
       return false;
-    SmallVector<Operation *> longer = run_;
+    SmallVector<Operation *> longer = open;
     longer.push_back(op);
     std::optional<Candidate> made = consider(longer);
     if (!made)
       return false;
-    run_ = std::move(longer);
+    open = std::move(longer);
     best = std::move(*made);
     return true;
   }
@@ -151,7 +152,7 @@ private:
             return std::nullopt; // a view that is read elsewhere, too
           made.outputs.push_back(result);
         }
-    if (!places(made, inside))
+    if (made.inputs.size() + made.outputs.size() >= static_cast<size_t>(rt::maxFusedOperands) || !places(made, inside))
       return std::nullopt;
     return isKernel(made) ? std::optional(std::move(made)) : std::nullopt;
   }
@@ -238,15 +239,15 @@ private:
   }
 
   void close() {
-    if (!run_.empty())
+    if (!open.empty())
       write();
-    run_.clear();
+    open.clear();
     views.clear();
   }
 
   // Instead of the members, where the last of them is. What stands between and names or views a result follows.
   void write() {
-    Operation *last = run_.back();
+    Operation *last = open.back();
     OpBuilder b(last);
     SmallVector<int64_t> offsets;
     SmallVector<Type> types;
@@ -254,11 +255,11 @@ private:
       offsets.push_back(rangeOf(output).begin);
       types.push_back(output.getType());
     }
-    auto fused = FusedOp::create(b, locationOf(run_), types, best.inputs, b.getDenseI64ArrayAttr(best.taken));
+    auto fused = FusedOp::create(b, locationOf(open), types, best.inputs, b.getDenseI64ArrayAttr(best.taken));
     build(fused.getBody().emplaceBlock(), best);
     setPhase(fused, phaseOf(last));
     fused->setAttr("train.offsets", b.getDenseI64ArrayAttr(offsets));
-    for (Operation *op : run_) {
+    for (Operation *op : open) {
       if (auto at = op->getAttr("train.workspace_offset"))
         fused->setAttr("train.workspace_offset", at);
       if (auto block = blockAt.find(op->getLoc()); block != blockAt.end() && phaseOf(op) != Phase::Optimizer)
@@ -275,13 +276,13 @@ private:
     for (Operation *op : llvm::reverse(best.members))
       op->erase();
     groups += 1;
-    joined += run_.size() > 1 ? run_.size() : 0;
+    joined += open.size() > 1 ? open.size() : 0;
   }
 
   // Whether it reads, through views that move as well, what a member makes.
   bool readsMember(Operation *op) {
     return llvm::any_of(op->getOperands(), [&](Value operand) {
-      return llvm::is_contained(run_, Group::rootOf(operand).getDefiningOp());
+      return llvm::is_contained(open, Group::rootOf(operand).getDefiningOp());
     });
   }
 
@@ -307,8 +308,8 @@ private:
   }
 
   StepOp step;
-  SmallVector<Operation *> run_, views; // since the last kernel of another kind
-  Candidate best;                       // the group that run_ is
+  SmallVector<Operation *> open, views; // since the last kernel of another kind
+  Candidate best;                       // the group that open is
   DenseMap<Location, int64_t> blockAt;  // look-ups only
   SmallVector<Range> unread;            // inputs
 };

@@ -315,6 +315,27 @@ TEST(Groups, LevelsAndThreadsGiveTheSameBits) {
   }
 }
 
+// Neighbours that read one tensor, and together more than one kernel can be given: two kernels.
+TEST(Groups, HaveAsManyOperandsAsAKernelCanBeGiven) {
+  const std::string type = typeText({2, 32}, "f32");
+  std::string text = "train.step @step attributes {train.loss = \"none\"} {\n%x = train.input {name = \"x\"} : " + type + "\n", outputs;
+  for (int i = 0; i < 32; ++i) {
+    outputs += "train.output %i" + std::to_string(i) + " {name = \"kept" + std::to_string(i) + "\"} : " + type + "\n"; // in its place
+    text += "%i" + std::to_string(i) + " = train.input {name = \"i" + std::to_string(i) + "\"} : " + type + "\n";
+  }
+  for (int i = 0; i < 16; ++i) {
+    std::string name = "%v" + std::to_string(i);
+    text += name + ":2 = train.gated_activation_backward %x, %i" + std::to_string(2 * i) + ", %i" + std::to_string(2 * i + 1) +
+            " {activation = \"silu\"} : (" + type + ", " + type + ", " + type + ") -> (" + type + ", " + type + ")\n";
+    for (int k = 0; k < 2; ++k)
+      outputs += "train.output " + name + "#" + std::to_string(k) + " {name = \"o" + std::to_string(2 * i + k) + "\"} : " + type + "\n";
+  }
+  plan::Plan plan = compileStep(text + outputs + "}\n", true);
+  ASSERT_FALSE(testing::Test::HasFailure());
+  EXPECT_EQ(plan.instructions_size(), 2);
+  runPlan(plan);
+}
+
 // The same step gives the same code.
 TEST(Groups, AreDeterministic) {
   Made step = randomStep(4);
