@@ -4,11 +4,9 @@
 // processors do, is not counted, neither here nor in what instructions move.
 #include "runtime/device/cpu/Limits.h"
 #include "runtime/device/cpu/Gemm.h"
+#include "runtime/device/cpu/Pages.h"
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
-#include <sys/mman.h>
 #include <unistd.h>
 
 namespace amc::rt::cpu {
@@ -16,25 +14,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Zeroed, beyond malloc, so that it goes back at once.
-class Pages {
-public:
-  ~Pages() {
-    if (base)
-      ::munmap(base, bytes);
-  }
-  Status map(uint64_t wanted) {
-    void *mapped = ::mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED)
-      return limitError("no memory to measure this machine's limits with: ", wanted, " bytes: ", std::strerror(errno));
-    ::madvise(mapped, wanted, MADV_HUGEPAGE);
-    base = static_cast<std::byte *>(mapped);
-    bytes = wanted;
-    return Status();
-  }
-  std::byte *base = nullptr;
-  uint64_t bytes = 0;
-};
+constexpr const char *measuring = "measuring this machine's limits, arrays";
 
 // The shortest of the rounds that `least` seconds have room for, of two at least; a round before them is not counted.
 template <class Body> double shortest(double least, Body &&body) {
@@ -58,8 +38,9 @@ template <class S> Expected<double> productRate(ThreadPool &pool) {
   const uint64_t scratch = workspace::product(u(m), u(n), u(k), sizeof(S));
   const int64_t elements = m * k + k * n + m * n;
   Pages pages;
-  if (Status s = pages.map(u(elements) * sizeof(S) + 64 + scratch); !s.ok())
+  if (Status s = pages.map(u(elements) * sizeof(S) + 64 + scratch, measuring); !s.ok())
     return s;
+  pages.adviseHuge();
   S *a = reinterpret_cast<S *>(pages.base), *b = a + m * k, *c = b + k * n;
   std::byte *aligned = pages.base + (u(elements) * sizeof(S) + 63) / 64 * 64;
   float row[blockElements];
@@ -72,7 +53,7 @@ template <class S> Expected<double> productRate(ThreadPool &pool) {
     else
       narrowRow(row, a + i, count);
   }
-  ProductGrid grid = ProductGrid::create(m, n, k);
+  ProductGrid grid = ProductGrid::of<S>(m, n, k);
   double seconds = shortest(0.06, [&] {
     multiply<S>(pool, grid, {a, k}, {b, n}, static_cast<const S *>(nullptr), c, aligned);
   });
@@ -93,8 +74,9 @@ Expected<double> streamRate(ThreadPool &pool) {
   constexpr int64_t piece = 1 << 16; // elements
   const int64_t pieces = static_cast<int64_t>(streamElements()) / piece, n = pieces * piece;
   Pages pages;
-  if (Status s = pages.map(3 * static_cast<uint64_t>(n) * sizeof(float)); !s.ok())
+  if (Status s = pages.map(3 * static_cast<uint64_t>(n) * sizeof(float), measuring); !s.ok())
     return s;
+  pages.adviseHuge();
   float *a = reinterpret_cast<float *>(pages.base), *b = a + n, *c = b + n;
   pool.parallelFor(pieces, [&](int64_t p, unsigned) { // pages that nobody has written are one page
     std::fill_n(b + p * piece, piece, 1.0f);
