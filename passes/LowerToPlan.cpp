@@ -95,7 +95,7 @@ public:
       writeTables(op);
     for (uint32_t op : live.instructions)
       if (auto fused = dyn_cast<FusedOp>(gathered.ops[op]))
-        writeKernel(fused);
+        writeKernel(fused, arguments[op].getAs<IntegerAttr>(numberName));
     for (uint32_t op : live.instructions)
       writeCall(op);
     noteInstructions(program);
@@ -140,23 +140,19 @@ private:
     return failure(bad);
   }
 
-  /// Groups with the same text run the same kernel.
+  static constexpr StringRef numberName = "number";
+  /// Groups with the same text, which replace the same operands, run the same kernel.
   FailureOr<DictionaryAttr> kernelNumber(FusedOp fused) {
-    auto [kernel, fresh] = kernels.try_emplace(codegen::kernelText(fused.getBody().front()) + takenText(fused), kernels.size());
-    return b.getDictionaryAttr(b.getNamedAttr("number", integer(kernel->second)));
-  }
-  static std::string takenText(FusedOp fused) {
-    std::string text;
+    std::string text = codegen::kernelText(fused.getBody().front());
     llvm::raw_string_ostream out(text);
     llvm::interleave(fused.getTaken(), out, " ");
-    return text;
+    return b.getDictionaryAttr(b.getNamedAttr(numberName, integer(kernels.try_emplace(text, kernels.size()).first->second)));
   }
-  void writeKernel(FusedOp fused) {
-    uint64_t number = kernels.lookup(codegen::kernelText(fused.getBody().front()) + takenText(fused));
-    if (number < kernelsWritten)
+  void writeKernel(FusedOp fused, IntegerAttr number) {
+    if (number.getInt() < kernelsWritten)
       return;
     ++kernelsWritten;
-    auto kernel = amc::plan::KernelOp::create(b, fused.getLoc(), integer(number),
+    auto kernel = amc::plan::KernelOp::create(b, fused.getLoc(), number,
                                               b.getStringAttr(codegen::kernelName(fused.getBody().front())),
                                               integer(fused.getWorkspaceBytes()), fused.getTakenAttr());
     IRMapping mapping;
@@ -341,11 +337,10 @@ private:
         for (uint64_t number : {static_cast<uint64_t>(bytes.size()), part.flops, part.bytes, part.times, part.percent})
           parts.push_back(static_cast<int64_t>(number));
       bytes.push_back(static_cast<int64_t>(graph.ops[index].bytesMoved));
+      auto own = gathered.ops[index]->getAttrOfType<IntegerAttr>("train.block"); // a fused group's is not its location's
       auto block = blockAt.find(gathered.ops[index]->getLoc());
-      if (auto own = gathered.ops[index]->getAttrOfType<IntegerAttr>("train.block"))
-        block = blockAt.try_emplace(gathered.ops[index]->getLoc(), own.getInt()).first;
       bool optimizer = graph.ops[index].phase == OpPhase::Optimizer;
-      blocks.push_back(block == blockAt.end() || optimizer ? -1 : block->second);
+      blocks.push_back(optimizer ? -1 : own ? own.getInt() : block == blockAt.end() ? -1 : block->second);
     }
     program->setAttr("train.instruction_bytes", b.getDenseI64ArrayAttr(bytes));
     if (!parts.empty())
@@ -362,7 +357,7 @@ private:
   std::vector<int64_t> offsets; // of every buffer
   std::vector<DictionaryAttr> arguments;
   llvm::StringMap<uint64_t> kernels; // numbers of fused kernels, by text; look-ups only
-  uint64_t kernelsWritten = 0;
+  int64_t kernelsWritten = 0;
   // Look-ups only.
   DenseMap<Value, std::string> gradientNames;
   llvm::StringMap<SmallVector<StateOp>> statesOf;

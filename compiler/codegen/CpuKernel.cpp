@@ -59,9 +59,8 @@ private:
   struct Scope {
     explicit Scope(Position at) : at(at) {}
     Position at;
-    DenseMap<Value, Value> values;                                           // elements, look-ups only
-    SmallVector<std::pair<std::pair<Value, Access>, Value>> loads;           // by argument
-    DenseMap<Value, Value> terms;                                            // of sums over columns
+    DenseMap<Value, Value> values; // elements, and terms of sums over columns; look-ups only
+    SmallVector<std::pair<std::pair<Value, Access>, Value>> loads; // by argument
   };
 
   class Emitter final : public ElementEmitter {
@@ -74,15 +73,12 @@ private:
       return scope ? kernel.splat(scalar) : scalar;
     }
     void set(Value result, Value element) override {
-      if (Group::makes(result) == Makes::ColumnSum)
-        scope->terms[result] = element;
-      else
-        scope->values[result] = kernel.rounded(element, elementOf(result));
+      const bool term = Group::makes(result) == Makes::ColumnSum; // added up before it is rounded
+      scope->values[result] = term ? element : kernel.rounded(element, train::elementOf(result));
     }
     Type type() override { return scope ? Type(kernel.vector) : Type(b.getF32Type()); }
 
   private:
-    static Type elementOf(Value v) { return cast<RankedTensorType>(v.getType()).getElementType(); }
     CpuKernel &kernel;
     Scope *scope; // null: what is built is one for the row
     FusableOpInterface op;
@@ -120,16 +116,7 @@ private:
   Value plus(Value a, int64_t c) { return c == 0 ? a : plus(a, index(c)); }
   Value times(Value a, int64_t c) { return c == 1 ? a : arith::MulIOp::create(b, loc, a, index(c)).getResult(); }
 
-  template <class Body> void loop(Value begin, Value end, int64_t step, Body &&body) {
-    scf::ForOp::create(b, loc, begin, end, index(step), ValueRange(),
-                       [&](OpBuilder &inner, Location, Value at, ValueRange) {
-                         OpBuilder::InsertionGuard guard(b);
-                         b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
-                         body(at);
-                         scf::YieldOp::create(b, loc);
-                       });
-  }
-  // … that hands values on.
+  // Hands values on from one time to the next.
   template <class Body> SmallVector<Value> loop(Value begin, Value end, int64_t step, ValueRange initial, Body &&body) {
     auto made = scf::ForOp::create(b, loc, begin, end, index(step), initial,
                                    [&](OpBuilder &inner, Location, Value at, ValueRange carried) {
@@ -140,6 +127,9 @@ private:
                                      scf::YieldOp::create(b, loc, next);
                                    });
     return SmallVector<Value>(made.getResults().begin(), made.getResults().end());
+  }
+  template <class Body> void loop(Value begin, Value end, int64_t step, Body &&body) {
+    loop(begin, end, step, ValueRange(), [&](Value at, SmallVector<Value> &) { body(at); });
   }
 
   // Lanes [0, count) of a vector.
@@ -208,16 +198,8 @@ private:
     return widened(LLVM::LoadOp::create(b, loc, stored, addressOf(base, stored, offset), alignmentOf(stored)), element);
   }
 
-  static Type like(Type shape, Type element) {
-    if (auto shaped = dyn_cast<ShapedType>(shape))
-      return shaped.clone(element);
-    return element;
-  }
   Value integers(Type type, int64_t value) {
-    auto width = b.getIntegerAttr(getElementTypeOrSelf(type), value);
-    if (auto shaped = dyn_cast<ShapedType>(type))
-      return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(shaped, Attribute(width)));
-    return arith::ConstantOp::create(b, loc, width);
+    return splatConstant(b, loc, type, b.getIntegerAttr(getElementTypeOrSelf(type), value));
   }
 
   // From what is stored to what is computed with.
@@ -225,30 +207,30 @@ private:
     if (element.isInteger(1))
       return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, x, integers(x.getType(), 0));
     if (element.isF16())
-      return arith::ExtFOp::create(b, loc, like(x.getType(), b.getF32Type()), x);
+      return arith::ExtFOp::create(b, loc, withElement(x.getType(), b.getF32Type()), x);
     if (!element.isBF16())
       return x;
-    Type wide = like(x.getType(), b.getI32Type());
+    Type wide = withElement(x.getType(), b.getI32Type());
     Value bits = arith::ExtUIOp::create(b, loc, wide, x);
     bits = arith::ShLIOp::create(b, loc, bits, integers(wide, 16));
-    return arith::BitcastOp::create(b, loc, like(x.getType(), b.getF32Type()), bits);
+    return arith::BitcastOp::create(b, loc, withElement(x.getType(), b.getF32Type()), bits);
   }
   // … and back; bf16 to nearest even, NaN stays NaN.
   Value narrowed(Value x, Type element) {
     if (element.isInteger(1))
-      return arith::ExtUIOp::create(b, loc, like(x.getType(), b.getI8Type()), x);
+      return arith::ExtUIOp::create(b, loc, withElement(x.getType(), b.getI8Type()), x);
     if (element.isF16())
-      return arith::TruncFOp::create(b, loc, like(x.getType(), b.getF16Type()), x);
+      return arith::TruncFOp::create(b, loc, withElement(x.getType(), b.getF16Type()), x);
     if (!element.isBF16())
       return x;
-    Type wide = like(x.getType(), b.getI32Type());
+    Type wide = withElement(x.getType(), b.getI32Type());
     Value bits = arith::BitcastOp::create(b, loc, wide, x);
     Value odd = arith::AndIOp::create(b, loc, arith::ShRUIOp::create(b, loc, bits, integers(wide, 16)), integers(wide, 1));
     Value up = arith::AddIOp::create(b, loc, arith::AddIOp::create(b, loc, bits, integers(wide, 0x7fff)), odd);
     Value quiet = arith::OrIOp::create(b, loc, bits, integers(wide, 0x400000));
     Value nan = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, x, x);
     Value kept = arith::ShRUIOp::create(b, loc, arith::SelectOp::create(b, loc, nan, quiet, up), integers(wide, 16));
-    return arith::TruncIOp::create(b, loc, like(x.getType(), b.getI16Type()), kept);
+    return arith::TruncIOp::create(b, loc, withElement(x.getType(), b.getI16Type()), kept);
   }
   // What storing and loading would make of it.
   Value rounded(Value x, Type element) {
@@ -285,7 +267,7 @@ private:
     Value root = Group::rootOf(operand);
     if (auto argument = dyn_cast<BlockArgument>(root)) {
       Access access = group.accessOf(op, operandOf(op, operand));
-      Type element = cast<RankedTensorType>(argument.getType()).getElementType();
+      Type element = train::elementOf(argument);
       Value base = operands[argument.getArgNumber()];
       if (!scope)
         return loadScalar(base, element, offsetOf(access));
@@ -374,36 +356,26 @@ private:
   }
 
   unsigned resultOperand(size_t result) const { return group.body->getNumArguments() + static_cast<unsigned>(result); }
-  static Type elementType(Value v) { return cast<RankedTensorType>(v.getType()).getElementType(); }
 
   // Makes all elements of a vector of the row, then writes them. `partial`: where sums over columns are, by result.
   void emitElements(Value column, int64_t count, ArrayRef<Value> partial) {
     Scope scope({column, count});
-    SmallVector<std::pair<size_t, Value>> made;
-    for (auto [i, root] : llvm::enumerate(group.results)) {
-      Makes makes = Group::makes(root);
-      if (makes == Makes::Element) {
-        made.push_back({i, make(scope, root)});
-      } else if (makes == Makes::ColumnSum) {
-        if (!scope.terms.count(root)) {
-          auto op = cast<FusableOpInterface>(root.getDefiningOp());
-          Emitter emitter(*this, &scope, op);
-          op.emitElement(emitter);
-        }
-      }
-    }
+    SmallVector<Value> made(group.results.size());
+    for (auto [value, root] : llvm::zip_equal(made, group.results))
+      if (Group::makes(root) != Makes::Row)
+        value = make(scope, root);
     Value from = row ? times(row, group.columns) : Value();
-    for (auto [i, value] : made) {
-      Value offset = from ? plus(from, column) : column;
-      storeVector(operands[resultOperand(i)], elementType(group.results[i]), offset, value, count);
-    }
-    for (auto [i, root] : llvm::enumerate(group.results))
-      if (Group::makes(root) == Makes::ColumnSum) {
+    for (auto [i, root] : llvm::enumerate(group.results)) {
+      if (Group::makes(root) == Makes::Element) {
+        Value offset = from ? plus(from, column) : column;
+        storeVector(operands[resultOperand(i)], train::elementOf(root), offset, made[i], count);
+      } else if (Group::makes(root) == Makes::ColumnSum) {
         // Rows of the workspace are padded to whole vectors.
         Value at = plus(partial[i], column);
-        Value sum = arith::AddFOp::create(b, loc, loadVector(workspace(), b.getF32Type(), at), scope.terms.lookup(root));
+        Value sum = arith::AddFOp::create(b, loc, loadVector(workspace(), b.getF32Type(), at), made[i]);
         storeVector(workspace(), b.getF32Type(), at, sum);
       }
+    }
   }
 
   void emitRow(Value at, ArrayRef<Value> partial) {
@@ -420,8 +392,8 @@ private:
       auto result = cast<OpResult>(root);
       FusionRule rule = cast<FusableOpInterface>(result.getOwner()).getFusionRule();
       Value value = statisticOf(result.getOwner(), rule.statisticOf[result.getResultNumber()]);
-      Type stored = storedType(elementType(root));
-      LLVM::StoreOp::create(b, loc, narrowed(value, elementType(root)),
+      Type stored = storedType(train::elementOf(root));
+      LLVM::StoreOp::create(b, loc, narrowed(value, train::elementOf(root)),
                             addressOf(operands[resultOperand(i)], stored, row), alignmentOf(stored));
     }
     if (!elements)
@@ -492,7 +464,7 @@ private:
                       Value at = plus(plus(from, times(block, partialStride())), column);
                       next[0] = arith::AddFOp::create(b, loc, next[0], loadVector(workspace(), b.getF32Type(), at));
                     })[0];
-        storeSum(operands[resultOperand(i)], elementType(root), column, sum);
+        storeSum(operands[resultOperand(i)], train::elementOf(root), column, sum);
       }
     });
   }

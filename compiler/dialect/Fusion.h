@@ -41,6 +41,11 @@ FusionRule elementwiseFusion(mlir::Operation *op);
 /// … of an operation whose operands and results may all be stored in a fused kernel, with this domain.
 FusionRule rowFusion(mlir::Operation *op, llvm::ArrayRef<int64_t> domain);
 
+/// `element`, or a vector of it where `like` is a vector.
+mlir::Type withElement(mlir::Type like, mlir::Type element);
+/// A constant of `type`: the number, or a vector full of it.
+mlir::Value splatConstant(mlir::OpBuilder &b, mlir::Location loc, mlir::Type type, mlir::TypedAttr value);
+
 /// What an operation builds an element with. Values are fp32 (i1 where a tensor is): one element, or as many as the device
 /// computes at once; within emitStatistic, one for the row.
 class ElementEmitter {

@@ -165,20 +165,20 @@ std::optional<ArrayRef<int64_t>> FusedOp::getTakenOperands() { return getTaken()
 // ElementEmitter
 //===----------------------------------------------------------------------===//
 
-static Type withElement(Type like, Type element) {
+Type amc::train::withElement(Type like, Type element) {
   if (auto shaped = dyn_cast<ShapedType>(like))
     return shaped.clone(element);
   return element;
 }
-static Value splat(OpBuilder &b, Location loc, Type type, TypedAttr value) {
+Value amc::train::splatConstant(OpBuilder &b, Location loc, Type type, TypedAttr value) {
   if (auto shaped = dyn_cast<ShapedType>(type))
     value = DenseElementsAttr::get(shaped, Attribute(value));
   return arith::ConstantOp::create(b, loc, value);
 }
 
-Value ElementEmitter::constant(double value) { return splat(b, loc, type(), b.getF32FloatAttr(static_cast<float>(value))); }
+Value ElementEmitter::constant(double value) { return splatConstant(b, loc, type(), b.getF32FloatAttr(static_cast<float>(value))); }
 Value ElementEmitter::integer(int32_t value) {
-  return splat(b, loc, withElement(type(), b.getI32Type()), b.getI32IntegerAttr(value));
+  return splatConstant(b, loc, withElement(type(), b.getI32Type()), b.getI32IntegerAttr(value));
 }
 Value ElementEmitter::add(Value x, Value y) { return arith::AddFOp::create(b, loc, x, y); }
 Value ElementEmitter::sub(Value x, Value y) { return arith::SubFOp::create(b, loc, x, y); }
