@@ -7,9 +7,6 @@ models/byte-llama.onnx (6 M parameters, one token a byte) with PyTorch's weights
 gradients clipped to 1.0, fp32. The losses of all steps are compared before any time is printed. Goal: at most half of
 PyTorch's step time. See side_by_side.py for how rounds are run.
 """
-import json
-import resource
-import time
 
 import side_by_side as bench
 
@@ -17,28 +14,11 @@ MODEL = "byte-llama"
 
 
 def peer(arguments):
-    """One round of PyTorch: prints {"losses", "seconds", "rss"}; runs in a process of its own."""
     import export
-    import safetensors.torch
     import torch
-    import torch.nn.functional as F
     torch.set_num_threads(arguments.threads)
     model = export.build(MODEL).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
-    batches = safetensors.torch.load_file(arguments.peer)
-    losses, seconds = [], []
-    for ids, labels in zip(batches["input_ids"], batches["labels"]):
-        begin = time.perf_counter()
-        logits = model(input_ids=ids).logits
-        loss = F.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        seconds.append(time.perf_counter() - begin)
-    print(json.dumps({"losses": losses, "seconds": seconds,
-                      "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+    bench.torch_round(arguments, model, lambda ids, labels: bench.causal_loss(model(input_ids=ids).logits, labels))
 
 
 def weights(path):

@@ -8,9 +8,11 @@ import argparse
 import json
 import os
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "models"))
@@ -86,6 +88,32 @@ def amc_round(arguments, plan, data, tokens, flags=(), profiled=False):
 def peer_round(script, arguments):
     """One process of a benchmark's own `--peer`, which prints its result as JSON on its last line."""
     return json.loads(run([sys.executable, script, *arguments], "PyTorch").splitlines()[-1])
+
+
+def torch_round(arguments, model, loss_of):
+    """What `--peer` does, in its own process: one round of PyTorch on a model, AdamW on every parameter, gradients clipped
+    to 1.0. `loss_of(input_ids, labels)`. Prints {"losses", "seconds", "rss"}."""
+    import safetensors.torch
+    import torch
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    batches = safetensors.torch.load_file(arguments.peer)
+    losses, seconds = [], []
+    for ids, labels in zip(batches["input_ids"], batches["labels"]):
+        begin = time.perf_counter()
+        loss = loss_of(ids, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        seconds.append(time.perf_counter() - begin)
+    print(json.dumps({"losses": losses, "seconds": seconds,
+                      "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+
+
+def causal_loss(logits, labels):
+    import torch.nn.functional as F
+    return F.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1))
 
 
 def seconds_of(rounds):

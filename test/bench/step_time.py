@@ -11,10 +11,8 @@ See side_by_side.py for how rounds are run; memory is a process's peak resident 
 """
 import json
 import pathlib
-import resource
 import statistics
 import subprocess
-import time
 
 import side_by_side as bench
 
@@ -39,35 +37,16 @@ def loss_in_pieces(model, ids, labels):
 
 
 def peer(arguments):
-    """One round of PyTorch: prints {"losses", "seconds", "rss"}; runs in a process of its own."""
     import export
-    import safetensors.torch
     import torch
-    import torch.nn.functional as F
     torch.set_num_threads(arguments.threads)
     model = export.build(arguments.models[0]).train()
     if arguments.mode in ("checkpoint", "pieces"):
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     step = torch.compile(model) if arguments.mode == "compile" else model
-    batches = safetensors.torch.load_file(arguments.peer)
-    losses, seconds = [], []
-    for ids, labels in zip(batches["input_ids"], batches["labels"]):
-        begin = time.perf_counter()
-        if arguments.mode == "pieces":
-            loss = loss_in_pieces(model, ids, labels)
-        else:
-            logits = step(input_ids=ids).logits
-            loss = F.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1))
-            del logits
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        seconds.append(time.perf_counter() - begin)
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"losses": losses, "seconds": seconds, "rss": rss}))
+    whole = lambda ids, labels: bench.causal_loss(step(input_ids=ids).logits, labels)
+    pieces = lambda ids, labels: loss_in_pieces(model, ids, labels)
+    bench.torch_round(arguments, model, pieces if arguments.mode == "pieces" else whole)
 
 
 def products_round(arguments, plan):
