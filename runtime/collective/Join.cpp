@@ -2,6 +2,7 @@
 #include "runtime/collective/SharedCommunicator.h"
 #include "runtime/collective/Supervisor.h"
 #include "runtime/collective/mpi/MpiCommunicator.h"
+#include "runtime/support/Modules.h"
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
@@ -38,28 +39,17 @@ std::optional<unsigned long> launchedRanks() {
   return std::nullopt;
 }
 
-Expected<const AmcMpi *> loadModule() {
-  char self[4096];
-  ssize_t length = ::readlink("/proc/self/exe", self, sizeof self - 1);
-  std::string folder = length > 0 ? std::string(self, static_cast<size_t>(length)) : "";
-  folder.resize(folder.rfind('/') == folder.npos ? 0 : folder.rfind('/') + 1);
+Expected<const AmcMpi *> loadMpi() {
   // UCX, which MPICH may come with, would catch crashes of the whole program otherwise.
   ::setenv("UCX_HANDLE_ERRORS", "none", 0);
-  std::string errors;
-  for (const std::string &path :
-       {folder + "../lib/libamrt_mpi.so", folder + "libamrt_mpi.so", std::string("libamrt_mpi.so")}) {
-    void *module = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!module) {
-      errors += text("\n  ", ::dlerror());
-      continue;
-    }
-    auto function = reinterpret_cast<AmcMpiFunction>(::dlsym(module, "amcMpi"));
-    const AmcMpi *mpi = function ? function() : nullptr;
-    if (!mpi || mpi->version != amcMpiVersion)
-      return limitError(path, ": belongs to another version of this program");
-    return mpi;
-  }
-  return limitError("started as one of several ranks, and the module that talks to MPI cannot be loaded:", errors);
+  Expected<LoadedModule> module = loadModule("libamrt_mpi.so");
+  if (!module.ok())
+    return std::move(module).status().withContext("started as one of several ranks; the module that talks to MPI");
+  auto function = reinterpret_cast<AmcMpiFunction>(::dlsym(module->handle, "amcMpi"));
+  const AmcMpi *mpi = function ? function() : nullptr;
+  if (!mpi || mpi->version != amcMpiVersion)
+    return limitError(module->path, ": belongs to another version of this program");
+  return mpi;
 }
 
 // MPI waits for ever for ranks that do not come (another program started in their place, a host that hangs). This one
@@ -136,7 +126,7 @@ Expected<std::unique_ptr<Communicator>> joinRanks(const JoinOptions &options) {
   if (std::optional<unsigned long> connection = number("PMI_FD"); connection && options.supervised)
     if (Status s = supervise(static_cast<int>(*connection)); !s.ok())
       return s;
-  Expected<const AmcMpi *> loaded = loadModule();
+  Expected<const AmcMpi *> loaded = loadMpi();
   if (!loaded.ok())
     return loaded.status();
   const AmcMpi &mpi = **loaded;

@@ -6,7 +6,10 @@
 #include "runtime/device/Kernel.h"
 #include "runtime/plan/Mesh.h"
 #include "runtime/plan/PlanVerifier.h"
+#include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 namespace amc::rt {
 
@@ -31,6 +34,34 @@ struct DeviceLimits {
   double stream = 0;         // bytes read and written, far beyond the caches
 };
 
+// Memory of a device that is no plan's: what its driver and libraries take for themselves.
+struct DeviceRemainder {
+  std::string what;
+  uint64_t bytes = 0;
+};
+
+// Where a device works on its own while this process goes on: what has been put into it runs in this order, but for
+// collectives that are started beside the rest. It reports what went wrong when it is waited for.
+class DeviceQueue {
+public:
+  virtual ~DeviceQueue() = default;
+  // An async collective, behind all that has been executed. `number` names it.
+  virtual Status start(uint64_t number, const Kernel &kernel, const Operands &operands) = 0;
+  // What is executed from now on runs behind it.
+  virtual Status join(uint64_t number) = 0;
+  // Waits for everything.
+  virtual Status finish() = 0;
+
+  // What `body` executes, starts and joins, to be run again and again at the price of one call. Everything it waits for it
+  // has started itself.
+  class Recording {
+  public:
+    virtual ~Recording() = default;
+  };
+  virtual Expected<std::unique_ptr<Recording>> record(const std::function<Status()> &body) = 0;
+  virtual Status replay(const Recording &recording) = 0;
+};
+
 class Device {
 public:
   virtual ~Device() = default;
@@ -38,16 +69,25 @@ public:
   virtual const KernelSignatures &signatures() const = 0;
   // With other ranks: together with them, the same size, memory of the communicator's.
   virtual Expected<std::unique_ptr<DeviceMemory>> allocate(uint64_t bytes) = 0;
+  // Whether addresses in its memory are this process's own.
+  virtual bool hostAddressable() const { return true; }
+  // Between this process's memory and the device's, behind everything executed so far. `from` may change when it returns.
+  virtual Status upload(std::byte *to, const std::byte *from, uint64_t bytes) = 0;
+  virtual Status download(std::byte *to, const std::byte *from, uint64_t bytes) = 0;
   // Takes the plan's own kernels, before any is prepared. The plan has been verified.
   virtual Status load(const plan::Plan &plan) = 0;
   // Prepares a kernel whose signature check has passed, and whose group of ranks (a collective's) is one of the mesh.
   virtual Expected<std::unique_ptr<Kernel>> prepare(const InstructionSpec &spec) = 0;
+  // Runs it, or puts it into the queue of a device that has one.
   virtual Status execute(const Kernel &kernel, const Operands &operands) = 0;
-  // The same for a collective that may be async, from one other thread, beside an execute: it shares nothing with that.
+  // Null: what is executed has been done. Where there is one, `communicate` is not called.
+  virtual DeviceQueue *queue() { return nullptr; }
+  // A collective that may be async, from one other thread, beside an execute: it shares nothing with that.
   virtual Status communicate(const Kernel &kernel, const Operands &operands) = 0;
   virtual unsigned threads() const = 0;
   virtual const char *isa() const = 0;
-  virtual uint64_t scratchBytes() const = 0; // held by the device outside any DeviceMemory, code included
+  virtual uint64_t scratchBytes() const = 0; // of this process, held outside any DeviceMemory, code included
+  virtual std::vector<DeviceRemainder> remainder() const { return {}; } // measured, of a device with memory of its own
   // Measured now, outside any step: it takes time and memory.
   virtual Expected<DeviceLimits> measureLimits() = 0;
 };

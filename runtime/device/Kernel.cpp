@@ -31,6 +31,7 @@ Status convert(const google::protobuf::RepeatedPtrField<plan::View> &views, cons
 Expected<InstructionSpec> InstructionSpec::create(const plan::Instruction &instruction) {
   InstructionSpec spec;
   spec.kernel = instruction.kernel();
+  spec.location = instruction.location();
   if (Status s = convert(instruction.inputs(), "inputs", spec.inputs); !s.ok())
     return s;
   if (Status s = convert(instruction.outputs(), "outputs", spec.outputs); !s.ok())

@@ -35,8 +35,9 @@ class InstructionSpec {
 public:
   static Expected<InstructionSpec> create(const plan::Instruction &instruction);
 
-  std::string kernel;
+  std::string kernel, location; // the latter is for people
   std::vector<TensorSpec> inputs, outputs, workspaces;
+  bool workspaceChecked = false; // by a device that needs other workspaces than the CPU's kernel of this name
 
   const plan::Attribute *find(std::string_view name) const;
   // Values of attributes that the kernel's signature check has found present and of this kind.
@@ -107,17 +108,10 @@ private:
   Status status;
 };
 
-class ThreadPool;
-
-struct RunContext {
-  ThreadPool &pool;
-  RunFailure &failure;
-};
-
+// What a device has prepared to run an instruction: each device's kernels are its own (cpu::Kernel, cuda::Kernel).
 class Kernel {
 public:
   virtual ~Kernel() = default;
-  virtual void run(const Operands &operands, RunContext &context) const = 0;
 };
 
 } // namespace amc::rt

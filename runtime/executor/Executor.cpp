@@ -3,6 +3,7 @@
 #include "runtime/executor/Channel.h"
 #include "runtime/plan/PlanVerifier.h"
 #include "runtime/plan/Ranges.h"
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -32,21 +33,21 @@ std::string describeInstruction(const plan::Plan &plan, uint64_t index) {
 }
 
 // The first element that is neither finite nor, unless asked for, minus infinity.
-bool findIn(const Tensor &tensor, bool minusInfinity, uint64_t &element, double &value) {
+bool findIn(const Tensor &tensor, const void *data, bool minusInfinity, uint64_t &element, double &value) {
   for (uint64_t i = 0; i < tensor.elements; ++i) {
     double x;
     switch (tensor.dtype) {
-    case plan::F32: x = static_cast<const float *>(tensor.data)[i]; break;
-    case plan::F64: x = static_cast<const double *>(tensor.data)[i]; break;
+    case plan::F32: x = static_cast<const float *>(data)[i]; break;
+    case plan::F64: x = static_cast<const double *>(data)[i]; break;
     case plan::BF16: {
-      uint32_t bits = static_cast<uint32_t>(static_cast<const uint16_t *>(tensor.data)[i]) << 16;
+      uint32_t bits = static_cast<uint32_t>(static_cast<const uint16_t *>(data)[i]) << 16;
       float wide;
       std::memcpy(&wide, &bits, sizeof wide);
       x = wide;
       break;
     }
     case plan::F16: {
-      uint16_t bits = static_cast<const uint16_t *>(tensor.data)[i];
+      uint16_t bits = static_cast<const uint16_t *>(data)[i];
       if ((bits & 0x7c00) != 0x7c00)
         continue;
       x = bits & 0x3ff ? std::nan("") : bits & 0x8000 ? -HUGE_VAL : HUGE_VAL;
@@ -84,14 +85,21 @@ struct Executor::Impl {
   Communicator *communicator = nullptr;
   CollectiveTrace trace;
   std::unique_ptr<Device> device;
+  DeviceQueue *queue = nullptr; // the device's, if it has one
   std::unique_ptr<DeviceMemory> arena;
   std::vector<Step> steps;
   std::vector<std::byte *> addresses;
   Hook hook;
+  std::vector<uint64_t> hookAfter; // empty: everything
   bool profiled = false;
   std::vector<InstructionTime> times; // of each; empty until they are asked for
   Timeline *timeline = nullptr;
   std::vector<uint32_t> numbers;    // by instruction: what `channel` said when it was started
+  struct Section {
+    bool ran = false;
+    std::unique_ptr<DeviceQueue::Recording> recording;
+  };
+  std::map<std::pair<uint64_t, uint64_t>, Section> sections; // that have been put into the queue, by their instructions
   std::unique_ptr<Channel> channel; // if there is anything async; destroyed first, its thread uses the rest
 
   Tensor bind(const plan::View &view) const {
@@ -136,10 +144,14 @@ struct Executor::Impl {
       step.workspaces = bindAll(instruction.workspaces());
       steps.push_back(std::move(step));
     }
-    for (const plan::Constant &constant : plan.constants())
-      std::memcpy(bind(constant.view()).data, constant.data().data(), constant.data().size());
+    for (const plan::Constant &constant : plan.constants()) {
+      Status status = device->upload(static_cast<std::byte *>(bind(constant.view()).data),
+                                     reinterpret_cast<const std::byte *>(constant.data().data()), constant.data().size());
+      if (!status.ok())
+        return status;
+    }
     numbers.resize(steps.size());
-    if (asyncs == 0)
+    if (asyncs == 0 || queue)
       return Status();
     Expected<std::unique_ptr<Channel>> made = Channel::create(asyncs, [this](uint64_t i) {
       return timed(i, [&] { return device->communicate(*steps[i].kernel, operandsOf(steps[i])); });
@@ -170,8 +182,64 @@ struct Executor::Impl {
     return status.ok() ? Status() : std::move(status).withContext(describeInstruction(plan, i));
   }
 
+  // Into the queue.
+  Status put(uint64_t i) {
+    const Step &step = steps[i];
+    Status status = step.async                               ? queue->start(i, *step.kernel, operandsOf(step))
+                    : step.waitsFor != Step::notWaiting ? queue->join(step.waitsFor)
+                                                        : device->execute(*step.kernel, operandsOf(step));
+    return status.ok() ? Status() : std::move(status).withContext(describeInstruction(plan, i));
+  }
+
+  Status putAll(uint64_t begin, uint64_t end) {
+    for (uint64_t i = begin; i < end; ++i)
+      if (Status status = put(i); !status.ok())
+        return status;
+    return Status();
+  }
+
+  bool hooked(uint64_t i) const {
+    return hook && (hookAfter.empty() || std::binary_search(hookAfter.begin(), hookAfter.end(), i));
+  }
+
+  Status runQueued(uint64_t begin, uint64_t end) {
+    Status status;
+    for (uint64_t from = begin, to; from < end && status.ok(); from = to) {
+      for (to = from + 1; to < end && !hooked(to - 1);)
+        ++to;
+      status = runAtOnce(from, to);
+      if (status.ok() && hooked(to - 1))
+        status = hook(to - 1);
+    }
+    return status;
+  }
+
+  // The first time as it is, so that everything that is made when it is first used is there, then recorded.
+  Status runAtOnce(uint64_t begin, uint64_t end) {
+    Section &section = sections[{begin, end}];
+    if (section.ran && !section.recording) {
+      Expected<std::unique_ptr<DeviceQueue::Recording>> made = queue->record([&] { return putAll(begin, end); });
+      if (!made.ok())
+        return made.status();
+      section.recording = std::move(*made);
+    }
+    Status status = section.recording ? queue->replay(*section.recording) : putAll(begin, end);
+    section.ran = true;
+    if (Status ended = queue->finish(); status.ok())
+      status = std::move(ended);
+    for (uint64_t i = begin; i < end && status.ok(); ++i)
+      if (!steps[i].collective.empty())
+        trace.add(steps[i].collective, steps[i].bytesSent);
+    return status;
+  }
+
   Status runOne(uint64_t i) {
     const Step &step = steps[i];
+    if (queue)
+      return timed(i, [&] {
+        Status status = put(i);
+        return status.ok() ? queue->finish() : std::move(status);
+      });
     if (!channel || (step.collective.empty() && step.waitsFor == Step::notWaiting))
       return timed(i, [&] { return device->execute(*step.kernel, operandsOf(step)); });
     if (step.async) {
@@ -213,42 +281,68 @@ struct Executor::Impl {
   }
 
   Status run(uint64_t begin, uint64_t end) {
-    return run(begin, end, [&](uint64_t i) { return hook ? hook(i) : Status(); });
+    if (queue && !profiled)
+      return runQueued(begin, end);
+    return run(begin, end, [&](uint64_t i) { return hooked(i) ? hook(i) : Status(); });
   }
 
-  std::optional<NonFinite> findBefore(bool minusInfinity) const {
+  Expected<bool> look(const plan::View &view, bool minusInfinity, NonFinite &found) const {
+    Tensor tensor = bind(view);
+    if (!isFloat(tensor.dtype))
+      return false;
+    Expected<TensorBytes> bytes = read(tensor);
+    if (!bytes.ok())
+      return bytes.status();
+    return findIn(tensor, bytes->data(), minusInfinity, found.element, found.value);
+  }
+
+  using Found = Expected<std::optional<NonFinite>>;
+
+  Found findBefore(bool minusInfinity) const {
     NonFinite found;
-    auto look = [&](const std::string &name, const plan::View &view) {
+    auto lookAt = [&](const std::string &name, const plan::View &view) {
       found.tensor = name;
-      return findIn(bind(view), minusInfinity, found.element, found.value);
+      return look(view, minusInfinity, found);
     };
     for (const plan::Parameter &parameter : plan.parameters())
-      if (look(parameter.name(), parameter.view()))
-        return found;
+      if (Expected<bool> is = lookAt(parameter.name(), parameter.view()); !is.ok() || *is)
+        return is.ok() ? Found(std::optional(found)) : Found(is.status());
     for (const plan::Input &input : plan.inputs())
-      if (input.role() == plan::DATA && look(input.name(), input.view()))
-        return found;
-    return std::nullopt;
+      if (input.role() == plan::DATA)
+        if (Expected<bool> is = lookAt(input.name(), input.view()); !is.ok() || *is)
+          return is.ok() ? Found(std::optional(found)) : Found(is.status());
+    return std::optional<NonFinite>();
   }
 
-  std::optional<NonFinite> findAfter(uint64_t i, bool minusInfinity) const {
+  Found findAfter(uint64_t i, bool minusInfinity) const {
     if (steps[i].async)
-      return std::nullopt; // its wait has it
+      return std::optional<NonFinite>(); // its wait has it
     if (steps[i].waitsFor != Step::notWaiting)
       i = steps[i].waitsFor;
     const plan::Instruction &instruction = plan.instructions(static_cast<int>(i));
     for (const plan::View &view : instruction.outputs()) {
       NonFinite found;
-      if (view.dtype() == plan::DTYPE_UNSPECIFIED || !findIn(bind(view), minusInfinity, found.element, found.value))
+      Expected<bool> is = look(view, minusInfinity, found);
+      if (!is.ok())
+        return is.status();
+      if (!*is)
         continue;
       found.tensor = plan.buffers(static_cast<int>(view.buffer())).name();
       found.kernel = instruction.kernel();
       found.location = instruction.location();
       found.instruction = i;
       found.phase = instruction.phase();
-      return found;
+      return std::optional(found);
     }
-    return std::nullopt;
+    return std::optional<NonFinite>();
+  }
+
+  Expected<TensorBytes> read(const Tensor &tensor) const {
+    TensorBytes bytes(*device, tensor);
+    if (bytes.data() != bytes.place)
+      if (Status status = device->download(bytes.data(), bytes.place, tensor.bytes); !status.ok())
+        return status;
+    return bytes;
   }
 };
 
@@ -278,6 +372,7 @@ Expected<Executor> Executor::create(plan::Plan plan, const ExecutorOptions &opti
     if (!device.ok())
       return device.status();
     impl->device = std::move(*device);
+    impl->queue = impl->device->queue();
     if (Status status = verifyPlan(impl->plan, impl->device->signatures()).toStatus(); !status.ok())
       return status;
     if (Status status = checkRanks(impl->plan, options.communicator); !status.ok())
@@ -319,6 +414,23 @@ Tensor Executor::output(size_t index) const {
 }
 Tensor Executor::view(const plan::View &view) const { return impl->bind(view); }
 
+TensorBytes::TensorBytes(Device &device, const Tensor &tensor) : device(&device), place(static_cast<std::byte *>(tensor.data)), at(place) {
+  if (device.hostAddressable())
+    return;
+  copy.resize(tensor.bytes);
+  at = copy.data();
+}
+Status TensorBytes::store() { return at == place ? Status() : device->upload(place, at, copy.size()); }
+Expected<TensorBytes> Executor::read(const Tensor &tensor) const { return impl->read(tensor); }
+Status Executor::write(const Tensor &tensor, const std::byte *bytes) {
+  return impl->device->upload(static_cast<std::byte *>(tensor.data), bytes, tensor.bytes);
+}
+Status Executor::readInto(const Tensor &tensor, std::byte *bytes) const {
+  return impl->device->download(bytes, static_cast<const std::byte *>(tensor.data), tensor.bytes);
+}
+TensorBytes Executor::blank(const Tensor &tensor) const { return TensorBytes(*impl->device, tensor); }
+bool Executor::hostAddressable() const { return impl->device->hostAddressable(); }
+
 Status Executor::runForward() { return impl->run(0, impl->plan.forward_end()); }
 Status Executor::runMicroBatch() { return impl->run(0, impl->plan.micro_batch_end()); }
 Status Executor::runUpdate() {
@@ -328,7 +440,10 @@ Status Executor::runUpdate() {
 CollectiveFacts Executor::collectivesRun() const { return impl->trace.facts(); }
 void Executor::restartCollectives() { impl->trace.restart(); }
 
-void Executor::setHook(Hook hook) { impl->hook = std::move(hook); }
+void Executor::setHook(Hook hook, std::vector<uint64_t> after) {
+  impl->hook = std::move(hook);
+  impl->hookAfter = std::move(after);
+}
 
 void Executor::enableProfile(bool on, Timeline *timeline) {
   if (on)
@@ -339,6 +454,8 @@ void Executor::enableProfile(bool on, Timeline *timeline) {
 const std::vector<InstructionTime> &Executor::profile() const { return impl->times; }
 Timeline *Executor::timeline() const { return impl->timeline; }
 
+std::vector<DeviceRemainder> Executor::remainder() const { return impl->device->remainder(); }
+
 Expected<DeviceLimits> Executor::measureLimits() { return impl->device->measureLimits(); }
 
 Expected<std::optional<NonFinite>> Executor::findNonFinite(const std::function<void()> &feed) {
@@ -346,15 +463,17 @@ Expected<std::optional<NonFinite>> Executor::findNonFinite(const std::function<v
   for (bool minusInfinity : {false, true}) {
     if (feed)
       feed();
-    std::optional<NonFinite> found = impl->findBefore(minusInfinity);
-    if (found)
+    Expected<std::optional<NonFinite>> found = impl->findBefore(minusInfinity);
+    if (!found.ok() || *found)
       return found;
     constexpr const char *stop = "found";
     Status status = impl->run(0, impl->plan.micro_batch_end(), [&](uint64_t i) {
       found = impl->findAfter(i, minusInfinity);
-      return found ? inputError(stop) : Status();
+      if (!found.ok())
+        return found.status();
+      return *found ? inputError(stop) : Status();
     });
-    if (found)
+    if (!found.ok() || *found)
       return found;
     if (!status.ok())
       return status;

@@ -12,6 +12,9 @@
 // Async collectives run on a thread of their own (Channel.h), which a plan without any does not have; all others here,
 // when those before them have ended, so that the communicator sees the plan's order. A failure of one comes out of its
 // wait, or of the next collective. When a run returns, that thread is idle.
+//
+// A device with a queue (Device.h) gets a section, or what lies between two calls of the hook, at once, from its second run
+// on as a recording, and is waited for at its end; with a profile, after each instruction.
 #ifndef AMC_RUNTIME_EXECUTOR_EXECUTOR_H
 #define AMC_RUNTIME_EXECUTOR_EXECUTOR_H
 
@@ -39,11 +42,31 @@ struct ExecutorOptions {
 
 // A tensor in the arena. Row-major, contiguous.
 struct Tensor {
-  void *data = nullptr; // null: the tensor is absent (the gradient of a frozen parameter)
+  // Null: the tensor is absent (the gradient of a frozen parameter). On a device with memory of its own it is an address
+  // there: Executor::read and TensorBytes are for those who do not know.
+  void *data = nullptr;
   uint64_t bytes = 0;
   uint64_t elements = 0;
   plan::DType dtype = plan::DTYPE_UNSPECIFIED;
   const plan::View *view = nullptr;
+};
+
+// A tensor's bytes in this process: its own where the device's memory is this process's, else a copy.
+class TensorBytes {
+public:
+  std::byte *data() const { return at; }
+  // Puts them in their place.
+  Status store();
+
+  TensorBytes(TensorBytes &&) = default; // a vector's bytes stay where they are
+  TensorBytes &operator=(TensorBytes &&) = default;
+
+private:
+  friend class Executor;
+  TensorBytes(Device &device, const Tensor &tensor);
+  Device *device;
+  std::byte *place, *at;
+  std::vector<std::byte> copy; // empty where `at` is the place
 };
 
 // Where the first non-finite number is.
@@ -84,6 +107,16 @@ public:
   Tensor output(size_t index) const;
   Tensor view(const plan::View &view) const; // of this plan
 
+  // Puts bytes into it, which may change when this returns.
+  Status write(const Tensor &tensor, const std::byte *bytes);
+  Status readInto(const Tensor &tensor, std::byte *bytes) const;
+  // What a tensor holds now.
+  Expected<TensorBytes> read(const Tensor &tensor) const;
+  // For one that is about to be filled and stored as a whole.
+  TensorBytes blank(const Tensor &tensor) const;
+  // Whether tensors' addresses are this process's own.
+  bool hostAddressable() const;
+
   Status runForward();    // instructions [0, forward_end)
   Status runMicroBatch(); // instructions [0, micro_batch_end)
   Status runUpdate();     // instructions [micro_batch_end, end)
@@ -93,9 +126,10 @@ public:
   CollectiveFacts collectivesRun() const;
   void restartCollectives();
 
-  // Called after every instruction with its index; an error stops the run. Empty: none.
+  // Called after each of the instructions `after`, ascending, or after every one if there are none, with its index; an
+  // error stops the run. Empty: nobody is.
   using Hook = std::function<Status(uint64_t instruction)>;
-  void setHook(Hook hook);
+  void setHook(Hook hook, std::vector<uint64_t> after = {});
 
   // What every instruction took while that was asked for; empty if it never was. Of an async collective it is what the
   // other thread took; what this one waited for it is its wait's. Switched between runs, never within one. `timeline`
@@ -107,6 +141,9 @@ public:
 
   // What the device can do at most, measured now.
   Expected<DeviceLimits> measureLimits();
+
+  // What the device's driver and libraries hold of its memory beside the arena; empty where that is this process's.
+  std::vector<DeviceRemainder> remainder() const;
 
   // Looks for the first NaN or infinity: in parameters and inputs, then after each instruction of a fresh run of
   // [0, micro_batch_end). Runs the instructions twice at most; `feed` is called before each run and puts the inputs in

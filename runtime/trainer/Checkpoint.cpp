@@ -85,7 +85,10 @@ Status saveOptimizer(const Executor &executor, const std::string &path) {
       if (!kept(plan.parameters(i).states(s)))
         continue;
       Tensor tensor = executor.state(i, s);
-      std::span<const std::byte> bytes(static_cast<const std::byte *>(tensor.data), tensor.bytes);
+      Expected<TensorBytes> held = executor.read(tensor);
+      if (!held.ok())
+        return held.status();
+      std::span<const std::byte> bytes(held->data(), tensor.bytes);
       std::string name = statePrefix(plan.parameters(i).states(s)) + plan.parameters(i).name();
       if (Status failure = writer->write(name, 0, bytes); !failure.ok())
         return failure;
@@ -112,12 +115,15 @@ Status loadOptimizer(Executor &executor, const Ranks &ranks, const StoredTensors
         return inputError(file.path(), ": tensor '", name, "' is ", dtypeName(info->dtype), " ",
                           shapeText(info->shape), " and should be ", dtypeName(tensor.dtype), " ",
                           shapeText(slice->whole()));
+      TensorBytes target = executor.blank(tensor);
       Status failure = readSlice(
-          *slice, dtypeBytes(tensor.dtype), static_cast<std::byte *>(tensor.data),
+          *slice, dtypeBytes(tensor.dtype), target.data(),
           [&](uint64_t first, uint64_t count, std::byte *target) {
             return file.read(*info, first, count, tensor.dtype, target);
           },
           [&] { ranks.progress(); });
+      if (failure.ok())
+        failure = target.store();
       if (!failure.ok())
         return failure;
     }
@@ -132,8 +138,7 @@ Expected<std::vector<ShardedTensor>> shardedTensors(const Executor &executor, co
     Expected<Slice> slice = sliceOf(*tensor.view, splits, ranks);
     if (!slice.ok())
       return slice.status();
-    tensors.push_back({std::move(name), kind, tensor.dtype, slice->whole(), splits, *slice,
-                       static_cast<const std::byte *>(tensor.data)});
+    tensors.push_back({std::move(name), kind, tensor.dtype, slice->whole(), splits, *slice, tensor});
     return {};
   };
   const plan::Plan &plan = executor.plan();
@@ -226,7 +231,7 @@ Status Checkpoints::write(const Executor &executor, const RunState &state,
     if (!tensors.ok())
       return tensors.status();
     for (std::string_view kind : {modelFiles, optimizerFiles})
-      if (Status failure = writeShard(folder, kind, *tensors, *ranks); !failure.ok())
+      if (Status failure = writeShard(folder, kind, *tensors, executor, *ranks); !failure.ok())
         return failure;
     if (ranks->isFirst())
       if (Status failure =

@@ -32,6 +32,13 @@ GradientDump::create(const Executor &executor, const Ranks &ranks, const std::st
   return dump;
 }
 
+std::vector<uint64_t> GradientDump::instructions() const {
+  std::vector<uint64_t> all;
+  for (const auto &[instruction, parameter] : due)
+    all.push_back(instruction);
+  return all;
+}
+
 Status GradientDump::afterInstruction(uint64_t instruction) {
   for (; next < due.size() && due[next].first == instruction; ++next)
     if (Status failure = saveTensor(

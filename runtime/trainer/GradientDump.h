@@ -20,7 +20,8 @@ class GradientDump {
 public:
   static Expected<std::unique_ptr<GradientDump>>
   create(const Executor &executor, const Ranks &ranks, const std::string &path);
-  // To be called after every instruction of the last micro-batch and of the update.
+  // After which instructions of the last micro-batch and of the update it is to be called.
+  std::vector<uint64_t> instructions() const;
   Status afterInstruction(uint64_t instruction);
   // Adds the loss and puts the file in place.
   Status finish(double loss);

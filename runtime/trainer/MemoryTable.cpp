@@ -63,8 +63,10 @@ template <typename Visitor> void forEachLine(std::string_view text, Visitor visi
   }
 }
 
-// Where the arena begins, from any tensor in it.
+// Where the arena begins, from any tensor in it; 0 where it is not in this process's memory.
 uint64_t arenaBegin(const Executor &executor) {
+  if (!executor.hostAddressable())
+    return 0;
   const plan::Plan &plan = executor.plan();
   for (const plan::Output &output : plan.outputs()) {
     Tensor tensor = executor.view(output.view());

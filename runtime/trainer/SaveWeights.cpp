@@ -84,10 +84,13 @@ Status saveTensor(const Executor &executor, const Ranks &ranks, size_t index, co
     return slice.status();
   if (!slice->lowestHolder())
     return {};
+  Expected<TensorBytes> held = executor.read(tensor);
+  if (!held.ok())
+    return held.status();
   uint64_t width = dtypeBytes(tensor.dtype);
   auto save = [&](const std::string &name, const std::vector<uint32_t> &permutation) {
     return writeSlice(
-        slice->stored(permutation), width, static_cast<const std::byte *>(tensor.data),
+        slice->stored(permutation), width, held->data(),
         [&](uint64_t first, std::span<const std::byte> bytes) {
           return writer.write(name, first * width, bytes);
         },

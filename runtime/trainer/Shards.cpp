@@ -96,7 +96,7 @@ std::string shardName(std::string_view kind, uint64_t rank, uint64_t ranks) {
 }
 
 Status writeShard(const std::string &folder, std::string_view kind,
-                  const std::vector<ShardedTensor> &tensors, const Ranks &ranks) {
+                  const std::vector<ShardedTensor> &tensors, const Executor &executor, const Ranks &ranks) {
   auto isMine = [&](const ShardedTensor &tensor) {
     return tensor.kind == kind && tensor.mine.lowestHolder() && tensor.mine.elements() > 0;
   };
@@ -113,9 +113,12 @@ Status writeShard(const std::string &folder, std::string_view kind,
   for (const ShardedTensor &tensor : tensors) {
     if (!isMine(tensor))
       continue;
+    Expected<TensorBytes> held = executor.read(tensor.tensor);
+    if (!held.ok())
+      return held.status();
     uint64_t width = dtypeBytes(tensor.dtype);
     Status failure = writeSlice(
-        tensor.mine.dense(), width, tensor.data,
+        tensor.mine.dense(), width, held->data(),
         [&](uint64_t first, std::span<const std::byte> bytes) {
           return writer->write(tensor.name, first * width, bytes);
         },

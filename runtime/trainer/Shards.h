@@ -13,6 +13,7 @@
 #ifndef AMC_RUNTIME_TRAINER_SHARDS_H
 #define AMC_RUNTIME_TRAINER_SHARDS_H
 
+#include "runtime/executor/Executor.h"
 #include "runtime/trainer/Ranks.h"
 #include "runtime/trainer/Safetensors.h"
 #include "runtime/trainer/Slices.h"
@@ -34,14 +35,14 @@ struct ShardedTensor {
   DType dtype = plan::DTYPE_UNSPECIFIED;
   Shape whole;
   Splits splits;
-  Slice mine;                      // what this rank holds of it …
-  const std::byte *data = nullptr; // … and where
+  Slice mine;    // what this rank holds of it …
+  Tensor tensor; // … and where
 };
 
 // Writes this rank's file of one kind, if it has anything to write. Only tensors of that kind are
 // looked at.
 Status writeShard(const std::string &folder, std::string_view kind,
-                  const std::vector<ShardedTensor> &tensors, const Ranks &ranks);
+                  const std::vector<ShardedTensor> &tensors, const Executor &executor, const Ranks &ranks);
 
 std::string indexToJson(const std::vector<ShardedTensor> &tensors, const MeshShape &mesh);
 

@@ -80,11 +80,20 @@ Status StepRunner::bind() {
   for (Entry &entry : staged)
     for (const DataInput &input : request.inputs)
       entry.emplace_back(input.bytes());
-  executor.setHook([this](uint64_t instruction) { return afterInstruction(instruction); });
+  setObserver({}, {});
   return {};
 }
 
-void StepRunner::setObserver(Executor::Hook hook) { observer = std::move(hook); }
+void StepRunner::setObserver(Executor::Hook hook, std::vector<uint64_t> after) {
+  observer = std::move(hook);
+  if (at.gradNorm)
+    after.push_back(executor.plan().outputs(static_cast<int>(*at.gradNorm)).ready());
+  std::sort(after.begin(), after.end());
+  if (after.empty())
+    executor.setHook({});
+  else
+    executor.setHook([this](uint64_t instruction) { return afterInstruction(instruction); }, std::move(after));
+}
 
 Status StepRunner::afterInstruction(uint64_t instruction) {
   if (!observing)
@@ -94,9 +103,11 @@ Status StepRunner::afterInstruction(uint64_t instruction) {
       return failure;
   if (at.gradNorm &&
       instruction == executor.plan().outputs(static_cast<int>(*at.gradNorm)).ready()) {
-    double norm = readOutput(*at.gradNorm);
-    if (!std::isfinite(norm)) {
-      badNorm = norm;
+    Expected<double> norm = readOutput(*at.gradNorm);
+    if (!norm.ok())
+      return norm.status();
+    if (!std::isfinite(*norm)) {
+      badNorm = *norm;
       stopped = true;
       return inputError("the gradient norm is not finite");
     }
@@ -215,32 +226,49 @@ void StepRunner::ignoreLabels(Entry &entry) const {
   }
 }
 
+// What feeding fails with is kept until the run that it was for.
+void StepRunner::put(const Tensor &tensor, const std::byte *bytes) {
+  if (Status failure = executor.write(tensor, bytes); !failure.ok() && feeding.ok())
+    feeding = std::move(failure);
+}
+
 void StepRunner::feedData(const Entry &entry) {
-  for (size_t i = 0; i < at.data.size(); ++i) {
-    Tensor tensor = executor.input(at.data[i]);
-    std::memcpy(tensor.data, entry[i].data(), tensor.bytes);
-  }
+  for (size_t i = 0; i < at.data.size(); ++i)
+    put(executor.input(at.data[i]), entry[i].data());
 }
 
 void StepRunner::feedInt(std::optional<size_t> input, int64_t value) {
-  if (!input)
-    return;
-  Tensor tensor = executor.input(*input);
-  convertElements(plan::I64, reinterpret_cast<const std::byte *>(&value), tensor.dtype,
-                  static_cast<std::byte *>(tensor.data), 1);
+  if (input)
+    feedNumber(executor.input(*input), plan::I64, reinterpret_cast<const std::byte *>(&value));
 }
 
 void StepRunner::feedFloat(std::optional<size_t> input, double value) {
-  if (!input)
-    return;
-  Tensor tensor = executor.input(*input);
-  convertElements(plan::F64, reinterpret_cast<const std::byte *>(&value), tensor.dtype,
-                  static_cast<std::byte *>(tensor.data), 1);
+  if (input)
+    feedNumber(executor.input(*input), plan::F64, reinterpret_cast<const std::byte *>(&value));
 }
 
-double StepRunner::readOutput(size_t output) const {
+void StepRunner::feedNumber(const Tensor &tensor, plan::DType from, const std::byte *value) {
+  std::byte converted[8];
+  convertElements(from, value, tensor.dtype, converted, 1);
+  put(tensor, converted);
+}
+
+Expected<double> StepRunner::readOutput(size_t output) const {
   Tensor tensor = executor.output(output);
-  return elementAsDouble(tensor.dtype, static_cast<const std::byte *>(tensor.data), 0);
+  std::byte number[8];
+  if (Status failure = executor.readInto(tensor, number); !failure.ok())
+    return failure;
+  return elementAsDouble(tensor.dtype, number, 0);
+}
+
+Status StepRunner::addDropped(std::optional<double> &sum) const {
+  if (!at.droppedTokens)
+    return {};
+  Expected<double> dropped = readOutput(*at.droppedTokens);
+  if (!dropped.ok())
+    return dropped.status();
+  sum = sum.value_or(0) + *dropped;
+  return {};
 }
 
 Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_t seed) {
@@ -263,18 +291,20 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
     Enclosing event(executor, Timeline::Kind::MicroBatch, micro + 1);
     feed(micro);
     observing = micro + 1 == staged.size();
-    Status ran = executor.runMicroBatch();
+    Status ran = feeding.ok() ? executor.runMicroBatch() : std::exchange(feeding, Status());
     if (!ran.ok() && !stopped)
       return std::move(ran).withContext(text("step ", step));
-    double loss = readOutput(at.loss);
-    if (!std::isfinite(loss))
-      return nonFinite(text("step ", step, ": the loss"), loss, again);
+    Expected<double> loss = readOutput(at.loss);
+    if (!loss.ok())
+      return loss.status();
+    if (!std::isfinite(*loss))
+      return nonFinite(text("step ", step, ": the loss"), *loss, again);
     if (stopped)
       return nonFinite(text("step ", step, ": the gradient norm"), badNorm, again);
-    if (at.droppedTokens)
-      result.droppedTokens = result.droppedTokens.value_or(0) + readOutput(*at.droppedTokens);
+    if (Status failure = addDropped(result.droppedTokens); !failure.ok())
+      return failure;
     result.loss +=
-        lossOutput.sum_over_micro_batches() ? loss : loss / static_cast<double>(staged.size());
+        lossOutput.sum_over_micro_batches() ? *loss : *loss / static_cast<double>(staged.size());
   }
   Enclosing event(executor, Timeline::Kind::Update, 0);
   Status ran = executor.runUpdate();
@@ -283,8 +313,12 @@ Expected<StepResult> StepRunner::run(uint64_t step, double learningRate, uint64_
     return nonFinite(text("step ", step, ": the gradient norm"), badNorm, [&] { feed(staged.size() - 1); });
   if (!ran.ok())
     return std::move(ran).withContext(text("step ", step));
-  if (at.gradNorm)
-    result.gradNorm = readOutput(*at.gradNorm);
+  if (at.gradNorm) {
+    Expected<double> norm = readOutput(*at.gradNorm);
+    if (!norm.ok())
+      return norm.status();
+    result.gradNorm = *norm;
+  }
   return result;
 }
 
@@ -330,21 +364,23 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
       feedInt(at.dataRank, static_cast<int64_t>(ranks.dataIndex()));
     };
     feed();
-    if (Status ran = executor.runForward(); !ran.ok())
+    if (Status ran = feeding.ok() ? executor.runForward() : std::exchange(feeding, Status()); !ran.ok())
       return std::move(ran).withContext(text("evaluation, batch ", mine));
-    double loss = readOutput(at.loss);
-    if (!std::isfinite(loss))
-      return nonFinite(text("evaluation, batch ", mine, ": the loss"), loss, feed);
+    Expected<double> loss = readOutput(at.loss);
+    if (!loss.ok())
+      return loss.status();
+    if (!std::isfinite(*loss))
+      return nonFinite(text("evaluation, batch ", mine, ": the loss"), *loss, feed);
     // Ranks that took the same entry counted its labels once each.
     uint64_t copies = alike ? together : 1;
     double weight = at.normalizer ? all->labels.weight / static_cast<double>(copies)
                                   : static_cast<double>(taken);
-    sum += loss * weight;
+    sum += *loss * weight;
     weights += weight;
     result.labelTokens += all->labels.tokens / copies;
     result.entries += taken;
-    if (at.droppedTokens)
-      result.droppedTokens = result.droppedTokens.value_or(0) + readOutput(*at.droppedTokens);
+    if (Status failure = addDropped(result.droppedTokens); !failure.ok())
+      return failure;
     first += taken;
     if (watch)
       watch(batch, false);
@@ -370,9 +406,13 @@ Status StepRunner::nonFinite(std::string_view what, double value,
   // The cause lies in an earlier micro-batch, or in the sum over all of them.
   for (int i = 0; i < executor.plan().parameters_size(); ++i) {
     Tensor gradient = executor.gradient(static_cast<size_t>(i));
-    for (uint64_t element = 0; gradient.data && element < gradient.elements; ++element) {
-      double number =
-          elementAsDouble(gradient.dtype, static_cast<const std::byte *>(gradient.data), element);
+    if (!gradient.data)
+      continue;
+    Expected<TensorBytes> bytes = executor.read(gradient);
+    if (!bytes.ok())
+      return bytes.status();
+    for (uint64_t element = 0; element < gradient.elements; ++element) {
+      double number = elementAsDouble(gradient.dtype, bytes->data(), element);
       if (!std::isfinite(number))
         return inputError(context, "; first tensor at fault: ",
                           fmt::format("gradient of '{}', element {}: {}",

@@ -61,8 +61,8 @@ public:
   // Runs the staged step. `step` counts from 1.
   Expected<StepResult> run(uint64_t step, double learningRate, uint64_t seed);
 
-  // Called after every instruction of the last micro-batch and of the update, until set to nothing.
-  void setObserver(Executor::Hook observer);
+  // Called after those instructions, of the last micro-batch and of the update, until set to nothing.
+  void setObserver(Executor::Hook observer, std::vector<uint64_t> after);
 
   // Runs the forward pass over entries [0, entries) of the held-out share, or of an epoch in the
   // data's order, dealt out to the ranks. `progress` gets the last entry that is done; `watch` is called around each
@@ -92,7 +92,10 @@ private:
   void feedData(const Entry &entry);
   void feedInt(std::optional<size_t> input, int64_t value);
   void feedFloat(std::optional<size_t> input, double value);
-  double readOutput(size_t output) const;
+  void feedNumber(const Tensor &tensor, plan::DType from, const std::byte *value);
+  void put(const Tensor &tensor, const std::byte *bytes);
+  Expected<double> readOutput(size_t output) const;
+  Status addDropped(std::optional<double> &sum) const;
   Status nonFinite(std::string_view what, double value, const std::function<void()> &feed);
 
   Executor &executor;
@@ -103,6 +106,7 @@ private:
   std::vector<LabelCount> stagedCounts; // of each
   LabelCount stagedLabels;
   Executor::Hook observer;
+  Status feeding; // of what is in place for the next run
   bool observing = false; // in the last micro-batch or the update of a step
   double badNorm = 0;     // what the update was stopped for
   bool stopped = false;

@@ -410,8 +410,8 @@ Status Run::train() {
     if (!made.ok())
       return made.status();
     dump = std::move(made.value());
-    runner->setObserver(
-        [this](uint64_t instruction) { return dump->afterInstruction(instruction); });
+    runner->setObserver([this](uint64_t instruction) { return dump->afterInstruction(instruction); },
+                        dump->instructions());
   }
   bool stopped = false;
   while (state.step < *options.steps && !stopped) {
@@ -471,7 +471,7 @@ Expected<bool> Run::oneStep() {
     if (Status failure = checkCollectives(); !failure.ok())
       return failure;
   if (dump) {
-    runner->setObserver({});
+    runner->setObserver({}, {});
     if (Status failure = dump->finish(result->loss); !failure.ok())
       return failure;
     dump.reset();

@@ -20,8 +20,6 @@ constexpr uint64_t bufferBytes = 1 << 20;
 constexpr uint64_t drawnBetweenSigns = 1 << 20;    // numbers
 constexpr std::string_view masterState = "master"; // as passes/AttachOptimizer.cpp names it
 
-std::byte *bytesOf(const Tensor &tensor) { return static_cast<std::byte *>(tensor.data); }
-
 // The first few of a list, and how many there are.
 std::string listOf(const std::vector<std::string> &names) {
   std::string line;
@@ -91,17 +89,22 @@ Status fillParameter(const Executor &executor, const Ranks &ranks, int index, Fi
   Expected<std::vector<Target>> targets = targetsOf(executor, ranks, index);
   if (!targets.ok())
     return targets.status();
+  std::vector<TensorBytes> bytes; // of each
+  for (const Target &target : *targets)
+    bytes.push_back(executor.blank(target.tensor));
   for (size_t t = 0; t < targets->size(); ++t) {
     const auto &[tensor, slice] = (*targets)[t];
-    auto before = std::find_if(targets->begin(), targets->begin() + static_cast<std::ptrdiff_t>(t),
-                               [&](const Target &other) { return other.slice == slice; });
-    if (before != targets->begin() + static_cast<std::ptrdiff_t>(t)) {
-      convertElements(before->tensor.dtype, bytesOf(before->tensor), tensor.dtype, bytesOf(tensor),
-                      tensor.elements);
-      continue;
-    }
-    if (Status failure = fill(slice, tensor.dtype, targets->front().tensor.dtype, bytesOf(tensor));
-        !failure.ok())
+    auto same = std::find_if(targets->begin(), targets->begin() + static_cast<std::ptrdiff_t>(t),
+                             [&](const Target &other) { return other.slice == slice; });
+    size_t before = static_cast<size_t>(same - targets->begin());
+    Status failure;
+    if (before < t)
+      convertElements(same->tensor.dtype, bytes[before].data(), tensor.dtype, bytes[t].data(), tensor.elements);
+    else
+      failure = fill(slice, tensor.dtype, targets->front().tensor.dtype, bytes[t].data());
+    if (failure.ok())
+      failure = bytes[t].store();
+    if (!failure.ok())
       return failure;
   }
   return {};

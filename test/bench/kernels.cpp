@@ -117,7 +117,7 @@ public:
   }
   void run(ThreadPool &pool) {
     RunFailure failure;
-    RunContext context{pool, failure};
+    cpu::RunContext context{pool, failure};
     auto *memory = reinterpret_cast<std::byte *>((reinterpret_cast<uintptr_t>(scratch.data()) + 63) / 64 * 64);
     kernel->run({in.data(), out.data(), &memory}, context);
     if (failure.any())
@@ -130,7 +130,7 @@ private:
   std::vector<Array> held;
   std::vector<float> scratch;
   std::vector<std::byte *> in, out;
-  std::unique_ptr<Kernel> kernel;
+  std::unique_ptr<cpu::Kernel> kernel;
 };
 
 void expectNear(const std::string &name, plan::DType dtype, double actual, double expected, double magnitude) {

@@ -298,7 +298,7 @@ TEST(Groups, LevelsAndThreadsGiveTheSameBits) {
           std::vector<std::byte *> inputs = take(instruction.inputs(), true), outputs = take(instruction.outputs(), false),
                                    workspaces = take(instruction.workspaces(), false);
           rt::RunFailure failure;
-          rt::RunContext context{*pool, failure};
+          rt::cpu::RunContext context{*pool, failure};
           (*code)->prepare(*spec)->run({inputs.data(), outputs.data(), workspaces.data()}, context);
           for (const std::vector<std::byte> &buffer : buffers)
             for (size_t i = buffer.size() - guard; i < buffer.size(); ++i)

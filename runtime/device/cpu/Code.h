@@ -2,7 +2,7 @@
 #ifndef AMC_RUNTIME_DEVICE_CPU_CODE_H
 #define AMC_RUNTIME_DEVICE_CPU_CODE_H
 
-#include "runtime/device/Kernel.h"
+#include "runtime/device/cpu/Kernel.h"
 #include "runtime/device/cpu/Pages.h"
 #include <memory>
 

@@ -2,6 +2,7 @@
 #include "runtime/collective/SelfGroup.h"
 #include "runtime/device/Device.h"
 #include "runtime/device/cpu/Code.h"
+#include "runtime/device/cpu/CpuDevice.h"
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/Hot.h"
 #include "runtime/device/cpu/Limits.h"
@@ -9,6 +10,7 @@
 #include "runtime/device/cpu/Registry.h"
 #include "runtime/plan/FusedKernels.h"
 #include <algorithm>
+#include <cstring>
 #include <unistd.h>
 
 namespace amc::rt {
@@ -71,6 +73,12 @@ public:
     return std::unique_ptr<DeviceMemory>(std::move(memory));
   }
 
+  Status upload(std::byte *to, const std::byte *from, uint64_t bytes) override {
+    std::memcpy(to, from, bytes);
+    return Status();
+  }
+  Status download(std::byte *to, const std::byte *from, uint64_t bytes) override { return upload(to, from, bytes); }
+
   Status load(const plan::Plan &plan) override {
     Expected<std::unique_ptr<cpu::Code>> made = cpu::Code::load(plan, isa());
     if (!made.ok())
@@ -102,16 +110,16 @@ public:
   }
 
   Status execute(const Kernel &kernel, const Operands &operands) override {
-    RunContext context{*pool, failure};
-    kernel.run(operands, context);
+    cpu::RunContext context{*pool, failure};
+    static_cast<const cpu::Kernel &>(kernel).run(operands, context);
     if (Status status = cpu::takeGemmFailure(); !status.ok())
       return status;
     return failure.any() ? failure.take() : Status();
   }
 
   Status communicate(const Kernel &kernel, const Operands &operands) override {
-    RunContext context{*nobody, communicationFailure};
-    kernel.run(operands, context);
+    cpu::RunContext context{*nobody, communicationFailure};
+    static_cast<const cpu::Kernel &>(kernel).run(operands, context);
     return communicationFailure.any() ? communicationFailure.take() : Status();
   }
 
@@ -145,9 +153,7 @@ private:
 
 } // namespace
 
-Expected<std::unique_ptr<Device>> createDevice(const std::string &target, const DeviceOptions &options) {
-  if (target != "cpu")
-    return inputError("the plan is for target '", target, "', which this program has no device for; it has 'cpu'");
+Expected<std::unique_ptr<Device>> createCpuDevice(const DeviceOptions &options) {
   auto device = std::make_unique<CpuDevice>(options);
   if (Status status = device->start(); !status.ok())
     return status;

@@ -2,7 +2,7 @@
 #ifndef AMC_RUNTIME_DEVICE_CPU_REGISTRY_H
 #define AMC_RUNTIME_DEVICE_CPU_REGISTRY_H
 
-#include "runtime/device/Kernel.h"
+#include "runtime/device/cpu/Kernel.h"
 #include "runtime/device/cpu/ThreadPool.h"
 #include "runtime/plan/DTypes.h"
 #include "runtime/plan/PlanVerifier.h"
@@ -18,7 +18,8 @@ class Group;
 namespace amc::rt::cpu {
 
 struct KernelEntry {
-  // Complete: what it accepts, `create` prepares and `run` survives.
+  // Complete: what it accepts, `create` prepares and `run` survives. Another device's kernel of this name has the same
+  // signature but for its workspace (InstructionSpec::workspaceChecked).
   Status (*check)(const InstructionSpec &);
   std::unique_ptr<Kernel> (*create)(const InstructionSpec &);
   // May the result stand in exactly the bytes of the operand? Null: never.
@@ -124,7 +125,7 @@ inline constexpr bool Optional = true;
 Status expectOperands(const InstructionSpec &spec, const std::vector<OperandRule> &inputs,
                       const std::vector<OperandRule> &outputs, const std::vector<AttributeRule> &attributes = {});
 Status expectAttributes(const InstructionSpec &spec, const std::vector<AttributeRule> &attributes);
-// At least `bytes` of scratch, or none if that is 0.
+// At least `bytes` of scratch, or none if that is 0; anything where another device has said what it needs.
 Status expectWorkspace(const InstructionSpec &spec, uint64_t bytes);
 Status expectShape(const char *what, const TensorSpec &tensor, const std::vector<int64_t> &shape);
 Status expectDType(const char *what, const TensorSpec &tensor, plan::DType dtype);
