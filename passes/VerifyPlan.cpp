@@ -192,7 +192,7 @@ private:
                    << places[op.getResult(0)];
       if (!isInstruction(op))
         continue;
-      if (uint64_t bytes = cast<ComputeOpInterface>(op).getWorkspaceBytes()) {
+      if (uint64_t bytes = workspaceBytes(cast<ComputeOpInterface>(op))) {
         auto offset = op.getAttrOfType<IntegerAttr>("train.workspace_offset");
         if (!offset)
           error(&op) << "needs " << bytes

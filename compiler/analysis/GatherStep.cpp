@@ -140,7 +140,7 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
         node.phase = OpPhase::Backward;
     } else if (auto compute = dyn_cast<ComputeOpInterface>(op)) {
       node.keep = keepClass(compute.getSaveClass());
-      node.workspaceBytes = compute.getWorkspaceBytes();
+      node.workspaceBytes = workspaceBytes(compute);
       node.flops = compute.getFlops();
       node.bytesMoved = compute.getBytesMoved();
       for (const Work &part : compute.getParts())
