@@ -1,7 +1,9 @@
 #include "runtime_support.h"
 #include "runtime/device/cpu/Gemm.h"
+#include "runtime/plan/CudaWorkspace.h"
 #include "runtime/plan/PlanRanks.h"
 #include <algorithm>
+#include <cstdlib>
 
 namespace amc::rt::test {
 
@@ -140,7 +142,7 @@ static uint64_t addBuffer(plan::Plan &plan, uint64_t bytes, plan::Category categ
   uint64_t offset = 0;
   if (plan.buffers_size()) {
     const plan::Buffer &last = plan.buffers(plan.buffers_size() - 1);
-    offset = (last.offset() + last.bytes() + 63) / 64 * 64;
+    offset = (last.offset() + last.bytes() + plan.alignment() - 1) / plan.alignment() * plan.alignment();
   }
   plan::Buffer &buffer = *plan.add_buffers();
   buffer.set_offset(offset);
@@ -184,8 +186,8 @@ void complete(plan::Plan &plan) {
 
 plan::Plan planOf(const Call &call) {
   plan::Plan plan;
-  plan.set_target("cpu");
-  plan.set_alignment(64);
+  plan.set_target(testTarget());
+  plan.set_alignment(onCuda() ? workspace::cuda::alignment : 64);
   plan.set_micro_batch_end(1);
   plan.set_forward_end(1);
   plan.set_accumulation(1);
@@ -243,34 +245,87 @@ static plan::Plan guardedPlanOf(const Call &call) {
   return plan;
 }
 
+const std::string &testTarget() {
+  static const std::string target = [] {
+    const char *value = std::getenv("AMC_TEST_TARGET");
+    return std::string(value && *value ? value : "cpu");
+  }();
+  return target;
+}
+
+bool onCuda() { return testTarget() != "cpu"; }
+
+bool hasKernel(const std::string &kernel) {
+  if (!onCuda())
+    return true;
+  static std::unique_ptr<Device> device = [] {
+    Expected<std::unique_ptr<Device>> made = createDevice(testTarget(), {});
+    EXPECT_TRUE(made.ok()) << made.status().message();
+    return made.ok() ? std::move(*made) : nullptr;
+  }();
+  plan::Instruction instruction;
+  instruction.set_kernel(kernel);
+  return device && device->signatures().check(instruction).message() !=
+                       "kernel '" + kernel + "' is not one of the CUDA device's";
+}
+
+// The call with the workspace that the GPU's kernel demands, which differs from the CPU's.
+static Expected<Executor> createOnCuda(Call call) {
+  const std::string demand = "and should have ", unit = " of ui8";
+  Expected<Executor> executor = Status(ErrorKind::Input, "not tried");
+  for (uint64_t bytes : {uint64_t(0), uint64_t(1)}) { // none; too few, which is answered with how many
+    call.workspace = bytes;
+    executor = Executor::create(guardedPlanOf(call), {1, false});
+    if (executor.ok())
+      return executor;
+  }
+  const std::string &message = executor.status().message();
+  size_t at = message.find(demand), end = message.find(unit, at);
+  if (message.find("workspaces[0]") == std::string::npos || end == std::string::npos)
+    return executor;
+  call.workspace = std::stoull(message.substr(at + demand.size()));
+  return Executor::create(guardedPlanOf(call), {1, false});
+}
+
 Outcome run(const Call &call, unsigned threads) {
-  Expected<Executor> executor = Executor::create(guardedPlanOf(call), {threads, false});
+  Expected<Executor> executor = onCuda() ? createOnCuda(call) : Executor::create(guardedPlanOf(call), {threads, false});
   if (!executor.ok())
     return {executor.status(), {}, {}};
-  Tensor guard = executor->input(static_cast<size_t>(executor->plan().inputs_size() - 1));
-  std::memset(guard.data, guardByte, guardBytes);
+  auto write = [&](size_t input, const std::string &bytes) {
+    Status status = executor->write(executor->input(input), reinterpret_cast<const std::byte *>(bytes.data()));
+    EXPECT_TRUE(status.ok()) << status.message();
+  };
+  auto read = [&](const Tensor &tensor) {
+    std::string bytes(tensor.bytes, '\0');
+    Status status = executor->readInto(tensor, reinterpret_cast<std::byte *>(bytes.data()));
+    EXPECT_TRUE(status.ok()) << status.message();
+    return bytes;
+  };
   size_t next = 0;
   for (const Array &a : call.inputs) {
     if (a.dtype == plan::DTYPE_UNSPECIFIED)
       continue;
-    Tensor tensor = executor->input(next++);
+    std::string bytes(a.values.size() * dtypeBytes(a.dtype), '\0');
     for (size_t i = 0; i < a.values.size(); ++i)
-      encode(a.dtype, a.values[i], static_cast<char *>(tensor.data) + i * dtypeBytes(a.dtype));
+      encode(a.dtype, a.values[i], &bytes[i * dtypeBytes(a.dtype)]);
+    write(next++, bytes);
   }
+  const std::string untouched(guardBytes, guardByte);
+  write(next, untouched);
   Outcome outcome;
   outcome.status = executor->runMicroBatch();
-  const char *kept = static_cast<const char *>(guard.data);
-  EXPECT_TRUE(std::all_of(kept, kept + guardBytes, [](char byte) { return byte == guardByte; }))
+  EXPECT_TRUE(read(executor->input(next)) == untouched)
       << call.kernel << " writes behind its buffers on " << threads << " threads";
   if (!outcome.status.ok())
     return outcome;
   for (const plan::View &view : executor->plan().instructions(0).outputs()) {
     Tensor tensor = executor->view(view);
     Array a{view.dtype(), Shape(view.shape().begin(), view.shape().end()), {}};
+    std::string bytes = read(tensor);
     for (uint64_t i = 0; i < tensor.elements; ++i)
-      a.values.push_back(decode(view.dtype(), static_cast<char *>(tensor.data) + i * dtypeBytes(view.dtype())));
+      a.values.push_back(decode(view.dtype(), &bytes[i * dtypeBytes(view.dtype())]));
     outcome.outputs.push_back(std::move(a));
-    outcome.bytes.emplace_back(static_cast<const char *>(tensor.data), tensor.bytes);
+    outcome.bytes.push_back(std::move(bytes));
   }
   return outcome;
 }
@@ -304,13 +359,15 @@ testing::AssertionResult close(const std::vector<double> &actual, const std::vec
 }
 
 void expectCall(const Call &call, const std::vector<std::vector<double>> &expected, double tolerance) {
+  if (!hasKernel(call.kernel))
+    GTEST_SKIP() << "a CUDA device has no kernel '" << call.kernel << "'";
   Outcome one = run(call, 1);
   ASSERT_TRUE(one.status.ok()) << call.kernel << ": " << one.status.message();
   ASSERT_EQ(one.outputs.size(), expected.size()) << call.kernel;
   for (size_t i = 0; i < expected.size(); ++i)
     EXPECT_TRUE(close(one.outputs[i].values, expected[i], tolerance, storageRounding(one.outputs[i].dtype)))
         << call.kernel << ", output " << i << " of " << dtypeName(one.outputs[i].dtype);
-  for (unsigned threads : {2u, 3u, 8u}) {
+  for (unsigned threads : onCuda() ? std::vector<unsigned>{1} : std::vector<unsigned>{2, 3, 8}) {
     Outcome more = run(call, threads);
     ASSERT_TRUE(more.status.ok()) << more.status.message();
     EXPECT_EQ(one.bytes, more.bytes) << call.kernel << " on " << threads << " threads";

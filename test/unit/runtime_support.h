@@ -82,6 +82,13 @@ struct Call {
   std::vector<int> replaces = {};
 };
 
+// What plans of tests are for: AMC_TEST_TARGET, such as "cuda:sm_90", else "cpu". On a GPU, which may be an emulated one, the
+// calls below run as they are, but for threads and workspaces.
+const std::string &testTarget();
+bool onCuda();
+// Whether the target's device has a kernel of this name.
+bool hasKernel(const std::string &kernel);
+
 // A valid plan that does nothing but this call.
 plan::Plan planOf(const Call &call);
 // Sets arena and promise from the buffers.
@@ -114,8 +121,8 @@ testing::AssertionResult close(const std::vector<double> &actual, const std::vec
 // Lossy data has statistics in fp32, f64 in f64.
 inline plan::DType statisticType(plan::DType dtype) { return dtype == plan::F64 ? plan::F64 : plan::F32; }
 
-// Runs with 1, 2, 3 and 8 threads, expects the same bytes from all, and the values given. `tolerance` is that of the
-// arithmetic: results in bf16 or f16 may be off by their rounding, too.
+// Runs with 1, 2, 3 and 8 threads (on a GPU: twice), expects the same bytes from all, and the values given. `tolerance` is
+// that of the arithmetic: results in bf16 or f16 may be off by their rounding, too. Skips what the target has no kernel for.
 void expectCall(const Call &call, const std::vector<std::vector<double>> &expected, double tolerance);
 
 } // namespace amc::rt::test

@@ -54,14 +54,6 @@ Expected<Spread> spreadOf(const InstructionSpec &spec, const TensorSpec &whole, 
                 dtypeBytes(whole.dtype), type, group};
 }
 
-// Of several calls in a group of NCCL's: the first error.
-template <class Body> Status together(const NcclLibrary &library, Body &&body) {
-  AMC_TRY(library.check(library.ncclGroupStart(), "NCCL"));
-  Status status = body();
-  Status ended = library.check(library.ncclGroupEnd(), "NCCL");
-  return status.ok() ? ended : status;
-}
-
 // Without other ranks a collective is a copy.
 Expected<std::unique_ptr<Kernel>> alone(const InstructionSpec &spec) {
   return makeKernel([bytes = spec.outputs[0].bytes](const Operands &o, Stream &stream) {
@@ -79,7 +71,7 @@ Expected<std::unique_ptr<Kernel>> createAllGather(const InstructionSpec &spec, M
       return library.check(library.ncclAllGather(o.inputs[0], o.outputs[0], s.piece * s.inner, s.type, s.group.communicator,
                                                  stream.handle),
                            "all_gather", s.group.communicator);
-    return together(library, [&]() -> Status {
+    return library.together([&]() -> Status {
       for (int member = 0; member < s.group.size; ++member)
         for (uint64_t i = 0; i < s.outer && s.count(member) > 0; ++i)
           AMC_TRY(library.check(library.ncclBroadcast(o.inputs[0] + i * s.piece * s.inner * s.width,
@@ -104,7 +96,7 @@ Expected<std::unique_ptr<Kernel>> createReduceScatter(const InstructionSpec &spe
                            "reduce_scatter", s.group.communicator);
     if (s.count(s.group.index) < s.piece)
       AMC_TRY(stream.zero(o.outputs[0], s.pieceBytes()));
-    return together(library, [&]() -> Status {
+    return library.together([&]() -> Status {
       for (int member = 0; member < s.group.size; ++member)
         for (uint64_t i = 0; i < s.outer && s.count(member) > 0; ++i)
           AMC_TRY(library.check(library.ncclReduce(o.inputs[0] + (i * s.rows + s.first(member)) * s.inner * s.width,
@@ -140,7 +132,7 @@ Expected<std::unique_ptr<Kernel>> createShift(const InstructionSpec &spec, Maker
   int to = ((group.index + distance) % group.size + group.size) % group.size;
   int from = ((group.index - distance) % group.size + group.size) % group.size;
   return makeKernel([=, &library, bytes = spec.inputs[0].bytes](const Operands &o, Stream &stream) {
-    return together(library, [&]() -> Status {
+    return library.together([&]() -> Status {
       AMC_TRY(library.check(library.ncclSend(o.inputs[0], bytes, ncclUint8, to, group.communicator, stream.handle), "shift",
                             group.communicator));
       return library.check(library.ncclRecv(o.outputs[0], bytes, ncclUint8, from, group.communicator, stream.handle), "shift",

@@ -60,6 +60,13 @@ struct NcclLibrary {
 
   static Expected<const NcclLibrary *> load();
   Status check(ncclResult_t result, const char *what, ncclComm_t communicator = nullptr) const;
+  // Several calls in a group of NCCL's: the first error.
+  template <class Body> Status together(Body &&body) const {
+    if (Status status = check(ncclGroupStart(), "NCCL"); !status.ok())
+      return status;
+    Status status = body(), ended = check(ncclGroupEnd(), "NCCL");
+    return status.ok() ? std::move(ended) : std::move(status);
+  }
 };
 
 } // namespace amc::rt::cuda

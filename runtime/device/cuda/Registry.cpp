@@ -4,8 +4,20 @@ namespace amc::rt::cuda {
 
 KernelRegistry::KernelRegistry() {
   registerMovement(*this);
+  registerIndexed(*this);
+  registerOptimizer(*this);
+  registerRotary(*this);
+  registerSoftmax(*this);
+  registerLoss(*this);
+  registerReductions(*this);
+  registerElementwise(*this);
+  registerActivations(*this);
+  registerDropout(*this);
+  registerSelection(*this);
+  registerDispatch(*this);
   registerProducts(*this);
   registerCollectives(*this);
+  registerPieces(*this);
 }
 
 void KernelRegistry::add(std::string name, KernelEntry entry) {

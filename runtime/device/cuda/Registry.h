@@ -34,8 +34,20 @@ private:
 
 // One per family of kernels.
 void registerMovement(KernelRegistry &);
+void registerIndexed(KernelRegistry &);
+void registerOptimizer(KernelRegistry &);
+void registerRotary(KernelRegistry &);
+void registerSoftmax(KernelRegistry &);
+void registerLoss(KernelRegistry &);
+void registerReductions(KernelRegistry &);
+void registerElementwise(KernelRegistry &);
+void registerActivations(KernelRegistry &);
+void registerDropout(KernelRegistry &);
+void registerSelection(KernelRegistry &);
+void registerDispatch(KernelRegistry &);
 void registerProducts(KernelRegistry &);
 void registerCollectives(KernelRegistry &);
+void registerPieces(KernelRegistry &);
 
 // "f32", "bf16", "f16", "f64", "i64" …: what names of functions in kernels/ end with.
 const char *suffixOf(plan::DType dtype);

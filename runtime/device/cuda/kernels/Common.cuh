@@ -72,6 +72,9 @@ template <class T> __device__ inline T maxOfBlock(T x, T *partial) {
 // One function for each type: AMC_FOR_DATA(MAKE) expands MAKE(type, suffix).
 #define AMC_FOR_DATA(MAKE) MAKE(float, f32) MAKE(__nv_bfloat16, bf16)
 #define AMC_FOR_FLOATS(MAKE) AMC_FOR_DATA(MAKE) MAKE(__half, f16) MAKE(double, f64)
+#define AMC_FOR_INTEGERS(MAKE)                                                                                         \
+  MAKE(long long, i64) MAKE(int, i32) MAKE(short, i16) MAKE(signed char, i8)                                           \
+  MAKE(unsigned long long, u64) MAKE(unsigned, u32) MAKE(unsigned short, u16) MAKE(unsigned char, u8)
 // By width, where bytes are only moved.
 #define AMC_FOR_WIDTHS(MAKE) MAKE(unsigned char, 1) MAKE(unsigned short, 2) MAKE(unsigned, 4) MAKE(unsigned long long, 8)
 
