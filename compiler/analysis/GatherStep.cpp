@@ -1,6 +1,7 @@
 // From train.step to StepGraph; see GatherStep.h. Signatures are numbers in order of first
 // appearance, so that nothing depends on addresses.
 #include "compiler/analysis/GatherStep.h"
+#include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
 #include "runtime/plan/Mesh.h"
 #include "llvm/ADT/StringMap.h"
