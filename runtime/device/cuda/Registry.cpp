@@ -6,6 +6,10 @@ KernelRegistry::KernelRegistry() {
   registerMovement(*this);
   registerProducts(*this);
   registerCollectives(*this);
+  registerAttention(*this);
+  registerLinearCrossEntropy(*this);
+  registerGroupedMatmul(*this);
+  registerNorms(*this);
 }
 
 void KernelRegistry::add(std::string name, KernelEntry entry) {
