@@ -149,6 +149,40 @@ template <class T> __device__ T sumOfRow(T x) {
   return x;
 }
 
+// A thread's rows or columns of a tile of scores, in the sequence.
+template <int R> struct Positions {
+  int first;      // of queries or keys
+  bool there[R];
+  int position[R];
+  template <class Of> __device__ Positions(int skip, int tileFirst, int count, Of of) : first(tileFirst + skip) {
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      there[r] = skip + r < count;
+      position[r] = there[r] ? of(first + r) : 0;
+    }
+  }
+};
+
+// The score of query r and key c of a thread's, minus infinity where there is none.
+template <class S, class T, int R>
+__device__ T scoreOrNone(const Scores<S> &of, T dot, const Positions<R> &queries, int r, const Positions<R> &keys, int c, T &slope) {
+  slope = T(1);
+  return queries.there[r] && keys.there[c]
+             ? of(dot, queries.first + r, keys.first + c, keys.position[c] - queries.position[r], slope)
+             : negativeInfinity<T>();
+}
+
+// The gradient of what is multiplied with dy, and of a score: `dp` is dy.v, `factor` is dropout's.
+template <class T>
+__device__ T slopeOf(const Attention &p, T score, T capSlope, T dp, T lse, T delta, T factor, T &probability) {
+  probability = T(0);
+  if (score == negativeInfinity<T>() || lse == negativeInfinity<T>())
+    return T(0);
+  const T exact = exp(score - lse);
+  probability = exact * factor;
+  return exact * (dp * factor - delta) * capSlope * static_cast<T>(p.scale);
+}
+
 // ---- forward: y and lse of a tile of queries
 
 template <class S, int C> __device__ void attend(const Attention &p) {
@@ -175,14 +209,16 @@ template <class S, int C> __device__ void attend(const Attention &p) {
       continue;
     T scores[R][R];
     multiplyRows<C>(scores, q, at.rows, k + static_cast<i64>(j0) * p.width, columns, p.width, shared);
+    const Positions<R> queries(ty() * R, at.i0, at.rows, [&](int i) { return queryPosition(p, i); });
+    const Positions<R> keys(tx() * R, j0, columns, [&](int j) { return keyPosition(p, j); });
+    const unsigned kept = dropout.kept(p, R * R, [&](int n) { return at.row0 + at.i0 + ty() * R + n / R; },
+                                       [&](int n) { return j0 + tx() * R + n % R; });
 #pragma unroll
     for (int r = 0; r < R; ++r) {
-      const int i = at.i0 + ty() * R + r;
       T highest = top[r], slope, added = T(0);
 #pragma unroll
       for (int c = 0; c < R; ++c) {
-        const int j = j0 + tx() * R + c;
-        scores[r][c] = i < p.queries && j < p.keys ? scoreOf(scores[r][c], i, j, slope) : negativeInfinity<T>();
+        scores[r][c] = scoreOrNone(scoreOf, scores[r][c], queries, r, keys, c, slope);
         highest = max(highest, scores[r][c]);
       }
       highest = maxOfRow(highest);
@@ -191,7 +227,7 @@ template <class S, int C> __device__ void attend(const Attention &p) {
       for (int c = 0; c < R; ++c) {
         scores[r][c] = exp(scores[r][c] - from);
         added += scores[r][c];
-        if (dropout.active && i < p.queries && !dropout.keeps(p, at.row0 + i, j0 + tx() * R + c))
+        if (!(kept >> (r * R + c) & 1))
           scores[r][c] = T(0);
       }
       top[r] = highest;
@@ -227,6 +263,7 @@ template <class S, int C> __device__ void keyGradients(const Attention &p) {
   ProbabilityDropout dropout(p);
   const S *k = static_cast<const S *>(p.k) + (at.row0 + at.j0) * p.width;
   const S *v = static_cast<const S *>(p.v) + (at.row0 + at.j0) * p.valueWidth;
+  const T keep = dropout.active ? static_cast<T>(p.keepScale) : T(1);
   T dk[R][C], dv[R][C];
   clear(dk);
   clear(dv);
@@ -243,22 +280,24 @@ template <class S, int C> __device__ void keyGradients(const Attention &p) {
       T scores[R][R], slopes[R][R]; // of keys and queries
       multiplyRows<C>(scores, k, at.rows, q, queries, p.width, shared);
       multiplyRows<C>(slopes, v, at.rows, dy, queries, p.valueWidth, shared);
+      const Positions<R> keyRows(ty() * R, at.j0, at.rows, [&](int j) { return keyPosition(p, j); });
+      const Positions<R> queryColumns(tx() * R, i0, queries, [&](int i) { return queryPosition(p, i); });
+      const unsigned kept = dropout.kept(p, R * R, [&](int n) { return row0 + i0 + tx() * R + n % R; },
+                                         [&](int n) { return at.j0 + ty() * R + n / R; });
 #pragma unroll
       for (int c = 0; c < R; ++c) {
-        const int i = i0 + tx() * R + c;
-        const bool there = i < p.queries;
-        const T lse = there ? static_cast<const T *>(p.lse)[row0 + i] : negativeInfinity<T>();
-        const T delta = there ? static_cast<const T *>(p.delta)[row0 + i] : T(0);
-        const bool averaged = there && p.average && p.averaged[row0 + i];
+        const i64 row = row0 + queryColumns.first + c;
+        const bool there = queryColumns.there[c], averaged = there && p.average && p.averaged[row];
+        const T lse = there ? static_cast<const T *>(p.lse)[row] : negativeInfinity<T>();
+        const T delta = there ? static_cast<const T *>(p.delta)[row] : T(0);
 #pragma unroll
         for (int r = 0; r < R; ++r) {
-          const int j = at.j0 + ty() * R + r;
-          T capSlope = T(1);
-          const T score = there && j < p.keys ? scoreOf(scores[r][c], i, j, capSlope) : negativeInfinity<T>();
-          const auto gradient =
-              scoreGradients<S, true>(p, dropout, score, capSlope, slopes[r][c], lse, delta, averaged, row0 + i, j);
-          scores[r][c] = gradient.probability;
-          slopes[r][c] = gradient.slope;
+          T capSlope;
+          const T score = scoreOrNone(scoreOf, scores[r][c], queryColumns, c, keyRows, r, capSlope);
+          const T factor = kept >> (r * R + c) & 1 ? keep : T(0);
+          slopes[r][c] = slopeOf(p, score, capSlope, slopes[r][c], lse, delta, factor, scores[r][c]);
+          if (averaged) // every value has the same weight, whatever the scores are
+            scores[r][c] = factor / static_cast<T>(p.keys);
         }
       }
       shareScores<C>(scores, shared);
@@ -285,6 +324,7 @@ template <class S, int C> __device__ void queryGradients(const Attention &p) {
   const S *dy = static_cast<const S *>(p.dy) + (at.row0 + at.i0) * p.valueWidth;
   const S *k = static_cast<const S *>(p.k) + at.keyHead(p) * p.keys * p.width;
   const S *v = static_cast<const S *>(p.v) + at.keyHead(p) * p.keys * p.valueWidth;
+  const T keep = dropout.active ? static_cast<T>(p.keepScale) : T(1);
   T lse[R], delta[R], dq[R][C];
   clear(dq);
 #pragma unroll
@@ -300,19 +340,18 @@ template <class S, int C> __device__ void queryGradients(const Attention &p) {
     T scores[R][R], slopes[R][R];
     multiplyRows<C>(scores, q, at.rows, k + static_cast<i64>(j0) * p.width, columns, p.width, shared);
     multiplyRows<C>(slopes, dy, at.rows, v + static_cast<i64>(j0) * p.valueWidth, columns, p.valueWidth, shared);
+    const Positions<R> queries(ty() * R, at.i0, at.rows, [&](int i) { return queryPosition(p, i); });
+    const Positions<R> keys(tx() * R, j0, columns, [&](int j) { return keyPosition(p, j); });
+    const unsigned kept = dropout.kept(p, R * R, [&](int n) { return at.row0 + at.i0 + ty() * R + n / R; },
+                                       [&](int n) { return j0 + tx() * R + n % R; });
 #pragma unroll
-    for (int r = 0; r < R; ++r) {
-      const int i = at.i0 + ty() * R + r;
+    for (int r = 0; r < R; ++r)
 #pragma unroll
       for (int c = 0; c < R; ++c) {
-        const int j = j0 + tx() * R + c;
-        T capSlope = T(1);
-        const T score = i < p.queries && j < p.keys ? scoreOf(scores[r][c], i, j, capSlope) : negativeInfinity<T>();
-        slopes[r][c] = scoreGradients<S, true>(p, dropout, score, capSlope, slopes[r][c], lse[r], delta[r], false,
-                                               at.row0 + i, j)
-                           .slope;
+        T capSlope, probability;
+        const T score = scoreOrNone(scoreOf, scores[r][c], queries, r, keys, c, capSlope);
+        slopes[r][c] = slopeOf(p, score, capSlope, slopes[r][c], lse[r], delta[r], kept >> (r * R + c) & 1 ? keep : T(0), probability);
       }
-    }
     shareScores<C>(slopes, shared);
     addProduct<C>(dq, k + static_cast<i64>(j0) * p.width, columns, p.width, shared);
   }
@@ -344,9 +383,10 @@ template <class S> __device__ void sumRows(const Attention &p) {
     sum += __shfl_xor_sync(wholeWarp, sum, step);
   bool found = !p.average;
   const Scores<S> scores(p, at.b, at.h);
+  const int position = queryPosition(p, at.i);
   for (int j0 = 0; j0 < p.keys && !found; j0 += 32) {
     const int j = j0 + at.lane;
-    const bool seen = j < p.keys && scores.sees(at.i, j) && (!p.bias || scores.biasAt(at.i, j) != negativeInfinity<T>());
+    const bool seen = j < p.keys && scores.sees(keyPosition(p, j) - position, j) && (!p.bias || scores.biasAt(at.i, j) != negativeInfinity<T>());
     found = __any_sync(wholeWarp, seen);
   }
   if (at.lane == 0) {
@@ -369,7 +409,7 @@ template <class S> __device__ void averageRows(const Attention &p) {
   for (int d = at.lane; d < p.valueWidth; d += 32) {
     T sum = T(0);
     for (int j = 0; j < p.keys; ++j)
-      if (!dropout.active || dropout.keeps(p, at.row, j))
+      if (!dropout.active || dropout.keeps(static_cast<u64>(at.row) * static_cast<u64>(p.keys) + static_cast<u64>(j)))
         sum += widen(v[static_cast<i64>(j) * p.valueWidth + d]);
     y[d] = narrow<S>(sum / static_cast<T>(p.keys) * keep);
   }

@@ -67,10 +67,8 @@ template <class S> struct Scores {
   }
 
   __device__ bool isPlain() const { return !padding && !bias && softcap == T(0); }
-  __device__ bool sees(int i, int j) const {
-    const int ahead = keyPosition(p, j) - queryPosition(p, i);
-    return ahead <= p.right && ahead >= -p.left && (!padding || padding[j]);
-  }
+  // `ahead`: by how much the position of key j is above a query's.
+  __device__ bool sees(int ahead, int j) const { return ahead <= p.right && ahead >= -p.left && (!padding || padding[j]); }
   __device__ T biasAt(int i, int j) const {
     const i64 at = i * p.biasStrides[2] + j * p.biasStrides[3];
     return p.wideBias ? static_cast<const T *>(bias)[at] : widen(static_cast<const S *>(bias)[at]);
@@ -78,10 +76,10 @@ template <class S> struct Scores {
 
   // What q.k of query i and key j becomes, minus infinity where the query does not attend to the key; `slope` becomes the
   // derivative of the softcap.
-  __device__ T operator()(T dot, int i, int j, T &slope) const {
+  __device__ T operator()(T dot, int i, int j, int ahead, T &slope) const {
     T score = dot * scale;
     slope = T(1);
-    if (!sees(i, j))
+    if (!sees(ahead, j))
       return negativeInfinity<T>();
     if (softcap > T(0)) {
       const T t = tanh(score * inverseSoftcap);
@@ -95,9 +93,15 @@ template <class S> struct Scores {
 // Element (b, h, i, j) of a tensor [batch, heads, queries, keys] that is never there is what dropout counts.
 struct ProbabilityDropout : DropoutMask {
   __device__ explicit ProbabilityDropout(const Attention &p) : DropoutMask(p.threshold, p.stream, p.counters) {}
-  // What a probability, or the gradient of what was made of it, is multiplied with, but for keepScale.
-  __device__ bool keeps(const Attention &p, i64 row, int j) {
-    return DropoutMask::keeps(static_cast<u64>(row) * static_cast<u64>(p.keys) + static_cast<u64>(j));
+  // Which of `count` elements are kept, a bit each, all if this is not active; rowOf gives rows of [batch, heads, queries].
+  template <class Row, class Column> __device__ unsigned kept(const Attention &p, int count, Row rowOf, Column columnOf) {
+    unsigned all = ~0u;
+    if (active)
+#pragma unroll 1 // a draw is long
+      for (int n = 0; n < count; ++n)
+        if (!keeps(static_cast<u64>(rowOf(n)) * static_cast<u64>(p.keys) + static_cast<u64>(columnOf(n))))
+          all &= ~(1u << n);
+    return all;
   }
 };
 
@@ -109,7 +113,7 @@ struct QueryTile {
   int b, h, i0, rows;
   i64 row0; // of [batch, heads, queries]
   __device__ QueryTile(const Attention &p, int tile) {
-    const int all = p.batch * p.heads, tiles = (p.queries + tile - 1) / tile, bh = blockIdx.x % all;
+    const int all = p.batch * p.heads, tiles = (p.queries + tile - 1) / tile, bh = static_cast<int>(blockIdx.x) % all;
     b = bh / p.heads;
     h = bh % p.heads;
     i0 = (tiles - 1 - static_cast<int>(blockIdx.x) / all) * tile;
@@ -124,7 +128,7 @@ struct KeyTile {
   int b, kv, j0, rows;
   i64 row0; // of [batch, keyHeads, keys]
   __device__ KeyTile(const Attention &p, int tile) {
-    const int all = p.batch * p.keyHeads, bkv = blockIdx.x % all;
+    const int all = p.batch * p.keyHeads, bkv = static_cast<int>(blockIdx.x) % all;
     b = bkv / p.keyHeads;
     kv = bkv % p.keyHeads;
     j0 = static_cast<int>(blockIdx.x) / all * tile;
@@ -132,27 +136,6 @@ struct KeyTile {
     row0 = static_cast<i64>(bkv) * p.keys;
   }
 };
-
-// A score's gradient, and what its probability is multiplied with dy as.
-template <class T> struct ScoreGradients {
-  T probability, slope;
-};
-
-// Of query i and key j: `score` and `capSlope` as Scores gives them, `dp` is dy.v, `lse` and `delta` are the row's.
-// Averaged rows take every value with the same weight and give their scores nothing.
-template <class S, bool drops>
-__device__ inline ScoreGradients<WideOf<S>> scoreGradients(const Attention &p, ProbabilityDropout &dropout, WideOf<S> score,
-                                                           WideOf<S> capSlope, WideOf<S> dp, WideOf<S> lse,
-                                                           WideOf<S> delta, bool averaged, i64 row, int j) {
-  using T = WideOf<S>;
-  const T factor = drops && dropout.active ? dropout.keeps(p, row, j) ? static_cast<T>(p.keepScale) : T(0) : T(1);
-  if (averaged)
-    return {factor / static_cast<T>(p.keys), T(0)};
-  if (score == negativeInfinity<T>() || lse == negativeInfinity<T>())
-    return {T(0), T(0)};
-  const T probability = exp(score - lse);
-  return {probability * factor, probability * (dp * factor - delta) * capSlope * static_cast<T>(p.scale)};
-}
 
 } // namespace amc
 

@@ -113,7 +113,7 @@ __device__ void makeScores(float (&scores)[N][4], float (&gradients)[N][4], cons
     for (int n = 0; n < N; ++n)
 #pragma unroll
       for (int x = 0; x < 4; ++x) {
-        const float t = tanhf(scores[n][x]);
+        const float t = 1 - __fdividef(2, 1 + exp2Of(scores[n][x] * (2 * log2e))); // within 2^-23 of tanh
         scores[n][x] = of.softcap * log2e * t;
         if (backward)
           gradients[n][x] *= 1 - t * t;
@@ -141,18 +141,10 @@ __device__ void makeScores(float (&scores)[N][4], float (&gradients)[N][4], cons
   }
 }
 
-// Which elements are kept, bit 4 n + x; all if dropout is not active.
+// Which elements are kept, bit 4 n + x.
 template <bool queriesDown, int N>
 __device__ unsigned keptElements(const Attention &p, ProbabilityDropout &dropout, const Part<queriesDown> &at, i64 row0) {
-  unsigned kept = ~0u;
-  if (dropout.active)
-#pragma unroll
-    for (int n = 0; n < N; ++n)
-#pragma unroll
-      for (int x = 0; x < 4; ++x)
-        if (!dropout.keeps(p, row0 + at.i(n, x), at.j(n, x)))
-          kept &= ~(1u << (4 * n + x));
-  return kept;
+  return dropout.kept(p, 4 * N, [&](int n) { return row0 + at.i(n / 4, n % 4); }, [&](int n) { return at.j(n / 4, n % 4); });
 }
 
 __device__ inline int nextKeys(const Attention &p, const QueryTile &at, int j0, int tile) {
