@@ -4,6 +4,7 @@
   export.py byte-llama models/byte-llama.onnx      the quickstart's model: 6.0 M parameters, one token a byte
   export.py llama-100m DIR/model.onnx              for test/bench: 100 M parameters, weights beside the graph
   export.py gpt2-124m DIR/model.onnx
+  export.py llama-1b DIR/model.onnx                for GPUs: 1.2 B parameters
   export.py llama-layers-N DIR/model.onnx          N narrow layers, for compile time
   export.py llama-100m@8192 DIR/model.onnx         the same with that many positions (otherwise 1024)
 
@@ -34,6 +35,8 @@ MODELS = {
     # 256 bytes and one token that ends a document.
     "byte-llama": lambda positions: llama(257, 256, 8, 8, 4, 704, positions),
     "llama-100m": lambda positions: llama(32000, 768, 12, 12, 4, 2048, positions, tied=True),
+    # Llama-3.2-1B's shape.
+    "llama-1b": lambda positions: llama(128256, 2048, 16, 32, 8, 8192, positions, tied=True),
     "gpt2-124m": gpt2,
 }
 

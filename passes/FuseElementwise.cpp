@@ -161,11 +161,11 @@ private:
   bool places(Candidate &made, const DenseSet<Operation *> &inside) {
     std::optional<Range> scratch;
     for (Operation *op : made.members)
-      if (auto compute = dyn_cast<ComputeOpInterface>(op); compute && compute.getWorkspaceBytes() > 0) {
+      if (auto compute = dyn_cast<ComputeOpInterface>(op); compute && workspaceBytes(compute) > 0) {
         int64_t at = op->getAttrOfType<IntegerAttr>("train.workspace_offset").getInt();
         if (scratch)
           return false;
-        scratch = {at, at + static_cast<int64_t>(compute.getWorkspaceBytes())};
+        scratch = {at, at + static_cast<int64_t>(workspaceBytes(compute))};
       }
     for (Value input : made.inputs)
       if (scratch && scratch->overlaps(rangeOf(input)))

@@ -4,9 +4,11 @@
 // carry and a value without an offset are errors.
 #include "compiler/analysis/GatherStep.h"
 #include "compiler/codegen/Group.h"
+#include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/Plan.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
+#include "runtime/plan/CudaKernels.h"
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -66,6 +68,11 @@ public:
     arguments.resize(graph.ops.size());
     for (uint32_t op = 0; op < graph.ops.size(); ++op)
       if (graph.isInstruction(op)) {
+        StringRef kernel = cast<ComputeOpInterface>(gathered.ops[op]).getKernelName();
+        if (targetOf(step) != "cpu" && !rt::isCudaKernel(std::string_view(kernel))) {
+          gathered.ops[op]->emitError("has no kernel for a CUDA device; --target=cpu has one");
+          bad = true;
+        }
         FailureOr<DictionaryAttr> made =
             isa<FusedOp>(gathered.ops[op]) ? kernelNumber(cast<FusedOp>(gathered.ops[op])) : kernelArguments(gathered.ops[op]);
         bad = bad || failed(made);

@@ -10,6 +10,7 @@
 // operations equal to an original, and the step's numbers. One run reports all errors.
 // A micro-batch is run once here: what the next one reads is written again or persists, and
 // persistence is checked.
+#include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
 #include "passes/Passes.h"
 #include "llvm/ADT/DenseMap.h"
@@ -192,7 +193,7 @@ private:
                    << places[op.getResult(0)];
       if (!isInstruction(op))
         continue;
-      if (uint64_t bytes = cast<ComputeOpInterface>(op).getWorkspaceBytes()) {
+      if (uint64_t bytes = workspaceBytes(cast<ComputeOpInterface>(op))) {
         auto offset = op.getAttrOfType<IntegerAttr>("train.workspace_offset");
         if (!offset)
           error(&op) << "needs " << bytes

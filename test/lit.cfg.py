@@ -63,6 +63,11 @@ def can_make_devices():
             return False
 
 
+# %emulated COMMAND…: with the emulated CUDA device of test/emulated_cuda in the place of NVIDIA's libraries.
+emulated = os.path.join(build, "test", "emulated_cuda", "lib")
+config.substitutions.append(("%emulated", f"env LD_LIBRARY_PATH={emulated}"))
+if os.path.exists(os.path.join(emulated, "libcuda.so.1")) and os.path.exists(os.path.join(build, "lib", "libamrt_cuda.so")):
+    config.available_features.add("emulated-cuda")
 if can_make_devices():
     config.available_features.add("device-nodes")
 if can_mount():

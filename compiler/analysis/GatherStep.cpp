@@ -1,6 +1,7 @@
 // From train.step to StepGraph; see GatherStep.h. Signatures are numbers in order of first
 // appearance, so that nothing depends on addresses.
 #include "compiler/analysis/GatherStep.h"
+#include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/StepSupport.h"
 #include "runtime/plan/Mesh.h"
 #include "llvm/ADT/StringMap.h"
@@ -140,7 +141,7 @@ FailureOr<GatheredStep> gatherStep(StepOp step) {
         node.phase = OpPhase::Backward;
     } else if (auto compute = dyn_cast<ComputeOpInterface>(op)) {
       node.keep = keepClass(compute.getSaveClass());
-      node.workspaceBytes = compute.getWorkspaceBytes();
+      node.workspaceBytes = workspaceBytes(compute);
       node.flops = compute.getFlops();
       node.bytesMoved = compute.getBytesMoved();
       for (const Work &part : compute.getParts())

@@ -220,6 +220,7 @@ uint64_t AllToAllOp::getWorkspaceBytes() {
   return rt::workspace::allToAll(byteSize(getX().getType()), elementCount(x.take_front(getSplitDim())),
                                  elementCount(y.take_front(getConcatDim())));
 }
+uint64_t AllToAllOp::getCudaWorkspaceBytes() { return getWorkspaceBytes(); }
 StringRef AllToAllOp::getGroupName() { return getGroup(); }
 // Along neither dimension anything is cut again.
 ShardingRule AllToAllOp::getShardingRule() {

@@ -58,7 +58,7 @@ def Train_AllReduceOp : Train_CollectiveOp<"all_reduce", ["getReusableOperands"]
   let results = (outs Train_FloatTensor:$y);
 }
 // Not in two phases: what rows wait for on their way to experts and back is all that there is to do.
-def Train_AllToAllOp : Train_CollectiveOp<"all_to_all", ["getWorkspaceBytes"], [], []> {
+def Train_AllToAllOp : Train_CollectiveOp<"all_to_all", ["getWorkspaceBytes", "getCudaWorkspaceBytes"], [], []> {
   let summary = "every member gets a part of everyone's x: spread along one dimension before, along another after";
   let description = [{
     x is cut along `split_dim` into a part for each member; what comes is joined along `concat_dim`, in the order of

@@ -150,6 +150,7 @@ uint64_t FusedOp::getWorkspaceBytes() {
     bytes = std::max(bytes, op.getWorkspaceBytes());
   return bytes;
 }
+uint64_t FusedOp::getCudaWorkspaceBytes() { return getWorkspaceBytes(); }
 
 SmallVector<unsigned> FusedOp::getReusableOperands() {
   SmallVector<unsigned> operands;

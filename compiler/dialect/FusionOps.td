@@ -11,7 +11,7 @@ def Train_YieldOp : Train_Op<"yield", [Pure, Terminator]> {
 }
 
 def Train_FusedOp : Train_Op<"fused", [IsolatedFromAbove, SingleBlock, Pure,
-    DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getWorkspaceBytes", "getReusableOperands", "getTakenOperands"]>]> {
+    DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getWorkspaceBytes", "getCudaWorkspaceBytes", "getReusableOperands", "getTakenOperands"]>]> {
   let summary = "operations that run as one kernel, a row at a time";
   let description = [{
     The body is a piece of a step: operations with FusableOpInterface, and views between them, on the group's operands.

@@ -4,7 +4,7 @@
 // (linear_weight_grad), never as a batch of gradients that is summed afterwards. Constraints are
 // labelled; test/dialect/matmul-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
-#include "runtime/plan/Workspace.h"
+#include "runtime/plan/CudaWorkspace.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -173,6 +173,10 @@ uint64_t MatmulOp::getWorkspaceBytes() {
   return rt::workspace::product(elementCount(y.drop_back()), y.back(), left.columns,
                                 storageBytes(getY()));
 }
+uint64_t MatmulOp::getCudaWorkspaceBytes() {
+  ArrayRef<int64_t> y = shapeOf(getY()).take_back(2);
+  return rt::workspace::cuda::product(y[0], y[1]);
+}
 
 //===----------------------------------------------------------------------===//
 // linear
@@ -258,6 +262,10 @@ uint64_t LinearOp::getWorkspaceBytes() {
   return rt::workspace::product(elementCount(x.drop_back()), shapeOf(getY()).back(), x.back(),
                                 storageBytes(getX()));
 }
+uint64_t LinearOp::getCudaWorkspaceBytes() {
+  ArrayRef<int64_t> y = shapeOf(getY());
+  return rt::workspace::cuda::product(elementCount(y.drop_back()), y.back());
+}
 
 LogicalResult LinearWeightGradOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
                                                    ValueRange operands, DictionaryAttr attributes,
@@ -301,6 +309,10 @@ uint64_t LinearWeightGradOp::getWorkspaceBytes() {
   ArrayRef<int64_t> dw = shapeOf(getDw());
   return rt::workspace::product(dw[0], dw[1], elementCount(shapeOf(getX()).drop_back()),
                                 storageBytes(getX()), !getWide());
+}
+uint64_t LinearWeightGradOp::getCudaWorkspaceBytes() {
+  ArrayRef<int64_t> dw = shapeOf(getDw());
+  return rt::workspace::cuda::product(dw[0], dw[1]);
 }
 
 SmallVector<OpResult> LinearWeightGradOp::getSums() { return {getOperation()->getResult(0)}; }
@@ -399,6 +411,7 @@ uint64_t GroupedMatmulOp::getWorkspaceBytes() {
   return rt::workspace::groupedMatmul(x[0], x[1], shapeOf(getY())[1], shapeOf(getW())[0],
                                       storageBytes(getX()));
 }
+uint64_t GroupedMatmulOp::getCudaWorkspaceBytes() { return getWorkspaceBytes(); }
 
 LogicalResult GroupedMatmulWeightGradOp::inferReturnTypes(
     MLIRContext *, std::optional<Location> loc, ValueRange operands, DictionaryAttr attributes,
@@ -457,6 +470,7 @@ uint64_t GroupedMatmulWeightGradOp::getWorkspaceBytes() {
   return rt::workspace::groupedMatmulWeightGrad(x[0], x[1], shapeOf(getDy())[1], getGroups(),
                                                 storageBytes(getX()), getWide());
 }
+uint64_t GroupedMatmulWeightGradOp::getCudaWorkspaceBytes() { return getWorkspaceBytes(); }
 
 SmallVector<OpResult> GroupedMatmulWeightGradOp::getSums() {
   return {getOperation()->getResult(0)};

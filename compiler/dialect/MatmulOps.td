@@ -12,7 +12,7 @@ class Train_Product<string mnemonic, list<Trait> traits = [], list<string> decla
 }
 
 def Train_MatmulOp : Train_Product<"matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
-    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getWorkspaceBytes"]> {
+    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getWorkspaceBytes", "getCudaWorkspaceBytes"]> {
   let summary = "batched matrix product, leading dimensions broadcast";
   let description = [{
     op(a) is [..., M, K] and op(b) is [..., K, N], where op swaps the last two dimensions if `transpose_a` /
@@ -23,7 +23,7 @@ def Train_MatmulOp : Train_Product<"matmul", [DeclareOpInterfaceMethods<Differen
   let results = (outs Train_NumberTensor:$y);
 }
 def Train_LinearOp : Train_Product<"linear", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
-    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getWorkspaceBytes"]> {
+    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getWorkspaceBytes", "getCudaWorkspaceBytes"]> {
   let summary = "y = x w + bias over the last dimension of x";
   let description = [{
     x is [..., K]; w is [K, N], or [N, K] if `transpose_w` (as torch.nn.Linear keeps it); bias is [N].
@@ -32,7 +32,7 @@ def Train_LinearOp : Train_Product<"linear", [DeclareOpInterfaceMethods<Differen
   let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$w, Optional<Train_FloatTensor>:$bias, UnitAttr:$transpose_w);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_LinearWeightGradOp : Train_Product<"linear_weight_grad", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getWorkspaceBytes"]> {
+def Train_LinearWeightGradOp : Train_Product<"linear_weight_grad", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getWorkspaceBytes", "getCudaWorkspaceBytes"]> {
   let summary = "dw of linear: sum over all rows of x^T dy, [K, N], or [N, K] if `transpose_w`";
   let description = [{
     Rows are added up in blocks of `weightGradRowBlock` (runtime/plan/Workspace.h), ascending, in fp32 (f64 for f64),
@@ -43,7 +43,7 @@ def Train_LinearWeightGradOp : Train_Product<"linear_weight_grad", [DeclareOpInt
   let results = (outs Train_FloatTensor:$dw);
 }
 def Train_GroupedMatmulOp : Train_Product<"grouped_matmul", [DeclareOpInterfaceMethods<DifferentiableOpInterface>,
-    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getWorkspaceBytes"]> {
+    DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getWorkspaceBytes", "getCudaWorkspaceBytes"]> {
   let summary = "mixture of experts: row i of x times the matrix of group ids[i]";
   let description = [{
     x is [N, K], w is [E, K, M], or [E, M, K] if `transpose_w`; ids is [N], each in [0, E). y is [N, M].
@@ -56,7 +56,7 @@ def Train_GroupedMatmulOp : Train_Product<"grouped_matmul", [DeclareOpInterfaceM
                        OptionalAttr<I64Attr>:$expected_rows);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_GroupedMatmulWeightGradOp : Train_Product<"grouped_matmul_weight_grad", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getWorkspaceBytes"]> {
+def Train_GroupedMatmulWeightGradOp : Train_Product<"grouped_matmul_weight_grad", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getWorkspaceBytes", "getCudaWorkspaceBytes"]> {
   let summary = "dw of grouped_matmul: for each group the sum over its rows, ascending, of x^T dy";
   let description = [{
     `wide`: dw is the fp32 sum (f64 for f64), not rounded; nothing changes for f32 and f64. `expected_rows` as of

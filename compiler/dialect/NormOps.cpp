@@ -161,6 +161,7 @@ uint64_t RmsNormBackwardOp::getWorkspaceBytes() {
   return rt::workspace::rmsNormBackward(elementCount(shapeOf(getRstd())), shapeOf(getX()).back(),
                                         static_cast<bool>(getWeight()), accumulatorBytes(getX()));
 }
+uint64_t RmsNormBackwardOp::getCudaWorkspaceBytes() { return getWorkspaceBytes(); }
 
 SmallVector<OpResult> RmsNormBackwardOp::getSums() {
   return llvm::map_to_vector(getOperation()->getResults().drop_front(), [](OpResult r) { return r; });
@@ -308,6 +309,7 @@ uint64_t LayerNormBackwardOp::getWorkspaceBytes() {
   return rt::workspace::layerNormBackward(elementCount(shapeOf(getRstd())), shapeOf(getX()).back(),
                                           static_cast<bool>(getWeight()), accumulatorBytes(getX()));
 }
+uint64_t LayerNormBackwardOp::getCudaWorkspaceBytes() { return getWorkspaceBytes(); }
 
 SmallVector<OpResult> LayerNormBackwardOp::getSums() {
   return llvm::map_to_vector(getOperation()->getResults().drop_front(), [](OpResult r) { return r; });

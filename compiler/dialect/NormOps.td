@@ -10,7 +10,7 @@ def Train_RmsNormOp : Train_DiffOp<"rms_norm", [Train_FusableRows<["emitTerm", "
   let arguments = (ins Train_FloatTensor:$x, Optional<Train_FloatTensor>:$weight, F64Attr:$epsilon);
   let results = (outs Train_FloatTensor:$y, Train_FloatTensor:$rstd);
 }
-def Train_RmsNormBackwardOp : Train_ComputeOp<"rms_norm_backward", [Train_FusableRows<["emitTerm", "emitStatistic"]>, DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getWorkspaceBytes"]> {
+def Train_RmsNormBackwardOp : Train_ComputeOp<"rms_norm_backward", [Train_FusableRows<["emitTerm", "emitStatistic"]>, DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getWorkspaceBytes", "getCudaWorkspaceBytes"]> {
   let summary = "dx and dweight of rms_norm";
   let description = [{
     With g = dy * weight: dx = rstd * (g - x * rstd^2 * mean(g * x)), dweight = sum over rows of dy * x * rstd
@@ -26,7 +26,7 @@ def Train_LayerNormOp : Train_DiffOp<"layer_norm", [Train_FusableRows<["emitTerm
   let arguments = (ins Train_FloatTensor:$x, Optional<Train_FloatTensor>:$weight, Optional<Train_FloatTensor>:$bias, F64Attr:$epsilon);
   let results = (outs Train_FloatTensor:$y, Train_FloatTensor:$mean, Train_FloatTensor:$rstd);
 }
-def Train_LayerNormBackwardOp : Train_ComputeOp<"layer_norm_backward", [Train_FusableRows<["emitTerm", "emitStatistic"]>, AttrSizedResultSegments, DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getWorkspaceBytes"]> {
+def Train_LayerNormBackwardOp : Train_ComputeOp<"layer_norm_backward", [Train_FusableRows<["emitTerm", "emitStatistic"]>, AttrSizedResultSegments, DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getWorkspaceBytes", "getCudaWorkspaceBytes"]> {
   let summary = "dx, dweight and dbias of layer_norm";
   let description = [{
     With h = (x - mean) * rstd and g = dy * weight: dx = rstd * (g - mean(g) - h * mean(g * h)); dweight = sum of

@@ -225,4 +225,14 @@ int64_t elementCount(ArrayRef<int64_t> shape) {
   return count;
 }
 
+StringRef targetOf(Operation *op) {
+  auto step = mlir::isa<StepOp>(op) ? mlir::cast<StepOp>(op) : op->getParentOfType<StepOp>();
+  auto target = step ? step->getAttrOfType<StringAttr>("train.target") : nullptr;
+  return target ? target.getValue() : "cpu";
+}
+
+uint64_t workspaceBytes(ComputeOpInterface op) {
+  return targetOf(op) == "cpu" ? op.getWorkspaceBytes() : op.getCudaWorkspaceBytes();
+}
+
 } // namespace amc::train

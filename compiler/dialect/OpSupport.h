@@ -99,6 +99,11 @@ llvm::LogicalResult checkGroup(std::optional<mlir::Location> loc, std::optional<
 /// Total elements of a shape.
 int64_t elementCount(llvm::ArrayRef<int64_t> shape);
 
+/// What a step is compiled for: its attribute `train.target`, "cuda:sm_90" and the like; "cpu" where it has none.
+llvm::StringRef targetOf(mlir::Operation *op);
+/// Scratch bytes that an operation's kernel needs on its step's target.
+uint64_t workspaceBytes(ComputeOpInterface op);
+
 } // namespace amc::train
 
 #endif

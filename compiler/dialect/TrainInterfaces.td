@@ -43,8 +43,12 @@ def ComputeOpInterface : OpInterface<"ComputeOpInterface"> {
       The kernel's inputs in a plan, null where an optional one is absent. Default: the operands, see operandSlots.
     }], "::llvm::SmallVector<::mlir::Value>", "getKernelInputs", (ins), "",
       [{ return ::amc::train::operandSlots($_op.getOperation()); }]>,
-    InterfaceMethod<[{ Scratch bytes the kernel needs while it runs; part of the plan. Default: none. }],
-      "uint64_t", "getWorkspaceBytes", (ins), "", [{ return 0; }]>,
+    InterfaceMethod<[{
+      Scratch bytes the kernel needs on the CPU while it runs; part of the plan. Default: none. Ask workspaceBytes
+      (OpSupport.h) for those of the step's target.
+    }], "uint64_t", "getWorkspaceBytes", (ins), "", [{ return 0; }]>,
+    InterfaceMethod<[{ The same on a CUDA device. Default: none. }],
+      "uint64_t", "getCudaWorkspaceBytes", (ins), "", [{ return 0; }]>,
     InterfaceMethod<[{
       Operands whose buffer a result may take over when the operand dies here and has the result's byte count:
       the kernel reads element i of it only before or while writing element i. Default: none.

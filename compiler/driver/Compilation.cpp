@@ -91,6 +91,10 @@ FailureOr<OwningOpRef<ModuleOp>> Compilation::import(const CompileOptions &optio
       importOnnx(&context, options.model, importOptions, report);
   for (const std::string &remark : report.remarks)
     (*sink)({Message::Remark, options.model, remark, {}});
+  // Before any pass: how much scratch an operation needs is a matter of the target.
+  if (succeeded(imported) && options.target != "cpu")
+    for (auto step : (*imported)->getOps<train::StepOp>())
+      step->setAttr("train.target", StringAttr::get(&context, options.target));
   if (succeeded(imported) && options.precision == "fp32")
     remarkPrecision(**imported, options.model);
   return imported;

@@ -445,6 +445,9 @@ std::vector<std::string> notYet(const CompileOptions &options) {
 }
 
 void settle(CompileOptions &options) {
+  // On a GPU a product's bits depend on how many rows it has, and no decision about memory may change a bit.
+  if (options.target != "cpu" && options.tileMlp == "auto")
+    options.tileMlp = "off";
   MeshDecision mesh = decideMesh(options);
   if (!mesh.errors.empty())
     return;
@@ -467,6 +470,9 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
     errors.push_back("the plan and the report cannot both go to standard output");
   if (options.emit != "plan" && !options.report.empty())
     errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
+  if (options.target != "cpu" && options.tileMlp == "on")
+    errors.push_back("--tile-mlp is 'on' and the target is '" + options.target +
+                     "', whose products of fewer rows have other bits; networks are tiled on the CPU only");
   // What was settled may be of a later version, too: --ranks 8 is --dp-size 8.
   for (const std::string &later : notYet(options))
     errors.push_back(later);

@@ -13,7 +13,7 @@
 
 namespace amc::rt {
 
-// Zeroed memory of the device, given back when destroyed.
+// Memory of the device, given back when destroyed. Zeroed where that costs nothing, see Device::zero.
 class DeviceMemory {
 public:
   virtual ~DeviceMemory() = default;
@@ -74,6 +74,8 @@ public:
   // Between this process's memory and the device's, behind everything executed so far. `from` may change when it returns.
   virtual Status upload(std::byte *to, const std::byte *from, uint64_t bytes) = 0;
   virtual Status download(std::byte *to, const std::byte *from, uint64_t bytes) = 0;
+  // Zeros in memory that has just been allocated; what is not asked for holds anything.
+  virtual Status zero(std::byte *to, uint64_t bytes) = 0;
   // Takes the plan's own kernels, before any is prepared. The plan has been verified.
   virtual Status load(const plan::Plan &plan) = 0;
   // Prepares a kernel whose signature check has passed, and whose group of ranks (a collective's) is one of the mesh.

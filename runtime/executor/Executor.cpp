@@ -383,6 +383,11 @@ Expected<Executor> Executor::create(plan::Plan plan, const ExecutorOptions &opti
     if (!arena.ok())
       return arena.status();
     impl->arena = std::move(*arena);
+    // Optimizer states and accumulators start as zeros. Nothing else is read before it has been written.
+    for (const plan::Buffer &buffer : impl->plan.buffers())
+      if (buffer.persistent())
+        if (Status status = impl->device->zero(impl->arena->base + buffer.offset(), buffer.bytes()); !status.ok())
+          return status;
     if (Status status = impl->prepare(); !status.ok())
       return status;
     return Executor(std::move(impl));

@@ -1,6 +1,6 @@
 // Executes a verified plan on this machine.
 //
-// An executor owns the arena (one allocation of Plan.arena_bytes, zero at first), the kernels prepared for every
+// An executor owns the arena (one allocation of Plan.arena_bytes), the kernels prepared for every
 // instruction, and the threads. `create` verifies the plan; there is no way around it. Constants are loaded by
 // `create`, parameters by the caller through `parameter(i)`; optimizer states and accumulators start as zeros.
 // Before every runMicroBatch or runForward the caller writes the inputs it needs; the learning rate and the step

@@ -131,6 +131,24 @@ std::string memorySummary(const Executor &executor, const ResidentMemory &now) {
                      executor.plan().promise().arena_bytes(), executor.arenaBytes(), now.total());
 }
 
+std::vector<std::string> deviceMemory(const Executor &executor) {
+  std::vector<std::string> lines;
+  if (executor.hostAddressable())
+    return lines;
+  auto row = [&](std::string_view what, uint64_t bytes) {
+    lines.push_back(fmt::format("  {:<50} {:>15}", what, bytes));
+  };
+  lines.push_back(fmt::format("memory of the device in bytes, {}:", executor.isa()));
+  uint64_t all = executor.arenaBytes();
+  row("arena, as promised", executor.arenaBytes());
+  for (const DeviceRemainder &part : executor.remainder()) {
+    row(part.what, part.bytes);
+    all += part.bytes;
+  }
+  row("in all", all);
+  return lines;
+}
+
 Expected<std::string> memoryOfRanks(const Ranks &ranks, const ResidentMemory &now) {
   Expected<std::vector<std::string>> all = ranks.exchange(text(now.total(), " ", now.arena));
   if (!all.ok())

@@ -44,6 +44,9 @@ struct KnownHeap {
 // Promise, arena and resident set in a line.
 std::string memorySummary(const Executor &executor, const ResidentMemory &now);
 
+// Of a device with memory of its own: what is taken of it, a line for each part; empty where that is this process's.
+std::vector<std::string> deviceMemory(const Executor &executor);
+
 // Which rank holds least and which holds most, in a line: all ranks call it and get it.
 Expected<std::string> memoryOfRanks(const Ranks &ranks, const ResidentMemory &now);
 

@@ -535,6 +535,8 @@ Status Run::reportMemory() {
     known.push_back({"the events of the trace", profiler->memoryBytes()});
   if (communicator)
     known.push_back({"what ranks talk through", communicator->scratchBytes()});
+  for (const std::string &line : deviceMemory(*executor))
+    note(line);
   ResidentMemory now = residentMemory(&*executor);
   if (!options.verbose)
     note(memorySummary(*executor, now), "; --verbose lists it");

@@ -90,25 +90,29 @@ def peer_round(script, arguments):
     return json.loads(run([sys.executable, script, *arguments], "PyTorch").splitlines()[-1])
 
 
-def torch_round(arguments, model, loss_of):
-    """What `--peer` does, in its own process: one round of PyTorch on a model, AdamW on every parameter, gradients clipped
-    to 1.0. `loss_of(input_ids, labels)`. Prints {"losses", "seconds", "rss"}."""
+def torch_round(arguments, model, loss_of, device="cpu"):
+    """What `--peer` does, in its own process: one round of PyTorch on a model, AdamW on every parameter (on a GPU the fused
+    one), gradients clipped to 1.0. `loss_of(input_ids, labels)`. Prints {"losses", "seconds", "rss"}; of a GPU also
+    "allocated" and "reserved", the peaks of its allocator."""
     import safetensors.torch
     import torch
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    model.to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=device != "cpu")
     batches = safetensors.torch.load_file(arguments.peer)
     losses, seconds = [], []
     for ids, labels in zip(batches["input_ids"], batches["labels"]):
         begin = time.perf_counter()
-        loss = loss_of(ids, labels)
+        loss = loss_of(ids.to(device), labels.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
         seconds.append(time.perf_counter() - begin)
+    of_device = {} if device == "cpu" else {"allocated": torch.cuda.max_memory_allocated(),
+                                            "reserved": torch.cuda.max_memory_reserved()}
     print(json.dumps({"losses": losses, "seconds": seconds,
-                      "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+                      "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024} | of_device))
 
 
 def causal_loss(logits, labels):

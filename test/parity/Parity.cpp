@@ -199,6 +199,8 @@ private:
                                         "--max-grad-norm",
                                         number(optimizer["clip"]),
                                         std::string("--precision=") + (narrow ? "bf16" : "fp32")};
+    if (const char *target = std::getenv("AMC_TEST_TARGET"))
+      command.push_back("--target=" + std::string(target));
     command.insert(command.end(), options.begin(), options.end());
     return command;
   }

@@ -7,7 +7,7 @@ plan, exits 1 if any of it fails. With --perturb every plan but the reference is
 and success is that the weights then differ.
 
 --shape and --text train on a text in a shape of one's own; what stands behind -- is for amc compile, the reference's, too.
---variants N: at least so many variants are chosen over the budgets, most of which are then near the smallest arena.
+AMC_TEST_TARGET in the environment: the target of all plans, the CPU by default. --variants N: at least so many variants are chosen over the budgets, most of which are then near the smallest arena.
 """
 import argparse
 import json
@@ -27,6 +27,8 @@ def run(command, expect=0):
 class Fixture:
     def __init__(self, tools, work, folder, text=None, flags=()):
         self.tools, self.folder, self.flags = tools, folder, list(flags)
+        if target := os.environ.get("AMC_TEST_TARGET"):
+            self.flags.append(f"--target={target}")
         self.data = text or os.path.join(folder, "batches.safetensors")
         self.name = os.path.basename(folder.rstrip("/"))
         self.work = os.path.join(work, self.name)

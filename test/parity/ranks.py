@@ -8,7 +8,8 @@ another formula, is compared with one rank alone. Each run
 takes the bytes that its plan promises on every rank (amrun itself compares the collectives it ran with the plan's).
 
 Prints a line a run, exits 1 if any differs. --perturb: every run of several ranks has twice the learning rate, and success
-is that all of them then differ. --meshes NAME,…: only those.
+is that all of them then differ. --meshes NAME,…: only those. AMC_TEST_TARGET in the environment: the target of all plans, the CPU
+by default.
 """
 import argparse
 import json
@@ -79,6 +80,8 @@ class Fixture:
         with open(os.path.join(folder, "meta.json")) as file:
             meta = json.load(file)
         self.shape = ["--shape", f"input_ids={meta['batch']}x{meta['sequence']}"] if meta["dynamic"] else []
+        if target := os.environ.get("AMC_TEST_TARGET"):
+            self.shape.append(f"--target={target}")
         self.meshes = MESHES | (EXPERT_MESHES if any(word in meta["model"] for word in ("Mixtral", "Moe")) else {})
         self.rate = meta["optimizer"].get("lr", 1e-3)
         self.start = None  # initial weights

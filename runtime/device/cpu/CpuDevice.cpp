@@ -79,6 +79,8 @@ public:
   }
   Status download(std::byte *to, const std::byte *from, uint64_t bytes) override { return upload(to, from, bytes); }
 
+  Status zero(std::byte *, uint64_t) override { return Status(); } // as pages come
+
   Status load(const plan::Plan &plan) override {
     Expected<std::unique_ptr<cpu::Code>> made = cpu::Code::load(plan, isa());
     if (!made.ok())

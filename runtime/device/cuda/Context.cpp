@@ -99,7 +99,6 @@ Expected<std::unique_ptr<Allocation>> Context::allocate(uint64_t bytes, const ch
   AMC_CHECK(result, what);
   made->base = reinterpret_cast<std::byte *>(base);
   made->bytes = bytes;
-  AMC_CHECK(driver.cuMemsetD8Async(base, 0, std::max<uint64_t>(bytes, 1), compute), what);
   return made;
 }
 

@@ -29,7 +29,7 @@ public:
   Context(const Context &) = delete;
   Context &operator=(const Context &) = delete;
 
-  // Zeroed. An error of kind Limit says how much there is.
+  // Holds anything. An error of kind Limit says how much there is.
   Expected<std::unique_ptr<Allocation>> allocate(uint64_t bytes, const char *what);
   // Behind what is on the compute stream. `from` may change when it returns.
   Status upload(std::byte *to, const std::byte *from, uint64_t bytes);

@@ -59,6 +59,8 @@ public:
     return context->download(to, from, bytes);
   }
 
+  Status zero(std::byte *to, uint64_t bytes) override { return Stream(driver, context->compute).zero(to, bytes); }
+
   Status load(const plan::Plan &plan) override {
     AMC_CUDA_TRY(loaded, Code::load(plan, *context));
     code = std::move(loaded);

@@ -41,6 +41,8 @@ Expected<DeviceLimits> measureLimits(Context &context, Blas &blas) {
   constexpr uint64_t half = 128 << 20;
   AMC_CUDA_TRY(memory, context.allocate(2 * half, "measuring what the GPU can do"));
   Stream stream(context.driver, context.compute);
+  if (Status status = stream.zero(memory->base, memory->bytes); !status.ok())
+    return status;
   DeviceLimits limits;
   auto rate = [&](plan::DType dtype) -> Expected<double> {
     ProductShape shape;
