@@ -3,6 +3,7 @@
 // The updates have no results: they overwrite what a `train.parameter` or `train.state` holds.
 // Constraints are labelled; test/dialect/optimizer-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
+#include "runtime/plan/CudaWorkspace.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 
@@ -35,6 +36,7 @@ LogicalResult SquaredNormOp::evaluate(Inputs in, Outputs out) {
 }
 
 uint64_t SquaredNormOp::getFlops() { return flopsPerElement(getX(), 2); }
+uint64_t SquaredNormOp::getCudaWorkspaceBytes() { return rt::workspace::cuda::squaredNorm(elementCount(shapeOf(getX()))); }
 
 LogicalResult SumScalarsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
                                              ValueRange, DictionaryAttr, OpaqueProperties,
@@ -61,6 +63,7 @@ LogicalResult ClipScaleOp::inferReturnTypes(MLIRContext *context, std::optional<
   return success();
 }
 
+uint64_t ClipScaleOp::getCudaWorkspaceBytes() { return rt::workspace::cuda::clipScale(getSquaredNorms().size()); }
 LogicalResult ClipScaleOp::evaluate(Inputs in, Outputs out) {
   double sum = 0, maxNorm = getMaxNorm().convertToDouble();
   for (const HostTensor *norm : in)

@@ -1,6 +1,7 @@
 // Reductions and softmax: shape rules, evaluation, gradients, cost. Comments name each constraint (reduction_c1);
 // test/dialect/reduction-invalid.mlir has a case of every name.
 #include "compiler/dialect/IndexSupport.h"
+#include "runtime/plan/CudaWorkspace.h"
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -136,6 +137,13 @@ static ShardingRule alongRule(Operation *op, int64_t axis) {
   return std::move(r.rule);
 }
 
+/// On a CUDA device, of pieces of long sums: in fp32, f64 and integers in 64 bits.
+static uint64_t reductionWorkspace(Value x, Value y) {
+  uint64_t results = elementCount(shapeOf(y)), terms = results ? elementCount(shapeOf(x)) / results : 0;
+  Type element = elementOf(x);
+  return rt::workspace::cuda::reduction(results, terms, element.isFloat() && !element.isF64() ? 4 : 8);
+}
+
 LogicalResult ReduceSumOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
                                             DictionaryAttr attributes, OpaqueProperties properties,
                                             RegionRange regions, Types &types) {
@@ -155,6 +163,7 @@ ShardingRule ReduceSumOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Sum);
 }
 uint64_t ReduceSumOp::getFlops() { return readElements(getX()); }
+uint64_t ReduceSumOp::getCudaWorkspaceBytes() { return reductionWorkspace(getX(), getY()); }
 LogicalResult ReduceSumOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0]) {
@@ -187,6 +196,7 @@ ShardingRule ReduceMeanOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceMeanOp::getFlops() { return readElements(getX()); }
+uint64_t ReduceMeanOp::getCudaWorkspaceBytes() { return reductionWorkspace(getX(), getY()); }
 LogicalResult ReduceMeanOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                      MutableArrayRef<Value> gradients) {
   if (!needed[0] || !cotangents[0])
@@ -217,6 +227,7 @@ ShardingRule ReduceProdOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceProdOp::getFlops() { return readElements(getX()); }
+uint64_t ReduceProdOp::getCudaWorkspaceBytes() { return reductionWorkspace(getX(), getY()); }
 
 // The product of all other elements: with no zero among them result / x, with one zero the product of the rest there
 // and 0 elsewhere, with more 0. So: product of the non-zero elements, divided by x unless it is zero itself, where
@@ -260,6 +271,7 @@ ShardingRule ReduceMaxOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceMaxOp::getFlops() { return readElements(getX()); }
+uint64_t ReduceMaxOp::getCudaWorkspaceBytes() { return reductionWorkspace(getX(), getY()); }
 LogicalResult ReduceMaxOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])
@@ -283,6 +295,7 @@ ShardingRule ReduceMinOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceMinOp::getFlops() { return readElements(getX()); }
+uint64_t ReduceMinOp::getCudaWorkspaceBytes() { return reductionWorkspace(getX(), getY()); }
 LogicalResult ReduceMinOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])
