@@ -1,0 +1,85 @@
+// The way of an operation through its stream: what it touches is told to the driver, and what becomes of it to the
+// communicator. The host learns of a failure as from the original: the stream goes on, ncclCommGetAsyncError says what
+// happened, later calls fail, and the output is filled with ones, a NaN in every type that has one.
+#include "test/emulated_cuda/nccl/Work.h"
+#include <cstring>
+
+namespace amc::emulated {
+namespace {
+
+struct Enqueued {
+  explicit Enqueued(Work &&given) : work(std::move(given)) {
+    if (!work.captured)
+      ++work.comm->outstanding;
+  }
+  ~Enqueued() {
+    if (!work.captured)
+      --work.comm->outstanding;
+  }
+  Work work;
+};
+
+std::vector<EmulatedRange> ranges(const Work &work, bool reads) {
+  std::vector<EmulatedRange> all;
+  size_t block = work.signature.count * elementBytes(ncclDataType_t(work.signature.type));
+  CUdeviceptr base = reads ? work.send : work.receive;
+  if (base)
+    all.push_back({base, block * (reads ? work.sendBlocks : work.receiveBlocks), 1, 0});
+  for (const Message &message : work.messages)
+    if (message.sends == reads)
+      all.push_back({message.buffer, message.count * elementBytes(message.type), 1, 0});
+  return all;
+}
+
+void spoil(const Work &work) {
+  for (const EmulatedRange &range : ranges(work, false))
+    if (range.bytes)
+      if (void *bytes = emulatedCudaAddress(range.base))
+        std::memset(bytes, 0xff, range.bytes);
+}
+
+void run(void *state) {
+  const Work &work = static_cast<Enqueued *>(state)->work;
+  ncclComm &comm = *work.comm;
+  if (comm.life == ncclComm::destroyed)
+    return emulatedCudaFinding("%s: %s is run after its communicator has been destroyed", work.call,
+                               describe(work.signature).c_str());
+  if (!work.captured && comm.performed++ != work.ticket) {
+    emulatedCudaFinding("%s: %s is run before an earlier operation of its communicator, on whose stream it does not wait",
+                        work.call, describe(work.signature).c_str());
+    comm.fail({ncclInvalidUsage, true, "operations of one communicator on streams that do not wait for each other"});
+  }
+  if (comm.asyncError == ncclSuccess && comm.life != ncclComm::aborted) {
+    comm.segment->announce(work.signature, ++comm.begun);
+    Outcome outcome = exchange(work);
+    comm.segment->rest();
+    if (!outcome)
+      return;
+    if (outcome.finding)
+      emulatedCudaFinding("%s: %s", work.call, outcome.message.c_str());
+    comm.fail(outcome);
+  }
+  spoil(work);
+}
+
+} // namespace
+
+ncclResult_t enqueue(Work &&given) {
+  ncclComm_t comm = given.comm;
+  CUstream stream = given.stream;
+  given.captured = emulatedCudaCapturing(stream) != 0;
+  given.ticket = comm->issued;
+  auto state = std::make_unique<Enqueued>(std::move(given));
+  const Work &work = state->work;
+  std::vector<EmulatedRange> reads = ranges(work, true), writes = ranges(work, false);
+  std::string what = std::string(work.call) + ", " + describe(work.signature);
+  bool counts = !work.captured;
+  CUresult result = emulatedCudaEnqueue(stream, what.c_str(), reads.data(), reads.size(), writes.data(), writes.size(),
+                                        run, state.release(), [](void *state) { delete static_cast<Enqueued *>(state); });
+  if (result != CUDA_SUCCESS)
+    return ncclUnhandledCudaError;
+  comm->issued += counts;
+  return ncclSuccess;
+}
+
+} // namespace amc::emulated
