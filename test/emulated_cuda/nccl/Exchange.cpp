@@ -26,8 +26,8 @@ public:
       : work(work), segment(*work.comm->segment), kind(work.signature.kind),
         type(ncclDataType_t(work.signature.type)), bytes(elementBytes(type)), count(work.signature.count),
         slotBlocks(kind == Kind::reduceScatter || kind == Kind::allToAll || kind == Kind::scatter ? segment.ranks() : 1),
-        send(work.send ? static_cast<const char *>(emulatedCudaAddress(work.send)) : nullptr),
-        receive(work.receive ? static_cast<char *>(emulatedCudaAddress(work.receive)) : nullptr) {}
+        send(work.send && count ? static_cast<const char *>(emulatedCudaAddress(work.send)) : nullptr),
+        receive(work.receive && count ? static_cast<char *>(emulatedCudaAddress(work.receive)) : nullptr) {}
 
   Outcome run() {
     const uint64_t most = slotBytes / bytes / slotBlocks;
