@@ -4,12 +4,9 @@
 #ifndef AMC_TEST_EMULATED_CUDA_CUBLASLT_DESCRIPTORS_H
 #define AMC_TEST_EMULATED_CUDA_CUBLASLT_DESCRIPTORS_H
 
-// What the header declares, and nothing else, is exported.
-#pragma GCC visibility push(default)
-#include <cublasLt.h>
-#pragma GCC visibility pop
 #include "test/emulated_cuda/Emulation.h"
 #include <cstdint>
+#include <cublasLt.h>
 
 // The handle. It belongs to the device that was current when it was made, and holds memory of it.
 struct cublasLtContext {

@@ -6,11 +6,8 @@
 #ifndef AMC_TEST_EMULATED_CUDA_NCCL_TYPES_H
 #define AMC_TEST_EMULATED_CUDA_NCCL_TYPES_H
 
-// What the header declares, and nothing else, is exported.
-#pragma GCC visibility push(default)
-#include <nccl.h>
-#pragma GCC visibility pop
 #include <cstddef>
+#include <nccl.h>
 #include <string>
 #include <vector>
 
