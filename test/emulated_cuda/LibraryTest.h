@@ -108,7 +108,8 @@ template <class E> std::vector<double> numbers(const std::vector<E> &values) {
 }
 
 // The largest difference as a share of its bound: within it if `<= 1`, which neither a NaN nor other sizes are.
-inline double worst(const std::vector<double> &got, const std::vector<double> &want, const std::vector<double> &bounds) {
+inline double worst(const std::vector<double> &got, const std::vector<double> &want,
+                    const std::vector<double> &bounds) {
   if (got.size() != want.size() || got.size() != bounds.size())
     return std::numeric_limits<double>::quiet_NaN();
   double share = 0;

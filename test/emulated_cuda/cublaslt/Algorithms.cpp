@@ -22,7 +22,7 @@ bool isAligned(const MatrixLayout &layout, uint32_t alignment) {
 
 uint64_t numericalFlags(const Algorithm &algorithm) {
   uint64_t accumulator = algorithm.computeType == CUBLAS_COMPUTE_64F ? CUBLASLT_NUMERICAL_IMPL_FLAGS_ACCUMULATOR_64F
-                                                                      : CUBLASLT_NUMERICAL_IMPL_FLAGS_ACCUMULATOR_32F;
+                                                                     : CUBLASLT_NUMERICAL_IMPL_FLAGS_ACCUMULATOR_32F;
   if (algorithm.computeType == CUBLAS_COMPUTE_32F_FAST_TF32)
     return CUBLASLT_NUMERICAL_IMPL_FLAGS_HMMA | accumulator | CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_TF32;
   switch (algorithm.types[operandA]) {

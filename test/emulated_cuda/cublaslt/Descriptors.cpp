@@ -45,8 +45,8 @@ template <class T> T *findAny(typename T::Opaque *opaque, const char *call) {
   std::memcpy(&mark, opaque, sizeof mark);
   if (mark == T::aliveMark)
     return reinterpret_cast<T *>(opaque);
-  defect(CUBLAS_STATUS_INVALID_VALUE, mark == destroyedMark ? "%s: the %s has been destroyed" : "%s: that is no %s", call,
-         T::name);
+  defect(CUBLAS_STATUS_INVALID_VALUE, mark == destroyedMark ? "%s: the %s has been destroyed" : "%s: that is no %s",
+         call, T::name);
   return nullptr;
 }
 
@@ -224,7 +224,9 @@ MatrixLayout matrixLayout(cudaDataType type, uint64_t rows, uint64_t cols, int64
 } // namespace
 
 const MatmulDesc *find(cublasLtMatmulDesc_t desc, const char *call) { return findAny<MatmulDesc>(desc, call); }
-const MatrixLayout *find(cublasLtMatrixLayout_t layout, const char *call) { return findAny<MatrixLayout>(layout, call); }
+const MatrixLayout *find(cublasLtMatrixLayout_t layout, const char *call) {
+  return findAny<MatrixLayout>(layout, call);
+}
 const MatmulPreference *find(cublasLtMatmulPreference_t preference, const char *call) {
   return findAny<MatmulPreference>(preference, call);
 }
@@ -290,13 +292,15 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
   return destroy<MatrixLayout>(layout, __func__);
 }
 
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute,
-                                                const void *value, size_t bytes) {
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void *value,
+                                                size_t bytes) {
   return set<MatrixLayout>(layout, layoutFields, attribute, value, bytes, __func__);
 }
 
-cublasStatus_t cublasLtMatrixLayoutGetAttribute(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute,
-                                                void *value, size_t bytes, size_t *written) {
+cublasStatus_t cublasLtMatrixLayoutGetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute, void *value, size_t bytes,
+                                                size_t *written) {
   return get<MatrixLayout>(layout, layoutFields, attribute, value, bytes, written, __func__);
 }
 

@@ -18,9 +18,7 @@ namespace {
 template <class T> constexpr T geluScale = T(0.79788456080286535588L); // sqrt(2/pi)
 template <class T> constexpr T geluCubic = T(0.044715L);
 
-template <class T> T gelu(T v) {
-  return T(0.5) * v * (1 + std::tanh(geluScale<T> * (v + geluCubic<T> * v * v * v)));
-}
+template <class T> T gelu(T v) { return T(0.5) * v * (1 + std::tanh(geluScale<T> * (v + geluCubic<T> * v * v * v))); }
 
 template <class T> T geluDerivative(T v) {
   T t = std::tanh(geluScale<T> * (v + geluCubic<T> * v * v * v));

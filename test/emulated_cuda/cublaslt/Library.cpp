@@ -13,8 +13,8 @@ cublasStatus_t checkHandle(cublasLtHandle_t handle, const char *call) {
   if (!alive(handle))
     return defect(CUBLAS_STATUS_NOT_INITIALIZED, "%s: the handle has been destroyed, or never was one", call);
   if (emulatedCudaDevice() != handle->device)
-    return defect(CUBLAS_STATUS_INVALID_VALUE, "%s: a handle of device %d while the current context is of device %d", call,
-                  handle->device, emulatedCudaDevice());
+    return defect(CUBLAS_STATUS_INVALID_VALUE, "%s: a handle of device %d while the current context is of device %d",
+                  call, handle->device, emulatedCudaDevice());
   return CUBLAS_STATUS_SUCCESS;
 }
 

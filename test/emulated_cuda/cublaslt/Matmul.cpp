@@ -75,16 +75,16 @@ cublasStatus_t checkPointer(const char *name, CUdeviceptr pointer, uint64_t alig
   if (!pointer)
     return CUBLAS_STATUS_INVALID_VALUE;
   if (pointer % alignment)
-    return defect(CUBLAS_STATUS_INVALID_VALUE, "%s: %s at %#llx is not aligned to the %llu bytes it was promised to be", call,
-                  name, (unsigned long long)pointer, (unsigned long long)alignment);
+    return defect(CUBLAS_STATUS_INVALID_VALUE, "%s: %s at %#llx is not aligned to the %llu bytes it was promised to be",
+                  call, name, (unsigned long long)pointer, (unsigned long long)alignment);
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t checkPointers(const Call &work) {
   for (int operand = operandA; operand <= operandD; ++operand)
     if (operand != operandC || work.operands[operandC])
-      if (cublasStatus_t status = checkPointer(names[operand], work.operands[operand],
-                                               uint64_t(1) << work.algorithm.alignmentLog[operand]))
+      if (cublasStatus_t status =
+              checkPointer(names[operand], work.operands[operand], uint64_t(1) << work.algorithm.alignmentLog[operand]))
         return status;
   const Problem &problem = work.problem;
   if (problem.addsBias() || problem.writesBiasGradient())
@@ -131,8 +131,7 @@ std::vector<Footprint> footprints(const Call &work) {
   std::vector<Footprint> all;
   for (int operand = operandA; operand <= operandD; ++operand)
     if (work.operands[operand])
-      all.push_back(
-          {names[operand], operand == operandD, rangesOf(problem.layouts[operand], work.operands[operand])});
+      all.push_back({names[operand], operand == operandD, rangesOf(problem.layouts[operand], work.operands[operand])});
   if (problem.addsBias() || problem.writesBiasGradient()) {
     size_t bytes = elementBytes(problem.biasType);
     Ranges ranges;

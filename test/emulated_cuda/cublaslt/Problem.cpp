@@ -86,7 +86,8 @@ cublasStatus_t checkEpilogue(const MatmulDesc &desc, Problem &problem, const cha
   problem.auxType = desc.auxType == -1 ? out : uint32_t(desc.auxType);
   if (problem.biasType != out || problem.auxType != out)
     return CUBLAS_STATUS_NOT_SUPPORTED;
-  if (desc.transC != CUBLAS_OP_N || desc.fillMode != CUBLAS_FILL_MODE_FULL || desc.pointerMode > CUBLASLT_POINTER_MODE_DEVICE)
+  if (desc.transC != CUBLAS_OP_N || desc.fillMode != CUBLAS_FILL_MODE_FULL ||
+      desc.pointerMode > CUBLASLT_POINTER_MODE_DEVICE)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   // Bias and aux go by D's rows in column-major order: in a row-major D they would go across.
   bool vectors = problem.addsBias() || problem.writesBiasGradient() || problem.hasAux();
@@ -100,12 +101,14 @@ cublasStatus_t checkEpilogue(const MatmulDesc &desc, Problem &problem, const cha
                     (long long)desc.auxLd, (long long)unit, (unsigned long long)problem.m);
     bool apart = desc.auxBatchStride >= desc.auxLd * int64_t(problem.n) || (problem.backward() && !desc.auxBatchStride);
     if (problem.batch > 1 && (desc.auxBatchStride % unit || !apart))
-      return defect(CUBLAS_STATUS_INVALID_VALUE, "%s: batch stride %lld of aux does not keep %lld x %llu elements apart",
-                    call, (long long)desc.auxBatchStride, (long long)desc.auxLd, (unsigned long long)problem.n);
+      return defect(CUBLAS_STATUS_INVALID_VALUE,
+                    "%s: batch stride %lld of aux does not keep %lld x %llu elements apart", call,
+                    (long long)desc.auxBatchStride, (long long)desc.auxLd, (unsigned long long)problem.n);
   }
   if (problem.writesBiasGradient() && problem.batch > 1 && desc.biasBatchStride < int64_t(problem.biasLength()))
-    return defect(CUBLAS_STATUS_INVALID_VALUE, "%s: batch stride %lld of the bias gradient is less than its length %llu",
-                  call, (long long)desc.biasBatchStride, (unsigned long long)problem.biasLength());
+    return defect(CUBLAS_STATUS_INVALID_VALUE,
+                  "%s: batch stride %lld of the bias gradient is less than its length %llu", call,
+                  (long long)desc.biasBatchStride, (unsigned long long)problem.biasLength());
   if (desc.biasBatchStride < 0)
     return defect(CUBLAS_STATUS_INVALID_VALUE, "%s: batch stride %lld of the bias is negative", call,
                   (long long)desc.biasBatchStride);

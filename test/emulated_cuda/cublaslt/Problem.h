@@ -24,7 +24,9 @@ struct Problem {
   size_t scaleBytes() const { return wide() ? 8 : 4; }
 
   bool addsBias() const { return (desc.epilogue & CUBLASLT_EPILOGUE_BIAS) != 0; }
-  bool writesBiasGradient() const { return (desc.epilogue & (16 | CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB)) != 0; }
+  bool writesBiasGradient() const {
+    return (desc.epilogue & (16 | CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB)) != 0;
+  }
   bool backward() const { return (desc.epilogue & (8 | 64)) != 0; } // reads what a forward epilogue left in aux
   bool hasAux() const { return (desc.epilogue & 128) != 0; }
   bool auxIsMask() const { return hasAux() && (desc.epilogue & (CUBLASLT_EPILOGUE_RELU | 8)) != 0; }

@@ -34,8 +34,7 @@ template <> struct Tile<double> {
 };
 
 // Adds `depth` products to a tile of sums, going on with their chains or (fresh) adding the sum of a new one.
-template <class T, bool fresh>
-void multiplyTile(const T *a, const T *b, size_t depth, T *sums, size_t ld) {
+template <class T, bool fresh> void multiplyTile(const T *a, const T *b, size_t depth, T *sums, size_t ld) {
   using V = Tile<T>;
   typename V::Vector chain[V::columns][2];
   for (size_t j = 0; j < V::columns; ++j)
@@ -63,7 +62,8 @@ struct Strided {
 };
 
 Strided strided(const MatrixLayout &layout, const void *base, bool depthIsRow) {
-  size_t row = layout.order == CUBLASLT_ORDER_ROW ? layout.ld : 1, column = layout.order == CUBLASLT_ORDER_ROW ? 1 : layout.ld;
+  size_t row = layout.order == CUBLASLT_ORDER_ROW ? layout.ld : 1,
+         column = layout.order == CUBLASLT_ORDER_ROW ? 1 : layout.ld;
   return depthIsRow ? Strided{base, column, row} : Strided{base, row, column};
 }
 

@@ -24,9 +24,7 @@ template <class T> struct Panel {
 };
 
 // Memory that is kept from one product to the next.
-template <class T> struct Scratch {
-  std::vector<T> sums, packedA, packedB;
-};
+template <class T> struct Scratch { std::vector<T> sums, packedA, packedB; };
 
 // T is what is accumulated in, float or double, and the type of alpha and beta.
 template <class T>

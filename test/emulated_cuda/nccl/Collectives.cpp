@@ -43,8 +43,9 @@ ncclResult_t checkPlaces(const Call &call, const Work &work, size_t bytes, int b
                (call.inPlace == InPlace::sendIsBlock && work.send == work.receive + block * one);
   if (right)
     return ncclSuccess;
-  return defect(ncclInvalidArgument, "%s: the buffers overlap where the operation is not in place (send %#llx, receive %#llx)",
-                call.name, (unsigned long long)work.send, (unsigned long long)work.receive);
+  return defect(ncclInvalidArgument,
+                "%s: the buffers overlap where the operation is not in place (send %#llx, receive %#llx)", call.name,
+                (unsigned long long)work.send, (unsigned long long)work.receive);
 }
 
 ncclResult_t submitCollective(const Call &call, ncclComm_t comm, cudaStream_t stream) {
@@ -58,8 +59,10 @@ ncclResult_t submitCollective(const Call &call, ncclComm_t comm, cudaStream_t st
       (rooted && (call.root < 0 || call.root >= ranks)))
     return ncclInvalidArgument;
   const bool isRoot = rank == call.root;
-  Work work{comm, stream, call.name, {call.kind, uint32_t(call.type), reduces(call.kind) ? uint32_t(call.op) : 0,
-                                      call.root, call.count}};
+  Work work{comm,
+            stream,
+            call.name,
+            {call.kind, uint32_t(call.type), reduces(call.kind) ? uint32_t(call.op) : 0, call.root, call.count}};
   const bool sends = isRoot || !(call.kind == Kind::broadcast || call.kind == Kind::scatter);
   const bool receives = isRoot || !(call.kind == Kind::reduce || call.kind == Kind::gather);
   work.send = sends ? CUdeviceptr(call.send) : 0;
@@ -81,8 +84,8 @@ ncclResult_t submitCollective(const Call &call, ncclComm_t comm, cudaStream_t st
   return submit(std::move(work));
 }
 
-ncclResult_t submitMessage(const char *name, bool sends, const void *buffer, size_t count, ncclDataType_t type, int peer,
-                           ncclComm_t comm, cudaStream_t stream) {
+ncclResult_t submitMessage(const char *name, bool sends, const void *buffer, size_t count, ncclDataType_t type,
+                           int peer, ncclComm_t comm, cudaStream_t stream) {
   if (ncclResult_t result = checkUsable(comm, name))
     return result;
   const size_t bytes = elementBytes(type);

@@ -19,9 +19,11 @@ struct Registry {
   std::vector<std::unique_ptr<ncclComm>> all;
 
   ~Registry() {
-    size_t left = std::count_if(all.begin(), all.end(), [](const auto &comm) { return comm->life < ncclComm::destroyed; });
+    size_t left =
+        std::count_if(all.begin(), all.end(), [](const auto &comm) { return comm->life < ncclComm::destroyed; });
     if (left)
-      emulatedCudaFinding("nccl: %zu communicator%s not destroyed when the library was left", left, left == 1 ? "" : "s");
+      emulatedCudaFinding("nccl: %zu communicator%s not destroyed when the library was left", left,
+                          left == 1 ? "" : "s");
   }
 };
 

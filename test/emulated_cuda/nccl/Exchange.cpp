@@ -23,9 +23,10 @@ Outcome compare(const Segment &segment) {
 class Collective {
 public:
   explicit Collective(const Work &work)
-      : work(work), segment(*work.comm->segment), kind(work.signature.kind),
-        type(ncclDataType_t(work.signature.type)), bytes(elementBytes(type)), count(work.signature.count),
-        slotBlocks(kind == Kind::reduceScatter || kind == Kind::allToAll || kind == Kind::scatter ? segment.ranks() : 1),
+      : work(work), segment(*work.comm->segment), kind(work.signature.kind), type(ncclDataType_t(work.signature.type)),
+        bytes(elementBytes(type)), count(work.signature.count),
+        slotBlocks(kind == Kind::reduceScatter || kind == Kind::allToAll || kind == Kind::scatter ? segment.ranks()
+                                                                                                  : 1),
         send(work.send && count ? static_cast<const char *>(emulatedCudaAddress(work.send)) : nullptr),
         receive(work.receive && count ? static_cast<char *>(emulatedCudaAddress(work.receive)) : nullptr) {}
 
@@ -150,7 +151,8 @@ private:
     for (const Parcel &before : parcels) {
       if (&before == &parcel)
         break;
-      if (!before.done && before.message->sends == parcel.message->sends && before.message->peer == parcel.message->peer)
+      if (!before.done && before.message->sends == parcel.message->sends &&
+          before.message->peer == parcel.message->peer)
         return false;
     }
     return mailbox(*parcel.message).full == !parcel.message->sends;

@@ -40,7 +40,7 @@ namespace {
 
 static_assert(std::atomic<uint32_t>::is_always_lock_free);
 
-constexpr int yields = 100;         // before a wait sleeps
+constexpr int yields = 100;           // before a wait sleeps
 constexpr int sleepMilliseconds = 20; // before it looks whether the others are still there
 
 void sleepOn(std::atomic<uint32_t> &word, uint32_t seen) {
@@ -74,7 +74,8 @@ std::string describe(const Signature &signature) {
   if (signature.kind == Kind::none || signature.kind == Kind::messages)
     return said;
   said += text(" of %llu %s", (unsigned long long)signature.count, typeName(ncclDataType_t(signature.type)));
-  bool reduces = signature.kind == Kind::allReduce || signature.kind == Kind::reduce || signature.kind == Kind::reduceScatter;
+  bool reduces =
+      signature.kind == Kind::allReduce || signature.kind == Kind::reduce || signature.kind == Kind::reduceScatter;
   if (reduces)
     said += text(", %s", operationName(ncclRedOp_t(signature.op)));
   if (signature.root >= 0)
@@ -219,9 +220,9 @@ Outcome Segment::missing(const std::function<bool(int rank)> &concerns) const {
 
 Outcome Segment::late(const std::function<bool(int rank)> &concerns) const {
   const Shared::Rank &mine = shared->ranks[me];
-  std::string said = text("rank %d has waited for %lld s in %s (its operation %llu)", me, (long long)timeout().count(),
-                          mine.busy ? describe(mine.signature).c_str() : "a call of the host",
-                          (unsigned long long)mine.number);
+  std::string said =
+      text("rank %d has waited for %lld s in %s (its operation %llu)", me, (long long)timeout().count(),
+           mine.busy ? describe(mine.signature).c_str() : "a call of the host", (unsigned long long)mine.number);
   for (int rank = 0; rank < rankCount; ++rank) {
     const Shared::Rank &other = shared->ranks[rank];
     if (rank == me || !concerns(rank))

@@ -23,7 +23,18 @@ inline constexpr size_t slotBytes = 512 << 10;   // a rank's part of a collectiv
 inline constexpr size_t mailboxBytes = 64 << 10; // of a message at a time
 inline constexpr size_t postBytes = 256;
 
-enum class Kind : uint32_t { none, allReduce, reduce, broadcast, reduceScatter, allGather, allToAll, gather, scatter, messages };
+enum class Kind : uint32_t {
+  none,
+  allReduce,
+  reduce,
+  broadcast,
+  reduceScatter,
+  allGather,
+  allToAll,
+  gather,
+  scatter,
+  messages
+};
 
 // What a rank is about to do, as the others have to see it.
 struct Signature {

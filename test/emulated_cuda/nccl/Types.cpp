@@ -55,8 +55,7 @@ template <class E, class T> void store(T value, E &element) {
     narrow(value, element);
 }
 
-template <class E>
-void reduceAs(ncclRedOp_t op, const std::vector<const void *> &inputs, void *result, size_t count) {
+template <class E> void reduceAs(ncclRedOp_t op, const std::vector<const void *> &inputs, void *result, size_t count) {
   using T = decltype(load(E()));
   T sums[strip];
   for (size_t begin = 0; begin < count; begin += strip) {

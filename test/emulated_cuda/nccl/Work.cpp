@@ -45,8 +45,9 @@ void run(void *state) {
     return emulatedCudaFinding("%s: %s is run after its communicator has been destroyed", work.call,
                                describe(work.signature).c_str());
   if (!work.captured && comm.performed++ != work.ticket) {
-    emulatedCudaFinding("%s: %s is run before an earlier operation of its communicator, on whose stream it does not wait",
-                        work.call, describe(work.signature).c_str());
+    emulatedCudaFinding(
+        "%s: %s is run before an earlier operation of its communicator, on whose stream it does not wait", work.call,
+        describe(work.signature).c_str());
     comm.fail({ncclInvalidUsage, true, "operations of one communicator on streams that do not wait for each other"});
   }
   if (comm.asyncError == ncclSuccess && comm.life != ncclComm::aborted) {
@@ -74,8 +75,9 @@ ncclResult_t enqueue(Work &&given) {
   std::vector<EmulatedRange> reads = ranges(work, true), writes = ranges(work, false);
   std::string what = std::string(work.call) + ", " + describe(work.signature);
   bool counts = !work.captured;
-  CUresult result = emulatedCudaEnqueue(stream, what.c_str(), reads.data(), reads.size(), writes.data(), writes.size(),
-                                        run, state.release(), [](void *state) { delete static_cast<Enqueued *>(state); });
+  CUresult result =
+      emulatedCudaEnqueue(stream, what.c_str(), reads.data(), reads.size(), writes.data(), writes.size(), run,
+                          state.release(), [](void *state) { delete static_cast<Enqueued *>(state); });
   if (result != CUDA_SUCCESS)
     return ncclUnhandledCudaError;
   comm->issued += counts;

@@ -20,7 +20,7 @@ struct Work {
   CUstream stream;
   const char *call; // of the caller, a literal
   Signature signature;
-  CUdeviceptr send = 0, receive = 0; // of a collective; 0: this rank has none
+  CUdeviceptr send = 0, receive = 0;          // of a collective; 0: this rank has none
   uint64_t sendBlocks = 0, receiveBlocks = 0; // of `count` elements each
   std::vector<Message> messages;
   bool captured = false;

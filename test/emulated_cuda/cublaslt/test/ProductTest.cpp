@@ -130,15 +130,15 @@ TEST_P(Products, F16ToFp32) { compareAll<Half, float>(0x1p-24, 0x1p-24); }
 TEST_P(Products, F64) { compareAll<double, double>(0x1p-53, 0x1p-53); }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Products,
-                         testing::Values(Shape{1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 0},        //
-                                         Shape{16, 6, 8, 0, 0, 0, 0, 0, 0, 1, 1, 0},       // one tile
-                                         Shape{17, 7, 9, 1, 0, 0, 0, 0, 0, 1, 2, 0.5},     // and a bit
-                                         Shape{40, 24, 520, 0, 1, 0, 0, 0, 8, 1, 1, 0},    // parts of k, padding
-                                         Shape{32, 200, 264, 1, 1, 0, 0, 0, 0, 1, -1, 1},  // two panels
-                                         Shape{136, 16, 64, 1, 0, 0, 0, 0, 8, 3, 1, 0},    // blocks of rows, a batch
-                                         Shape{24, 32, 40, 0, 0, 1, 1, 1, 8, 2, 0.5, 2},   // rows
-                                         Shape{24, 32, 300, 1, 1, 1, 0, 1, 0, 1, 1, 0},    // mixed
-                                         Shape{13, 11, 300, 0, 1, 0, 1, 0, 3, 2, 1, 1}));  // nothing is aligned
+                         testing::Values(Shape{1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 0},       //
+                                         Shape{16, 6, 8, 0, 0, 0, 0, 0, 0, 1, 1, 0},      // one tile
+                                         Shape{17, 7, 9, 1, 0, 0, 0, 0, 0, 1, 2, 0.5},    // and a bit
+                                         Shape{40, 24, 520, 0, 1, 0, 0, 0, 8, 1, 1, 0},   // parts of k, padding
+                                         Shape{32, 200, 264, 1, 1, 0, 0, 0, 0, 1, -1, 1}, // two panels
+                                         Shape{136, 16, 64, 1, 0, 0, 0, 0, 8, 3, 1, 0},   // blocks of rows, a batch
+                                         Shape{24, 32, 40, 0, 0, 1, 1, 1, 8, 2, 0.5, 2},  // rows
+                                         Shape{24, 32, 300, 1, 1, 1, 0, 1, 0, 1, 1, 0},   // mixed
+                                         Shape{13, 11, 300, 0, 1, 0, 1, 0, 3, 2, 1, 1})); // nothing is aligned
 
 // The order of addition, of each algorithm by itself.
 class Order : public CublasLt {
@@ -187,8 +187,8 @@ TEST_F(CublasLt, ScalesOnTheDevice) {
       c(std::vector<float>(16, float(nan))), host(std::vector<float>(16)), onDevice(std::vector<float>(16));
   ASSERT_EQ(run(with, a.at(), b.at(), c.at(), host.at(), nullptr, 2, 0), CUBLAS_STATUS_SUCCESS);
   with.setDesc(CUBLASLT_MATMUL_DESC_POINTER_MODE, int32_t(CUBLASLT_POINTER_MODE_DEVICE));
-  ASSERT_EQ(cublasLtMatmul(handle, with.desc, scales.at(0), a.at(), with.a, b.at(), with.b, scales.at(1), c.at(), with.d,
-                           onDevice.at(), with.d, nullptr, nullptr, 0, device.stream),
+  ASSERT_EQ(cublasLtMatmul(handle, with.desc, scales.at(0), a.at(), with.a, b.at(), with.b, scales.at(1), c.at(),
+                           with.d, onDevice.at(), with.d, nullptr, nullptr, 0, device.stream),
             CUBLAS_STATUS_SUCCESS);
   MUST(cuStreamSynchronize(device.stream));
   EXPECT_EQ(numbers(host.read()), numbers(onDevice.read()));
@@ -217,8 +217,8 @@ TEST_F(CublasLt, CapturedProductsRunAgain) {
   Buffer<float> a({1, 0, 0, 1}), b({1, 2, 3, 4}), d({1, 1, 1, 1});
   float one = 1;
   MUST(cuStreamBeginCapture(device.stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
-  ASSERT_EQ(cublasLtMatmul(handle, with.desc, &one, a.at(), with.a, b.at(), with.b, &one, d.at(), with.d, d.at(), with.d,
-                           nullptr, nullptr, 0, device.stream),
+  ASSERT_EQ(cublasLtMatmul(handle, with.desc, &one, a.at(), with.a, b.at(), with.b, &one, d.at(), with.d, d.at(),
+                           with.d, nullptr, nullptr, 0, device.stream),
             CUBLAS_STATUS_SUCCESS);
   EXPECT_FALSE(with.choose(handle).empty()); // may be asked during a capture
   CUgraph graph;

@@ -8,9 +8,7 @@ using namespace amc::emulated::test;
 namespace {
 
 // A rank's input, known to all.
-std::vector<float> inputOf(int rank, size_t count) {
-  return elements<float>(uniform(count, 100 + rank));
-}
+std::vector<float> inputOf(int rank, size_t count) { return elements<float>(uniform(count, 100 + rank)); }
 
 // The sum in the order that is promised.
 std::vector<float> sumOf(int ranks, size_t count) {
@@ -126,8 +124,9 @@ TEST_P(Collectives, Messages) {
 INSTANTIATE_TEST_SUITE_P(Sizes, Collectives, testing::Combine(testing::Values(2, 4), testing::Values(1, 37, 300001)));
 
 // Of each type its sum, product, minimum, maximum and average over three ranks, of values small enough to be exact.
-template <class E> void everyOperation(Rank &self, ncclDataType_t type, const std::function<E(double)> &make,
-                                       const std::function<double(E)> &read) {
+template <class E>
+void everyOperation(Rank &self, ncclDataType_t type, const std::function<E(double)> &make,
+                    const std::function<double(E)> &read) {
   auto value = [](int rank, size_t i) { return double((rank + i) % 3 + 1); };
   std::vector<E> in;
   for (size_t i = 0; i < 9; ++i)
@@ -147,11 +146,12 @@ TEST(Types, AllOperations) {
   EXPECT_EQ(runRanks(3,
                      [](Rank &self) {
                        auto integers = [&]<class E>(E, ncclDataType_t type) {
-                         everyOperation<E>(self, type, [](double v) { return E(v); }, [](E v) { return double(v); });
+                         everyOperation<E>(
+                             self, type, [](double v) { return E(v); }, [](E v) { return double(v); });
                        };
                        auto floats = [&]<class E>(E, ncclDataType_t type) {
-                         everyOperation<E>(self, type, [](double v) { return element<E>(v); },
-                                           [](E v) { return double(widen(v)); });
+                         everyOperation<E>(
+                             self, type, [](double v) { return element<E>(v); }, [](E v) { return double(widen(v)); });
                        };
                        integers(int8_t(), ncclInt8);
                        integers(uint8_t(), ncclUint8);
@@ -174,9 +174,9 @@ TEST(Types, Bf16IsRoundedOnce) {
   EXPECT_EQ(runRanks(3,
                      [](Rank &self) {
                        Buffer<BFloat16> values({element<BFloat16>(self.rank ? 1 : 256)});
-                       ASSERT_EQ(ncclAllReduce(values.at(), values.at(), 1, ncclBfloat16, ncclSum, self.comm,
-                                               self.stream()),
-                                 ncclSuccess);
+                       ASSERT_EQ(
+                           ncclAllReduce(values.at(), values.at(), 1, ncclBfloat16, ncclSum, self.comm, self.stream()),
+                           ncclSuccess);
                        self.synchronize();
                        EXPECT_EQ(widen(values.read()[0]), 258);
                      }),
@@ -189,9 +189,9 @@ TEST(Types, RanksAreAddedInTheirOrder) {
                      [](Rank &self) {
                        float mine[] = {0x1p24f, 1, -0x1p24f};
                        Buffer<float> values({mine[self.rank]});
-                       ASSERT_EQ(ncclAllReduce(values.at(), values.at(), 1, ncclFloat32, ncclSum, self.comm,
-                                               self.stream()),
-                                 ncclSuccess);
+                       ASSERT_EQ(
+                           ncclAllReduce(values.at(), values.at(), 1, ncclFloat32, ncclSum, self.comm, self.stream()),
+                           ncclSuccess);
                        self.synchronize();
                        EXPECT_EQ(values.read()[0], 0);
                      }),
@@ -231,9 +231,9 @@ TEST(Graphs, CollectivesRunAgain) {
                      [](Rank &self) {
                        Buffer<float> values({1});
                        MUST(cuStreamBeginCapture(self.device.stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
-                       ASSERT_EQ(ncclAllReduce(values.at(), values.at(), 1, ncclFloat32, ncclSum, self.comm,
-                                               self.stream()),
-                                 ncclSuccess);
+                       ASSERT_EQ(
+                           ncclAllReduce(values.at(), values.at(), 1, ncclFloat32, ncclSum, self.comm, self.stream()),
+                           ncclSuccess);
                        CUgraph graph;
                        CUgraphExec launchable;
                        MUST(cuStreamEndCapture(self.device.stream, &graph));

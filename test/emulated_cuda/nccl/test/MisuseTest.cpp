@@ -25,31 +25,32 @@ class Disagreement : public Misuse, public testing::WithParamInterface<std::pair
 
 TEST_P(Disagreement, IsFoundByBoth) {
   const auto &[other, says] = GetParam();
-  EXPECT_EQ(runRanks(2,
-                     [&](Rank &self) {
-                       AllReduce call = self.rank ? other : AllReduce();
-                       Buffer<float> values(std::vector<float>(8, 1));
-                       EXPECT_EQ(ncclAllReduce(values.at(), values.at(), call.count, call.type, call.op, self.comm,
-                                               self.stream()),
-                                 ncclSuccess);
-                       self.synchronize();
-                       std::string text = takeFindings();
-                       EXPECT_EQ(text.empty(), !*says);
-                       EXPECT_NE(text.find(says), std::string::npos) << text;
-                       EXPECT_EQ(self.asyncError(), *says ? ncclInvalidUsage : ncclSuccess);
-                       EXPECT_EQ(std::string(ncclGetLastError(self.comm)).find("ranks disagree") == 0, *says != 0);
-                       EXPECT_EQ(std::isnan(values.read()[0]), *says != 0); // nobody takes it for a result
-                       EXPECT_EQ(ncclAllReduce(values.at(), values.at(), 4, ncclFloat32, ncclSum, self.comm,
-                                               self.stream()),
-                                 *says ? ncclInvalidUsage : ncclSuccess);
-                     }),
-            all(2));
+  EXPECT_EQ(
+      runRanks(2,
+               [&](Rank &self) {
+                 AllReduce call = self.rank ? other : AllReduce();
+                 Buffer<float> values(std::vector<float>(8, 1));
+                 EXPECT_EQ(
+                     ncclAllReduce(values.at(), values.at(), call.count, call.type, call.op, self.comm, self.stream()),
+                     ncclSuccess);
+                 self.synchronize();
+                 std::string text = takeFindings();
+                 EXPECT_EQ(text.empty(), !*says);
+                 EXPECT_NE(text.find(says), std::string::npos) << text;
+                 EXPECT_EQ(self.asyncError(), *says ? ncclInvalidUsage : ncclSuccess);
+                 EXPECT_EQ(std::string(ncclGetLastError(self.comm)).find("ranks disagree") == 0, *says != 0);
+                 EXPECT_EQ(std::isnan(values.read()[0]), *says != 0); // nobody takes it for a result
+                 EXPECT_EQ(ncclAllReduce(values.at(), values.at(), 4, ncclFloat32, ncclSum, self.comm, self.stream()),
+                           *says ? ncclInvalidUsage : ncclSuccess);
+               }),
+      all(2));
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Ways, Disagreement,
     testing::Values(std::pair(AllReduce{}, ""),
-                    std::pair(AllReduce{5}, "rank 0 is in all-reduce of 4 f32, sum, rank 1 in all-reduce of 5 f32, sum"),
+                    std::pair(AllReduce{5},
+                              "rank 0 is in all-reduce of 4 f32, sum, rank 1 in all-reduce of 5 f32, sum"),
                     std::pair(AllReduce{4, ncclInt32}, "rank 1 in all-reduce of 4 i32"),
                     std::pair(AllReduce{4, ncclFloat32, ncclMax}, "rank 1 in all-reduce of 4 f32, max")));
 
@@ -86,8 +87,9 @@ TEST_F(Misuse, CollectiveThatOneRankLeavesOut) {
                        if (self.rank == 0) {
                          ncclAllReduce(values.at(), values.at(), 1, ncclFloat32, ncclSum, self.comm, self.stream());
                          self.synchronize();
-                         expectFinding("rank 0 has waited for 2 s in all-reduce of 1 f32, sum (its operation 1); rank 1 "
-                                       "is in none (its operation 0)");
+                         expectFinding(
+                             "rank 0 has waited for 2 s in all-reduce of 1 f32, sum (its operation 1); rank 1 "
+                             "is in none (its operation 0)");
                          EXPECT_EQ(self.asyncError(), ncclSystemError);
                        } else {
                          sleep(3);
@@ -273,8 +275,9 @@ TEST_F(Misuse, CommunicatorOfAnotherDevice) {
                      [](Rank &self) {
                        Buffer<float> values({1});
                        Device other(1);
-                       EXPECT_EQ(ncclAllReduce(values.at(), values.at(), 1, ncclFloat32, ncclSum, self.comm, other.stream),
-                                 ncclInvalidUsage);
+                       EXPECT_EQ(
+                           ncclAllReduce(values.at(), values.at(), 1, ncclFloat32, ncclSum, self.comm, other.stream),
+                           ncclInvalidUsage);
                        expectFinding("a communicator of device 0 while the current context is of device 1");
                        MUST(cuCtxSetCurrent(self.device.context));
                      }),
