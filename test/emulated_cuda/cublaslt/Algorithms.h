@@ -4,9 +4,8 @@
 //
 //   chain   one chain over k, ascending. Takes any alignment.
 //   blocks  one chain for each 128 of k, the sums added in ascending order.
-//   splits  2 to 16 parts of k, of ceil(k / parts) each but the last, a chain each, stored in the workspace and added
-//   in
-//           ascending order.
+//   splits  2 to 16 parts of k, of ceil(k / parts) each but the last, a chain each, stored in the workspace and
+//           added in ascending order.
 //
 // Tiles, stages and the other settings are kept and checked, but change nothing here.
 #ifndef AMC_TEST_EMULATED_CUDA_CUBLASLT_ALGORITHMS_H
