@@ -22,12 +22,18 @@ extern "C" {
 // wrote them) before each run, `writes` (bounds, ordered behind what read or wrote them) too, and marked as initialised
 // after it. A range that is read and written stands in both. Both lists and `what` are copied.
 //
-// `run` gets `state` on whichever host thread executes the stream; it may block (a collective waits for other
-// processes), must not call the driver API, and reaches memory through emulatedCudaAddress. `drop` (or null) destroys
-// `state` once nothing can run it again. When the call fails, `drop` has been called.
+// `run` gets `state` on whichever host thread executes the stream; it must not call the driver API nor wait for other
+// processes, and reaches memory through emulatedCudaAddress. `drop` (or null) destroys `state` once nothing can run it
+// again. When the call fails, `drop` has been called.
 CUresult emulatedCudaEnqueue(CUstream stream, const char *what, const EmulatedRange *reads, size_t readCount,
                              const EmulatedRange *writes, size_t writeCount, void (*run)(void *state), void *state,
                              void (*drop)(void *state));
+
+// The same for a `run` that waits for other processes (a collective): it is given a thread, and the other streams of
+// this process go on meanwhile, as they would on a device.
+CUresult emulatedCudaEnqueueBlocking(CUstream stream, const char *what, const EmulatedRange *reads, size_t readCount,
+                                     const EmulatedRange *writes, size_t writeCount, void (*run)(void *state),
+                                     void *state, void (*drop)(void *state));
 
 // The host's address of device memory, for `run`: valid up to the end of the allocation. Null, and a finding, outside
 // of all allocations. Device pointers are never addresses that the host could use by mistake.
