@@ -194,8 +194,18 @@ cublasStatus_t enqueue(std::unique_ptr<Call> work, const std::vector<Footprint> 
   return result == CUDA_SUCCESS ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
-void setScales(Call &work, const void *alpha, const void *beta) {
+bool isOnDevice(const void *pointer) {
+  unsigned type = 0;
+  return cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CUdeviceptr(pointer)) == CUDA_SUCCESS &&
+         type == CU_MEMORYTYPE_DEVICE;
+}
+
+// Scales of the host are read here and now. Those of the device are found out to be elsewhere when they are read.
+cublasStatus_t setScales(Call &work, const void *alpha, const void *beta) {
   work.scalesOnDevice = work.problem.desc.pointerMode == CUBLASLT_POINTER_MODE_DEVICE;
+  if (!work.scalesOnDevice && (isOnDevice(alpha) || isOnDevice(beta)))
+    return defect(CUBLAS_STATUS_INVALID_VALUE, "%s: alpha and beta are on the device, the pointer mode says host",
+                  call);
   if (work.scalesOnDevice) {
     work.alphaOnDevice = CUdeviceptr(alpha);
     work.betaOnDevice = CUdeviceptr(beta);
@@ -206,6 +216,7 @@ void setScales(Call &work, const void *alpha, const void *beta) {
     work.alpha = *static_cast<const float *>(alpha);
     work.beta = *static_cast<const float *>(beta);
   }
+  return CUBLAS_STATUS_SUCCESS;
 }
 
 } // namespace
@@ -226,7 +237,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     return status;
   if (!alpha || !beta || !a || !b || !c || !d)
     return CUBLAS_STATUS_INVALID_VALUE;
-  setScales(*work, alpha, beta);
+  if (cublasStatus_t status = setScales(*work, alpha, beta))
+    return status;
   bool readsC = work->scalesOnDevice || work->beta != 0;
   work->operands[operandA] = CUdeviceptr(a);
   work->operands[operandB] = CUdeviceptr(b);

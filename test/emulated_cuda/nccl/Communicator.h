@@ -4,6 +4,7 @@
 
 #include "test/emulated_cuda/Emulation.h"
 #include "test/emulated_cuda/nccl/Segment.h"
+#include "test/emulated_cuda/nccl/Turns.h"
 #include <mutex>
 
 // Lives until the process ends, for those who use it after it has been destroyed.
@@ -15,8 +16,8 @@ struct ncclComm {
   std::atomic<Life> life = alive;
   std::atomic<ncclResult_t> asyncError = ncclSuccess;
   std::atomic<int64_t> outstanding = 0; // enqueued outside of captures, not yet run
-  uint64_t issued = 0;                  // outside of captures
-  uint64_t performed = 0, begun = 0;    // of those, and of all; by whoever runs streams
+  amc::emulated::Turns turns;
+  uint64_t begun = 0; // operations, by the one whose turn it is
 
   // The first failure stands: what comes later follows from it.
   void fail(const amc::emulated::Outcome &outcome);

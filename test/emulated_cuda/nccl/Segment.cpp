@@ -50,11 +50,6 @@ void sleepOn(std::atomic<uint32_t> &word, uint32_t seen) {
 
 void wakeAll(std::atomic<uint32_t> &word) { syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
 
-std::chrono::seconds timeout() {
-  const char *seconds = std::getenv("EMULATED_NCCL_TIMEOUT");
-  return std::chrono::seconds(seconds ? std::atol(seconds) : 120);
-}
-
 std::string text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 std::string text(const char *format, ...) {
   char buffer[400];
@@ -66,6 +61,11 @@ std::string text(const char *format, ...) {
 }
 
 } // namespace
+
+std::chrono::seconds timeout() {
+  const char *seconds = std::getenv("EMULATED_NCCL_TIMEOUT");
+  return std::chrono::seconds(seconds ? std::atol(seconds) : 120);
+}
 
 std::string describe(const Signature &signature) {
   constexpr const char *names[] = {"nothing",    "all-reduce", "reduce", "broadcast", "reduce-scatter",

@@ -47,6 +47,9 @@ struct Signature {
 };
 std::string describe(const Signature &signature);
 
+// How long a wait may take.
+std::chrono::seconds timeout();
+
 // How a wait or a step ended. Its message names ranks.
 struct Outcome {
   ncclResult_t result = ncclSuccess;

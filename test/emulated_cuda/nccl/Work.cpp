@@ -38,18 +38,8 @@ void spoil(const Work &work) {
         std::memset(bytes, 0xff, range.bytes);
 }
 
-void run(void *state) {
-  const Work &work = static_cast<Enqueued *>(state)->work;
+void perform(const Work &work) {
   ncclComm &comm = *work.comm;
-  if (comm.life == ncclComm::destroyed)
-    return emulatedCudaFinding("%s: %s is run after its communicator has been destroyed", work.call,
-                               describe(work.signature).c_str());
-  if (!work.captured && comm.performed++ != work.ticket) {
-    emulatedCudaFinding(
-        "%s: %s is run before an earlier operation of its communicator, on whose stream it does not wait", work.call,
-        describe(work.signature).c_str());
-    comm.fail({ncclInvalidUsage, true, "operations of one communicator on streams that do not wait for each other"});
-  }
   if (comm.asyncError == ncclSuccess && comm.life != ncclComm::aborted) {
     comm.segment->announce(work.signature, ++comm.begun);
     Outcome outcome = exchange(work);
@@ -63,13 +53,31 @@ void run(void *state) {
   spoil(work);
 }
 
+void run(void *state) {
+  const Work &work = static_cast<Enqueued *>(state)->work;
+  ncclComm &comm = *work.comm;
+  if (comm.life == ncclComm::destroyed)
+    return emulatedCudaFinding("%s: %s is run after its communicator has been destroyed", work.call,
+                               describe(work.signature).c_str());
+  if (!comm.turns.begin(work.ticket, timeout()))
+    return emulatedCudaFinding(
+        "%s: %s has waited in vain for an operation of its communicator that was enqueued before", work.call,
+        describe(work.signature).c_str());
+  perform(work);
+  comm.turns.end(work.ticket);
+}
+
 } // namespace
 
 ncclResult_t enqueue(Work &&given) {
   ncclComm_t comm = given.comm;
   CUstream stream = given.stream;
-  given.captured = emulatedCudaCapturing(stream) != 0;
-  given.ticket = comm->issued;
+  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+  cuuint64_t capture = 0;
+  if (cuStreamGetCaptureInfo(stream, &status, &capture, nullptr, nullptr, nullptr, nullptr) != CUDA_SUCCESS)
+    return ncclUnhandledCudaError;
+  given.captured = status != CU_STREAM_CAPTURE_STATUS_NONE;
+  given.ticket = comm->turns.take(given.captured ? capture : 0);
   auto state = std::make_unique<Enqueued>(std::move(given));
   const Work &work = state->work;
   std::vector<EmulatedRange> reads = ranges(work, true), writes = ranges(work, false);
@@ -78,10 +86,10 @@ ncclResult_t enqueue(Work &&given) {
   CUresult result =
       emulatedCudaEnqueue(stream, what.c_str(), reads.data(), reads.size(), writes.data(), writes.size(), run,
                           state.release(), [](void *state) { delete static_cast<Enqueued *>(state); });
-  if (result != CUDA_SUCCESS)
-    return ncclUnhandledCudaError;
-  comm->issued += counts;
-  return ncclSuccess;
+  if (result == CUDA_SUCCESS)
+    return ncclSuccess;
+  comm->fail({ncclUnhandledCudaError, false, what + " could not be enqueued"}); // its turn will never come
+  return ncclUnhandledCudaError;
 }
 
 } // namespace amc::emulated

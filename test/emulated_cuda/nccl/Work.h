@@ -24,7 +24,7 @@ struct Work {
   uint64_t sendBlocks = 0, receiveBlocks = 0; // of `count` elements each
   std::vector<Message> messages;
   bool captured = false;
-  uint64_t ticket = 0; // order of issue on the communicator, of what is not captured
+  Turns::Ticket ticket;
 };
 
 // Hands the work to its stream.

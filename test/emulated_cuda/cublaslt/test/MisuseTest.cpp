@@ -191,6 +191,15 @@ TEST_F(Misuse, InPlaceMeansExactly) {
   expectRefused(arguments, "D, which is written, overlaps C");
 }
 
+TEST_F(Misuse, ScalesThatAreNotWhereTheModeSays) {
+  Arguments arguments = right();
+  Buffer<float> onDevice({1});
+  EXPECT_EQ(cublasLtMatmul(handle, with.desc, onDevice.at(), arguments.a, with.a, arguments.b, with.b, &zero,
+                           arguments.c, with.d, arguments.d, with.d, nullptr, nullptr, 0, device.stream),
+            CUBLAS_STATUS_INVALID_VALUE);
+  EXPECT_NE(takeFindings().find("the pointer mode says host"), std::string::npos);
+}
+
 TEST_F(Misuse, AuxThatIsTooNarrow) {
   with.setDesc(CUBLASLT_MATMUL_DESC_EPILOGUE, uint32_t(CUBLASLT_EPILOGUE_GELU_AUX));
   with.setDesc(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, a.at());

@@ -251,6 +251,26 @@ TEST_F(Misuse, Groups) {
             all(1));
 }
 
+// Operations of one communicator keep the order of their calls on whatever streams, as with the original.
+TEST_F(Misuse, StreamsOfOneCommunicator) {
+  EXPECT_EQ(runRanks(2,
+                     [](Rank &self) {
+                       CUstream other;
+                       MUST(cuStreamCreate(&other, CU_STREAM_NON_BLOCKING));
+                       Buffer<float> sums(std::vector<float>(20, 1)), largest(std::vector<float>(20, 1));
+                       for (int i = 0; i < 20; ++i) {
+                         ncclAllReduce(sums.at(i), sums.at(i), 1, ncclFloat32, ncclSum, self.comm, self.stream());
+                         ncclAllReduce(largest.at(i), largest.at(i), 1, ncclFloat32, ncclMax, self.comm, other);
+                       }
+                       MUST(cuStreamSynchronize(other));
+                       self.synchronize();
+                       EXPECT_EQ(sums.read(), std::vector<float>(20, 2));
+                       EXPECT_EQ(largest.read(), std::vector<float>(20, 1));
+                       MUST(cuStreamDestroy(other));
+                     }),
+            all(2));
+}
+
 TEST_F(Misuse, UseAfterDestroy) {
   EXPECT_EQ(runRanks(1,
                      [](Rank &self) {
