@@ -59,10 +59,12 @@ void run(void *state) {
   if (comm.life == ncclComm::destroyed)
     return emulatedCudaFinding("%s: %s is run after its communicator has been destroyed", work.call,
                                describe(work.signature).c_str());
-  if (!comm.turns.begin(work.ticket, timeout()))
-    return emulatedCudaFinding(
-        "%s: %s has waited in vain for an operation of its communicator that was enqueued before", work.call,
-        describe(work.signature).c_str());
+  if (!comm.turns.begin(work.ticket, timeout())) {
+    std::string message = describe(work.signature) + " has waited in vain for what its communicator was to do before";
+    emulatedCudaFinding("%s: %s", work.call, message.c_str());
+    comm.fail({ncclInvalidUsage, true, message});
+    return spoil(work);
+  }
   perform(work);
   comm.turns.end(work.ticket);
 }
