@@ -114,7 +114,7 @@ TEST_F(Misuse, TypesThatDoNotGoTogether) {
 TEST_F(Misuse, PointerLessAlignedThanPromised) {
   Arguments arguments = right();
   arguments.b = b.at(4); // 8 bytes; 16 were promised
-  expectRefused(arguments, "B at");
+  expectRefused(arguments, "is not aligned to 16 bytes");
   with.align(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, 2);
   arguments = right(); // the chain, which takes any
   EXPECT_EQ(arguments.workspaceBytes, 0u);
@@ -210,9 +210,14 @@ TEST_F(Misuse, AuxThatIsTooNarrow) {
   expectRefusedByHeuristic("multiple of 128");
 }
 
-TEST_F(Misuse, NoBiasWhereOneIsAdded) {
+TEST_F(Misuse, BiasThatIsMissingOrMisaligned) {
   with.setDesc(CUBLASLT_MATMUL_DESC_EPILOGUE, uint32_t(CUBLASLT_EPILOGUE_BIAS));
   EXPECT_EQ(call(right()), CUBLAS_STATUS_INVALID_VALUE);
+  Buffer<BFloat16> bias(std::vector<BFloat16>(m + 8));
+  with.setDesc(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.at());
+  EXPECT_EQ(call(right()), CUBLAS_STATUS_SUCCESS);
+  with.setDesc(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.at(2));
+  expectRefused(right(), "the bias at");
 }
 
 TEST_F(Misuse, WorkspaceIsNotTheCallersAfterwards) {
