@@ -90,7 +90,9 @@ ncclResult_t enqueue(Work &&given) {
                           state.release(), [](void *state) { delete static_cast<Enqueued *>(state); });
   if (result == CUDA_SUCCESS)
     return ncclSuccess;
-  comm->fail({ncclUnhandledCudaError, false, what + " could not be enqueued"}); // its turn will never come
+  what += " could not be enqueued"; // its turn will never come, at no rank
+  comm->fail({ncclUnhandledCudaError, false, what});
+  comm->segment->breakUp(what);
   return ncclUnhandledCudaError;
 }
 

@@ -188,11 +188,15 @@ TEST_F(Misuse, InPlaceMeansItsOwnBlock) {
 TEST_F(Misuse, CountBeyondTheAllocation) {
   EXPECT_EQ(runRanks(2,
                      [](Rank &self) {
-                       Buffer<float> values(std::vector<float>(1 << 20, 1));
-                       size_t much = self.rank == 0 ? (1 << 20) + 64 : 1 << 20; // one of them
-                       ncclAllReduce(values.at(), values.at(), much, ncclFloat32, ncclSum, self.comm, self.stream());
-                       cuStreamSynchronize(self.device.stream);
-                       EXPECT_NE(takeFindings(), "");
+                       const size_t count = 1 << 20;
+                       Buffer<float> values(std::vector<float>(self.rank ? count : count - 64, 1));
+                       ncclResult_t result =
+                           ncclAllReduce(values.at(), values.at(), count, ncclFloat32, ncclSum, self.comm, self.stream());
+                       EXPECT_EQ(result, self.rank ? ncclSuccess : ncclUnhandledCudaError);
+                       EXPECT_EQ(takeFindings().empty(), self.rank == 1);
+                       if (self.rank)
+                         self.synchronize();
+                       EXPECT_EQ(self.asyncError(), self.rank ? ncclRemoteError : ncclUnhandledCudaError);
                      }),
             all(2));
 }
