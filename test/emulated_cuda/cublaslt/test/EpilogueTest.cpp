@@ -134,7 +134,7 @@ TEST_F(CublasLt, EpiloguesDoNotDependOnTheAlgorithm) {
   constexpr uint64_t m = 16, n = 400, k = 256;
   Descriptors with(CUDA_R_16BF, CUDA_R_16BF, m, n, k);
   Buffer<BFloat16> a(elements<BFloat16>(uniform(m * k, 1))), b(elements<BFloat16>(uniform(k * n, 2))),
-      aux(elements<BFloat16>(uniform(m * n, 3))), bias(std::vector<BFloat16>(m)), d(std::vector<BFloat16>(m * n));
+      aux(elements<BFloat16>(uniform(m * n, 3))), bias{std::vector<BFloat16>(m)}, d(std::vector<BFloat16>(m * n));
   with.setDesc(CUBLASLT_MATMUL_DESC_EPILOGUE, uint32_t(CUBLASLT_EPILOGUE_DGELU_BGRAD));
   with.setDesc(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias.at());
   with.setDesc(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux.at());

@@ -190,8 +190,8 @@ TEST_F(Misuse, CountBeyondTheAllocation) {
                      [](Rank &self) {
                        const size_t count = 1 << 20;
                        Buffer<float> values(std::vector<float>(self.rank ? count : count - 64, 1));
-                       ncclResult_t result =
-                           ncclAllReduce(values.at(), values.at(), count, ncclFloat32, ncclSum, self.comm, self.stream());
+                       ncclResult_t result = ncclAllReduce(values.at(), values.at(), count, ncclFloat32, ncclSum,
+                                                           self.comm, self.stream());
                        EXPECT_EQ(result, self.rank ? ncclSuccess : ncclUnhandledCudaError);
                        EXPECT_EQ(takeFindings().empty(), self.rank == 1);
                        if (self.rank)
@@ -298,11 +298,13 @@ TEST_F(Misuse, CommunicatorOfAnotherDevice) {
   EXPECT_EQ(runRanks(1,
                      [](Rank &self) {
                        Buffer<float> values({1});
-                       Device other(1);
-                       EXPECT_EQ(
-                           ncclAllReduce(values.at(), values.at(), 1, ncclFloat32, ncclSum, self.comm, other.stream),
-                           ncclInvalidUsage);
-                       expectFinding("a communicator of device 0 while the current context is of device 1");
+                       {
+                         Device other(1);
+                         EXPECT_EQ(
+                             ncclAllReduce(values.at(), values.at(), 1, ncclFloat32, ncclSum, self.comm, other.stream),
+                             ncclInvalidUsage);
+                         expectFinding("a communicator of device 0 while the current context is of device 1");
+                       }
                        MUST(cuCtxSetCurrent(self.device.context));
                      }),
             all(1));
