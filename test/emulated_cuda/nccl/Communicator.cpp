@@ -246,6 +246,8 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
     return defect(ncclInvalidUsage, "%s: in a group", __func__);
   ncclResult_t result = flush(comm);
   comm->life = ncclComm::destroyed;
+  if (comm->asyncError != ncclSuccess)
+    comm->segment->breakUp(comm->lastError());
   comm->segment->leave();
   comm->segment.reset();
   return result;

@@ -192,6 +192,8 @@ Outcome Segment::wait(std::atomic<uint32_t> &word, const std::function<bool()> &
       return broken();
     sleepOn(word, seen);
     Outcome outcome = missing(concerns);
+    if (outcome && shared->broken == 2)
+      return ready() ? Outcome() : broken(); // who gave up may have gone since
     if (!outcome && std::chrono::steady_clock::now() > end)
       outcome = late(concerns);
     if (outcome && ready())

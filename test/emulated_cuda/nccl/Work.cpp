@@ -38,17 +38,24 @@ void spoil(const Work &work) {
         std::memset(bytes, 0xff, range.bytes);
 }
 
+void fail(const Work &work, const Outcome &outcome) {
+  if (outcome.finding)
+    emulatedCudaFinding("%s: %s", work.call, outcome.message.c_str());
+  work.comm->fail(outcome);
+}
+
+// Whether the communicator can still do anything.
+bool isWhole(const ncclComm &comm) { return comm.asyncError == ncclSuccess && comm.life != ncclComm::aborted; }
+
 void perform(const Work &work) {
   ncclComm &comm = *work.comm;
-  if (comm.asyncError == ncclSuccess && comm.life != ncclComm::aborted) {
+  if (isWhole(comm)) {
     comm.segment->announce(work.signature, ++comm.begun);
     Outcome outcome = exchange(work);
     comm.segment->rest();
     if (!outcome)
       return;
-    if (outcome.finding)
-      emulatedCudaFinding("%s: %s", work.call, outcome.message.c_str());
-    comm.fail(outcome);
+    fail(work, outcome);
   }
   spoil(work);
 }
@@ -59,14 +66,14 @@ void run(void *state) {
   if (comm.life == ncclComm::destroyed)
     return emulatedCudaFinding("%s: %s is run after its communicator has been destroyed", work.call,
                                describe(work.signature).c_str());
-  if (!comm.turns.begin(work.ticket, timeout())) {
-    std::string message = describe(work.signature) + " has waited in vain for what its communicator was to do before";
-    emulatedCudaFinding("%s: %s", work.call, message.c_str());
-    comm.fail({ncclInvalidUsage, true, message});
-    return spoil(work);
+  if (isWhole(comm) && comm.turns.begin(work.ticket, timeout())) {
+    perform(work);
+    return comm.turns.end(work.ticket);
   }
-  perform(work);
-  comm.turns.end(work.ticket);
+  if (isWhole(comm))
+    fail(work, {ncclInvalidUsage, true,
+                describe(work.signature) + " has waited in vain for what its communicator was to do before"});
+  spoil(work);
 }
 
 } // namespace
@@ -84,10 +91,9 @@ ncclResult_t enqueue(Work &&given) {
   const Work &work = state->work;
   std::vector<EmulatedRange> reads = ranges(work, true), writes = ranges(work, false);
   std::string what = std::string(work.call) + ", " + describe(work.signature);
-  bool counts = !work.captured;
   CUresult result =
-      emulatedCudaEnqueue(stream, what.c_str(), reads.data(), reads.size(), writes.data(), writes.size(), run,
-                          state.release(), [](void *state) { delete static_cast<Enqueued *>(state); });
+      emulatedCudaEnqueueBlocking(stream, what.c_str(), reads.data(), reads.size(), writes.data(), writes.size(), run,
+                                  state.release(), [](void *state) { delete static_cast<Enqueued *>(state); });
   if (result == CUDA_SUCCESS)
     return ncclSuccess;
   what += " could not be enqueued"; // its turn will never come, at no rank

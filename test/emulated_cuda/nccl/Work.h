@@ -22,9 +22,9 @@ struct Work {
   Signature signature;
   CUdeviceptr send = 0, receive = 0;          // of a collective; 0: this rank has none
   uint64_t sendBlocks = 0, receiveBlocks = 0; // of `count` elements each
-  std::vector<Message> messages;
+  std::vector<Message> messages = {};
   bool captured = false;
-  Turns::Ticket ticket;
+  Turns::Ticket ticket = {};
 };
 
 // Hands the work to its stream.

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <nccl.h>
 #include <set>
+#include <sstream>
 #include <string>
 #include <type_traits>
 
@@ -83,16 +84,17 @@ NCCL_FUNCTIONS(IS_SAME)
 #define NAME(name, ...) #name,
 const std::set<std::string> cublasLtFunctions{CUBLASLT_FUNCTIONS(NAME)}, ncclFunctions{NCCL_FUNCTIONS(NAME)};
 
-// Dynamic symbols that a library defines, without their versions.
+// Dynamic symbols that a library defines, without their versions, which are absolute symbols themselves.
 std::set<std::string> exportedBy(const std::filesystem::path &library) {
   std::set<std::string> symbols;
   FILE *nm = popen((AMC_NM " -D --defined-only '" + library.string() + "'").c_str(), "r");
-  std::array<char, 1024> line;
+  std::array<char, 4096> line;
   while (nm && fgets(line.data(), line.size(), nm)) {
-    std::string name = line.data();
-    name = name.substr(0, name.find_last_not_of('\n') + 1);
-    name = name.substr(name.rfind(' ') + 1);
-    symbols.insert(name.substr(0, name.find('@')));
+    std::istringstream words(line.data());
+    std::string address, type, name;
+    words >> address >> type >> name;
+    if (type != "A")
+      symbols.insert(name.substr(0, name.find('@')));
   }
   EXPECT_TRUE(nm && pclose(nm) == 0) << library;
   return symbols;

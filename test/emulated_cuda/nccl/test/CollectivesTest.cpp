@@ -95,8 +95,9 @@ TEST_P(Collectives, GatherScatterAndAllToAll) {
     ASSERT_EQ(ncclGather(out.at(), isRoot ? all.at() : nullptr, count, ncclFloat32, 1, self.comm, self.stream()),
               ncclSuccess);
     self.synchronize();
-    if (isRoot)
+    if (isRoot) {
       EXPECT_EQ(all.read(), inputOf(1, whole));
+    }
   });
 }
 
