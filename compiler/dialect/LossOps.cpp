@@ -4,7 +4,7 @@
 // cross_entropy and linear_cross_entropy differ in where the logits come from; what a row of them adds to the loss and
 // its gradient are written once (RowLoss).
 #include "compiler/dialect/OpSupport.h"
-#include "runtime/plan/Workspace.h"
+#include "runtime/plan/CudaWorkspace.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 #include <limits>
@@ -192,6 +192,9 @@ ShardingRule CrossEntropyOp::getShardingRule() {
 }
 
 uint64_t CrossEntropyOp::getFlops() { return flopsPerElement(getLogits(), 3); }
+uint64_t CrossEntropyOp::getCudaWorkspaceBytes() {
+  return rt::workspace::cuda::crossEntropy(elementCount(shapeOf(getLse())), accumulatorBytes(getLogits()));
+}
 
 LogicalResult CrossEntropyBackwardOp::inferReturnTypes(
     MLIRContext *, std::optional<Location> loc, ValueRange operands, DictionaryAttr attributes,

@@ -9,7 +9,7 @@ def Train_ShiftLabelsOp : Train_ComputeOp<"shift_labels", [DeclareOpInterfaceMet
   let arguments = (ins Train_TensorOf<[I64]>:$labels, I64Attr:$ignore_index);
   let results = (outs Train_TensorOf<[I64]>:$y);
 }
-def Train_CrossEntropyOp : Train_DiffOp<"cross_entropy", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
+def Train_CrossEntropyOp : Train_DiffOp<"cross_entropy", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops", "getCudaWorkspaceBytes"]> {
   let summary = "sum over rows of log sum e^logits - logits[label]";
   let description = [{
     logits z [..., V], labels y of logits' shape without the last dimension. With the class weights w (all 1 if

@@ -3,6 +3,7 @@
 // The updates have no results: they overwrite what a `train.parameter` or `train.state` holds.
 // Constraints are labelled; test/dialect/optimizer-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
+#include "runtime/plan/CudaWorkspace.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 
@@ -35,6 +36,9 @@ LogicalResult SquaredNormOp::evaluate(Inputs in, Outputs out) {
 }
 
 uint64_t SquaredNormOp::getFlops() { return flopsPerElement(getX(), 2); }
+uint64_t SquaredNormOp::getCudaWorkspaceBytes() {
+  return rt::workspace::cuda::squaredNorm(elementCount(shapeOf(getX())));
+}
 
 LogicalResult SumScalarsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
                                              ValueRange, DictionaryAttr, OpaqueProperties,
@@ -69,6 +73,10 @@ LogicalResult ClipScaleOp::evaluate(Inputs in, Outputs out) {
   double scale = maxNorm == 0 ? 1 : maxNorm / (norm + 1e-6);
   out[1].floats[0] = scale > 1 ? 1 : scale; // a NaN stays one
   return success();
+}
+
+uint64_t ClipScaleOp::getCudaWorkspaceBytes() {
+  return rt::workspace::cuda::clipScale(getSquaredNorms().size());
 }
 
 //===----------------------------------------------------------------------===//

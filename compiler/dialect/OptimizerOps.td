@@ -4,7 +4,7 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-def Train_SquaredNormOp : Train_ComputeOp<"squared_norm", [], ["getFlops"]> {
+def Train_SquaredNormOp : Train_ComputeOp<"squared_norm", [], ["getFlops", "getCudaWorkspaceBytes"]> {
   let summary = "sum of squares, in f64, in blocks of 4096 elements, ascending";
   let arguments = (ins Train_FloatTensor:$x);
   let results = (outs Train_F64Scalar:$y);
@@ -14,7 +14,7 @@ def Train_SumScalarsOp : Train_ComputeOp<"sum_scalars"> {
   let arguments = (ins Variadic<Train_F64Scalar>:$inputs);
   let results = (outs Train_F64Scalar:$y);
 }
-def Train_ClipScaleOp : Train_ComputeOp<"clip_scale"> {
+def Train_ClipScaleOp : Train_ComputeOp<"clip_scale", [], ["getCudaWorkspaceBytes"]> {
   let summary = "global norm of all gradients and the factor that clips it";
   let description = [{
     norm = sqrt(sum of squared norms); scale = min(1, max_norm / (norm + 1e-6)), 1 if max_norm is 0

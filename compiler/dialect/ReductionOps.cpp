@@ -1,6 +1,7 @@
 // Reductions and softmax: shape rules, evaluation, gradients, cost. Comments name each constraint (reduction_c1);
 // test/dialect/reduction-invalid.mlir has a case of every name.
 #include "compiler/dialect/IndexSupport.h"
+#include "runtime/plan/CudaWorkspace.h"
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -108,6 +109,13 @@ Value shareAmongEqual(OpBuilder &b, Location loc, Value x, Value y, Value dy,
 // Sum, mean, product
 //===--------------------------------------------------------------------------------------------===//
 
+/// Scratch of a reduction on a CUDA device.
+static uint64_t cudaScratch(Value x, Value y, ArrayRef<int64_t> axes) {
+  Type element = elementOf(x);
+  bool single = isa<FloatType>(element) && !element.isF64();
+  return rt::workspace::cuda::reduction(elementCount(shapeOf(y)), reducedCount(shapeOf(x), axes), single ? 4 : 8);
+}
+
 /// What is not reduced is parallel; what is, of that kind.
 static ShardingRule reductionRule(Operation *op, ArrayRef<int64_t> axes, bool keepdims, FactorKind reduced) {
   RuleBuilder r(op);
@@ -155,6 +163,7 @@ ShardingRule ReduceSumOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Sum);
 }
 uint64_t ReduceSumOp::getFlops() { return readElements(getX()); }
+uint64_t ReduceSumOp::getCudaWorkspaceBytes() { return cudaScratch(getX(), getY(), getAxes()); }
 LogicalResult ReduceSumOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0]) {
@@ -187,6 +196,7 @@ ShardingRule ReduceMeanOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceMeanOp::getFlops() { return readElements(getX()); }
+uint64_t ReduceMeanOp::getCudaWorkspaceBytes() { return cudaScratch(getX(), getY(), getAxes()); }
 LogicalResult ReduceMeanOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                      MutableArrayRef<Value> gradients) {
   if (!needed[0] || !cotangents[0])
@@ -217,6 +227,7 @@ ShardingRule ReduceProdOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceProdOp::getFlops() { return readElements(getX()); }
+uint64_t ReduceProdOp::getCudaWorkspaceBytes() { return cudaScratch(getX(), getY(), getAxes()); }
 
 // The product of all other elements: with no zero among them result / x, with one zero the product of the rest there
 // and 0 elsewhere, with more 0. So: product of the non-zero elements, divided by x unless it is zero itself, where
@@ -260,6 +271,7 @@ ShardingRule ReduceMaxOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceMaxOp::getFlops() { return readElements(getX()); }
+uint64_t ReduceMaxOp::getCudaWorkspaceBytes() { return cudaScratch(getX(), getY(), getAxes()); }
 LogicalResult ReduceMaxOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])
@@ -283,6 +295,7 @@ ShardingRule ReduceMinOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceMinOp::getFlops() { return readElements(getX()); }
+uint64_t ReduceMinOp::getCudaWorkspaceBytes() { return cudaScratch(getX(), getY(), getAxes()); }
 LogicalResult ReduceMinOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])

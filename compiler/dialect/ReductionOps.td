@@ -6,7 +6,7 @@ include "compiler/dialect/TrainDialect.td"
 
 class Train_Reduction<string mnemonic, string what, list<Trait> traits = []>
     : Train_DiffOp<mnemonic, !listconcat(traits, [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]),
-                   ["getFlops"]> {
+                   ["getFlops", "getCudaWorkspaceBytes"]> {
   let summary = what;
   let description = [{ `axes` are ascending and not negative; reducing none is the identity. }];
   let arguments = (ins Train_NumberTensor:$x, DenseI64ArrayAttr:$axes, BoolAttr:$keepdims);
