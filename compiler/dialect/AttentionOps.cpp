@@ -5,6 +5,7 @@
 // the mean of all members. The oracle knows groups of one only. Constraints are labelled;
 // test/dialect/attention-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
+#include "runtime/plan/CudaWorkspace.h"
 #include "runtime/plan/Philox.h"
 #include "runtime/plan/Ring.h"
 #include "llvm/Support/MathExtras.h"
@@ -442,6 +443,7 @@ uint64_t AttentionOp::getWorkspaceBytes() {
   ArrayRef<int64_t> q = shapeOf(getQ()), v = shapeOf(getV());
   return rt::workspace::attention(q[0], q[1], q[2], q[3], v[3], storageBytes(getQ()), v[2]);
 }
+uint64_t AttentionOp::getCudaWorkspaceBytes() { return 0; }
 
 //===----------------------------------------------------------------------===//
 // attention_backward
@@ -536,4 +538,8 @@ uint64_t AttentionBackwardOp::getWorkspaceBytes() {
   Problem p(*this);
   return rt::workspace::attentionBackward(p.batch, p.heads, p.keyHeads, p.queries, p.keys, p.width,
                                           p.valueWidth, storageBytes(getQ()));
+}
+uint64_t AttentionBackwardOp::getCudaWorkspaceBytes() {
+  ArrayRef<int64_t> q = shapeOf(getQ());
+  return rt::workspace::cuda::attentionBackward(q[0], q[1], q[2], storageBytes(getQ()));
 }

@@ -24,7 +24,7 @@ class Train_AttentionBase<string mnemonic, list<Trait> traits>
     : Train_Op<mnemonic, !listconcat(traits, [Pure, AttrSizedOperandSegments,
         DeclareOpInterfaceMethods<InferTypeOpInterface>, DeclareOpInterfaceMethods<CollectiveOpInterface, ["getSteps"]>,
         DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getBytesMoved", "getKernelName",
-                                                       "getKernelInputs", "getWorkspaceBytes"]>])> {
+                                                       "getKernelInputs", "getWorkspaceBytes", "getCudaWorkspaceBytes"]>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 

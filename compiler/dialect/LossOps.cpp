@@ -193,7 +193,7 @@ ShardingRule CrossEntropyOp::getShardingRule() {
 
 uint64_t CrossEntropyOp::getFlops() { return flopsPerElement(getLogits(), 3); }
 uint64_t CrossEntropyOp::getCudaWorkspaceBytes() {
-  return rt::workspace::cuda::crossEntropy(elementCount(shapeOf(getLse())), accumulatorBytes(getLogits()));
+  return rt::workspace::cuda::crossEntropy(elementCount(shapeOf(getLse())), storageBytes(getLoss()));
 }
 
 LogicalResult CrossEntropyBackwardOp::inferReturnTypes(
@@ -305,6 +305,11 @@ template <typename Op> static rt::workspace::LceShape lceShape(Op op) {
   shape.inFlight = op.getTokensInFlight();
   shape.members = op.getMembers().value_or(1);
   return shape;
+}
+
+template <typename Op> static rt::workspace::cuda::LceShape cudaLceShape(Op op) {
+  rt::workspace::LceShape s = lceShape(op);
+  return {s.tokens, s.width, s.classes, s.bytes, s.converts, s.members};
 }
 
 /// `perLogit` operations for each element of the logits and `products` times the product that makes them.
@@ -443,6 +448,7 @@ SmallVector<Work> LinearCrossEntropyOp::getParts() {
 uint64_t LinearCrossEntropyOp::getBytesMoved() { return bytesMoved(getParts()); }
 
 uint64_t LinearCrossEntropyOp::getWorkspaceBytes() { return rt::workspace::linearCrossEntropy(lceShape(*this)); }
+uint64_t LinearCrossEntropyOp::getCudaWorkspaceBytes() { return rt::workspace::cuda::linearCrossEntropy(cudaLceShape(*this)); }
 
 //===----------------------------------------------------------------------===//
 // linear_cross_entropy_backward
@@ -538,6 +544,10 @@ uint64_t LinearCrossEntropyBackwardOp::getWorkspaceBytes() {
   return rt::workspace::linearCrossEntropyBackward(lceShape(*this), static_cast<bool>(getDhidden()),
                                                    static_cast<bool>(getDweight()), static_cast<bool>(getDbias()),
                                                    getWide());
+}
+uint64_t LinearCrossEntropyBackwardOp::getCudaWorkspaceBytes() {
+  return rt::workspace::cuda::linearCrossEntropyBackward(cudaLceShape(*this), static_cast<bool>(getDhidden()),
+                                                         static_cast<bool>(getDweight()), static_cast<bool>(getDbias()), getWide());
 }
 
 SmallVector<unsigned> LinearCrossEntropyBackwardOp::getReusableOperands() {

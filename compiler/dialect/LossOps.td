@@ -42,7 +42,7 @@ class Train_LinearCrossEntropyBase<string mnemonic, list<Trait> traits, list<str
     : Train_Op<mnemonic, !listconcat(traits, [Pure, AttrSizedOperandSegments,
         DeclareOpInterfaceMethods<InferTypeOpInterface>,
         DeclareOpInterfaceMethods<ComputeOpInterface,
-            !listconcat(["evaluate", "getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"], declared)>])> {
+            !listconcat(["evaluate", "getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes", "getCudaWorkspaceBytes"], declared)>])> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 

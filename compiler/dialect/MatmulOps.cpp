@@ -411,7 +411,9 @@ uint64_t GroupedMatmulOp::getWorkspaceBytes() {
   return rt::workspace::groupedMatmul(x[0], x[1], shapeOf(getY())[1], shapeOf(getW())[0],
                                       storageBytes(getX()));
 }
-uint64_t GroupedMatmulOp::getCudaWorkspaceBytes() { return getWorkspaceBytes(); }
+uint64_t GroupedMatmulOp::getCudaWorkspaceBytes() {
+  return rt::workspace::cuda::groupedMatmul(shapeOf(getX())[0], shapeOf(getW())[0]);
+}
 
 LogicalResult GroupedMatmulWeightGradOp::inferReturnTypes(
     MLIRContext *, std::optional<Location> loc, ValueRange operands, DictionaryAttr attributes,
@@ -470,7 +472,9 @@ uint64_t GroupedMatmulWeightGradOp::getWorkspaceBytes() {
   return rt::workspace::groupedMatmulWeightGrad(x[0], x[1], shapeOf(getDy())[1], getGroups(),
                                                 storageBytes(getX()), getWide());
 }
-uint64_t GroupedMatmulWeightGradOp::getCudaWorkspaceBytes() { return getWorkspaceBytes(); }
+uint64_t GroupedMatmulWeightGradOp::getCudaWorkspaceBytes() {
+  return rt::workspace::cuda::groupedMatmul(shapeOf(getX())[0], getGroups());
+}
 
 SmallVector<OpResult> GroupedMatmulWeightGradOp::getSums() {
   return {getOperation()->getResult(0)};

@@ -4,7 +4,7 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-def Train_GatedMlpOp : Train_DiffOp<"gated_mlp", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"]> {
+def Train_GatedMlpOp : Train_DiffOp<"gated_mlp", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes", "getCudaWorkspaceBytes"]> {
   let summary = "(activation(x gate) * (x up)) down, tiled over rows";
   let description = [{
     x is [..., K], gate and up are [K, I], down is [I, N]; each is stored the other way round if its `transpose_`
@@ -17,7 +17,7 @@ def Train_GatedMlpOp : Train_DiffOp<"gated_mlp", [DeclareOpInterfaceMethods<Shar
                        UnitAttr:$transpose_gate, UnitAttr:$transpose_up, UnitAttr:$transpose_down);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_GatedMlpBackwardOp : Train_ComputeOp<"gated_mlp_backward", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes"]> {
+def Train_GatedMlpBackwardOp : Train_ComputeOp<"gated_mlp_backward", [DeclareOpInterfaceMethods<WideningOpInterface>], ["getFlops", "getBytesMoved", "getParts", "getWorkspaceBytes", "getCudaWorkspaceBytes"]> {
   let summary = "gradients of gated_mlp; the activations are computed again, tile by tile";
   let description = [{
     dx = dup up^T + dgate gate^T, each product rounded to the element type before the sum. Weight gradients are summed over the tiles in

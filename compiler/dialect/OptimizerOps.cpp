@@ -36,9 +36,7 @@ LogicalResult SquaredNormOp::evaluate(Inputs in, Outputs out) {
 }
 
 uint64_t SquaredNormOp::getFlops() { return flopsPerElement(getX(), 2); }
-uint64_t SquaredNormOp::getCudaWorkspaceBytes() {
-  return rt::workspace::cuda::squaredNorm(elementCount(shapeOf(getX())));
-}
+uint64_t SquaredNormOp::getCudaWorkspaceBytes() { return rt::workspace::cuda::squaredNorm(elementCount(shapeOf(getX()))); }
 
 LogicalResult SumScalarsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
                                              ValueRange, DictionaryAttr, OpaqueProperties,
@@ -65,6 +63,7 @@ LogicalResult ClipScaleOp::inferReturnTypes(MLIRContext *context, std::optional<
   return success();
 }
 
+uint64_t ClipScaleOp::getCudaWorkspaceBytes() { return rt::workspace::cuda::clipScale(getSquaredNorms().size()); }
 LogicalResult ClipScaleOp::evaluate(Inputs in, Outputs out) {
   double sum = 0, maxNorm = getMaxNorm().convertToDouble();
   for (const HostTensor *norm : in)
@@ -73,10 +72,6 @@ LogicalResult ClipScaleOp::evaluate(Inputs in, Outputs out) {
   double scale = maxNorm == 0 ? 1 : maxNorm / (norm + 1e-6);
   out[1].floats[0] = scale > 1 ? 1 : scale; // a NaN stays one
   return success();
-}
-
-uint64_t ClipScaleOp::getCudaWorkspaceBytes() {
-  return rt::workspace::cuda::clipScale(getSquaredNorms().size());
 }
 
 //===----------------------------------------------------------------------===//

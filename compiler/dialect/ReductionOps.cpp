@@ -109,13 +109,6 @@ Value shareAmongEqual(OpBuilder &b, Location loc, Value x, Value y, Value dy,
 // Sum, mean, product
 //===--------------------------------------------------------------------------------------------===//
 
-/// Scratch of a reduction on a CUDA device.
-static uint64_t cudaScratch(Value x, Value y, ArrayRef<int64_t> axes) {
-  Type element = elementOf(x);
-  bool single = isa<FloatType>(element) && !element.isF64();
-  return rt::workspace::cuda::reduction(elementCount(shapeOf(y)), reducedCount(shapeOf(x), axes), single ? 4 : 8);
-}
-
 /// What is not reduced is parallel; what is, of that kind.
 static ShardingRule reductionRule(Operation *op, ArrayRef<int64_t> axes, bool keepdims, FactorKind reduced) {
   RuleBuilder r(op);
@@ -144,6 +137,13 @@ static ShardingRule alongRule(Operation *op, int64_t axis) {
   return std::move(r.rule);
 }
 
+/// On a CUDA device, of pieces of long sums: in fp32, f64 and integers in 64 bits.
+static uint64_t reductionWorkspace(Value x, Value y) {
+  uint64_t results = elementCount(shapeOf(y)), terms = results ? elementCount(shapeOf(x)) / results : 0;
+  Type element = elementOf(x);
+  return rt::workspace::cuda::reduction(results, terms, element.isFloat() && !element.isF64() ? 4 : 8);
+}
+
 LogicalResult ReduceSumOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
                                             DictionaryAttr attributes, OpaqueProperties properties,
                                             RegionRange regions, Types &types) {
@@ -163,7 +163,7 @@ ShardingRule ReduceSumOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Sum);
 }
 uint64_t ReduceSumOp::getFlops() { return readElements(getX()); }
-uint64_t ReduceSumOp::getCudaWorkspaceBytes() { return cudaScratch(getX(), getY(), getAxes()); }
+uint64_t ReduceSumOp::getCudaWorkspaceBytes() { return reductionWorkspace(getX(), getY()); }
 LogicalResult ReduceSumOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0]) {
@@ -196,7 +196,7 @@ ShardingRule ReduceMeanOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceMeanOp::getFlops() { return readElements(getX()); }
-uint64_t ReduceMeanOp::getCudaWorkspaceBytes() { return cudaScratch(getX(), getY(), getAxes()); }
+uint64_t ReduceMeanOp::getCudaWorkspaceBytes() { return reductionWorkspace(getX(), getY()); }
 LogicalResult ReduceMeanOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                      MutableArrayRef<Value> gradients) {
   if (!needed[0] || !cotangents[0])
@@ -227,7 +227,7 @@ ShardingRule ReduceProdOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceProdOp::getFlops() { return readElements(getX()); }
-uint64_t ReduceProdOp::getCudaWorkspaceBytes() { return cudaScratch(getX(), getY(), getAxes()); }
+uint64_t ReduceProdOp::getCudaWorkspaceBytes() { return reductionWorkspace(getX(), getY()); }
 
 // The product of all other elements: with no zero among them result / x, with one zero the product of the rest there
 // and 0 elsewhere, with more 0. So: product of the non-zero elements, divided by x unless it is zero itself, where
@@ -271,7 +271,7 @@ ShardingRule ReduceMaxOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceMaxOp::getFlops() { return readElements(getX()); }
-uint64_t ReduceMaxOp::getCudaWorkspaceBytes() { return cudaScratch(getX(), getY(), getAxes()); }
+uint64_t ReduceMaxOp::getCudaWorkspaceBytes() { return reductionWorkspace(getX(), getY()); }
 LogicalResult ReduceMaxOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])
@@ -295,7 +295,7 @@ ShardingRule ReduceMinOp::getShardingRule() {
   return reductionRule(*this, getAxes(), getKeepdims(), FactorKind::Whole);
 }
 uint64_t ReduceMinOp::getFlops() { return readElements(getX()); }
-uint64_t ReduceMinOp::getCudaWorkspaceBytes() { return cudaScratch(getX(), getY(), getAxes()); }
+uint64_t ReduceMinOp::getCudaWorkspaceBytes() { return reductionWorkspace(getX(), getY()); }
 LogicalResult ReduceMinOp::buildVjp(OpBuilder &b, ValueRange cotangents, ArrayRef<bool> needed,
                                     MutableArrayRef<Value> gradients) {
   if (needed[0] && cotangents[0])

@@ -44,9 +44,84 @@ constexpr uint64_t reduction(uint64_t results, uint64_t terms, uint64_t bytes) {
 // cross_entropy: the loss of every row, in the type of the loss.
 constexpr uint64_t crossEntropy(uint64_t rows, uint64_t bytes) { return detail::pad(rows * bytes); }
 
-// Row sums of dy * y.
-constexpr uint64_t attentionBackward(uint64_t batch, uint64_t heads, uint64_t queries) {
-  return detail::pad(batch * heads * queries * 4);
+// What parts of a workspace begin at multiples of.
+constexpr uint64_t part(uint64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+// Row sums of dy * y; and whether a row is an average, a byte for each. `bytes` is the size of one element of the data.
+constexpr uint64_t attentionRowSums(uint64_t rows, uint64_t bytes) { return part(rows * detail::wide(bytes)); }
+constexpr uint64_t attentionBackward(uint64_t batch, uint64_t heads, uint64_t queries, uint64_t bytes) {
+  return attentionRowSums(batch * heads * queries, bytes) + part(batch * heads * queries);
+}
+
+// Rows sorted by group: how many of each block of rows each group has (and none), where groups and their tiles of rows begin,
+// the rows in order; 32 bits each.
+inline constexpr uint64_t groupedRowBlock = 1024;
+constexpr uint64_t groupedCounts(uint64_t rows, uint64_t groups) {
+  return part(detail::blocks(rows, groupedRowBlock) * (groups + 1) * 4);
+}
+constexpr uint64_t groupedStarts(uint64_t groups) { return part((groups + 2) * 4); }
+constexpr uint64_t groupedMatmul(uint64_t rows, uint64_t groups) {
+  return groupedCounts(rows, groups) + 2 * groupedStarts(groups) + part(rows * 4);
+}
+
+// ---- gated_mlp, on tiles of workspace::mlpRowTile rows
+//
+// A tile of gate and of up, whose place the activation takes; in backward tiles of gate, up and the activation or its gradient,
+// and of one summand of dx, and with `weights` and elements narrower than fp32 the sums of the weights' gradients, unless those
+// are `wide`. Behind them the products' own. `bytes` is the size of one element of the data.
+constexpr uint64_t gatedMlp(uint64_t rows, uint64_t inner, uint64_t output, uint64_t bytes) {
+  uint64_t tile = workspace::detail::mlpRows(rows);
+  return 2 * part(tile * inner * bytes) + detail::most(product(tile, inner), product(tile, output));
+}
+constexpr uint64_t gatedMlpBackward(uint64_t rows, uint64_t input, uint64_t inner, uint64_t output, bool weights, uint64_t bytes,
+                                    bool wide = false) {
+  uint64_t tile = workspace::detail::mlpRows(rows);
+  uint64_t products = detail::most(product(tile, inner), product(tile, input));
+  if (weights)
+    products = detail::most(products, detail::most(product(input, inner), product(inner, output)));
+  return 3 * part(tile * inner * bytes) + part(tile * input * bytes) +
+         (weights && bytes < 4 && !wide ? 2 * part(input * inner * 4) + part(inner * output * 4) : 0) + products;
+}
+
+// ---- linear cross-entropy
+//
+// Logits exist a tile at a time, of tokens and classes. The tiles follow from the shapes alone and are worked on one after the
+// other: how many tokens a plan for the CPU has in flight means nothing here. Large enough to fill a GPU's multiprocessors
+// several times, small beside a model's activations: at most 32 MiB of fp32.
+inline constexpr uint64_t lceTokenTile = 2048, lceVocabularyTile = 4096;
+
+struct LceShape {
+  uint64_t tokens = 0, width = 0, classes = 0;
+  uint64_t bytes = 4;    // of an element of the accumulation type
+  bool converts = false; // operands are narrower than that
+  uint64_t members = 1;  // ranks that have a piece of the vocabulary each; `classes` are those of one
+
+  constexpr uint64_t tokenTile() const { return detail::least(tokens, lceTokenTile); }
+  constexpr uint64_t vocabularyTile() const { return detail::least(classes, lceVocabularyTile); }
+
+  // Parts of the scratch.
+  constexpr uint64_t logitTile() const { return part(tokenTile() * vocabularyTile() * bytes); }
+  constexpr uint64_t total() const { return part(8); } // of the class weights
+  constexpr uint64_t rowLosses() const { return part(tokens * bytes); }
+  // Of each row: maximum, sum, logit of the label, sum of the weighted logits; double. And of all rows as every member knows them.
+  constexpr uint64_t sums() const { return part(tokens * 4 * 8); }
+  constexpr uint64_t exchanged() const { return members > 1 ? part(members * tokens * 4 * 8) : 0; }
+  // Sums that are wider than what they become: dhidden as a whole, a tile of dweight.
+  constexpr uint64_t hiddenSums() const { return converts ? part(tokens * width * bytes) : 0; }
+  constexpr uint64_t weightSums() const { return converts ? part(vocabularyTile() * width * bytes) : 0; }
+  constexpr uint64_t biasSums() const { return part(vocabularyTile() * bytes); }
+  constexpr uint64_t logitProduct() const { return product(tokenTile(), vocabularyTile()); }
+  constexpr uint64_t backwardProducts() const {
+    return detail::most(logitProduct(), detail::most(product(tokenTile(), width), product(vocabularyTile(), width)));
+  }
+};
+
+constexpr uint64_t linearCrossEntropy(const LceShape &s) {
+  return s.logitTile() + s.total() + s.rowLosses() + s.sums() + s.exchanged() + s.logitProduct();
+}
+constexpr uint64_t linearCrossEntropyBackward(const LceShape &s, bool dhidden, bool dweight, bool dbias, bool wide = false) {
+  return s.logitTile() + s.total() + (dhidden ? s.hiddenSums() : 0) + (dweight && !wide ? s.weightSums() : 0) +
+         (dbias ? s.biasSums() : 0) + s.backwardProducts();
 }
 
 } // namespace amc::rt::workspace::cuda

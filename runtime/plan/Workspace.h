@@ -24,6 +24,8 @@ inline constexpr uint64_t productRowTile = 256;
 // Where operands are as wide as sums and need no scratch: the library packs less for larger tiles.
 inline constexpr uint64_t productWideRowTile = 512;
 inline constexpr uint64_t productColumnTile = 512;
+// Where they need no scratch, on some processors (runtime/device/cpu/Gemm.h).
+inline constexpr uint64_t productWideColumnTile = 1024;
 // The inner dimension where bf16 is widened panel by panel: products of panels are added in ascending order.
 inline constexpr uint64_t productDepth = 256;
 // linear_weight_grad: rows that are added up in one product; the products are added in ascending order, in fp32.
@@ -38,9 +40,9 @@ constexpr uint64_t most(uint64_t a, uint64_t b) { return a < b ? b : a; }
 constexpr uint64_t wide(uint64_t bytes) { return bytes < 4 ? 4 : bytes; }
 } // namespace detail
 
-// Columns of a tile: equal parts of at most productColumnTile, multiples of 16.
-constexpr uint64_t productTileColumns(uint64_t columns) {
-  uint64_t tiles = detail::blocks(columns, productColumnTile);
+// Columns of a tile: equal parts of at most `most`, multiples of 16.
+constexpr uint64_t productTileColumns(uint64_t columns, uint64_t most = productColumnTile) {
+  uint64_t tiles = detail::blocks(columns, most);
   return tiles <= 1 ? columns : detail::blocks(detail::blocks(columns, tiles), 16) * 16;
 }
 // For each slot: a panel of either operand, and the tile's sum where the result does not hold it (`sums`).

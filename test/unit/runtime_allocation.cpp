@@ -185,8 +185,9 @@ TEST(RuntimeAllocation, AStepAllocatesNothing) {
 
 // No product of Gemm.h's grid, in either type and stored either way, asks for more.
 TEST(RuntimeAllocation, NoProductAsksForMoreThanIsReserved) {
-  constexpr int64_t rows = workspace::productWideRowTile, columns = workspace::productColumnTile;
-  std::vector<float> a(4096 * 600, 1), b(4096 * 600, 1), c(rows * columns);
+  constexpr int64_t rows = workspace::productWideRowTile;
+  const int64_t columns = cpu::ProductGrid::columnTile<float>();
+  std::vector<float> a(4096 * rows, 1), b(4096 * columns, 1), c(rows * columns);
   largestRequest.store(0);
   for (int64_t inner : {64, 600, 1024, 4096})
     for (int kind = 0; kind < 4; ++kind) {

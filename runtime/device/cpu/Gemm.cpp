@@ -42,7 +42,7 @@ void enter() {
   if (entered)
     return;
   [[maybe_unused]] static const bool limited =
-      &hot() == &v3::hot && dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2) == dnnl_success;
+      !hasAvx512() && dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2) == dnnl_success;
   omp_set_num_threads(1);
   entered = true;
 }
@@ -152,9 +152,11 @@ Status takeGemmFailure() {
   return limitError("the matrix library refused a product: status ", status);
 }
 
-ProductGrid ProductGrid::create(int64_t m, int64_t n, int64_t k, int64_t block, int64_t rowTile) {
-  ProductGrid g{m, n, k, block, rowTile,
-                static_cast<int64_t>(workspace::productTileColumns(static_cast<uint64_t>(n))), 0, 0};
+bool hasAvx512() { return &hot() != &v3::hot; }
+
+ProductGrid ProductGrid::create(int64_t m, int64_t n, int64_t k, int64_t block, int64_t rowTile, int64_t columnTile) {
+  auto tileN = workspace::productTileColumns(static_cast<uint64_t>(n), static_cast<uint64_t>(columnTile));
+  ProductGrid g{m, n, k, block, rowTile, static_cast<int64_t>(tileN), 0, 0};
   g.down = ceilDiv(m, g.tileM);
   g.across = n ? ceilDiv(n, g.tileN) : 0;
   return g;

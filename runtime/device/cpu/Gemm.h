@@ -45,6 +45,9 @@ Expected<uint64_t> prepareGemm64(ThreadPool &pool);
 // An error if a product since the last call found no memory; its result is worthless.
 Status takeGemmFailure();
 
+// Whether kernels, and oneDNN, run at level v4.
+bool hasAvx512();
+
 // An operand as it is stored: rows `stride` elements apart, taken in the order given if there is one.
 template <class S> struct StoredMatrix {
   const S *data;
@@ -59,20 +62,25 @@ template <class S> struct StoredMatrix {
 struct ProductGrid {
   int64_t m, n, k, block;
   int64_t tileM, tileN, down, across;
-  static ProductGrid create(int64_t m, int64_t n, int64_t k, int64_t block = 0,
-                            int64_t rowTile = workspace::productRowTile);
+  static ProductGrid create(int64_t m, int64_t n, int64_t k, int64_t block = 0, int64_t rowTile = workspace::productRowTile,
+                            int64_t columnTile = workspace::productColumnTile);
   // The grid of elements S.
   template <class S> static ProductGrid of(int64_t m, int64_t n, int64_t k, int64_t block = 0) {
-    return create(m, n, k, block, rowTile<S>);
+    return create(m, n, k, block, rowTile<S>, columnTile<S>());
   }
   // That of a weight's gradient, a sum over `rows` in blocks: its own rows are never sliced, so they are cut into equal
   // parts, multiples of 16.
   template <class S> static ProductGrid ofGradient(int64_t m, int64_t n, int64_t rows) {
     int64_t parts = std::max<int64_t>(ceilDiv(m, rowTile<S>), 1), part = ceilDiv(ceilDiv(m, parts), 16) * 16;
-    return create(m, n, rows, workspace::weightGradRowBlock, std::clamp<int64_t>(part, 16, rowTile<S>));
+    return create(m, n, rows, workspace::weightGradRowBlock, std::clamp<int64_t>(part, 16, rowTile<S>), columnTile<S>());
   }
   template <class S>
   static constexpr int64_t rowTile = isWide<S> ? workspace::productWideRowTile : workspace::productRowTile;
+  // Kept to AVX2, oneDNN packs the operands of no product with 1/m + 1/n of 0.0038 and more (512 by 512), and reading them
+  // where they are costs half its speed where rows are a power of two apart. Wider tiles are packed.
+  template <class S> static int64_t columnTile() {
+    return std::is_same_v<S, float> && !hasAvx512() ? workspace::productWideColumnTile : workspace::productColumnTile;
+  }
   int64_t tiles() const { return down * across; }
   int64_t row(int64_t tile) const { return tile / across * tileM; }
   int64_t column(int64_t tile) const { return tile % across * tileN; }
@@ -155,13 +163,15 @@ void sumTile(const ProductGrid &g, int64_t tile, const StoredMatrix<S> &a, const
     sumTileOf<Wide<S>>(g, tile, a, b, add, sum, stride, s);
 }
 
-// sum += bias in every row; a tile has at most blockElements columns.
+// sum += bias in every row.
 template <class S> void addBias(const S *bias, int64_t m, int64_t n, Wide<S> *sum, int64_t stride) {
-  static_assert(workspace::productColumnTile <= blockElements);
   Block<Wide<S>> block;
-  widenRow(bias, block.data, n);
-  for (int64_t r = 0; r < m; ++r)
-    addToRow(sum + r * stride, block.data, n);
+  for (int64_t j = 0; j < n; j += blockElements) {
+    int64_t columns = std::min<int64_t>(blockElements, n - j);
+    widenRow(bias + j, block.data, columns);
+    for (int64_t r = 0; r < m; ++r)
+      addToRow(sum + r * stride + j, block.data, columns);
+  }
 }
 
 // One tile of the product into y, [m, n]. Narrow elements are summed in scratch and rounded once. Of an empty inner

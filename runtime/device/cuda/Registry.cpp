@@ -18,6 +18,11 @@ KernelRegistry::KernelRegistry() {
   registerProducts(*this);
   registerCollectives(*this);
   registerPieces(*this);
+  registerAttention(*this);
+  registerLinearCrossEntropy(*this);
+  registerGroupedMatmul(*this);
+  registerNorms(*this);
+  registerGatedMlp(*this);
 }
 
 void KernelRegistry::add(std::string name, KernelEntry entry) {
