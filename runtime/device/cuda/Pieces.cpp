@@ -3,6 +3,7 @@
 // stand in a row are copied there.
 #include "runtime/device/cuda/Launches.h"
 #include "runtime/device/cuda/Nccl.h"
+#include "runtime/plan/CudaWorkspace.h"
 
 namespace amc::rt::cuda {
 namespace {
