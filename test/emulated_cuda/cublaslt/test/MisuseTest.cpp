@@ -294,6 +294,7 @@ TEST_F(Misuse, HandleOfAnotherDevice) {
 TEST(Leaks, FailTheProcess) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   auto leave = [](bool leak) {
+    MUST(cuInit(0));
     cublasLtMatrixLayout_t layout;
     cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, 4, 4, 4);
     if (!leak)

@@ -226,6 +226,32 @@ TEST(Splits, MakeCommunicators) {
             all(4));
 }
 
+// Two communicators on two streams, of which each rank waits for another one first: neither keeps the other waiting.
+TEST(Splits, WorkSideBySide) {
+  EXPECT_EQ(runRanks(2,
+                     [](Rank &self) {
+                       ncclComm_t other = nullptr;
+                       CUstream otherStream;
+                       ASSERT_EQ(ncclCommSplit(self.comm, 0, self.rank, &other, nullptr), ncclSuccess);
+                       MUST(cuStreamCreate(&otherStream, CU_STREAM_NON_BLOCKING));
+                       Buffer<float> sums({1}), largest({float(self.rank)});
+                       for (int i = 0; i < 2; ++i)
+                         if (i == self.rank)
+                           ncclAllReduce(sums.at(), sums.at(), 1, ncclFloat32, ncclSum, self.comm, self.stream());
+                         else
+                           ncclAllReduce(largest.at(), largest.at(), 1, ncclFloat32, ncclMax, other, otherStream);
+                       if (self.rank)
+                         self.synchronize();
+                       MUST(cuStreamSynchronize(otherStream));
+                       self.synchronize();
+                       EXPECT_EQ(sums.read()[0], 2);
+                       EXPECT_EQ(largest.read()[0], 1);
+                       EXPECT_EQ(ncclCommDestroy(other), ncclSuccess);
+                       MUST(cuStreamDestroy(otherStream));
+                     }),
+            all(2));
+}
+
 // A captured collective takes place at every launch; nothing at the capture.
 TEST(Graphs, CollectivesRunAgain) {
   EXPECT_EQ(runRanks(2,
