@@ -467,6 +467,9 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
     errors.push_back("the plan and the report cannot both go to standard output");
   if (options.emit != "plan" && !options.report.empty())
     errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
+  if (options.target != "cpu" && options.tileMlp == "on")
+    errors.push_back("--tile-mlp is 'on' and the target is '" + options.target +
+                     "', whose products of fewer rows have other bits; networks are tiled on the CPU only");
   if (options.emit == "ptx" && options.target == "cpu")
     errors.push_back("--emit is 'ptx' and the target is 'cpu', which has none; name a GPU with --target");
   // What was settled may be of a later version, too: --ranks 8 is --dp-size 8.
