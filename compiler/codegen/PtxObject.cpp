@@ -148,7 +148,7 @@ FailureOr<std::string> compileToPtx(StringRef architecture, ModuleOp module) {
   std::string wrong, ptx;
   if (!llvm::is_contained(architectures, architecture))
     return module.emitError("kernels are not made for '")
-           << architecture << "', only for " << llvm::join(architectures, ", ");
+           << architecture << "', only for " << llvm::join(gpuArchitectures(), ", ");
   registerBuiltinDialectTranslation(*module.getContext());
   registerLLVMDialectTranslation(*module.getContext());
   registerNVVMDialectTranslation(*module.getContext());
