@@ -7,11 +7,7 @@ namespace amc::rt::test {
 namespace {
 
 // README.md names them.
-const std::set<std::string> withoutCuda = {
-    "attention", "attention_backward", "attention_dropout", "attention_dropout_backward", "gated_mlp", "gated_mlp_backward",
-    "grouped_matmul", "grouped_matmul_weight_grad", "layer_norm", "layer_norm_backward", "linear_cross_entropy",
-    "linear_cross_entropy_backward", "rms_norm", "rms_norm_backward",
-};
+const std::set<std::string> withoutCuda = {};
 
 TEST(RuntimeCuda, HasTheKernelsOfTheCpuButThose) {
   if (!onCuda())
