@@ -59,7 +59,7 @@ CUresult CUDAAPI cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode mode)
     return call.misuse(CUDA_ERROR_ILLEGAL_STATE, "the stream is captured already");
   if ((unsigned)mode > CU_STREAM_CAPTURE_MODE_RELAXED)
     return call.misuse(CUDA_ERROR_INVALID_VALUE, "the mode is unknown");
-  auto *capture = new Capture{new CUgraph_st, stream, mode, std::this_thread::get_id(), driver().nextId++};
+  auto *capture = new Capture{new CUgraph_st, stream, mode, std::this_thread::get_id(), driver().nextId++, false, {}};
   capture->streams.insert(stream);
   stream->capture = capture;
   stream->branch = 0;

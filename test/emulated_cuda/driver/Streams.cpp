@@ -188,7 +188,10 @@ CUresult runNow(Call &call, Task &task) {
 
 CUstream_st *makeStream(CUctx_st &context, unsigned flags, int priority, bool hidden) {
   Driver &d = driver();
-  auto *stream = new CUstream_st{&context, flags, priority};
+  auto *stream = new CUstream_st;
+  stream->context = &context;
+  stream->flags = flags;
+  stream->priority = priority;
   stream->id = d.nextId++;
   stream->queue = d.order.newQueue(hidden ? concat("a branch of a graph (", stream->id, ")")
                                           : concat("stream ", stream->id));

@@ -2,6 +2,7 @@
 #include "test/emulated_cuda/driver/Findings.h"
 #include "test/emulated_cuda/engine/Lanes.h"
 #include <algorithm>
+#include <utility>
 
 namespace emu {
 namespace {
