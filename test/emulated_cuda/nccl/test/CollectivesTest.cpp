@@ -25,7 +25,7 @@ template <class T> std::vector<T> part(const std::vector<T> &values, size_t firs
   return std::vector<T>(values.begin() + first, values.begin() + first + count);
 }
 
-// Ranks, and elements of a rank: less than a piece, and several (a slot has 128 K of fp32).
+// Ranks, and elements of a rank: less than a piece, and several of where ranks have blocks (a slot has 512 K of fp32).
 class Collectives : public testing::TestWithParam<std::tuple<int, size_t>> {
 protected:
   const int ranks = std::get<0>(GetParam());
@@ -123,6 +123,20 @@ TEST_P(Collectives, Messages) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Collectives, testing::Combine(testing::Values(2, 4), testing::Values(1, 37, 300001)));
+
+TEST(Pieces, AllReduceHasSeveral) {
+  EXPECT_EQ(runRanks(2,
+                     [](Rank &self) {
+                       const size_t count = 1200001;
+                       Buffer<float> values(inputOf(self.rank, count));
+                       ASSERT_EQ(ncclAllReduce(values.at(), values.at(), count, ncclFloat32, ncclSum, self.comm,
+                                               self.stream()),
+                                 ncclSuccess);
+                       self.synchronize();
+                       EXPECT_EQ(values.read(), sumOf(2, count));
+                     }),
+            all(2));
+}
 
 // Of each type its sum, product, minimum, maximum and average over three ranks, of values small enough to be exact.
 template <class E>
