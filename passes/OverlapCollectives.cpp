@@ -62,7 +62,7 @@ struct OverlapCollectivesPass : amc::impl::OverlapCollectivesBase<OverlapCollect
     if (mode != "auto" && mode != "prefetch")
       wrong() << "mode is \"" << mode << "\", should be auto or prefetch";
     if (!deviceModel(target, precision))
-      wrong() << "target is \"" << target << "\", should be cpu or cuda:sm_90";
+      wrong() << "target is \"" << target << "\", should be " << modelledTargets;
     if (alignment < 1 || alignment > (int64_t(1) << 30) || (alignment & (alignment - 1)) != 0)
       wrong() << "alignment is " << int64_t(alignment) << ", should be a power of two up to 2^30";
     for (auto [name, limit] : {std::pair("work-limit", int64_t(workLimit)), std::pair("exact-items", int64_t(exactItems)),

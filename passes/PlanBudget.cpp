@@ -92,7 +92,7 @@ struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
       return getOperation().emitError();
     };
     if (!deviceModel(target, precision))
-      wrong() << "target is \"" << target << "\", should be cpu or cuda:sm_90";
+      wrong() << "target is \"" << target << "\", should be " << modelledTargets;
     if (memoryBudget < 0)
       wrong() << "memory-budget is " << int64_t(memoryBudget) << ", should not be negative";
     if (policy != "budget" && policy != "auto")

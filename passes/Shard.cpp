@@ -81,7 +81,7 @@ struct ShardPass : amc::impl::ShardBase<ShardPass> {
     if (!contextAttentionNamed(std::string(cpAttention)))
       error("cp-attention is \"" + cpAttention + "\", should be auto, ring or all-gather");
     if (!deviceModel(std::string(target), std::string(precision)))
-      error("target is \"" + target + "\", should be a device that is modelled: cpu or cuda:sm_90");
+      error("target is \"" + target + "\", should be a device that is modelled: " + modelledTargets);
     if (reshard != "auto" && reshard != "always" && reshard != "never")
       error("reshard is \"" + reshard + "\", should be auto, always or never");
     if (strategy != "fsdp2" && dpReplicate > 1)

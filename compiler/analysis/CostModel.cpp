@@ -9,10 +9,18 @@ std::optional<DeviceModel> deviceModel(std::string_view target, std::string_view
   // A socket of AVX2 cores; bf16 is stored, arithmetic is fp32.
   if (target == "cpu")
     return DeviceModel{"cpu", 2.0e11, 2.0e10, 5e-6, 5.0e9, 1.0e9, 2e-5, 8, /*MPI waits*/ false};
+  // A100.
+  if (target == "cuda:sm_80")
+    return DeviceModel{"cuda:sm_80", precision == "bf16" ? 2.2e14 : 1.6e13, 1.6e12, 3e-6,
+                       /*NVLink 3*/ 2.4e11, /*200 Gb/s InfiniBand*/ 2.2e10, 2e-5};
   // H100: dense tensor cores in bf16, plain fp32 otherwise, each at what large products reach.
   if (target == "cuda:sm_90")
     return DeviceModel{"cuda:sm_90", precision == "bf16" ? 5.0e14 : 4.5e13, 2.6e12, 3e-6,
                        /*NVLink 4*/ 3.6e11, /*400 Gb/s InfiniBand*/ 4.5e10, 2e-5};
+  // B200.
+  if (target == "cuda:sm_100")
+    return DeviceModel{"cuda:sm_100", precision == "bf16" ? 1.4e15 : 6.0e13, 6.5e12, 3e-6,
+                       /*NVLink 5*/ 7.2e11, /*400 Gb/s InfiniBand*/ 4.5e10, 2e-5};
   return std::nullopt;
 }
 

@@ -31,6 +31,9 @@ struct DeviceModel {
   bool sendsBesideNetwork = true;
 };
 
+/// What deviceModel knows, for diagnostics.
+inline constexpr const char *modelledTargets = "cpu, cuda:sm_80, cuda:sm_90 or cuda:sm_100";
+
 /// `target` is "cpu" or "cuda:sm_NN"; nothing if no such device is known. `precision` is "fp32" or
 /// "bf16".
 std::optional<DeviceModel> deviceModel(std::string_view target, std::string_view precision);

@@ -2,13 +2,10 @@
 // earlier pass has made is made again: it is in the cache, and nothing is written before everything of the same element has
 // been read, so that a result may stand in the bytes of an operand.
 #include "compiler/codegen/CpuKernel.h"
-#include "compiler/dialect/Fusion.h"
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/Workspace.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace amc::train;
@@ -20,15 +17,14 @@ constexpr int64_t lanes = 16;
 constexpr int64_t accumulators = 4;    // of a sum over a row: vectors 0, 4, 8 … go into the first
 constexpr int64_t elementGrain = 16384; // elements that are worth a piece of work of their own
 
-class CpuKernel {
+class CpuKernel final : public GroupEmitter {
 public:
   CpuKernel(const Group &group, StringRef name, ModuleOp module)
-      : group(group), name(name), module(module), b(module.getContext()), loc(b.getUnknownLoc()),
-        vector(VectorType::get(lanes, b.getF32Type())),
-        pointer(LLVM::LLVMPointerType::get(b.getContext())) {}
+      : GroupEmitter(group, module, LLVM::LLVMPointerType::get(module.getContext())), name(name),
+        vector(VectorType::get(lanes, b.getF32Type())) {}
 
-  SmallVector<CpuFunction> emit() {
-    SmallVector<CpuFunction> functions;
+  SmallVector<KernelFunction> emit() {
+    SmallVector<KernelFunction> functions;
     if (group.flat) {
       functions.push_back({name.str(), static_cast<uint64_t>(group.columns), elementGrain});
       function(functions.back().name, [&](Value begin, Value end) { emitFlat(begin, end); });
@@ -51,45 +47,6 @@ public:
   }
 
 private:
-  // Where a pass stands in its row: at a vector that begins at `column`, of which lanes [0, count) are there.
-  struct Position {
-    Value column;
-    int64_t count = lanes;
-  };
-  struct Scope {
-    explicit Scope(Position at) : at(at) {}
-    Position at;
-    DenseMap<Value, Value> values; // elements, and terms of sums over columns; look-ups only
-    SmallVector<std::pair<std::pair<Value, Access>, Value>> loads; // by argument
-  };
-
-  class Emitter final : public ElementEmitter {
-  public:
-    Emitter(CpuKernel &kernel, Scope *scope, FusableOpInterface op)
-        : ElementEmitter(kernel.b, kernel.loc), kernel(kernel), scope(scope), op(op) {}
-    Value element(Value operand) override { return kernel.elementOf(scope, op, operand); }
-    Value statistic(unsigned k) override {
-      Value scalar = kernel.statisticOf(op, k);
-      return scope ? kernel.splat(scalar) : scalar;
-    }
-    void set(Value result, Value element) override {
-      const bool term = Group::makes(result) == Makes::ColumnSum; // added up before it is rounded
-      scope->values[result] = term ? element : kernel.rounded(element, train::elementOf(result));
-    }
-    Type type() override { return scope ? Type(kernel.vector) : Type(b.getF32Type()); }
-
-  private:
-    CpuKernel &kernel;
-    Scope *scope; // null: what is built is one for the row
-    FusableOpInterface op;
-  };
-
-  //===--------------------------------------------------------------------===//
-  // Functions and loops
-  //===--------------------------------------------------------------------===//
-
-  static int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
   template <class Body> void function(StringRef called, Body &&body) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToEnd(module.getBody());
@@ -101,7 +58,7 @@ private:
     entry = made.addEntryBlock(b);
     b.setInsertionPointToStart(entry);
     operands.clear();
-    for (unsigned i = 0, n = group.body->getNumArguments() + static_cast<unsigned>(group.results.size()) + group.sums; i < n; ++i) {
+    for (unsigned i = 0, n = operandCount(); i < n; ++i) {
       Value at = LLVM::GEPOp::create(b, loc, pointer, pointer, entry->getArgument(0),
                                      ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(i)});
       operands.push_back(LLVM::LoadOp::create(b, loc, pointer, at));
@@ -111,26 +68,9 @@ private:
     LLVM::ReturnOp::create(b, loc, ValueRange());
   }
 
-  Value index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }
-  Value plus(Value a, Value c) { return arith::AddIOp::create(b, loc, a, c); }
-  Value plus(Value a, int64_t c) { return c == 0 ? a : plus(a, index(c)); }
-  Value times(Value a, int64_t c) { return c == 1 ? a : arith::MulIOp::create(b, loc, a, index(c)).getResult(); }
-
-  // Hands values on from one time to the next.
-  template <class Body> SmallVector<Value> loop(Value begin, Value end, int64_t step, ValueRange initial, Body &&body) {
-    auto made = scf::ForOp::create(b, loc, begin, end, index(step), initial,
-                                   [&](OpBuilder &inner, Location, Value at, ValueRange carried) {
-                                     OpBuilder::InsertionGuard guard(b);
-                                     b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
-                                     SmallVector<Value> next(carried);
-                                     body(at, next);
-                                     scf::YieldOp::create(b, loc, next);
-                                   });
-    return SmallVector<Value>(made.getResults().begin(), made.getResults().end());
-  }
-  template <class Body> void loop(Value begin, Value end, int64_t step, Body &&body) {
-    loop(begin, end, step, ValueRange(), [&](Value at, SmallVector<Value> &) { body(at); });
-  }
+  //===--------------------------------------------------------------------===//
+  // Memory
+  //===--------------------------------------------------------------------===//
 
   // Lanes [0, count) of a vector.
   Value firstLanes(int64_t count) {
@@ -139,22 +79,6 @@ private:
     return arith::ConstantOp::create(
         b, loc, DenseElementsAttr::get(VectorType::get(lanes, b.getI1Type()), ArrayRef<bool>(bits)));
   }
-
-  //===--------------------------------------------------------------------===//
-  // Memory
-  //===--------------------------------------------------------------------===//
-
-  // Elements as they are stored: i1 as bytes, bf16 as its bits.
-  Type storedType(Type element) {
-    if (element.isInteger(1))
-      return b.getI8Type();
-    return element.isBF16() ? b.getI16Type() : element;
-  }
-  Value addressOf(Value base, Type stored, Value offset) {
-    Value wide = arith::IndexCastOp::create(b, loc, b.getI64Type(), offset);
-    return LLVM::GEPOp::create(b, loc, pointer, stored, base, ArrayRef<LLVM::GEPArg>{LLVM::GEPArg(wide)});
-  }
-  unsigned alignmentOf(Type stored) { return stored.getIntOrFloatBitWidth() / 8; }
 
   // A part of a vector goes through the stack, element by element. (Not masked: LLVM 22.1.8 stores four bytes for a single
   // lane of sixteen bits.)
@@ -166,18 +90,20 @@ private:
   }
   void copy(Value from, Value fromOffset, Value to, Value toOffset, Value count, Type stored) {
     loop(index(0), count, 1, [&](Value i) {
-      Value x = LLVM::LoadOp::create(b, loc, stored, addressOf(from, stored, plus(fromOffset, i)), alignmentOf(stored));
-      LLVM::StoreOp::create(b, loc, x, addressOf(to, stored, plus(toOffset, i)), alignmentOf(stored));
+      Value x = LLVM::LoadOp::create(b, loc, stored, addressOf(from, stored, plus(fromOffset, i)), bytesOf(stored));
+      LLVM::StoreOp::create(b, loc, x, addressOf(to, stored, plus(toOffset, i)), bytesOf(stored));
     });
   }
 
-  Value loadVector(Value base, Type element, Value offset, int64_t count = lanes) {
-    Type stored = storedType(element);
+  Value loadElements(Value base, Type stored, Value offset, const Position &at) override {
+    return loadVector(base, stored, offset, at.count);
+  }
+  Value loadVector(Value base, Type stored, Value offset, int64_t count = lanes) {
     auto type = VectorType::get(lanes, stored);
     if (count == lanes)
-      return LLVM::LoadOp::create(b, loc, type, addressOf(base, stored, offset), alignmentOf(stored));
+      return LLVM::LoadOp::create(b, loc, type, addressOf(base, stored, offset), bytesOf(stored));
     Value part = partOfVector(type);
-    LLVM::StoreOp::create(b, loc, arith::ConstantOp::create(b, loc, b.getZeroAttr(type)), part, 64);
+    LLVM::StoreOp::create(b, loc, zeros(type), part, 64);
     copy(base, offset, part, index(0), index(count), stored);
     return LLVM::LoadOp::create(b, loc, type, part, 64);
   }
@@ -185,7 +111,7 @@ private:
     if (count < lanes)
       return storePart(base, element, offset, x, index(count));
     Type stored = storedType(element);
-    LLVM::StoreOp::create(b, loc, narrowed(x, element), addressOf(base, stored, offset), alignmentOf(stored));
+    LLVM::StoreOp::create(b, loc, narrowed(x, element), addressOf(base, stored, offset), bytesOf(stored));
   }
   void storePart(Value base, Type element, Value offset, Value x, Value count) {
     Type stored = storedType(element);
@@ -193,137 +119,16 @@ private:
     LLVM::StoreOp::create(b, loc, narrowed(x, element), part, 64);
     copy(part, index(0), base, offset, count, stored);
   }
-  Value loadScalar(Value base, Type element, Value offset) {
-    Type stored = storedType(element);
-    return widened(LLVM::LoadOp::create(b, loc, stored, addressOf(base, stored, offset), alignmentOf(stored)), element);
-  }
-
-  Value integers(Type type, int64_t value) {
-    return splatConstant(b, loc, type, b.getIntegerAttr(getElementTypeOrSelf(type), value));
-  }
-
-  // From what is stored to what is computed with.
-  Value widened(Value x, Type element) {
-    if (element.isInteger(1))
-      return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, x, integers(x.getType(), 0));
-    if (element.isF16())
-      return arith::ExtFOp::create(b, loc, withElement(x.getType(), b.getF32Type()), x);
-    if (!element.isBF16())
-      return x;
-    Type wide = withElement(x.getType(), b.getI32Type());
-    Value bits = arith::ExtUIOp::create(b, loc, wide, x);
-    bits = arith::ShLIOp::create(b, loc, bits, integers(wide, 16));
-    return arith::BitcastOp::create(b, loc, withElement(x.getType(), b.getF32Type()), bits);
-  }
-  // … and back; bf16 to nearest even, NaN stays NaN.
-  Value narrowed(Value x, Type element) {
-    if (element.isInteger(1))
-      return arith::ExtUIOp::create(b, loc, withElement(x.getType(), b.getI8Type()), x);
-    if (element.isF16())
-      return arith::TruncFOp::create(b, loc, withElement(x.getType(), b.getF16Type()), x);
-    if (!element.isBF16())
-      return x;
-    Type wide = withElement(x.getType(), b.getI32Type());
-    Value bits = arith::BitcastOp::create(b, loc, wide, x);
-    Value odd = arith::AndIOp::create(b, loc, arith::ShRUIOp::create(b, loc, bits, integers(wide, 16)), integers(wide, 1));
-    Value up = arith::AddIOp::create(b, loc, arith::AddIOp::create(b, loc, bits, integers(wide, 0x7fff)), odd);
-    Value quiet = arith::OrIOp::create(b, loc, bits, integers(wide, 0x400000));
-    Value nan = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, x, x);
-    Value kept = arith::ShRUIOp::create(b, loc, arith::SelectOp::create(b, loc, nan, quiet, up), integers(wide, 16));
-    return arith::TruncIOp::create(b, loc, withElement(x.getType(), b.getI16Type()), kept);
-  }
-  // What storing and loading would make of it.
-  Value rounded(Value x, Type element) {
-    return element.isBF16() || element.isF16() ? widened(narrowed(x, element), element) : x;
-  }
-
-  Value splat(Value scalar) {
-    return vector::BroadcastOp::create(b, loc, VectorType::get(lanes, scalar.getType()), scalar);
-  }
-
-  //===--------------------------------------------------------------------===//
-  // Elements
-  //===--------------------------------------------------------------------===//
-
-  static OpOperand &operandOf(Operation *op, Value value) {
-    return *llvm::find_if(op->getOpOperands(), [&](OpOperand &operand) { return operand.get() == value; });
-  }
-
-  Value offsetOf(const Access &access) {
-    Value offset = index(0);
-    for (const Access::Term &term : access.terms) {
-      Value at = row;
-      if (term.divisor != 1)
-        at = arith::DivUIOp::create(b, loc, at, index(term.divisor));
-      if (term.divisor * term.size < group.rows)
-        at = arith::RemUIOp::create(b, loc, at, index(term.size));
-      offset = plus(offset, times(at, term.stride));
-    }
-    return offset;
-  }
-
-  // The element, or the row's one, of an operand; null scope: the row's one as a scalar.
-  Value elementOf(Scope *scope, FusableOpInterface op, Value operand) {
-    Value root = Group::rootOf(operand);
-    if (auto argument = dyn_cast<BlockArgument>(root)) {
-      Access access = group.accessOf(op, operandOf(op, operand));
-      Type element = train::elementOf(argument);
-      Value base = operands[argument.getArgNumber()];
-      if (!scope)
-        return loadScalar(base, element, offsetOf(access));
-      for (auto &[key, value] : scope->loads)
-        if (key.first == root && key.second == access)
-          return value;
-      Value value;
-      if (access.columnStride == 0)
-        value = splat(loadScalar(base, element, offsetOf(access)));
-      else
-        value = widened(loadVector(base, element, plus(offsetOf(access), scope->at.column), scope->at.count), element);
-      scope->loads.push_back({{root, access}, value});
-      return value;
-    }
-    return make(*scope, root);
-  }
-
-  Value make(Scope &scope, Value root) {
-    auto found = scope.values.find(root);
-    if (found == scope.values.end()) {
-      auto op = cast<FusableOpInterface>(root.getDefiningOp());
-      Emitter emitter(*this, &scope, op);
-      op.emitElement(emitter);
-      found = scope.values.find(root);
-    }
-    return found->second;
-  }
-
-  Value statisticOf(Operation *op, unsigned k) { return statistics.lookup({op, k}); }
 
   //===--------------------------------------------------------------------===//
   // Passes
   //===--------------------------------------------------------------------===//
 
-  // Lanes are added in a fixed tree: the upper half to the lower.
-  Value sumOfLanes(Value x) {
-    for (int64_t half = lanes / 2; half >= 1; half /= 2) {
-      SmallVector<int64_t> low, high;
-      for (int64_t i = 0; i < half; ++i) {
-        low.push_back(i);
-        high.push_back(i + half);
-      }
-      x = arith::AddFOp::create(b, loc, vector::ShuffleOp::create(b, loc, x, x, low),
-                                vector::ShuffleOp::create(b, loc, x, x, high));
-    }
-    return vector::ExtractOp::create(b, loc, x, 0);
-  }
-
   void emitStatistics(unsigned level) {
-    SmallVector<Statistic> now;
-    for (const Statistic &statistic : group.statistics)
-      if (statistic.level == level)
-        now.push_back(statistic);
+    SmallVector<Statistic> now = statisticsOf(level);
     // Terms of one vector of the row onto accumulator `part` of each statistic.
     auto accumulate = [&](Value column, int64_t count, MutableArrayRef<Value> sums, int64_t part) {
-      Scope scope({column, count});
+      Scope scope({column, lanes, count});
       for (auto [i, statistic] : llvm::enumerate(now)) {
         Emitter emitter(*this, &scope, statistic.op);
         Value term = statistic.op.emitTerm(emitter, statistic.k);
@@ -333,8 +138,7 @@ private:
         sum = arith::AddFOp::create(b, loc, sum, term);
       }
     };
-    Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vector));
-    SmallVector<Value> sums(now.size() * accumulators, zero);
+    SmallVector<Value> sums(now.size() * accumulators, zeros(vector));
     int64_t unrolled = group.columns / (lanes * accumulators) * (lanes * accumulators), whole = group.columns / lanes * lanes;
     if (unrolled > 0)
       sums = loop(index(0), index(unrolled), lanes * accumulators, sums, [&](Value at, SmallVector<Value> &next) {
@@ -350,20 +154,14 @@ private:
       Value all = arith::AddFOp::create(b, loc, arith::AddFOp::create(b, loc, part(0), part(1)),
                                         arith::AddFOp::create(b, loc, part(2), part(3)));
       Emitter emitter(*this, nullptr, statistic.op);
-      statistics[{statistic.op.getOperation(), statistic.k}] =
-          statistic.op.emitStatistic(emitter, statistic.k, sumOfLanes(all));
+      this->statistic(statistic) = statistic.op.emitStatistic(emitter, statistic.k, sumOfLanes(all));
     }
   }
 
-  unsigned resultOperand(size_t result) const { return group.body->getNumArguments() + static_cast<unsigned>(result); }
-
   // Makes all elements of a vector of the row, then writes them. `partial`: where sums over columns are, by result.
   void emitElements(Value column, int64_t count, ArrayRef<Value> partial) {
-    Scope scope({column, count});
-    SmallVector<Value> made(group.results.size());
-    for (auto [value, root] : llvm::zip_equal(made, group.results))
-      if (Group::makes(root) != Makes::Row)
-        value = make(scope, root);
+    Scope scope({column, lanes, count});
+    SmallVector<Value> made = makeAll(scope);
     Value from = row ? times(row, group.columns) : Value();
     for (auto [i, root] : llvm::enumerate(group.results)) {
       if (Group::makes(root) == Makes::Element) {
@@ -383,20 +181,8 @@ private:
     statistics.clear();
     for (unsigned level = 0; level < group.levels; ++level)
       emitStatistics(level);
-    bool elements = false;
-    for (auto [i, root] : llvm::enumerate(group.results)) {
-      if (Group::makes(root) != Makes::Row) {
-        elements = true;
-        continue;
-      }
-      auto result = cast<OpResult>(root);
-      FusionRule rule = cast<FusableOpInterface>(result.getOwner()).getFusionRule();
-      Value value = statisticOf(result.getOwner(), rule.statisticOf[result.getResultNumber()]);
-      Type stored = storedType(train::elementOf(root));
-      LLVM::StoreOp::create(b, loc, narrowed(value, train::elementOf(root)),
-                            addressOf(operands[resultOperand(i)], stored, row), alignmentOf(stored));
-    }
-    if (!elements)
+    storeRowResults();
+    if (llvm::all_of(group.results, [](Value root) { return Group::makes(root) == Makes::Row; }))
       return;
     int64_t whole = group.columns / lanes * lanes;
     if (whole > 0)
@@ -414,36 +200,16 @@ private:
     if (whole == group.columns)
       return;
     Value last = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ugt, end, index(whole));
-    auto branch = scf::IfOp::create(b, loc, last, /*withElseRegion=*/false);
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(branch.thenBlock());
-    emitElements(index(whole), group.columns - whole, {});
-  }
-
-  // Sums over columns: `partial` sums of a block of rows, then the blocks, ascending. The workspace has a row for each block
-  // of each result.
-  Value workspace() { return operands.back(); }
-  int64_t partialStride() const { return static_cast<int64_t>(rt::workspace::detail::pad(static_cast<uint64_t>(group.columns) * 4)) / 4; }
-  int64_t blockCount() const { return ceilDiv(group.rows, static_cast<int64_t>(rt::workspace::normRowBlock)); }
-
-  // Where the partial sums of a block begin, by result (null for results that are none).
-  SmallVector<Value> partialOf(Value block) {
-    SmallVector<Value> partial(group.results.size());
-    int64_t number = 0;
-    for (auto [i, root] : llvm::enumerate(group.results))
-      if (Group::makes(root) == Makes::ColumnSum)
-        partial[i] = plus(times(block, partialStride()), number++ * blockCount() * partialStride());
-    return partial;
+    onlyIf(last, [&] { emitElements(index(whole), group.columns - whole, {}); });
   }
 
   void emitBlocks(Value begin, Value end) {
     loop(begin, end, 1, [&](Value block) {
       SmallVector<Value> partial = partialOf(block);
-      Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(vector));
       for (Value from : partial)
         if (from)
           loop(index(0), index(ceilDiv(group.columns, lanes) * lanes), lanes, [&](Value column) {
-            storeVector(workspace(), b.getF32Type(), plus(from, column), zero);
+            storeVector(workspace(), b.getF32Type(), plus(from, column), zeros(vector));
           });
       Value first = times(block, static_cast<int64_t>(rt::workspace::normRowBlock));
       Value last = arith::MinUIOp::create(b, loc, plus(first, static_cast<int64_t>(rt::workspace::normRowBlock)), index(group.rows));
@@ -475,22 +241,14 @@ private:
     storePart(base, element, column, sum, arith::MinUIOp::create(b, loc, rest, index(lanes)));
   }
 
-  const Group &group;
   StringRef name;
-  ModuleOp module;
-  OpBuilder b;
-  Location loc;
   VectorType vector;
   Block *entry = nullptr; // of the function that is built
-  Type pointer;
-  SmallVector<Value> operands; // addresses
-  Value row;                   // of the row that is worked on; null: there are none
-  DenseMap<std::pair<Operation *, unsigned>, Value> statistics; // scalars, look-ups only
 };
 
 } // namespace
 
-SmallVector<CpuFunction> emitCpuKernel(const Group &group, StringRef name, ModuleOp module) {
+SmallVector<KernelFunction> emitCpuKernel(const Group &group, StringRef name, ModuleOp module) {
   return CpuKernel(group, name, module).emit();
 }
 

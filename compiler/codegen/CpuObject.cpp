@@ -1,22 +1,15 @@
 // LLVM's x86-64 back end makes an object file; its sections are then laid out one behind the other and what they say of each
 // other is filled in, so that no linker is needed, neither here nor where the plan runs.
 #include "compiler/codegen/CpuObject.h"
-#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
-#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
-#include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
-#include "mlir/Conversion/Passes.h"
-#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
-#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
-#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
-#include "mlir/Pass/PassManager.h"
+#include "compiler/codegen/Lowering.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/BinaryFormat/ELF.h"
 #include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Object/ELFObjectFile.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
@@ -46,28 +39,6 @@ std::unique_ptr<llvm::TargetMachine> targetMachine(StringRef level, std::string 
   return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
       triple, level, level == "x86-64-v4" ? "+prefer-256-bit,-prefer-256-bit" : "", options, llvm::Reloc::PIC_,
       llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
-}
-
-// What loops of vectors need: addresses and constants out of them, parts of vectors off the stack. The default pipeline
-// takes twice the time and finds nothing more.
-std::string optimize(llvm::Module &module, llvm::TargetMachine &machine) {
-  llvm::PassBuilder builder(&machine);
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager sccs;
-  llvm::ModuleAnalysisManager modules;
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(sccs);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, sccs, modules);
-  llvm::ModulePassManager passes;
-  if (llvm::Error error = builder.parsePassPipeline(
-          passes, "function(early-cse<memssa>,loop-mssa(loop-rotate,licm),loop(loop-unroll-full),sroa,instcombine,simplifycfg,"
-                  "loop-mssa(licm),early-cse<memssa>)"))
-    return llvm::toString(std::move(error));
-  passes.run(module, modules);
-  return "";
 }
 
 // Sections that are there when the code runs, one behind the other.
@@ -154,21 +125,6 @@ private:
   CodeImage &image;
   DenseMap<uint64_t, uint64_t> at; // by section; look-ups only
 };
-
-} // namespace
-
-LogicalResult lowerToLlvm(ModuleOp module) {
-  PassManager passes(module.getContext());
-  passes.addPass(createSCFToControlFlowPass());
-  passes.addPass(createConvertVectorToLLVMPass());
-  passes.addPass(createConvertMathToLLVMPass());
-  passes.addPass(createArithToLLVMConversionPass());
-  passes.addPass(createConvertControlFlowToLLVMPass());
-  passes.addPass(createReconcileUnrealizedCastsPass());
-  return passes.run(module);
-}
-
-namespace {
 
 // Everything that knows no MLIR: may run beside another level's. Empty: done, else what is wrong.
 std::string makeImage(llvm::Module &code, llvm::TargetMachine &machine, ArrayRef<std::string> functions, CodeImage &image) {

@@ -15,9 +15,6 @@ struct CodeImage {
   std::vector<uint64_t> entries;     // where the functions that were asked for begin
 };
 
-/// To the llvm dialect, in place.
-mlir::LogicalResult lowerToLlvm(mlir::ModuleOp module);
-
 /// Compiles a module of the llvm dialect for each level, side by side. `functions` are the entries, in order. Fails with a
 /// diagnostic. The same module gives the same bytes.
 mlir::FailureOr<std::vector<CodeImage>> compileFor(llvm::ArrayRef<llvm::StringRef> levels, mlir::ModuleOp module,

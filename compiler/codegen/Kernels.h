@@ -9,11 +9,12 @@
 
 namespace amc {
 
-/// Adds `fused_kernels` and `code`, one image for each level, for the kernels of `program`, in their order. Does nothing if
-/// there are none. Fails with a diagnostic.
+/// Adds `fused_kernels` and `code` for the kernels of `program`, in their order, and for `plan.target`: an image for each
+/// level of a CPU; for a GPU PTX, and a cubin where ptxas is at hand. Does nothing if there are none. Fails with a
+/// diagnostic.
 mlir::LogicalResult compileKernels(plan::ProgramOp program, plan::Plan &plan);
 
-/// The functions of a program's kernels as scf, vector and llvm operations: what is compiled for every level.
+/// The functions of a program's kernels as operations of MLIR's dialects: what is compiled for every level.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildKernelModule(plan::ProgramOp program, plan::Plan &plan);
 
 } // namespace amc

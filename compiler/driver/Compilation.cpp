@@ -2,6 +2,7 @@
 #include "compiler/driver/Compilation.h"
 #include "compiler/driver/Pipeline.h"
 #include "compiler/emit/EmitPlan.h"
+#include "runtime/plan/FusedKernels.h"
 #include "mlir/Pass/Pass.h"
 #include "mlir/Pass/PassInstrumentation.h"
 #include "llvm/Support/FileSystem.h"
@@ -185,7 +186,7 @@ ParetoCurve curveOf(train::StepOp step, const CompileOptions &options, unsigned 
 
 CompileResult finish(ModuleOp module, const CompileOptions &options) {
   CompileResult result;
-  if (options.emit != "plan") {
+  if (options.emit != "plan" && options.emit != "ptx") {
     // With locations: read back, the text is the module again. VerifyPlan tells recomputed
     // operations by them, and diagnostics name the model's nodes.
     llvm::raw_string_ostream text(result.text);
@@ -194,13 +195,18 @@ CompileResult finish(ModuleOp module, const CompileOptions &options) {
     return result;
   }
   EmitOptions emitOptions;
+  emitOptions.target = options.target;
   emitOptions.embedWeights = options.embedWeights;
   emitOptions.learningRate = options.learningRate;
   FailureOr<plan::Plan> plan = emitPlan(module, emitOptions);
   if (failed(plan))
     result.code = BadInput;
-  else
+  else if (options.emit == "plan")
     result.plan = std::move(*plan);
+  else
+    for (const plan::Code &code : plan->code())
+      if (code.level() == rt::ptxLevel)
+        result.text = code.image();
   return result;
 }
 

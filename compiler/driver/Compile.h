@@ -18,7 +18,7 @@ struct CompileResult {
   ExitCode code = Done;
   // With emit = "plan", when code is Done.
   std::optional<plan::Plan> plan;
-  // The stage's IR with any other emit.
+  // The stage's IR with any other emit; with "ptx" that.
   std::string text;
   // Within a memory budget: what the options left open and the budget decided otherwise than it is without one, as
   // "tiled MLP".

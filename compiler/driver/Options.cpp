@@ -125,8 +125,8 @@ const std::vector<OptionSpec> &optionTable() {
   static const std::vector<OptionSpec> table = {
       {"--output", "", &O::output, "FILE", result, "where the plan (or the stage's text) goes"},
       {"--emit", "", &O::emit,
-       "import|raise|loss|shard|backward|optimizer|rematerialize|schedule|offsets|plan", result,
-       "stop after a stage and write its IR; plan is the finished plan file"},
+       "import|raise|loss|shard|backward|optimizer|rematerialize|schedule|offsets|plan|ptx", result,
+       "stop after a stage and write its IR; plan is the finished plan file, ptx a GPU's kernels in it"},
       {"--report", "", &O::report, "FILE.html", result, "also write a report for people"},
       {"--embed-weights", "model.embed_weights", &O::embedWeights, "", result,
        "put the initial weights into the plan instead of referring to the model's files"},
@@ -212,8 +212,8 @@ const std::vector<OptionSpec> &optionTable() {
        "update each parameter as soon as its gradient is final; auto: unless clipping or accumulation "
        "need all gradients first"},
 
-      {"--target", "distributed.target", &O::target, "cpu|cuda:sm_90", ranks,
-       "the device the plan is for", nullptr, "cpu"},
+      {"--target", "distributed.target", &O::target, "cpu|cuda:sm_80|cuda:sm_90|cuda:sm_100", ranks,
+       "the device the plan is for"},
       {"--strategy", "distributed.strategy", &O::strategy, "fsdp2|megatron_fsdp|ddp", ranks,
        "how parameters are spread; all are the same on one rank"},
       {"--dp-size", "distributed.dp_size", &O::dpSize, "N", ranks,
@@ -365,10 +365,7 @@ std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &
   if (spec.value.find('|') != spec.value.npos) {
     std::vector<std::string> choices = split(spec.value, '|');
     auto nearChoice = [](const std::string &near) { return near.empty() ? "" : " (nearest: " + near + ")"; };
-    // A target names an architecture, so every "cuda:…" is the choice "cuda:sm_90" stands for.
-    bool known = std::find(choices.begin(), choices.end(), text) != choices.end() ||
-                 (spec.flag == "--target" && text.rfind("cuda:", 0) == 0);
-    if (!known)
+    if (std::find(choices.begin(), choices.end(), text) == choices.end())
       return is("one of " + std::string(spec.value) + nearChoice(rt::nearest(text, choices)));
   }
   if (versions == Versions::This)
@@ -473,6 +470,8 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
   if (options.target != "cpu" && options.tileMlp == "on")
     errors.push_back("--tile-mlp is 'on' and the target is '" + options.target +
                      "', whose products of fewer rows have other bits; networks are tiled on the CPU only");
+  if (options.emit == "ptx" && options.target == "cpu")
+    errors.push_back("--emit is 'ptx' and the target is 'cpu', which has none; name a GPU with --target");
   // What was settled may be of a later version, too: --ranks 8 is --dp-size 8.
   for (const std::string &later : notYet(options))
     errors.push_back(later);

@@ -10,11 +10,11 @@ namespace amc {
 namespace {
 
 // The stages that --emit names, in order.
-enum Stage { Import, Raise, Loss, Shard, Backward, Optimizer, Rematerialize, Schedule, Offsets, Plan };
+enum Stage { Import, Raise, Loss, Shard, Backward, Optimizer, Rematerialize, Schedule, Offsets, Plan, Ptx };
 
 Stage stageOf(llvm::StringRef name) {
-  static constexpr llvm::StringLiteral names[] = {"import",    "raise",         "loss",     "shard",   "backward",
-                                                  "optimizer", "rematerialize", "schedule", "offsets", "plan"};
+  static constexpr llvm::StringLiteral names[] = {"import",        "raise",    "loss",    "shard", "backward", "optimizer",
+                                                  "rematerialize", "schedule", "offsets", "plan",  "ptx"};
   const auto *found = llvm::find(names, name);
   assert(found != std::end(names) && "the option table lets no other name through");
   return static_cast<Stage>(found - names);

@@ -141,7 +141,7 @@ private:
 
   void emitHeader() {
     plan.set_producer("amc");
-    plan.set_target("cpu");
+    plan.set_target(options.target);
     plan.set_arena_bytes(program.getArenaBytes());
     plan.set_alignment(program.getAlignment());
     plan.set_forward_end(program.getForwardEnd());

@@ -10,6 +10,7 @@
 namespace amc {
 
 struct EmitOptions {
+  std::string target = "cpu"; // the device that the plan is for, or "cuda:sm_90"
   bool embedWeights = false; // put the bytes of weights into the plan instead of where they are
   std::optional<double>
       learningRate; // the plan's default; absent: what attach-optimizer noted on the step

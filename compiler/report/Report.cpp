@@ -1,6 +1,7 @@
 // Gathers the facts of a plan and prints them. JSON has bytes and FLOPs as integers; text rounds
 // them.
 #include "compiler/report/Collectives.h"
+#include "compiler/report/GeneratedKernels.h"
 #include "compiler/report/Report.h"
 #include "compiler/report/Peak.h"
 #include "runtime/plan/FusedKernels.h"
@@ -274,6 +275,7 @@ std::string inspectText(const plan::Plan &plan) {
   for (const Group &group : facts.recomputed)
     out += format("  %-24s %6llu  %.3f GFLOP\n", group.name.c_str(),
                   static_cast<unsigned long long>(group.count), gigaflops(group.flops));
+  out += generatedKernelsText(plan);
   out += "\nparameters\n";
   for (const plan::Parameter &parameter : plan.parameters()) {
     out += format("  %-8s %-16s %s", parameter.trainable() ? "trained" : "frozen",
@@ -351,6 +353,7 @@ std::string inspectJson(const plan::Plan &plan) {
                {"recomputed", groupsJson(facts.recomputed)},
                {"blocks", {{"count", blocks}, {"runs", runs}}},
                {"save_classes", classes},
+               {"generated_kernels", generatedKernelsJson(plan)},
                {"notes", notes},
                {"parameters", parameters}});
 }

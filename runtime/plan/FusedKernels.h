@@ -4,6 +4,7 @@
 
 #include "runtime/plan/PlanVerifier.h"
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace amc::rt {
@@ -11,6 +12,14 @@ namespace amc::rt {
 inline constexpr const char *fusedKernel = "fused";
 // Inputs, outputs and workspace of one kernel.
 inline constexpr int maxFusedOperands = 64;
+// On a GPU: what addresses of a fused kernel's operands are multiples of, so that it may read as many bytes at once; the
+// level of code that any of its drivers compiles; limits of a launch.
+inline constexpr uint64_t gpuAlignment = 16;
+inline constexpr const char *ptxLevel = "ptx";
+inline constexpr uint64_t mostThreads = 1024, mostBlocks = (uint64_t(1) << 31) - 1;
+
+// "sm_90" of the target "cuda:sm_90"; nothing for other devices'.
+std::optional<std::string> architectureOf(const std::string &target);
 
 // The kernel that an instruction runs; null if it is none of the plan's, or if it is another kind of instruction.
 const plan::FusedKernel *fusedKernelOf(const plan::Plan &plan, const plan::Instruction &instruction);
@@ -21,8 +30,8 @@ std::string kernelTitle(const plan::Plan &plan, const plan::Instruction &instruc
 // What Plan.code_hash should be: of every field of fused_kernels and code, in order. Empty if there are none.
 std::string codeHash(const plan::Plan &plan);
 
-// Tables of kernels and their code: that functions are there and lie in their image, and that all of it is as it was
-// compiled. What the code does cannot be seen.
+// Tables of kernels and their code: that it is the target's, that functions are there and lie in their image, that they can
+// be launched, and that all of it is as it was compiled. What the code does cannot be seen.
 void checkCode(const plan::Plan &plan, const std::function<void(const std::string &)> &error);
 
 // The device's kernels and the plan's own.

@@ -1,6 +1,6 @@
 // RUN: amc-opt %s --split-input-file --verify-diagnostics --plan-budget=memory-budget=1000
 // RUN: not amc-opt %s --split-input-file --plan-budget="memory-budget=-1 policy=full target=abacus alignment=3 work-limit=-1 exact-items=-1 exact-steps=-1 curve-points=1" 2>&1 | FileCheck %s
-// CHECK: error: target is "abacus", should be cpu or cuda:sm_90
+// CHECK: error: target is "abacus", should be cpu, cuda:sm_80, cuda:sm_90 or cuda:sm_100
 // CHECK: error: memory-budget is -1, should not be negative
 // CHECK: error: policy is "full", should be budget or auto
 // CHECK: error: alignment is 3, should be a power of two up to 2^30

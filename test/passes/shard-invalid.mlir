@@ -10,7 +10,7 @@
 // NAMES-DAG: strategy is "zero", should be fsdp2, megatron_fsdp or ddp
 // NAMES-DAG: reshard is "maybe", should be auto, always or never
 // CONTEXT-DAG: cp-attention is "chain", should be auto, ring or all-gather
-// CONTEXT-DAG: target is "abacus", should be a device that is modelled: cpu or cuda:sm_90
+// CONTEXT-DAG: target is "abacus", should be a device that is modelled: cpu, cuda:sm_80, cuda:sm_90 or cuda:sm_100
 // ZERO: zero is 4, should be 0 to 3
 // REPLICAS: dp-replicate is 2 with strategy "ddp", should be 1: replicas of sharded groups are fsdp2's
 

@@ -48,30 +48,21 @@ TEST(OptionTable, FlagsAndKeysAreUnique) {
   }
 }
 
-TEST(OptionTable, RefusesValuesOfLaterVersions) {
-  CompileOptions options;
-  std::optional<std::string> error = setOption(options, spec("--target"), "cuda:sm_90");
-  ASSERT_TRUE(error);
-  EXPECT_NE(error->find("does not have yet"), std::string::npos) << *error;
-}
-
-// amc recipe takes them, and says which they are.
-TEST(OptionTable, NamesWhatIsOfLaterVersions) {
+TEST(OptionTable, NoneIsWhatOthersLeave) {
   CompileOptions options;
   EXPECT_TRUE(notYet(options).empty());
-  EXPECT_EQ(setOption(options, spec("--target"), "cuda:sm_90", false, Versions::Any), std::nullopt);
   EXPECT_EQ(setOption(options, spec("--dp-size"), "none"), std::nullopt);
   EXPECT_EQ(options.dpSize, 0);
   EXPECT_EQ(valueText(options, spec("--dp-size")), "none");
-  EXPECT_EQ(notYet(options), std::vector<std::string>{
-                                 "--target is 'cuda:sm_90', which this version of AMC does not have yet; available: cpu"});
-  EXPECT_TRUE(setOption(options, spec("--ep-size"), "none", false, Versions::Any));
+  EXPECT_TRUE(setOption(options, spec("--ep-size"), "none"));
 }
 
 TEST(OptionTable, RefusesBadValues) {
   CompileOptions options;
   EXPECT_EQ(setOption(options, spec("--ac"), "selectiv"),
             "is 'selectiv', should be one of none|full|selective|budget|auto (nearest: selective)");
+  EXPECT_EQ(setOption(options, spec("--target"), "cuda:sm_89"),
+            "is 'cuda:sm_89', should be one of cpu|cuda:sm_80|cuda:sm_90|cuda:sm_100 (nearest: cuda:sm_80)");
   EXPECT_EQ(setOption(options, spec("--lr"), "-1"),
             "is '-1', should be a number that is not negative");
   EXPECT_EQ(setOption(options, spec("--lr"), "nan"),

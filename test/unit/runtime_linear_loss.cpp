@@ -1,6 +1,6 @@
 // linear_cross_entropy and its backward, and cross_entropy with the options they share, against loops in double; that
 // the number of tiles in flight changes no bit.
-#include "runtime/plan/Workspace.h"
+#include "runtime/plan/CudaWorkspace.h"
 #include "runtime_support.h"
 #include <optional>
 
@@ -141,6 +141,13 @@ TEST(RuntimeLinearLoss, AgreesWithLoops) {
     expectProblem({.dtype = dtype, .biased = true, .weighted = true, .smoothing = 0.1, .zLoss = 1e-3, .softcap = 3});
     expectProblem({.dtype = dtype, .transposeW = false, .smoothing = 0.2, .softcap = 5});
   }
+}
+
+// Beyond the tiles of a GPU, in both directions (workspace::cuda::LceShape), as well as the CPU's.
+TEST(RuntimeLinearLoss, SeveralTilesOfAnyDevice) {
+  constexpr uint64_t tokens = workspace::cuda::lceTokenTile + 50, classes = workspace::cuda::lceVocabularyTile + 30;
+  expectProblem({.dtype = plan::F32, .transposeW = false, .biased = true, .smoothing = 0.1, .softcap = 3, .rows = 1, .columns = tokens, .width = 6, .classes = classes});
+  expectProblem({.dtype = plan::BF16, .biased = true, .rows = 1, .columns = tokens, .width = 8, .classes = classes});
 }
 
 TEST(RuntimeLinearLoss, AnyResultMayBeAbsent) {

@@ -152,8 +152,8 @@ TEST(RuntimeProducts, LinearAndItsWeightGradient) {
 }
 
 TEST(RuntimeProducts, Grouped) {
-  uint64_t rows = 700, k = 12, n = 600, groups = 5;
-  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16})
+  uint64_t rows = 700, n = 600, groups = 5;
+  for (auto [dtype, k] : {std::pair<plan::DType, uint64_t>(plan::F32, 12), {plan::F64, 12}, {plan::BF16, 12}, {plan::BF16, 136}})
     for (bool transpose : {false, true}) {
       Array x = random(dtype, {rows, k}, 1), dy = random(dtype, {rows, n}, 2);
       Array w = random(dtype, transpose ? Shape{groups, n, k} : Shape{groups, k, n}, 3);
@@ -227,6 +227,9 @@ const AttentionCase attentions[] = {
     {"dropout, causal, rows that start within a draw", 2, 4, 2, 131, 131, 8, 12, -1, 0, 0, false, false, false, 0.1},
     {"dropout, window, softcap, padding", 1, 2, 2, 90, 141, 8, 8, 9, 11, 2.0, true, false, false, 0.5},
     {"dropout, bias, averaged", 2, 2, 1, 33, 142, 8, 8, -1, -1, 0, false, true, true, 0.6},
+    {"wide heads, grouped queries, causal", 1, 4, 2, 97, 97, 96, 128, -1, 0},
+    {"wide heads, dropout", 1, 2, 2, 40, 70, 128, 72, -1, -1, 0, false, false, false, 0.3},
+    {"the widest heads, window", 1, 2, 1, 70, 90, 256, 200, 30, 4},
 };
 
 // Seed, step and micro-batch of those that drop.

@@ -339,7 +339,7 @@ double tolerance(plan::DType dtype) {
 double storageRounding(plan::DType dtype) { return dtype == plan::BF16 ? 0x1p-8 : dtype == plan::F16 ? 0x1p-11 : 0; }
 
 double multiplied(plan::DType dtype, double tolerance) {
-  return dtype == plan::BF16 && cpu::multipliesBf16() ? std::max(tolerance, 0x1p-7) : tolerance;
+  return dtype == plan::BF16 && (onCuda() || cpu::multipliesBf16()) ? std::max(tolerance, 0x1p-7) : tolerance;
 }
 
 testing::AssertionResult close(const std::vector<double> &actual, const std::vector<double> &expected, double tolerance,

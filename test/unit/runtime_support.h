@@ -111,8 +111,8 @@ std::map<std::string, Call> samples();
 double tolerance(plan::DType dtype);
 // What rounding a value to bf16 or f16 may move it by, relative to its magnitude; 0 for the others.
 double storageRounding(plan::DType dtype);
-// The tolerance where bf16 is multiplied: the one given, or, if this processor multiplies it as it is stored, with what has
-// been rounded to bf16 for that.
+// The tolerance where bf16 is multiplied: the one given, or, if this processor or GPU multiplies it as it is stored, with what
+// has been rounded to bf16 for that.
 double multiplied(plan::DType dtype, double tolerance);
 // Are they equal as far as the tolerance (and a rounding, see above) says? NaN equals NaN, an infinity itself only. Says
 // where not.

@@ -8,6 +8,7 @@
 #include "test/emulated_cuda/cublaslt/Ranges.h"
 #include <cstring>
 #include <memory>
+#include <string>
 
 namespace amc::emulated {
 namespace {
@@ -39,13 +40,15 @@ template <class T> void runAs(const Call &work) {
   const MatmulDesc &desc = problem.desc;
   T alpha = work.scalesOnDevice ? *static_cast<const T *>(address(work.alphaOnDevice)) : T(work.alpha);
   T beta = work.scalesOnDevice ? *static_cast<const T *>(address(work.betaOnDevice)) : T(work.beta);
-  char *operands[4], *workspace = static_cast<char *>(address(work.workspace));
+  char *operands[4], *workspace = static_cast<char *>(address(work.workspaceBytes ? work.workspace : 0));
   for (int i = operandA; i <= operandD; ++i)
     operands[i] = static_cast<char *>(address(work.operands[i]));
   if (beta == 0)
     operands[operandC] = nullptr; // not read, so that a NaN in it does no harm
-  char *bias = static_cast<char *>(address(CUdeviceptr(desc.bias)));
-  char *aux = static_cast<char *>(address(CUdeviceptr(desc.aux)));
+  // Of an earlier use there may be pointers that this epilogue does not look at.
+  bool usesBias = problem.addsBias() || problem.writesBiasGradient();
+  char *bias = static_cast<char *>(address(usesBias ? CUdeviceptr(desc.bias) : 0));
+  char *aux = static_cast<char *>(address(problem.hasAux() ? CUdeviceptr(desc.aux) : 0));
   if (workspace)
     std::memset(workspace, scribble, work.workspaceBytes);
   for (int64_t i = 0; i < problem.batch; ++i) {
@@ -186,11 +189,12 @@ cublasStatus_t enqueue(std::unique_ptr<Call> work, const std::vector<Footprint> 
   for (const Footprint &one : all)
     (one.written ? writes : reads).insert((one.written ? writes : reads).end(), one.ranges.begin(), one.ranges.end());
   const Problem &problem = work->problem;
-  char what[120];
-  snprintf(what, sizeof what, "cublasLtMatmul %s %llux%llux%llu, %d of them", typeName(problem.a().type),
-           (unsigned long long)problem.m, (unsigned long long)problem.n, (unsigned long long)problem.k, problem.batch);
-  CUresult result = emulatedCudaEnqueue(stream, what, reads.data(), reads.size(), writes.data(), writes.size(), run,
-                                        work.release(), [](void *state) { delete static_cast<Call *>(state); });
+  std::string what = std::string(call) + " " + typeName(problem.a().type) + " " + std::to_string(problem.m) + "x" +
+                     std::to_string(problem.n) + "x" + std::to_string(problem.k);
+  if (problem.batch > 1)
+    what += ", a batch of " + std::to_string(problem.batch);
+  CUresult result = emulatedCudaEnqueue(stream, what.c_str(), reads.data(), reads.size(), writes.data(), writes.size(),
+                                        run, work.release(), [](void *state) { delete static_cast<Call *>(state); });
   return result == CUDA_SUCCESS ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 

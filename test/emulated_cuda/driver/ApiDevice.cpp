@@ -90,10 +90,6 @@ void destroyContext(Lock &lock, std::unique_ptr<CUctx_st> &context) {
 
 int exitStatus = 0;
 
-__attribute__((constructor)) void watchExit() {
-  on_exit([](int status, void *) { exitStatus = status; }, nullptr);
-}
-
 // Runs last, when whatever the program destroys at its end is gone.
 __attribute__((destructor)) void atEnd() {
   Driver &d = driver();
@@ -131,6 +127,8 @@ CUresult CUDAAPI cuInit(unsigned flags) {
     return CUDA_ERROR_NO_DEVICE;
   d.initialised = true;
   d.pid = getpid();
+  // Not in a constructor: what is registered before main runs after the destructors.
+  on_exit([](int status, void *) { exitStatus = status; }, nullptr);
   d.memory = setting("EMULATED_CUDA_MEMORY", 4ull << 30);
   d.version = setting("EMULATED_CUDA_DRIVER", 13000);
   d.random.seed(setting("EMULATED_CUDA_SEED", 1));

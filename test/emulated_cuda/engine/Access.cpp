@@ -106,7 +106,8 @@ std::string whoIs(const Warp &w, Stamp other) {
     return launch.order->describe(*launch.operation, serial);
   if (serial == launch.operation->serial)
     return "several blocks of this launch";
-  uint64_t index = serial - launch.operation->serial - 1;
+  uint64_t n = serial - launch.operation->serial - 1;
+  uint64_t index = (launch.firstBlock + n * launch.blockStep) % launch.blocks;
   std::string block = concat("block (", index % launch.grid[0], ", ", index / launch.grid[0] % launch.grid[1], ", ",
                              index / launch.grid[0] / launch.grid[1], ")");
   if (warpOf(other) == manyWarps)

@@ -56,11 +56,11 @@ public:
     block.shared->poisoned = kernel.shared.size() + (launch.dynamicShared != 0) > 1;
   }
 
-  void run(unsigned x, unsigned y, unsigned z, uint64_t linear) {
+  void run(unsigned x, unsigned y, unsigned z, uint64_t n) {
     block.id[0] = x;
     block.id[1] = y;
     block.id[2] = z;
-    block.serial = launch.operation->serial + 1 + linear;
+    block.serial = launch.operation->serial + 1 + n;
     block.time = block.lastFull = block.fenced = 0;
     block.partialBarriers = false;
     block.acquired.clear();
@@ -508,17 +508,16 @@ CUresult runLaunch(Launch &launch, std::mt19937_64 &random) {
     finding(operation.what, ": the gaps between its shared variables leave no room in the emulator");
     return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
   }
-  // A walk that meets every block once.
-  uint64_t step = 1;
+  launch.blocks = blocks;
   do
-    step = random() % blocks + 1;
-  while (std::gcd(step, blocks) != 1);
-  uint64_t at = random() % blocks;
+    launch.blockStep = random() % blocks + 1;
+  while (std::gcd(launch.blockStep, blocks) != 1); // or some are not met
+  launch.firstBlock = random() % blocks;
   try {
     BlockRun run(launch, random);
-    for (uint64_t n = 0; n < blocks; ++n, at = (at + step) % blocks) {
+    for (uint64_t n = 0, at = launch.firstBlock; n < blocks; ++n, at = (at + launch.blockStep) % blocks) {
       ++launch.blocksBegun;
-      run.run(at % launch.grid[0], at / launch.grid[0] % launch.grid[1], at / launch.grid[0] / launch.grid[1], at);
+      run.run(at % launch.grid[0], at / launch.grid[0] % launch.grid[1], at / launch.grid[0] / launch.grid[1], n);
     }
   } catch (const LaunchAborted &aborted) {
     return aborted.code;

@@ -107,6 +107,8 @@ struct Launch {
   Stamp firstStamp = 0; // of this launch
   Stamp launchStamp = 0; // "several blocks of this launch"
   uint64_t blocksBegun = 0;
+  // Blocks run, and have serials, in the order (firstBlock + n * blockStep) modulo their number.
+  uint64_t blocks = 1, firstBlock = 0, blockStep = 1;
   mutable std::map<CUdeviceptr, Releases> released;
   unsigned processors = 1;
 };

@@ -19,7 +19,7 @@
 namespace amc::emulated {
 
 inline constexpr int maxRanks = 32;
-inline constexpr size_t slotBytes = 512 << 10;   // a rank's part of a collective at a time; all elements divide it
+inline constexpr size_t slotBytes = 2 << 20;     // a rank's part of a collective at a time; all elements divide it
 inline constexpr size_t mailboxBytes = 64 << 10; // of a message at a time
 inline constexpr size_t postBytes = 256;
 

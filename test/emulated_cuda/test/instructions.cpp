@@ -205,7 +205,7 @@ TEST_F(Instructions, Float) {
       {"div.rn.f64 %g0, %g1, %g2;", 'g', bits(1.0), bits(3.0), 0, bits(1.0 / 3.0)},
       {"add.rm.f64 %g0, %g1, %g2;", 'g', bits(1.0), bits(-0x1p-80), 0, bits(0x1.fffffffffffffp-1)},
       {"sqrt.rn.f64 %g0, %g1;", 'g', bits(2.0), 0, 0, bits(std::sqrt(2.0))},
-      {"max.f64 %g0, %g1, %g2;", 'g', bits(NAN), bits(2.0), 0, bits(2.0)},
+      {"max.f64 %g0, %g1, %g2;", 'g', bits((double)NAN), bits(2.0), 0, bits(2.0)},
   });
 }
 
@@ -240,7 +240,7 @@ TEST_F(Instructions, Compare) {
       {"setp.ltu.f32 %p0, %f1, %f2;", 'p', nan32, bits(1.0f), 0, 1},
       {"setp.equ.f32 %p0, %f1, %f2;", 'p', bits(1.0f), bits(2.0f), 0, 0},
       {"setp.num.f32 %p0, %f1, %f2;", 'p', nan32, bits(1.0f), 0, 0},
-      {"setp.nan.f64 %p0, %g1, %g2;", 'p', bits(NAN), bits(1.0), 0, 1},
+      {"setp.nan.f64 %p0, %g1, %g2;", 'p', bits((double)NAN), bits(1.0), 0, 1},
       {"setp.eq.ftz.f32 %p0, %f1, %f2;", 'p', tiny32, 0, 0, 1},
       {"setp.eq.s32 %p1, 1, 1; setp.gt.and.s32 %p0, %r1, %r2, %p1;", 'p', 2, 1, 0, 1},
       {"setp.eq.s32 %p1, 1, 1; setp.gt.xor.s32 %p0|%p2, %r1, %r2, !%p1; mov.pred %p0, %p2;", 'p', 2, 1, 0, 0},

@@ -210,6 +210,12 @@ TEST_F(Misuse, AuxThatIsTooNarrow) {
   expectRefusedByHeuristic("multiple of 128");
 }
 
+// A bias that the epilogue does not look at may be gone.
+TEST_F(Misuse, BiasThatIsNotUsed) {
+  with.setDesc(CUBLASLT_MATMUL_DESC_BIAS_POINTER, Buffer<BFloat16>(std::vector<BFloat16>(m + 8)).at());
+  EXPECT_EQ(call(right()), CUBLAS_STATUS_SUCCESS);
+}
+
 TEST_F(Misuse, BiasThatIsMissingOrMisaligned) {
   with.setDesc(CUBLASLT_MATMUL_DESC_EPILOGUE, uint32_t(CUBLASLT_EPILOGUE_BIAS));
   EXPECT_EQ(call(right()), CUBLAS_STATUS_INVALID_VALUE);
@@ -294,6 +300,7 @@ TEST_F(Misuse, HandleOfAnotherDevice) {
 TEST(Leaks, FailTheProcess) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   auto leave = [](bool leak) {
+    MUST(cuInit(0));
     cublasLtMatrixLayout_t layout;
     cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, 4, 4, 4);
     if (!leak)

@@ -25,7 +25,7 @@ template <class T> std::vector<T> part(const std::vector<T> &values, size_t firs
   return std::vector<T>(values.begin() + first, values.begin() + first + count);
 }
 
-// Ranks, and elements of a rank: less than a piece, and several (a slot has 128 K of fp32).
+// Ranks, and elements of a rank: less than a piece, and several of where ranks have blocks (a slot has 512 K of fp32).
 class Collectives : public testing::TestWithParam<std::tuple<int, size_t>> {
 protected:
   const int ranks = std::get<0>(GetParam());
@@ -123,6 +123,20 @@ TEST_P(Collectives, Messages) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Collectives, testing::Combine(testing::Values(2, 4), testing::Values(1, 37, 300001)));
+
+TEST(Pieces, AllReduceHasSeveral) {
+  EXPECT_EQ(runRanks(2,
+                     [](Rank &self) {
+                       const size_t count = 1200001;
+                       Buffer<float> values(inputOf(self.rank, count));
+                       ASSERT_EQ(ncclAllReduce(values.at(), values.at(), count, ncclFloat32, ncclSum, self.comm,
+                                               self.stream()),
+                                 ncclSuccess);
+                       self.synchronize();
+                       EXPECT_EQ(values.read(), sumOf(2, count));
+                     }),
+            all(2));
+}
 
 // Of each type its sum, product, minimum, maximum and average over three ranks, of values small enough to be exact.
 template <class E>
@@ -224,6 +238,32 @@ TEST(Splits, MakeCommunicators) {
                        EXPECT_EQ(ncclCommDestroy(half), ncclSuccess);
                      }),
             all(4));
+}
+
+// Two communicators on two streams, of which each rank waits for another one first: neither keeps the other waiting.
+TEST(Splits, WorkSideBySide) {
+  EXPECT_EQ(runRanks(2,
+                     [](Rank &self) {
+                       ncclComm_t other = nullptr;
+                       CUstream otherStream;
+                       ASSERT_EQ(ncclCommSplit(self.comm, 0, self.rank, &other, nullptr), ncclSuccess);
+                       MUST(cuStreamCreate(&otherStream, CU_STREAM_NON_BLOCKING));
+                       Buffer<float> sums({1}), largest({float(self.rank)});
+                       for (int i = 0; i < 2; ++i)
+                         if (i == self.rank)
+                           ncclAllReduce(sums.at(), sums.at(), 1, ncclFloat32, ncclSum, self.comm, self.stream());
+                         else
+                           ncclAllReduce(largest.at(), largest.at(), 1, ncclFloat32, ncclMax, other, otherStream);
+                       if (self.rank)
+                         self.synchronize();
+                       MUST(cuStreamSynchronize(otherStream));
+                       self.synchronize();
+                       EXPECT_EQ(sums.read()[0], 2);
+                       EXPECT_EQ(largest.read()[0], 1);
+                       EXPECT_EQ(ncclCommDestroy(other), ncclSuccess);
+                       MUST(cuStreamDestroy(otherStream));
+                     }),
+            all(2));
 }
 
 // A captured collective takes place at every launch; nothing at the capture.

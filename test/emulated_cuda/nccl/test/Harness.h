@@ -44,7 +44,7 @@ inline std::vector<int> runProcesses(int ranks, const std::function<void(int ran
   for (int rank = 0; rank < ranks; ++rank) {
     pid_t child = fork();
     if (child == 0) {
-      alarm(60); // nothing here may hang
+      alarm(300); // nothing here may hang
       body(rank);
       std::exit(testing::Test::HasFailure() ? failed : 0);
     }

@@ -201,6 +201,24 @@ TEST_F(Misuse, CountBeyondTheAllocation) {
             all(2));
 }
 
+TEST_F(Misuse, InputThatWasNeverWritten) {
+  EXPECT_EQ(runRanks(2,
+                     [](Rank &self) {
+                       Buffer<float> sums(std::vector<float>(128, 0));
+                       for (size_t written : {512, 508}) { // of 512 bytes
+                         CUdeviceptr values;
+                         MUST(cuMemAlloc(&values, 512));
+                         MUST(cuMemsetD8(values, 0, written));
+                         ncclAllReduce(reinterpret_cast<void *>(values), sums.at(), 128, ncclFloat32, ncclSum,
+                                       self.comm, self.stream());
+                         self.synchronize();
+                         EXPECT_EQ(takeFindings().empty(), written == 512);
+                         MUST(cuMemFree(values));
+                       }
+                     }),
+            all(2));
+}
+
 TEST_F(Misuse, MessagesThatDoNotFit) {
   EXPECT_EQ(runRanks(2,
                      [](Rank &self) {
