@@ -68,7 +68,7 @@ TEST(RuntimeElementwise, UnaryMatchesDouble) {
         double allowed = dtype == plan::F32 ? (onCuda() ? 4 * c.ulps : c.ulps) * ulp : tolerance(dtype);
         std::vector<double> y = mapped(x, c.f);
         for (double &v : y)
-          v = dtype == plan::F16 ? rounded(dtype, v) : v; // e^20 is an infinity there
+          v = std::isinf(rounded(dtype, v)) ? rounded(dtype, v) : v; // e^20 is one in f16
         expectCall(call, {y}, allowed);
       }
 }
