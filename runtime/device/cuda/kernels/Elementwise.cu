@@ -2,8 +2,9 @@
 //
 // f16 and bf16 are computed in fp32 and rounded once, f64 in f64, integers modulo 2^64 and stored in their own width. A
 // thread has an element, which it reads before it writes, so that a result may stand in an operand of its width. There is a
-// function for each operation and arithmetic type; the type that is stored is told at run time.
-#include "Stored.cuh"
+// function for each operation and arithmetic type; the type that is stored is told at run time. sin, cos and tan are in
+// Trigonometry.cu.
+#include "Unary.cuh"
 #include "runtime/device/cuda/kernels/Strided.h"
 
 using namespace amc;
@@ -18,9 +19,6 @@ using namespace amc;
   MAKE(sqrt, sqrt(x))                                                                                                  \
   MAKE(rsqrt, 1 / sqrt(x))                                                                                             \
   MAKE(reciprocal, 1 / x)                                                                                              \
-  MAKE(sin, sin(x))                                                                                                    \
-  MAKE(cos, cos(x))                                                                                                    \
-  MAKE(tan, tan(x))                                                                                                    \
   MAKE(asin, asin(x))                                                                                                  \
   MAKE(acos, acos(x))                                                                                                  \
   MAKE(atan, atan(x))                                                                                                  \
@@ -50,19 +48,8 @@ using namespace amc;
   MAKE(not, static_cast<T>(x == T(0)))                                                                                 \
   MAKE(bitwise_not, static_cast<T>(~x))
 
-#define MAKE_UNARY(name, S, suffix, value)                                                                             \
-  extern "C" __global__ void unary_##name##_##suffix(const void *from, void *to, i64 n, int stored, double parameter) { \
-    using T = S;                                                                                                       \
-    const i64 i = globalThread();                                                                                      \
-    if (i >= n)                                                                                                        \
-      return;                                                                                                          \
-    const T x = loadElement<T>(from, i, static_cast<Stored>(stored));                                                  \
-    storeElement<T>(to, i, value, static_cast<Stored>(stored));                                                        \
-  }
-#define MAKE(name, value) MAKE_UNARY(name, float, f32, value) MAKE_UNARY(name, double, f64, value)
-FOR_REAL_UNARIES(MAKE)
-#undef MAKE
-#define MAKE(name, value) MAKE_UNARY(name, i64, i64, value) MAKE_UNARY(name, u64, u64, value)
+FOR_REAL_UNARIES(AMC_REAL_UNARY)
+#define MAKE(name, value) AMC_UNARY(name, i64, i64, value) AMC_UNARY(name, u64, u64, value)
 FOR_INTEGER_UNARIES(MAKE)
 #undef MAKE
 
