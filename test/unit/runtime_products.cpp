@@ -343,7 +343,8 @@ TEST(RuntimeAttention, ForwardAndBackward) {
         attributes.push_back(attribute("right", c.right));
       uint64_t width = dtypeBytes(dtype);
       Shape rows = {c.batch, c.heads, c.queries}, values = d.dy.shape;
-      double allowed = dtype == plan::F64 ? 1e-10 : 2e-5;
+      // Wide heads' scores are far apart: a key takes most of several queries, whose probabilities round by 2^-9.
+      double allowed = multiplied(dtype, dtype == plan::F64 ? 1e-10 : 2e-5) * (c.width > 64 ? 4 : 1);
       plan::DType statistic = statisticType(dtype);
       Call forward{"attention", {d.q, d.k, d.v, d.padding, d.bias}, {{dtype, values}, {statistic, rows}}, attributes,
                    workspace::attention(c.batch, c.heads, c.queries, c.width, c.valueWidth, width), {}};
@@ -356,8 +357,8 @@ TEST(RuntimeAttention, ForwardAndBackward) {
         addDropout(forward, "attention_dropout", c.dropout, dropoutCounters[1]);
         addDropout(backward, "attention_dropout_backward", c.dropout, dropoutCounters[1]);
       }
-      expectCall(forward, {d.y, d.lse}, multiplied(dtype, allowed));
-      expectCall(backward, {d.dq, d.dk, d.dv}, multiplied(dtype, allowed));
+      expectCall(forward, {d.y, d.lse}, allowed);
+      expectCall(backward, {d.dq, d.dk, d.dv}, allowed);
     }
 }
 
