@@ -470,6 +470,9 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
   if (options.target != "cpu" && options.tileMlp == "on")
     errors.push_back("--tile-mlp is 'on' and the target is '" + options.target +
                      "', whose products of fewer rows have other bits; networks are tiled on the CPU only");
+  if (options.target != "cpu" && options.cpAttention == "ring")
+    errors.push_back("--cp-attention is 'ring' and the target is '" + options.target +
+                     "', which has no attention in a ring; all-gather has");
   if (options.emit == "ptx" && options.target == "cpu")
     errors.push_back("--emit is 'ptx' and the target is 'cpu', which has none; name a GPU with --target");
   // What was settled may be of a later version, too: --ranks 8 is --dp-size 8.

@@ -49,7 +49,8 @@ ShardOptions shardOptions(const CompileOptions &options) {
   result.tp = static_cast<int64_t>(mesh.size[3]);
   result.ep = static_cast<int64_t>(mesh.ep);
   result.capacityFactor = options.epCapacityFactor;
-  result.cpAttention = options.cpAttention;
+  // A CUDA device has no attention in a ring.
+  result.cpAttention = options.target != "cpu" && options.cpAttention == "auto" ? "all-gather" : options.cpAttention;
   result.target = options.target;
   result.precision = options.precision;
   result.sequenceParallel = options.sequenceParallel;

@@ -8,7 +8,7 @@
 
 namespace amc::rt {
 
-// Kernels of the CPU that a CUDA device does not have; unit-cuda holds it against the device's registry.
+// Kernels of the CPU that a CUDA device does not have; unit-runtime holds it against the device's registry.
 inline constexpr std::array<std::string_view, 0> onlyOnCpu = {};
 
 constexpr bool isCudaKernel(std::string_view kernel) {

@@ -8,6 +8,7 @@
   budgets    budgets between the smallest arena and keeping everything, kept to the byte
   ranks      fsdp2 on two and four ranks, joined by NCCL, against one
 
+--quick: less of each part, and of the last three nothing: what every run of the tests has.
 --emulated: on the emulated device of test/emulated_cuda (CPU, PTX level; not NVIDIA hardware) instead of this machine's
 GPU. What the emulated driver finds (races, bounds, order …) fails the run that it was found in, whatever its numbers are.
 --target: of the plans; by default the newest that this GPU runs. Exits 1 if any part fails.
@@ -21,18 +22,27 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGETS = [80, 90, 100]
+# Of unit-runtime, those about kernels; and whether they take long on the emulated device.
+KERNEL_TESTS = {"RuntimeCuda.*": False, "RuntimeRows.*": True, "RuntimeMovement.*": True, "RuntimeIndices.*": True,
+                "RuntimeProducts.*": True, "RuntimeAttention.*": True, "RuntimeElementwise.*": True,
+                "RuntimeLinearLoss.*": True, "RuntimeDispatch.*": False, "Dropout.*": True, "RuntimeBf16.*": True}
 
 
 def fixtures(*names):
     return [str(ROOT / "test/fixtures" / name) for name in names]
 
 
-def commands(build, work):
+def commands(build, work, quick):
     """Of each part."""
     tools, parity = build / "bin", ROOT / "test/parity"
     four = fixtures("llama", "gpt2", "gemma3", "mixtral")
+    kernels = ":".join(name for name, slow in KERNEL_TESTS.items() if not (quick and slow))
+    if quick:
+        return {"kernels": [[tools / "unit-runtime", "--gtest_filter=" + kernels]],
+                "parity": [[tools / "amc-parity", tools, work / "parity", *four[:1]]],
+                "bf16": [[tools / "amc-parity", "--bf16", tools, work / "bf16", *four[:1]]]}
     return {
-        "kernels": [[tools / "unit-runtime", "--gtest_filter=" + (ROOT / "test/cuda/kernel_tests.txt").read_text().strip()]],
+        "kernels": [[tools / "unit-runtime", "--gtest_filter=" + kernels]],
         "parity": [[tools / "amc-parity", tools, work / "parity", *four]],
         "bf16": [[tools / "amc-parity", "--bf16", tools, work / "bf16", *four]],
         "decisions": [[sys.executable, parity / "decisions.py", tools, work / "decisions", *fixtures("llama", "gpt2")]],
@@ -57,6 +67,7 @@ def main():
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("parts", nargs="*")
     parser.add_argument("--emulated", action="store_true")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--target")
     options = parser.parse_args()
     build = options.build.resolve()
@@ -76,7 +87,7 @@ def main():
             target = f"cuda:sm_{known[-1]}"
     environment["AMC_TEST_TARGET"] = target
     work = build / ("emulated-cuda" if options.emulated else "cuda")
-    all_parts = commands(build, work)
+    all_parts = commands(build, work, options.quick)
     unknown = [part for part in options.parts if part not in all_parts]
     if unknown:
         sys.exit(f"suite.py: no part {', '.join(unknown)}; there are {', '.join(all_parts)}")

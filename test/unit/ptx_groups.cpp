@@ -198,7 +198,7 @@ protected:
     };
     std::vector<std::byte *> in = addresses(inputs), out = addresses(outputs), scratch = addresses(workspaces);
     rt::RunFailure failure;
-    rt::RunContext context{*pool, failure};
+    rt::cpu::RunContext context{*pool, failure};
     code.prepare(*spec)->run({in.data(), out.data(), scratch.data()}, context);
   }
 

@@ -136,17 +136,26 @@ inline std::string normStep(const Shape &domain, const std::string &element) {
 
 // A comparison chooses between bf16, fp32 and what both make; all of it leaves the step.
 inline std::string mixedStep(const Shape &domain) {
-  std::string wide = typeText(domain, "f32"), narrow = typeText(domain, "bf16");
-  std::string half = typeText(domain, "f16"), truth = typeText(domain, "i1");
-  std::string text = "train.step @step attributes {train.loss = \"none\"} {\n"
-                     "%x = train.input {name = \"x\"} : " + wide + "\n%n = train.input {name = \"n\"} : " + narrow +
-                     "\n%t = train.input {name = \"t\"} : " + truth + "\n%w = train.cast %n : (" + narrow + ") -> " + wide +
-                     "\n%c = train.less %x, %w : (" + wide + ", " + wide + ") -> " + truth + "\n%s = train.select %t, %x, %w : (" +
-                     truth + ", " + wide + ", " + wide + ") -> " + wide + "\n%f = train.cast %c : (" + truth + ") -> " + half +
-                     "\n%b = train.cast %s : (" + wide + ") -> " + truth + "\n%d = train.cast %s : (" + wide + ") -> " + narrow + "\n";
-  for (auto [name, type] : {std::pair("c", truth), {"s", wide}, {"f", half}, {"b", truth}, {"d", narrow}})
-    text += std::string("train.output %") + name + " {name = \"" + name + "\"} : " + type + "\n";
-  return text + "}\n";
+  std::string wide = typeText(domain, "f32"), truth = typeText(domain, "i1"), text;
+  auto input = [&](const std::string &name, const std::string &type) {
+    text += "%" + name + " = train.input {name = \"" + name + "\"} : " + type + "\n";
+  };
+  auto cast = [&](const std::string &name, const std::string &of, const char *from, const char *to) {
+    text += "%" + name + " = train.cast %" + of + " {to = " + to + "} : (" + typeText(domain, from) + ") -> " +
+            typeText(domain, to) + "\n";
+  };
+  input("x", wide);
+  input("n", typeText(domain, "bf16"));
+  input("t", truth);
+  cast("w", "n", "bf16", "f32");
+  text += "%c = train.less %x, %w : (" + wide + ", " + wide + ") -> " + truth + "\n%s = train.select %t, %x, %w : (" + truth +
+          ", " + wide + ", " + wide + ") -> " + wide + "\n";
+  cast("f", "c", "i1", "f16");
+  cast("b", "s", "f32", "i1");
+  cast("d", "s", "f32", "bf16");
+  for (auto [name, type] : {std::pair("c", "i1"), {"s", "f32"}, {"f", "f16"}, {"b", "i1"}, {"d", "bf16"}})
+    text += std::string("train.output %") + name + " {name = \"" + name + "\"} : " + typeText(domain, type) + "\n";
+  return "train.step @step attributes {train.loss = \"none\"} {\n" + text + "}\n";
 }
 
 inline plan::Plan compileStep(const std::string &text, bool fuse, const std::string &target = "cpu") {

@@ -42,7 +42,7 @@ template <int D, int N> __device__ void multiplyRows(float (&sums)[N][4], const 
 #pragma unroll
     for (int x = 0; x < 4; ++x)
       sums[n][x] = 0;
-#pragma unroll
+#pragma unroll 4 // all of 128 columns would keep more addresses in registers than there are
   for (int step = 0; step < D / 16; ++step) {
     const Fragment4 a = leftOperand<D>(left, warpRow(), step);
 #pragma unroll
