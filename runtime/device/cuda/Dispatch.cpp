@@ -12,8 +12,8 @@ Expected<std::unique_ptr<Kernel>> createExpertSlots(const InstructionSpec &spec,
   AMC_CUDA_TRY(count, maker.context.function(ptx::Dispatch, "count_dropped"));
   AMC_CUDA_TRY(failure, maker.failure(spec, "expert", 0, experts));
   return makeKernel([=](const Operands &o, Stream &stream) {
-    AMC_TRY(stream.launch(slots, {static_cast<uint64_t>(members)}, 1024, 0, o.inputs[0], wide, o.outputs[0], o.outputs[1],
-                          rows, experts, each, capacity, failure));
+    AMC_TRY(stream.launch(slots, {static_cast<uint64_t>(members)}, 1024, 0, o.inputs[0], wide, o.outputs[0],
+                          o.outputs[1], rows, experts, each, capacity, failure));
     return stream.launch(count, {}, 1024, 0, o.inputs[0], wide, o.outputs[0], o.outputs[2], rows, experts, none);
   });
 }
@@ -23,7 +23,8 @@ template <bool place> Expected<std::unique_ptr<Kernel>> createRows(const Instruc
   const TensorSpec &slotted = place ? spec.outputs[0] : spec.inputs[0];
   cpu::Split split = cpu::splitAt(slotted.shape, 0);
   uint64_t width = dtypeBytes(slotted.dtype);
-  AMC_CUDA_TRY(mover, RowMover::create(maker, ptx::Dispatch, spec.kernel, width, static_cast<uint64_t>(split.inner) * width));
+  AMC_CUDA_TRY(mover,
+               RowMover::create(maker, ptx::Dispatch, spec.kernel, width, static_cast<uint64_t>(split.inner) * width));
   AMC_CUDA_TRY(failure, maker.failure(spec, "slot", 0, split.axis + 1));
   int64_t rows = spec.inputs[1].shape[0];
   int wide = spec.inputs[1].dtype == plan::I64;
@@ -32,8 +33,8 @@ template <bool place> Expected<std::unique_ptr<Kernel>> createRows(const Instruc
       AMC_TRY(stream.zero(o.outputs[0], bytes));
     const RowMover::Way &way = mover.at(o.inputs[0], o.outputs[0]);
     int64_t n = rows * way.inner;
-    return stream.launch(way.function, gridOf(n), blockThreads, 0, o.inputs[0], o.outputs[0], o.inputs[1], wide, n, way.inner,
-                         split.axis, failure);
+    return stream.launch(way.function, gridOf(n), blockThreads, 0, o.inputs[0], o.outputs[0], o.inputs[1], wide, n,
+                         way.inner, split.axis, failure);
   });
 }
 

@@ -13,8 +13,8 @@ Expected<std::unique_ptr<Kernel>> createDropout(const InstructionSpec &spec, Mak
   auto number = static_cast<uint32_t>(spec.integer("stream"));
   int stored = static_cast<int>(storedOf(dtype));
   return makeKernel([=, n = spec.inputs[0].elements](const Operands &o, Stream &stream) {
-    return stream.launch(function, gridOf(ceilDiv(n, 4)), blockThreads, 0, o.inputs[0], o.outputs[0], n, stored, threshold,
-                         factor, number, o.inputs[1], o.inputs[2], o.inputs[3]);
+    return stream.launch(function, gridOf(ceilDiv(n, 4)), blockThreads, 0, o.inputs[0], o.outputs[0], n, stored,
+                         threshold, factor, number, o.inputs[1], o.inputs[2], o.inputs[3]);
   });
 }
 

@@ -1,5 +1,6 @@
 // Functions of single elements: unary, binary, comparisons, logic, select, cast. The signatures are
-// runtime/device/cpu/Elementwise.cpp's. Of floats most of them are parts of fused kernels, which the plan has itself.
+// runtime/device/cpu/Elementwise.cpp's. Of floats most of them are parts of fused kernels, which
+// the plan has itself.
 #include "runtime/device/cuda/Launches.h"
 
 namespace amc::rt::cuda {
@@ -15,8 +16,9 @@ Expected<std::unique_ptr<Kernel>> createUnary(const InstructionSpec &spec, Maker
   else if (name == "is_inf")
     parameter = (spec.flag("positive") ? 1 : 0) + (spec.flag("negative") ? 2 : 0);
   plan::DType dtype = spec.inputs[0].dtype;
-  const char *ptx = name == "sin" || name == "cos" || name == "tan" ? ptx::Trigonometry : ptx::Elementwise;
-  AMC_CUDA_TRY(function, maker.context.function(ptx, text("unary_", name, "_", computeSuffix(dtype))));
+  bool apart = dtype == plan::F64 && (name == "sin" || name == "cos" || name == "tan");
+  AMC_CUDA_TRY(function, maker.context.function(apart ? ptx::Trigonometry : ptx::Elementwise,
+                                                text("unary_", name, "_", computeSuffix(dtype))));
   int stored = static_cast<int>(storedOf(dtype));
   return makeKernel([=, n = spec.inputs[0].elements](const Operands &o, Stream &stream) {
     return stream.launch(function, gridOf(n), blockThreads, 0, o.inputs[0], o.outputs[0], n, stored, parameter);
@@ -36,8 +38,8 @@ Expected<std::unique_ptr<Kernel>> createBinary(const InstructionSpec &spec, Make
   Strided second = broadcastWalk(spec.inputs[1].shape, spec.outputs[0].shape);
   int stored = static_cast<int>(storedOf(dtype));
   return makeKernel([=](const Operands &o, Stream &stream) {
-    return stream.launch(function, gridOf(first.elements), blockThreads, 0, o.inputs[0], o.inputs[1], o.outputs[0], first,
-                         second, stored);
+    return stream.launch(function, gridOf(first.elements), blockThreads, 0, o.inputs[0], o.inputs[1], o.outputs[0],
+                         first, second, stored);
   });
 }
 
@@ -54,7 +56,8 @@ Expected<std::unique_ptr<Kernel>> createSelect(const InstructionSpec &spec, Make
 
 Expected<std::unique_ptr<Kernel>> createCast(const InstructionSpec &spec, Maker &maker) {
   plan::DType from = spec.inputs[0].dtype, to = spec.outputs[0].dtype;
-  AMC_CUDA_TRY(function, maker.context.function(ptx::Elementwise, text("cast_", computeSuffix(from), "_", computeSuffix(to))));
+  AMC_CUDA_TRY(function,
+               maker.context.function(ptx::Elementwise, text("cast_", computeSuffix(from), "_", computeSuffix(to))));
   int stored = static_cast<int>(storedOf(from)), result = static_cast<int>(storedOf(to));
   return makeKernel([=, n = spec.inputs[0].elements](const Operands &o, Stream &stream) {
     return stream.launch(function, gridOf(n), blockThreads, 0, o.inputs[0], o.outputs[0], n, stored, result);
@@ -64,13 +67,14 @@ Expected<std::unique_ptr<Kernel>> createCast(const InstructionSpec &spec, Maker 
 } // namespace
 
 void registerElementwise(KernelRegistry &registry) {
-  for (const char *name : {"abs", "neg", "exp", "log", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "tan", "asin", "acos",
-                           "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "tanh", "sigmoid", "erf", "relu", "silu",
-                           "softplus", "gelu", "elu", "ceil", "floor", "round", "sign", "not", "bitwise_not", "is_nan",
-                           "is_inf"})
+  for (const char *name :
+       {"abs",   "neg",     "exp",  "log",  "sqrt",        "rsqrt",    "reciprocal", "sin",   "cos",
+        "tan",   "asin",    "acos", "atan", "sinh",        "cosh",     "asinh",      "acosh", "atanh",
+        "tanh",  "sigmoid", "erf",  "relu", "silu",        "softplus", "gelu",       "elu",   "ceil",
+        "floor", "round",   "sign", "not",  "bitwise_not", "is_nan",   "is_inf"})
     registry.add(name, {createUnary});
-  for (const char *name : {"add", "sub", "mul", "div", "pow", "max", "min", "mod", "equal", "less", "less_equal", "and", "or",
-                           "xor", "bitwise_and", "bitwise_or", "bitwise_xor"})
+  for (const char *name : {"add", "sub", "mul", "div", "pow", "max", "min", "mod", "equal", "less", "less_equal", "and",
+                           "or", "xor", "bitwise_and", "bitwise_or", "bitwise_xor"})
     registry.add(name, {createBinary});
   registry.add("select", {createSelect});
   registry.add("cast", {createCast});

@@ -1,6 +1,6 @@
-// Kernels that read at indices and that combine updates there: gather, gather_nd, gather_elements, embedding, the adjoints of
-// all but gather_elements, scatter_elements, scatter_nd, one_hot. The signatures are runtime/device/cpu/Gather.cpp's and
-// Scatter.cpp's; none needs a workspace.
+// Kernels that read at indices and that combine updates there: gather, gather_nd, gather_elements, embedding, the
+// adjoints of all but gather_elements, scatter_elements, scatter_nd, one_hot. The signatures are
+// runtime/device/cpu/Gather.cpp's and Scatter.cpp's; none needs a workspace.
 #include "runtime/device/cuda/Launches.h"
 #include "runtime/device/cuda/Nccl.h"
 #include "runtime/device/cuda/kernels/Slices.h"
@@ -11,7 +11,7 @@ namespace {
 int wideIndices(const TensorSpec &indices) { return indices.dtype == plan::I64; }
 
 Combine combineOf(const std::string &name) {
-  return name == "none" ? Combine::None
+  return name == "none"  ? Combine::None
          : name == "add" ? Combine::Add
          : name == "mul" ? Combine::Mul
          : name == "max" ? Combine::Max
@@ -34,7 +34,8 @@ Status addFailures(const InstructionSpec &spec, Maker &maker, Slices &slices) {
   return Status();
 }
 
-// Single indices, inputs[1], along an axis of a tensor of this shape; of a table that is spread over ranks its rows are.
+// Single indices, inputs[1], along an axis of a tensor of this shape; of a table that is spread over ranks its rows
+// are.
 Expected<Problem> alongAxis(const InstructionSpec &spec, const std::vector<int64_t> &shape, size_t axis, Maker &maker) {
   cpu::Split split = cpu::splitAt(shape, axis);
   Problem p;
@@ -116,11 +117,12 @@ Expected<std::unique_ptr<Kernel>> createGatherElements(const InstructionSpec &sp
   strides[axis] = 0;
   Strided others = stridedOf(spec.inputs[1].shape, strides);
   int wide = wideIndices(spec.inputs[1]);
-  AMC_CUDA_TRY(function, maker.context.function(ptx::Indexed, text("gather_elements_", dtypeBytes(spec.inputs[0].dtype))));
+  AMC_CUDA_TRY(function,
+               maker.context.function(ptx::Indexed, text("gather_elements_", dtypeBytes(spec.inputs[0].dtype))));
   AMC_CUDA_TRY(failure, maker.failure(spec, "index", -limit, limit));
   return makeKernel([=](const Operands &o, Stream &stream) {
-    return stream.launch(function, gridOf(others.elements), blockThreads, 0, o.inputs[0], o.outputs[0], o.inputs[1], wide,
-                         limit, step, others, failure);
+    return stream.launch(function, gridOf(others.elements), blockThreads, 0, o.inputs[0], o.outputs[0], o.inputs[1],
+                         wide, limit, step, others, failure);
   });
 }
 
@@ -128,8 +130,8 @@ Expected<std::unique_ptr<Kernel>> createGatherElements(const InstructionSpec &sp
 
 // outputs[0], which holds what updates are combined with (`onto`) or nothing, takes the updates in inputs[update].
 struct CombineSlices {
-  static Expected<CombineSlices> create(const InstructionSpec &spec, const Problem &p, size_t update, Combine kind, bool onto,
-                                        Maker &maker) {
+  static Expected<CombineSlices> create(const InstructionSpec &spec, const Problem &p, size_t update, Combine kind,
+                                        bool onto, Maker &maker) {
     CombineSlices made;
     made.slices = p.slices;
     made.tiles = ceilDiv(p.slices.inner, 1024); // as kernels/Indexed.cu has it
@@ -138,7 +140,8 @@ struct CombineSlices {
     made.to = static_cast<int>(storedOf(spec.outputs[0].dtype));
     made.kind = static_cast<int>(kind);
     made.onto = onto;
-    AMC_CUDA_TRY(function, maker.context.function(ptx::Indexed, text("combine_slices_", computeSuffix(spec.inputs[update].dtype))));
+    AMC_CUDA_TRY(function, maker.context.function(ptx::Indexed,
+                                                  text("combine_slices_", computeSuffix(spec.inputs[update].dtype))));
     made.function = function;
     return made;
   }
@@ -205,14 +208,16 @@ Expected<std::unique_ptr<Kernel>> createScatterElements(const InstructionSpec &s
   lines.x = stridedOf(others, xStrides);
   int stored = static_cast<int>(storedOf(spec.inputs[0].dtype));
   int kind = static_cast<int>(combineOf(spec.string("reduction")));
-  AMC_CUDA_TRY(function, maker.context.function(ptx::Indexed, text("combine_elements_", computeSuffix(spec.inputs[0].dtype))));
+  AMC_CUDA_TRY(function,
+               maker.context.function(ptx::Indexed, text("combine_elements_", computeSuffix(spec.inputs[0].dtype))));
   AMC_CUDA_TRY(failure, maker.failure(spec, "index", -lines.limit, lines.limit));
   lines.failure = reinterpret_cast<unsigned long long *>(failure);
   return makeKernel([=, bytes = spec.outputs[0].bytes](const Operands &o, Stream &stream) {
     AMC_TRY(copyThere(stream, o, bytes));
     Lines l = lines;
     l.indices = o.inputs[1];
-    return stream.launch(function, gridOf(l.ids.elements * l.length), blockThreads, 0, o.inputs[2], o.outputs[0], stored, l, kind);
+    return stream.launch(function, gridOf(l.ids.elements * l.length), blockThreads, 0, o.inputs[2], o.outputs[0],
+                         stored, l, kind);
   });
 }
 
@@ -225,7 +230,8 @@ Expected<std::unique_ptr<Kernel>> createOneHot(const InstructionSpec &spec, Make
   int wide = wideIndices(spec.inputs[0]);
   uint64_t one = elementBits(y.dtype, 1);
   return makeKernel([=, n = y.elements](const Operands &o, Stream &stream) {
-    return stream.launch(function, gridOf(n), blockThreads, 0, o.inputs[0], wide, o.outputs[0], n, split.axis, split.inner, one);
+    return stream.launch(function, gridOf(n), blockThreads, 0, o.inputs[0], wide, o.outputs[0], n, split.axis,
+                         split.inner, one);
   });
 }
 

@@ -6,19 +6,32 @@ namespace amc::rt::cuda {
 
 Stored storedOf(plan::DType dtype) {
   switch (dtype) {
-  case plan::BF16: return Stored::BF16;
-  case plan::F16: return Stored::F16;
-  case plan::F64: return Stored::F64;
-  case plan::I64: return Stored::I64;
-  case plan::I32: return Stored::I32;
-  case plan::I16: return Stored::I16;
-  case plan::I8: return Stored::I8;
-  case plan::U64: return Stored::U64;
-  case plan::U32: return Stored::U32;
-  case plan::U16: return Stored::U16;
-  case plan::U8: return Stored::U8;
-  case plan::BOOL: return Stored::Bool;
-  default: return Stored::F32;
+  case plan::BF16:
+    return Stored::BF16;
+  case plan::F16:
+    return Stored::F16;
+  case plan::F64:
+    return Stored::F64;
+  case plan::I64:
+    return Stored::I64;
+  case plan::I32:
+    return Stored::I32;
+  case plan::I16:
+    return Stored::I16;
+  case plan::I8:
+    return Stored::I8;
+  case plan::U64:
+    return Stored::U64;
+  case plan::U32:
+    return Stored::U32;
+  case plan::U16:
+    return Stored::U16;
+  case plan::U8:
+    return Stored::U8;
+  case plan::BOOL:
+    return Stored::Bool;
+  default:
+    return Stored::F32;
   }
 }
 
@@ -26,10 +39,14 @@ const char *computeSuffix(plan::DType dtype) {
   switch (dtype) {
   case plan::F32:
   case plan::BF16:
-  case plan::F16: return "f32";
-  case plan::F64: return "f64";
-  case plan::U64: return "u64";
-  default: return "i64";
+  case plan::F16:
+    return "f32";
+  case plan::F64:
+    return "f64";
+  case plan::U64:
+    return "u64";
+  default:
+    return "i64";
   }
 }
 
@@ -72,7 +89,8 @@ namespace {
 
 // The same walk over elements of `factor` as one, if it is one.
 bool widen(Strided &walk, int64_t factor) {
-  if (walk.rank == 0 || walk.strides[walk.rank - 1] != 1 || walk.dims[walk.rank - 1] % factor != 0 || walk.base % factor != 0)
+  if (walk.rank == 0 || walk.strides[walk.rank - 1] != 1 || walk.dims[walk.rank - 1] % factor != 0 ||
+      walk.base % factor != 0)
     return false;
   for (int d = 0; d + 1 < walk.rank; ++d) {
     if (walk.strides[d] % factor != 0)
@@ -110,7 +128,8 @@ Status Move::enqueue(Stream &stream, const std::byte *x, std::byte *y) const {
 
 // ---- RowMover
 
-Expected<RowMover> RowMover::create(Maker &maker, const char *ptx, const std::string &name, uint64_t width, uint64_t rowBytes) {
+Expected<RowMover> RowMover::create(Maker &maker, const char *ptx, const std::string &name, uint64_t width,
+                                    uint64_t rowBytes) {
   RowMover made;
   for (uint64_t bytes = 16; bytes >= width; bytes /= 2) {
     if (rowBytes % bytes != 0)

@@ -26,13 +26,15 @@ const char *computeSuffix(plan::DType dtype);
 // ---- walks
 
 std::vector<int64_t> stridesOf(const std::vector<int64_t> &shape);
-// What walks over a tensor of `shape`, row by row, with the strides of another; neighbours that stay together are joined.
+// What walks over a tensor of `shape`, row by row, with the strides of another; neighbours that stay together are
+// joined.
 Strided stridedOf(const std::vector<int64_t> &shape, const std::vector<int64_t> &strides, int64_t base = 0);
 inline Strided contiguous(int64_t elements) { return stridedOf({elements}, {1}); }
 // The walk over a tensor of `shape` that NumPy broadcasts to `result`.
 Strided broadcastWalk(const std::vector<int64_t> &shape, const std::vector<int64_t> &result);
 
-// Moves elements of `width` bytes from one walk to another of as many, several at once where walks and addresses allow it.
+// Moves elements of `width` bytes from one walk to another of as many, several at once where walks and addresses allow
+// it.
 class Move {
 public:
   static Expected<Move> create(Maker &maker, uint64_t width, const Strided &from, const Strided &to);
@@ -47,10 +49,12 @@ private:
   std::vector<Way> ways; // the widest first
 };
 
-// A kernel that moves rows of `rowBytes` bytes as elements of `inner` to a row: NAME_16, NAME_8 and so on, down to NAME_WIDTH.
+// A kernel that moves rows of `rowBytes` bytes as elements of `inner` to a row: NAME_16, NAME_8 and so on, down to
+// NAME_WIDTH.
 class RowMover {
 public:
-  static Expected<RowMover> create(Maker &maker, const char *ptx, const std::string &name, uint64_t width, uint64_t rowBytes);
+  static Expected<RowMover> create(Maker &maker, const char *ptx, const std::string &name, uint64_t width,
+                                   uint64_t rowBytes);
   struct Way {
     CUfunction function;
     int64_t inner;

@@ -1,6 +1,6 @@
 // shift_labels, cross_entropy, cross_entropy_backward. The signatures are runtime/device/cpu/Loss.cpp's.
-#include "runtime/device/cuda/Launches.h"
 #include "runtime/device/cuda/kernels/Loss.h"
+#include "runtime/device/cuda/Launches.h"
 #include "runtime/plan/CudaWorkspace.h"
 
 namespace amc::rt::cuda {
@@ -31,7 +31,8 @@ Expected<LossRows> lossRows(const InstructionSpec &spec, const TensorSpec &logit
 }
 
 uint64_t lossWorkspace(const InstructionSpec &spec) {
-  return workspace::cuda::crossEntropy(static_cast<uint64_t>(spec.outputs[1].elements), dtypeBytes(spec.outputs[0].dtype));
+  return workspace::cuda::crossEntropy(static_cast<uint64_t>(spec.outputs[1].elements),
+                                       dtypeBytes(spec.outputs[0].dtype));
 }
 
 Expected<std::unique_ptr<Kernel>> createLoss(const InstructionSpec &spec, Maker &maker) {
@@ -52,7 +53,8 @@ Expected<std::unique_ptr<Kernel>> createLoss(const InstructionSpec &spec, Maker 
 
 Expected<std::unique_ptr<Kernel>> createBackward(const InstructionSpec &spec, Maker &maker) {
   AMC_CUDA_TRY(rows, lossRows(spec, spec.inputs[1], maker));
-  AMC_CUDA_TRY(function, maker.context.function(ptx::Loss, text("cross_entropy_backward_", suffixOf(spec.inputs[1].dtype))));
+  AMC_CUDA_TRY(function,
+               maker.context.function(ptx::Loss, text("cross_entropy_backward_", suffixOf(spec.inputs[1].dtype))));
   return makeKernel([=](const Operands &o, Stream &stream) {
     LossRows loss = rows;
     loss.labels = o.in<long long>(2);

@@ -1,5 +1,5 @@
-// Kernels that move elements and make them: transpose, slice, concat, broadcast, full, iota, pad, triangle. The signatures are
-// runtime/device/cpu/Movement.cpp's and Shaping.cpp's.
+// Kernels that move elements and make them: transpose, slice, concat, broadcast, full, iota, pad, triangle. The
+// signatures are runtime/device/cpu/Movement.cpp's and Shaping.cpp's.
 #include "runtime/device/cuda/Launches.h"
 #include <algorithm>
 
@@ -57,7 +57,8 @@ Expected<std::unique_ptr<Kernel>> createTranspose(const InstructionSpec &spec, M
 // ---- slice, concat, broadcast
 
 Expected<std::unique_ptr<Kernel>> createSlice(const InstructionSpec &spec, Maker &maker) {
-  std::vector<int64_t> starts = spec.ints("starts"), steps = spec.ints("steps"), strides = stridesOf(spec.inputs[0].shape);
+  std::vector<int64_t> starts = spec.ints("starts"), steps = spec.ints("steps"),
+                       strides = stridesOf(spec.inputs[0].shape);
   const std::vector<int64_t> &shape = spec.outputs[0].shape;
   int64_t start = 0;
   for (size_t i = 0; i < strides.size(); ++i) {
@@ -111,7 +112,8 @@ Expected<std::unique_ptr<Kernel>> createIota(const InstructionSpec &spec, Maker 
 
 // Padding everywhere, then x over it.
 Expected<std::unique_ptr<Kernel>> createPad(const InstructionSpec &spec, Maker &maker) {
-  std::vector<int64_t> low = spec.ints("low"), interior = spec.ints("interior"), strides = stridesOf(spec.outputs[0].shape);
+  std::vector<int64_t> low = spec.ints("low"), interior = spec.ints("interior"),
+                       strides = stridesOf(spec.outputs[0].shape);
   const TensorSpec &x = spec.inputs[0];
   int64_t base = 0;
   for (size_t i = 0; i < strides.size(); ++i) {

@@ -1,6 +1,6 @@
 // squared_norm, sum_scalars, clip_scale, accumulate, adamw, sgd. The signatures are runtime/device/cpu/Optimizer.cpp's.
-#include "runtime/device/cuda/Launches.h"
 #include "runtime/device/cuda/kernels/Optimizer.h"
+#include "runtime/device/cuda/Launches.h"
 #include "runtime/plan/CudaWorkspace.h"
 
 namespace amc::rt::cuda {
@@ -64,16 +64,18 @@ Expected<std::unique_ptr<Kernel>> createClip(const InstructionSpec &spec, Maker 
   double limit = spec.real("max_norm");
   bool carries = clipWorkspace(spec) > 0;
   return makeKernel([=, count = spec.inputs.size()](const Operands &o, Stream &stream) {
-    return addScalars(add, stream, o, count, carries ? o.workspaces[0] : nullptr,
-                      [&](const Scalars &rest, const std::byte *carried) {
-                        return stream.launch(clip, {}, blockThreads, 0, rest, carried, o.outputs[0], o.outputs[1], limit);
-                      });
+    return addScalars(
+        add, stream, o, count, carries ? o.workspaces[0] : nullptr, [&](const Scalars &rest, const std::byte *carried) {
+          return stream.launch(clip, {}, blockThreads, 0, rest, carried, o.outputs[0], o.outputs[1], limit);
+        });
   });
 }
 
 // ---- updates
 
-bool present(const InstructionSpec &spec, size_t input) { return spec.inputs.size() > input && spec.inputs[input].present(); }
+bool present(const InstructionSpec &spec, size_t input) {
+  return spec.inputs.size() > input && spec.inputs[input].present();
+}
 
 // Where an operand of an update is, once its addresses are known.
 struct Place {

@@ -1,6 +1,6 @@
-// Kernels of a rank among others that move parts of tensors: take_piece, which sends nothing, and all_to_all, by NCCL's sends
-// and receipts. The signatures are runtime/device/cpu/Collectives.cpp's, and so is all_to_all's workspace: parts that do not
-// stand in a row are copied there.
+// Kernels of a rank among others that move parts of tensors: take_piece, which sends nothing, and all_to_all, by NCCL's
+// sends and receipts. The signatures are runtime/device/cpu/Collectives.cpp's, and so is all_to_all's workspace: parts
+// that do not stand in a row are copied there.
 #include "runtime/device/cuda/Launches.h"
 #include "runtime/device/cuda/Nccl.h"
 #include "runtime/plan/CudaWorkspace.h"
@@ -20,7 +20,8 @@ Expected<std::unique_ptr<Kernel>> createTakePiece(const InstructionSpec &spec, M
   }
   cpu::Split whole = cpu::splitAt(spec.inputs[0].shape, static_cast<size_t>(spec.integer("dim")));
   int64_t rows = ceilDiv(whole.axis, spec.integer("members")), pitch = whole.axis * whole.inner;
-  // Of each row before the dimension `runs` runs of `taken` rows, `apart` rows apart; zeros behind what is less than a piece.
+  // Of each row before the dimension `runs` runs of `taken` rows, `apart` rows apart; zeros behind what is less than a
+  // piece.
   int64_t first = std::min(rows * index, whole.axis), taken = std::min(rows, whole.axis - first), runs = 1, apart = 0;
   if (spec.flag("zigzag")) {
     taken = rows / 2;
@@ -73,11 +74,12 @@ Expected<std::unique_ptr<Kernel>> createAllToAll(const InstructionSpec &spec, Ma
   if (!maker.nccl || parts.members == 1) // the part is the whole
     return makeKernel([=](const Operands &o, Stream &stream) { return stream.copy(o.outputs[0], o.inputs[0], bytes); });
   AMC_CUDA_TRY(group, maker.nccl->group(spec.string("group")));
-  // The operand is [outer, members, run], what is sent [members, outer, run]; what comes is [members, outer, run] again, of
-  // other dimensions, and the result [outer, members, run].
+  // The operand is [outer, members, run], what is sent [members, outer, run]; what comes is [members, outer, run]
+  // again, of other dimensions, and the result [outer, members, run].
   AMC_CUDA_TRY(pack, exchangeRuns(maker, width, parts.split.outer, parts.members,
                                   parts.split.axis / parts.members * parts.split.inner));
-  AMC_CUDA_TRY(unpack, exchangeRuns(maker, width, parts.members, parts.concat.outer, parts.concat.axis * parts.concat.inner));
+  AMC_CUDA_TRY(unpack,
+               exchangeRuns(maker, width, parts.members, parts.concat.outer, parts.concat.axis * parts.concat.inner));
   uint64_t part = bytes / static_cast<uint64_t>(parts.members), packed = workspace::allToAll(bytes, 2, 1);
   const NcclLibrary &library = maker.nccl->library;
   return makeKernel([=, &library](const Operands &o, Stream &stream) {

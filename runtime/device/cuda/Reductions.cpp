@@ -7,11 +7,11 @@ namespace amc::rt::cuda {
 namespace {
 
 Reduce kindOf(const std::string &kernel) {
-  return kernel == "reduce_sum" ? Reduce::Sum
+  return kernel == "reduce_sum"    ? Reduce::Sum
          : kernel == "reduce_mean" ? Reduce::Mean
          : kernel == "reduce_prod" ? Reduce::Prod
-         : kernel == "reduce_max" ? Reduce::Max
-                                  : Reduce::Min;
+         : kernel == "reduce_max"  ? Reduce::Max
+                                   : Reduce::Min;
 }
 
 // Dimensions that are kept and those that are not, with their strides in the operand.
@@ -58,12 +58,14 @@ Expected<std::unique_ptr<Kernel>> create(const InstructionSpec &spec, Maker &mak
   r.to = static_cast<int>(storedOf(spec.outputs[0].dtype));
   r.kept = stridedOf(axes.kept, axes.keptStrides);
   r.reduced = stridedOf(axes.reduced, axes.reducedStrides);
-  r.pieces = static_cast<int64_t>(workspace::cuda::reductionPieces(static_cast<uint64_t>(r.kept.elements), terms(spec)));
+  r.pieces =
+      static_cast<int64_t>(workspace::cuda::reductionPieces(static_cast<uint64_t>(r.kept.elements), terms(spec)));
   r.each = ceilDiv(r.reduced.elements, r.pieces);
   std::string type = computeSuffix(spec.inputs[0].dtype);
   bool sums = kind == Reduce::Sum || kind == Reduce::Mean;
-  AMC_CUDA_TRY(function, maker.context.function(ptx::Reductions, text("reduce_", axes.rowsReduced ? "rows_" : "columns_",
-                                                                      sums ? "sum_" : "other_", type)));
+  AMC_CUDA_TRY(function,
+               maker.context.function(ptx::Reductions, text("reduce_", axes.rowsReduced ? "rows_" : "columns_",
+                                                            sums ? "sum_" : "other_", type)));
   AMC_CUDA_TRY(combine, maker.context.function(ptx::Reductions, "reduce_pieces_" + type));
   Grid grid{static_cast<uint64_t>(r.pieces * (axes.rowsReduced ? r.kept.elements : ceilDiv(r.kept.elements, 32)))};
   unsigned threads = axes.rowsReduced ? rowThreads(r.each) : 256;

@@ -1,6 +1,6 @@
 // rotary and rotary_backward. The signatures are runtime/device/cpu/Rotary.cpp's.
-#include "runtime/device/cuda/Launches.h"
 #include "runtime/device/cuda/kernels/Rotary.h"
+#include "runtime/device/cuda/Launches.h"
 
 namespace amc::rt::cuda {
 namespace {

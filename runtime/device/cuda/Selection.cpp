@@ -13,7 +13,8 @@ struct Along {
   static Expected<Along> create(const InstructionSpec &spec, const std::string &name, Maker &maker) {
     const TensorSpec &x = spec.inputs[0];
     AMC_CUDA_TRY(function, maker.context.function(ptx::Selection, text(name, "_", computeSuffix(x.dtype))));
-    return Along{cpu::splitAt(x.shape, static_cast<size_t>(spec.integer("axis"))), static_cast<int>(storedOf(x.dtype)), function};
+    return Along{cpu::splitAt(x.shape, static_cast<size_t>(spec.integer("axis"))), static_cast<int>(storedOf(x.dtype)),
+                 function};
   }
   Grid lines() const { return {static_cast<uint64_t>(split.outer * split.inner)}; }
 };

@@ -2,8 +2,8 @@
 //
 // f16 and bf16 are computed in fp32 and rounded once, f64 in f64, integers modulo 2^64 and stored in their own width. A
 // thread has an element, which it reads before it writes, so that a result may stand in an operand of its width. There is a
-// function for each operation and arithmetic type; the type that is stored is told at run time. sin, cos and tan are in
-// Trigonometry.cu.
+// function for each operation and arithmetic type; the type that is stored is told at run time. sin, cos and tan of
+// doubles are in Trigonometry.cu.
 #include "Unary.cuh"
 #include "runtime/device/cuda/kernels/Strided.h"
 
@@ -49,6 +49,9 @@ using namespace amc;
   MAKE(bitwise_not, static_cast<T>(~x))
 
 FOR_REAL_UNARIES(AMC_REAL_UNARY)
+AMC_UNARY(sin, float, f32, sin(x))
+AMC_UNARY(cos, float, f32, cos(x))
+AMC_UNARY(tan, float, f32, tan(x))
 #define MAKE(name, value) AMC_UNARY(name, i64, i64, value) AMC_UNARY(name, u64, u64, value)
 FOR_INTEGER_UNARIES(MAKE)
 #undef MAKE

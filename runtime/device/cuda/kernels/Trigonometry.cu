@@ -1,9 +1,9 @@
-// The functions whose code is longest, since they reduce large arguments exactly: apart from the others of their kind, which
-// then need not wait for the driver to compile them.
+// sin, cos and tan of doubles: their code is by far the longest of its kind, since they reduce large arguments exactly, so that
+// they are a module of their own and the others need not wait for the driver to compile them.
 #include "Unary.cuh"
 
 using namespace amc;
 
-AMC_REAL_UNARY(sin, sin(x))
-AMC_REAL_UNARY(cos, cos(x))
-AMC_REAL_UNARY(tan, tan(x))
+AMC_UNARY(sin, double, f64, sin(x))
+AMC_UNARY(cos, double, f64, cos(x))
+AMC_UNARY(tan, double, f64, tan(x))
