@@ -1,6 +1,7 @@
 #include "test/emulated_cuda/engine/Loads.h"
 #include "test/emulated_cuda/engine/Float.h"
 #include "test/emulated_cuda/engine/Lanes.h"
+#include "test/emulated_cuda/engine/Quick.h"
 #include <algorithm>
 #include <cstring>
 
@@ -43,12 +44,17 @@ template <unsigned Bytes, unsigned Elements> void load(Warp &w, const Instr &i, 
     }
   }
   T values[Elements][32];
+  Quick quick(w, i, total);
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     unsigned l = std::countr_zero(rest);
-    Spot spot = locate(w, i, l, (Where)i.detail[WhereDetail], addresses[l], total, false);
-    check(w, i, l, spot, total, access);
+    const std::byte *from = access == Access::Read ? quick.read(l, addresses[l]) : nullptr;
+    if (!from) {
+      Spot spot = locate(w, i, l, (Where)i.detail[WhereDetail], addresses[l], total, false);
+      check(w, i, l, spot, total, access);
+      from = spot.host;
+    }
     T element[Elements];
-    memcpy(element, spot.host, total);
+    memcpy(element, from, total);
     for (unsigned e = 0; e < Elements; ++e)
       values[e][l] = element[e];
   }
@@ -73,16 +79,21 @@ template <unsigned Bytes, unsigned Elements> void store(Warp &w, const Instr &i,
       return;
     }
   }
+  Quick quick(w, i, total);
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     unsigned l = std::countr_zero(rest);
-    Spot spot = locate(w, i, l, (Where)i.detail[WhereDetail], addresses[l], total, true);
-    if (access == Access::Atomic && spot.region)
-      spot.region->shadow.initialise(spot.offset, total);
-    check(w, i, l, spot, total, access);
+    std::byte *to = access == Access::Write ? quick.write(l, addresses[l]) : nullptr;
+    if (!to) {
+      Spot spot = locate(w, i, l, (Where)i.detail[WhereDetail], addresses[l], total, true);
+      if (access == Access::Atomic && spot.region)
+        spot.region->shadow.initialise(spot.offset, total);
+      check(w, i, l, spot, total, access);
+      to = spot.host;
+    }
     T element[Elements];
     for (unsigned e = 0; e < Elements; ++e)
       element[e] = w.lanes<T>(i.r[1 + e])[l];
-    memcpy(spot.host, element, total);
+    memcpy(to, element, total);
   }
 }
 
