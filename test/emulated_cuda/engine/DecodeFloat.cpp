@@ -110,7 +110,7 @@ bool Decoder::decodeFloat() {
     return decodeHalf(type, base);
   bool single = type == Type::F32;
 
-  static const char *const bases[] = {"add", "sub",  "mul", "fma", "mad",   "div", "min", "max", "abs",     "neg",
+  static const char *const bases[] = {"add", "sub",  "mul", "fma", "mad",   "div", "min", "max",  "abs",      "neg",
                                       "rcp", "sqrt", "sin", "cos", "rsqrt", "lg2", "ex2", "tanh", "copysign", "testp"};
   if (std::find(std::begin(bases), std::end(bases), base) == std::end(bases))
     return false;
@@ -139,11 +139,14 @@ bool Decoder::decodeFloat() {
   };
 
   if (base == "add")
-    return directed ? rounded(Arithmetic::Add, 2) : finish(single ? twoHandler<addOf<float>>(ftz, sat) : map<addOf<double>>, 2);
+    return directed ? rounded(Arithmetic::Add, 2)
+                    : finish(single ? twoHandler<addOf<float>>(ftz, sat) : map<addOf<double>>, 2);
   if (base == "sub")
-    return directed ? rounded(Arithmetic::Sub, 2) : finish(single ? twoHandler<subOf<float>>(ftz, sat) : map<subOf<double>>, 2);
+    return directed ? rounded(Arithmetic::Sub, 2)
+                    : finish(single ? twoHandler<subOf<float>>(ftz, sat) : map<subOf<double>>, 2);
   if (base == "mul")
-    return directed ? rounded(Arithmetic::Mul, 2) : finish(single ? twoHandler<mulOf<float>>(ftz, sat) : map<mulOf<double>>, 2);
+    return directed ? rounded(Arithmetic::Mul, 2)
+                    : finish(single ? twoHandler<mulOf<float>>(ftz, sat) : map<mulOf<double>>, 2);
   if (base == "fma" || base == "mad") {
     if (!rounding)
       fail("should have a rounding");
@@ -151,7 +154,8 @@ bool Decoder::decodeFloat() {
   }
   if (base == "div") {
     if (approx && single)
-      return finish(ftz ? twoHandler<approxQuotient<true>>(true, sat) : twoHandler<approxQuotient<false>>(false, sat), 2);
+      return finish(ftz ? twoHandler<approxQuotient<true>>(true, sat) : twoHandler<approxQuotient<false>>(false, sat),
+                    2);
     if (directed)
       return rounded(Arithmetic::Div, 2);
     if (!rounding && !full)

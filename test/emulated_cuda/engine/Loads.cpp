@@ -9,18 +9,10 @@ namespace emu {
 namespace {
 
 template <unsigned Bytes> struct Bits;
-template <> struct Bits<1> {
-  using Type = uint8_t;
-};
-template <> struct Bits<2> {
-  using Type = uint16_t;
-};
-template <> struct Bits<4> {
-  using Type = uint32_t;
-};
-template <> struct Bits<8> {
-  using Type = uint64_t;
-};
+template <> struct Bits<1> { using Type = uint8_t; };
+template <> struct Bits<2> { using Type = uint16_t; };
+template <> struct Bits<4> { using Type = uint32_t; };
+template <> struct Bits<8> { using Type = uint64_t; };
 
 template <unsigned Bytes, unsigned Elements> void load(Warp &w, const Instr &i, uint32_t mask) {
   using T = typename Bits<Bytes>::Type;
@@ -107,32 +99,32 @@ template <unsigned Bytes, unsigned Elements> void parameter(Warp &w, const Instr
   }
 }
 
-#define PICK(function)                                                                                               \
-  switch (bytes * 16 + elements) {                                                                                    \
-  case 1 * 16 + 1:                                                                                                    \
-    return function<1, 1>;                                                                                            \
-  case 1 * 16 + 2:                                                                                                    \
-    return function<1, 2>;                                                                                            \
-  case 1 * 16 + 4:                                                                                                    \
-    return function<1, 4>;                                                                                            \
-  case 2 * 16 + 1:                                                                                                    \
-    return function<2, 1>;                                                                                            \
-  case 2 * 16 + 2:                                                                                                    \
-    return function<2, 2>;                                                                                            \
-  case 2 * 16 + 4:                                                                                                    \
-    return function<2, 4>;                                                                                            \
-  case 4 * 16 + 1:                                                                                                    \
-    return function<4, 1>;                                                                                            \
-  case 4 * 16 + 2:                                                                                                    \
-    return function<4, 2>;                                                                                            \
-  case 4 * 16 + 4:                                                                                                    \
-    return function<4, 4>;                                                                                            \
-  case 8 * 16 + 1:                                                                                                    \
-    return function<8, 1>;                                                                                            \
-  case 8 * 16 + 2:                                                                                                    \
-    return function<8, 2>;                                                                                            \
-  default:                                                                                                            \
-    return nullptr;                                                                                                   \
+#define PICK(function)                                                                                                 \
+  switch (bytes * 16 + elements) {                                                                                     \
+  case 1 * 16 + 1:                                                                                                     \
+    return function<1, 1>;                                                                                             \
+  case 1 * 16 + 2:                                                                                                     \
+    return function<1, 2>;                                                                                             \
+  case 1 * 16 + 4:                                                                                                     \
+    return function<1, 4>;                                                                                             \
+  case 2 * 16 + 1:                                                                                                     \
+    return function<2, 1>;                                                                                             \
+  case 2 * 16 + 2:                                                                                                     \
+    return function<2, 2>;                                                                                             \
+  case 2 * 16 + 4:                                                                                                     \
+    return function<2, 4>;                                                                                             \
+  case 4 * 16 + 1:                                                                                                     \
+    return function<4, 1>;                                                                                             \
+  case 4 * 16 + 2:                                                                                                     \
+    return function<4, 2>;                                                                                             \
+  case 4 * 16 + 4:                                                                                                     \
+    return function<4, 4>;                                                                                             \
+  case 8 * 16 + 1:                                                                                                     \
+    return function<8, 1>;                                                                                             \
+  case 8 * 16 + 2:                                                                                                     \
+    return function<8, 2>;                                                                                             \
+  default:                                                                                                             \
+    return nullptr;                                                                                                    \
   }
 
 // One lane's update of `old`.
@@ -251,9 +243,9 @@ void finishCopy(Warp &w, const Instr &i, const AsyncCopy &copy) {
 
 } // namespace
 
-Handler loadHandler(unsigned bytes, unsigned elements) { PICK(load) }
-Handler storeHandler(unsigned bytes, unsigned elements) { PICK(store) }
-Handler parameterHandler(unsigned bytes, unsigned elements) { PICK(parameter) }
+Handler loadHandler(unsigned bytes, unsigned elements){PICK(load)} Handler
+    storeHandler(unsigned bytes, unsigned elements){PICK(store)} Handler
+    parameterHandler(unsigned bytes, unsigned elements){PICK(parameter)}
 
 Handler atomicHandler(Atomic what, ptx::Type type, bool gives) {
   using ptx::Type;

@@ -11,7 +11,8 @@ class Quick {
 public:
   Quick(Warp &w, const Instr &i, unsigned bytes)
       : w(w), where((Where)i.detail[WhereDetail]), bytes(bytes), begin(stampOf(w.block->serial)),
-        full(stampOf(w.block->serial, w.block->lastFull)), warpStamp(stampOf(w.block->serial, w.clock, w.index, manyLanes)),
+        full(stampOf(w.block->serial, w.block->lastFull)),
+        warpStamp(stampOf(w.block->serial, w.clock, w.index, manyLanes)),
         blockStamp(stampOf(w.block->serial, w.clock, manyWarps, manyLanes)) {}
 
   // The bytes, checked and marked as read or written; null: not so quickly.
