@@ -65,6 +65,14 @@ template <auto F> Handler threeHandler(bool ftz, bool sat) {
              : (sat ? map<three<F, false, true>> : map<three<F, false, false>>);
 }
 
+// rcp and rsqrt.approx.ftz.f64 see and give the upper 32 bits only.
+inline double upperHalf(double a) {
+  uint64_t bits = std::bit_cast<uint64_t>(a);
+  return std::bit_cast<double>((bits >> 52 & 0x7ff ? bits : bits & 1ull << 63) & ~0xffffffffull);
+}
+inline double grossReciprocal(double a) { return a != a ? a : upperHalf(1 / upperHalf(a)); }
+inline double grossRoot(double a) { return a != a ? a : upperHalf(1 / std::sqrt(upperHalf(a))); }
+
 enum Test { Finite, Infinite, Number, NotANumber, Normal, Subnormal };
 template <class T> void testHandler(Warp &w, const Instr &i, uint32_t mask) {
   const T *a = w.lanes<T>(i.r[1]);
@@ -117,6 +125,11 @@ bool Decoder::decodeFloat() {
 
   takeType();
   bool ftz = take("ftz"), sat = take("sat");
+  if (!single && (base == "rcp" || base == "rsqrt") && ftz && modifiers == std::vector<std::string>{"approx"}) {
+    take("approx");
+    emitSame(base == "rcp" ? map<grossReciprocal> : map<grossRoot>, type, 1);
+    return true;
+  }
   if (!single && (ftz || sat))
     fail(".ftz and .sat are for .f32");
   auto rounding = takeOneOf<Rounding>(

@@ -193,6 +193,20 @@ bool Decoder::decodeInteger() {
     emit(handler, {d, carry}, {a, b, carry});
     return true;
   }
+  if (base == "madc" || (base == "mad" && take("cc"))) { // a product, then a sum with a carry
+    bool takes = base == "madc", gives = !takes || take("cc"), isHigh = take("hi");
+    if (!isHigh && !take("lo"))
+      fail("should be .lo or .hi");
+    takeType();
+    Handler sum = carryHandler(type, false, takes, gives);
+    if (!sum)
+      fail("is not modelled for this type");
+    uint32_t a = use(operand(1), type), b = use(operand(2), type), c = use(operand(3), type);
+    uint32_t product = newRegister(ptx::sizeOf(type)), d = define(operand(0), type), carry = carryRegister();
+    emit(isHigh ? ofInteger(type, OF(mulHigh)) : ofInteger(type, OF(mulLow)), {product}, {a, b});
+    emit(sum, {d, carry}, {product, c, carry});
+    return true;
+  }
   if (base == "add")
     return take("sat") ? finish(type == Type::S32 ? map<addSaturated> : nullptr, 2)
                        : finish(ofInteger(type, OF(add)), 2);
