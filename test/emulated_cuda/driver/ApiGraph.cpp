@@ -132,7 +132,8 @@ CUresult CUDAAPI cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, u
   Call call("cuGraphInstantiate", Needs::Context);
   if (CUresult result = checkGraph(call, graph); result != CUDA_SUCCESS)
     return result;
-  constexpr unsigned long long known = CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD | CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
+  constexpr unsigned long long known =
+      CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD | CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
   if (!exec || (flags & ~known))
     return call.misuse(CUDA_ERROR_INVALID_VALUE, "a null result, or flags that are not modelled");
   auto *made = new CUgraphExec_st{call.context, graph->commands, graph->events, {}};

@@ -30,7 +30,8 @@ void initialiseVariable(Region &region, const ptx::Variable &variable, const Add
     if (!variable.initial[i].symbol.empty()) {
       auto address = addresses.find(variable.initial[i].symbol);
       if (address == addresses.end() || width != 8)
-        throw ptx::LoadError(variable.line, concat("variable ", variable.name, " has an initial value that is not modelled"));
+        throw ptx::LoadError(variable.line,
+                             concat("variable ", variable.name, " has an initial value that is not modelled"));
       value += address->second;
     }
     memcpy(region.host + i * width, &value, width);
@@ -73,7 +74,9 @@ void freeModule(CUmod_st *module) {
 
 CUresult checkTarget(const ptx::Module &text, std::string &why) {
   const Driver &d = driver();
-  int newest = d.version >= 13000 ? 90 + (d.version - 13000) / 10 : d.version >= 12000 ? 80 + (d.version - 12000) / 10 : 0;
+  int newest = d.version >= 13000   ? 90 + (d.version - 13000) / 10
+               : d.version >= 12000 ? 80 + (d.version - 12000) / 10
+                                    : 0;
   if (text.versionMajor * 10 + text.versionMinor > newest) {
     why = concat("PTX ", text.versionMajor, ".", text.versionMinor, " is newer than the driver");
     return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;

@@ -72,7 +72,8 @@ CUresult checkShape(const Call &call, const CUfunc_st &function, const LaunchSha
     return call.misuse(CUDA_ERROR_INVALID_VALUE, name, "block of (", shape.block[0], ", ", shape.block[1], ", ",
                        shape.block[2], ") threads is not what .reqntid says");
   if (shape.sharedBytes && !kernel.usesDynamicShared)
-    finding("misuse: ", call.name, ": ", name, shape.sharedBytes, " bytes of dynamic shared memory, of which it uses "
+    finding("misuse: ", call.name, ": ", name, shape.sharedBytes,
+            " bytes of dynamic shared memory, of which it uses "
             "none");
   if (kernel.staticShared + shape.sharedBytes > (unsigned)function.maxDynamicShared)
     return call.misuse(CUDA_ERROR_INVALID_VALUE, name, kernel.staticShared, " + ", shape.sharedBytes,
@@ -81,8 +82,7 @@ CUresult checkShape(const Call &call, const CUfunc_st &function, const LaunchSha
   return CUDA_SUCCESS;
 }
 
-CUresult launch(Call &call, CUfunction f, const LaunchShape &shape, CUstream stream, void **parameters,
-                void **extra) {
+CUresult launch(Call &call, CUfunction f, const LaunchShape &shape, CUstream stream, void **parameters, void **extra) {
   if (!driver().functions.count(f))
     return call.misuse(CUDA_ERROR_INVALID_HANDLE, "the function is none, or its module has been unloaded");
   if (CUresult result = call.check(stream); result != CUDA_SUCCESS)

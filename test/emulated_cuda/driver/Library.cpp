@@ -41,9 +41,9 @@ struct LibraryTask : Task {
 
   CUresult begin(CUctx_st &context, Operation &operation) override {
     driver().order.begin(operation, 1);
-    bool ok = eachRow(reads, [&](CUdeviceptr at, size_t bytes) { return readRange(context, operation, at, bytes); }) &&
-              eachRow(writes,
-                      [&](CUdeviceptr at, size_t bytes) { return writeRange(context, operation, at, bytes, true); });
+    bool ok =
+        eachRow(reads, [&](CUdeviceptr at, size_t bytes) { return readRange(context, operation, at, bytes); }) &&
+        eachRow(writes, [&](CUdeviceptr at, size_t bytes) { return writeRange(context, operation, at, bytes, true); });
     return ok ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
   }
   void call() override { run(state); }
@@ -62,8 +62,7 @@ struct ForgetTask : Task {
 CUresult enqueueLibrary(CUstream stream, const char *what, const EmulatedRange *reads, size_t readCount,
                         const EmulatedRange *writes, size_t writeCount, void (*run)(void *), void *state,
                         void (*drop)(void *), bool blocking) {
-  auto task =
-      std::make_shared<LibraryTask>(what, reads, readCount, writes, writeCount, run, state, drop, blocking);
+  auto task = std::make_shared<LibraryTask>(what, reads, readCount, writes, writeCount, run, state, drop, blocking);
   Call call(what, Needs::Context);
   if (call.failed())
     return call.status;
@@ -117,9 +116,7 @@ void emulatedCudaFinding(const char *format, ...) {
   finding(text);
 }
 
-int emulatedCudaDevice(void) {
-  return contextStack.empty() || !contextStack.back() ? -1 : contextStack.back()->device;
-}
+int emulatedCudaDevice(void) { return contextStack.empty() || !contextStack.back() ? -1 : contextStack.back()->device; }
 
 int emulatedCudaCapturing(CUstream stream) {
   Lock lock;

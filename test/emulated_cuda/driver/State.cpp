@@ -57,9 +57,9 @@ Call::Call(const char *name, unsigned needs) : name(name) {
   if (!(needs & Needs::NoCapture))
     return;
   for (Capture *capture : d.captures) {
-    bool forbidden = capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL ||
-                     (capture->mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL &&
-                      capture->thread == std::this_thread::get_id());
+    bool forbidden =
+        capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL ||
+        (capture->mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL && capture->thread == std::this_thread::get_id());
     if (forbidden) {
       invalidate(*capture, name);
       status = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;

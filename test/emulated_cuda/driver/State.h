@@ -1,4 +1,5 @@
-// What the emulated driver holds: contexts, streams, events, graphs, modules, and the queues that all work goes through.
+// What the emulated driver holds: contexts, streams, events, graphs, modules, and the queues that all work goes
+// through.
 //
 // Work is executed as late as it may be: when something waits for it, or a queue is full. Among streams the order is
 // drawn from EMULATED_CUDA_SEED, so that what is missing between two streams shows as wrong data; the checks of order
@@ -218,7 +219,7 @@ void waitEvent(CUstream_st &stream, const std::shared_ptr<EventState> &event);
 // Executes until `done` holds. `stream`, where not null, is what is waited for.
 CUresult runUntil(Lock &lock, CUstream_st *stream, const std::function<bool()> &done);
 CUresult synchronize(Lock &lock, CUstream_st &stream);
-CUresult runAll(Lock &lock); // everything that is enqueued; orders nothing
+CUresult runAll(Lock &lock);                    // everything that is enqueued; orders nothing
 bool progress(Lock &lock, CUstream_st *prefer); // one step; false: nothing can go on
 // Runs a task now, as the host, behind all blocking streams.
 CUresult runNow(Call &call, Task &task);

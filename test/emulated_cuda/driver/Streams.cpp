@@ -193,8 +193,8 @@ CUstream_st *makeStream(CUctx_st &context, unsigned flags, int priority, bool hi
   stream->flags = flags;
   stream->priority = priority;
   stream->id = d.nextId++;
-  stream->queue = d.order.newQueue(hidden ? concat("a branch of a graph (", stream->id, ")")
-                                          : concat("stream ", stream->id));
+  stream->queue =
+      d.order.newQueue(hidden ? concat("a branch of a graph (", stream->id, ")") : concat("stream ", stream->id));
   (hidden ? d.hidden : d.streams).insert(stream);
   return stream;
 }

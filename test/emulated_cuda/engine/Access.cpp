@@ -122,7 +122,7 @@ std::string whoIs(const Warp &w, Stamp other) {
 void reportRace(Warp &w, const Instr &i, unsigned lane, const Spot &spot, unsigned bytes, Access access, Stamp other,
                 bool otherWrote) {
   bool same = inThisLaunch(w, serialOf(other));
-  const char *lacks = !same ? "no event, stream order or host orders the two"
+  const char *lacks = !same                                ? "no event, stream order or host orders the two"
                       : serialOf(other) == w.block->serial ? "no barrier stands between"
                                                            : "nothing orders blocks of one launch";
   std::string where = spot.region == w.block->shared ? concat("shared address ", hex(spot.offset))
@@ -190,8 +190,7 @@ void markCells(Warp &w, const Instr &i, unsigned lane, const Spot &spot, unsigne
   if ((1u << shadow.cellShift(spot.offset)) > bytes)
     shadow.refine(spot.offset, std::countr_zero(bytes));
   size_t first = shadow.cell(spot.offset), count = bytes >> shadow.cellShift(spot.offset);
-  Stamp limit =
-      spot.region == w.block->shared ? stampOf(w.block->serial, w.block->lastFull) : w.launch->limit;
+  Stamp limit = spot.region == w.block->shared ? stampOf(w.block->serial, w.block->lastFull) : w.launch->limit;
   Marks marks{w, i, lane, spot, bytes, access, false, limit, mine};
   bool strongRead = access == Access::Atomic && i.detail[StrongDetail] == 2;
   for (size_t c = first; c < first + count; ++c) {

@@ -165,18 +165,20 @@ bool Decoder::decodeBits() {
       uint32_t a = usePredicate(operand(1)), b = base == "not" ? a : usePredicate(operand(2));
       if (operandCount() != (base == "not" ? 2u : 3u))
         fail("has another number of operands");
-      Handler handler = base == "and" ? [](Warp &w, const Instr &i, uint32_t m) {
-        setPredicate(w, i.r[0], w.predicate(i.r[1]) & w.predicate(i.r[2]), m);
-      } : base == "or" ? [](Warp &w, const Instr &i, uint32_t m) {
-        setPredicate(w, i.r[0], w.predicate(i.r[1]) | w.predicate(i.r[2]), m);
-      } : base == "xor" ? [](Warp &w, const Instr &i, uint32_t m) {
-        setPredicate(w, i.r[0], w.predicate(i.r[1]) ^ w.predicate(i.r[2]), m);
-      } : [](Warp &w, const Instr &i, uint32_t m) { setPredicate(w, i.r[0], ~w.predicate(i.r[1]), m); };
+      Handler handler =
+          base == "and"  ? [](Warp &w, const Instr &i,
+                             uint32_t m) { setPredicate(w, i.r[0], w.predicate(i.r[1]) & w.predicate(i.r[2]), m); }
+          : base == "or" ? [](Warp &w, const Instr &i,
+                              uint32_t m) { setPredicate(w, i.r[0], w.predicate(i.r[1]) | w.predicate(i.r[2]), m); }
+          : base == "xor"
+              ? [](Warp &w, const Instr &i,
+                   uint32_t m) { setPredicate(w, i.r[0], w.predicate(i.r[1]) ^ w.predicate(i.r[2]), m); }
+              : [](Warp &w, const Instr &i, uint32_t m) { setPredicate(w, i.r[0], ~w.predicate(i.r[1]), m); };
       emit(handler, {definePredicate(operand(0))}, {a, b});
       return true;
     }
-    emitSame(base == "and"  ? ofBits(type, OF(andOf))
-             : base == "or" ? ofBits(type, OF(orOf))
+    emitSame(base == "and"   ? ofBits(type, OF(andOf))
+             : base == "or"  ? ofBits(type, OF(orOf))
              : base == "xor" ? ofBits(type, OF(xorOf))
                              : ofBits(type, OF(notOf)),
              type, base == "not" ? 1 : 2);
@@ -190,11 +192,11 @@ bool Decoder::decodeBits() {
   if (base == "shl" || base == "shr") {
     Type type = takeType();
     uint32_t a = use(operand(1), type), n = use(operand(2), Type::U32);
-    Handler handler = base == "shl"          ? ofBits(type, OF(shiftLeft))
-                      : !ptx::isSigned(type) ? ofBits(type, OF(shiftRight))
-                                             : ofBits(type, [](auto t) -> Handler {
-                                                 return map<shiftRight<std::make_signed_t<decltype(t)>>>;
-                                               });
+    Handler handler =
+        base == "shl" ? ofBits(type, OF(shiftLeft))
+        : !ptx::isSigned(type)
+            ? ofBits(type, OF(shiftRight))
+            : ofBits(type, [](auto t) -> Handler { return map<shiftRight<std::make_signed_t<decltype(t)>>>; });
     emit(handler, {define(operand(0), type)}, {a, n});
     return true;
   }

@@ -170,10 +170,24 @@ bool Decoder::decodeCompare() {
     return false;
   bool ftz = take("ftz");
   // The unsigned names (lo, ls, hi, hs) are those of the order that the type has anyway.
-  auto comparison = takeOneOf<Comparison>({{"eq", Eq},   {"ne", Ne},   {"lt", Lt},   {"le", Le},   {"gt", Gt},
-                                           {"ge", Ge},   {"lo", Lt},   {"ls", Le},   {"hi", Gt},   {"hs", Ge},
-                                           {"equ", Equ}, {"neu", Neu}, {"ltu", Ltu}, {"leu", Leu}, {"gtu", Gtu},
-                                           {"geu", Geu}, {"num", Num}, {"nan", Nan}});
+  auto comparison = takeOneOf<Comparison>({{"eq", Eq},
+                                           {"ne", Ne},
+                                           {"lt", Lt},
+                                           {"le", Le},
+                                           {"gt", Gt},
+                                           {"ge", Ge},
+                                           {"lo", Lt},
+                                           {"ls", Le},
+                                           {"hi", Gt},
+                                           {"hs", Ge},
+                                           {"equ", Equ},
+                                           {"neu", Neu},
+                                           {"ltu", Ltu},
+                                           {"leu", Leu},
+                                           {"gtu", Gtu},
+                                           {"geu", Geu},
+                                           {"num", Num},
+                                           {"nan", Nan}});
   auto combination = takeOneOf<Combination>({{"and", And}, {"or", Or}, {"xor", Xor}});
   Type result = sets ? takeType() : Type::Pred;
   Type type = takeType();

@@ -210,10 +210,8 @@ uint32_t toTf32Even(float a) {
 bool Decoder::decodeConvert() {
   if (text->base != "cvt")
     return false;
-  auto whole = takeOneOf<Integral>({{"rni", Integral::Nearest},
-                                    {"rzi", Integral::Zero},
-                                    {"rmi", Integral::Down},
-                                    {"rpi", Integral::Up}});
+  auto whole = takeOneOf<Integral>(
+      {{"rni", Integral::Nearest}, {"rzi", Integral::Zero}, {"rmi", Integral::Down}, {"rpi", Integral::Up}});
   auto rounding = takeOneOf<Rounding>({{"rn", Rounding::Nearest},
                                        {"rz", Rounding::Zero},
                                        {"rm", Rounding::Down},

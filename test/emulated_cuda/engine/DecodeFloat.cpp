@@ -72,6 +72,14 @@ template <auto F> Handler threeHandler(bool ftz, bool sat) {
              : (sat ? map<three<F, false, true>> : map<three<F, false, false>>);
 }
 
+// rcp and rsqrt.approx.ftz.f64 see and give the upper 32 bits only.
+inline double upperHalf(double a) {
+  uint64_t bits = std::bit_cast<uint64_t>(a);
+  return std::bit_cast<double>((bits >> 52 & 0x7ff ? bits : bits & 1ull << 63) & ~0xffffffffull);
+}
+inline double grossReciprocal(double a) { return a != a ? a : upperHalf(1 / upperHalf(a)); }
+inline double grossRoot(double a) { return a != a ? a : upperHalf(1 / std::sqrt(upperHalf(a))); }
+
 enum Test { Finite, Infinite, Number, NotANumber, Normal, Subnormal };
 template <class T> void testHandler(Warp &w, const Instr &i, uint32_t mask) {
   const T *a = w.lanes<T>(i.r[1]);
@@ -117,15 +125,19 @@ bool Decoder::decodeFloat() {
     return decodeHalf(type, base);
   bool single = type == Type::F32;
 
-  static const char *const bases[] = {"add", "sub",  "mul", "fma", "mad",   "div", "min", "max", "abs",     "neg",
+  static const char *const bases[] = {"add", "sub",  "mul", "fma", "mad",   "div", "min", "max",  "abs",      "neg",
                                       "rcp", "sqrt", "sin", "cos", "rsqrt", "lg2", "ex2", "tanh", "copysign", "testp"};
   if (std::find(std::begin(bases), std::end(bases), base) == std::end(bases))
     return false;
 
   takeType();
   bool ftz = take("ftz"), sat = take("sat");
-  bool gross = !single && ftz && (base == "rcp" || base == "rsqrt");
-  if (!single && ((ftz && !gross) || sat))
+  if (!single && (base == "rcp" || base == "rsqrt") && ftz && modifiers == std::vector<std::string>{"approx"}) {
+    take("approx");
+    emitSame(base == "rcp" ? map<grossReciprocal> : map<grossRoot>, type, 1);
+    return true;
+  }
+  if (!single && (ftz || sat))
     fail(".ftz and .sat are for .f32");
   auto rounding = takeOneOf<Rounding>(
       {{"rn", Rounding::Nearest}, {"rz", Rounding::Zero}, {"rm", Rounding::Down}, {"rp", Rounding::Up}});
@@ -147,11 +159,14 @@ bool Decoder::decodeFloat() {
   };
 
   if (base == "add")
-    return directed ? rounded(Arithmetic::Add, 2) : finish(single ? twoHandler<addOf<float>>(ftz, sat) : map<addOf<double>>, 2);
+    return directed ? rounded(Arithmetic::Add, 2)
+                    : finish(single ? twoHandler<addOf<float>>(ftz, sat) : map<addOf<double>>, 2);
   if (base == "sub")
-    return directed ? rounded(Arithmetic::Sub, 2) : finish(single ? twoHandler<subOf<float>>(ftz, sat) : map<subOf<double>>, 2);
+    return directed ? rounded(Arithmetic::Sub, 2)
+                    : finish(single ? twoHandler<subOf<float>>(ftz, sat) : map<subOf<double>>, 2);
   if (base == "mul")
-    return directed ? rounded(Arithmetic::Mul, 2) : finish(single ? twoHandler<mulOf<float>>(ftz, sat) : map<mulOf<double>>, 2);
+    return directed ? rounded(Arithmetic::Mul, 2)
+                    : finish(single ? twoHandler<mulOf<float>>(ftz, sat) : map<mulOf<double>>, 2);
   if (base == "fma" || base == "mad") {
     if (!rounding)
       fail("should have a rounding");
@@ -159,7 +174,8 @@ bool Decoder::decodeFloat() {
   }
   if (base == "div") {
     if (approx && single)
-      return finish(ftz ? twoHandler<approxQuotient<true>>(true, sat) : twoHandler<approxQuotient<false>>(false, sat), 2);
+      return finish(ftz ? twoHandler<approxQuotient<true>>(true, sat) : twoHandler<approxQuotient<false>>(false, sat),
+                    2);
     if (directed)
       return rounded(Arithmetic::Div, 2);
     if (!rounding && !full)

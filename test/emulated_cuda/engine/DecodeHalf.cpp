@@ -47,8 +47,7 @@ struct TanhHalf {
 };
 
 template <class F, class H, bool Ftz, bool Sat> uint16_t binaryHalf(uint16_t a, uint16_t b) {
-  return finished<H, Ftz, Sat>(
-      H::narrow(F::of(H::widen(flushedHalf<H, Ftz>(a)), H::widen(flushedHalf<H, Ftz>(b)))));
+  return finished<H, Ftz, Sat>(H::narrow(F::of(H::widen(flushedHalf<H, Ftz>(a)), H::widen(flushedHalf<H, Ftz>(b)))));
 }
 template <class F, class H> uint16_t unaryHalf(uint16_t a) { return H::narrow(F::of(H::widen(a))); }
 template <class H, bool Ftz, bool Sat, bool Relu> uint16_t fmaHalf(uint16_t a, uint16_t b, uint16_t c) {
@@ -64,8 +63,8 @@ template <auto F> uint32_t pair2(uint32_t a, uint32_t b) {
   return F(uint16_t(a), uint16_t(b)) | uint32_t(F(uint16_t(a >> 16), uint16_t(b >> 16))) << 16;
 }
 template <auto F> uint32_t pair3(uint32_t a, uint32_t b, uint32_t c) {
-  return F(uint16_t(a), uint16_t(b), uint16_t(c)) |
-         uint32_t(F(uint16_t(a >> 16), uint16_t(b >> 16), uint16_t(c >> 16))) << 16;
+  return F(uint16_t(a), uint16_t(b), uint16_t(c)) | uint32_t(F(uint16_t(a >> 16), uint16_t(b >> 16), uint16_t(c >> 16)))
+                                                        << 16;
 }
 
 template <auto F> Handler alone1(bool pair) { return pair ? map<pair1<F>> : map<F>; }

@@ -9,10 +9,10 @@ namespace {
 
 template <class T> using Unsigned = std::make_unsigned_t<T>;
 template <class T>
-using Wide = std::conditional_t<
-    sizeof(T) == 2, std::conditional_t<std::is_signed_v<T>, int32_t, uint32_t>,
-    std::conditional_t<sizeof(T) == 4, std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>,
-                       std::conditional_t<std::is_signed_v<T>, __int128, unsigned __int128>>>;
+using Wide =
+    std::conditional_t<sizeof(T) == 2, std::conditional_t<std::is_signed_v<T>, int32_t, uint32_t>,
+                       std::conditional_t<sizeof(T) == 4, std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>,
+                                          std::conditional_t<std::is_signed_v<T>, __int128, unsigned __int128>>>;
 
 template <class T> T add(T a, T b) { return Unsigned<T>(a) + Unsigned<T>(b); }
 template <class T> T sub(T a, T b) { return Unsigned<T>(a) - Unsigned<T>(b); }
@@ -191,6 +191,20 @@ bool Decoder::decodeInteger() {
     if (!handler)
       fail("is not modelled for this type");
     emit(handler, {d, carry}, {a, b, carry});
+    return true;
+  }
+  if (base == "madc" || (base == "mad" && take("cc"))) { // a product, then a sum with a carry
+    bool takes = base == "madc", gives = !takes || take("cc"), isHigh = take("hi");
+    if (!isHigh && !take("lo"))
+      fail("should be .lo or .hi");
+    takeType();
+    Handler sum = carryHandler(type, false, takes, gives);
+    if (!sum)
+      fail("is not modelled for this type");
+    uint32_t a = use(operand(1), type), b = use(operand(2), type), c = use(operand(3), type);
+    uint32_t product = newRegister(ptx::sizeOf(type)), d = define(operand(0), type), carry = carryRegister();
+    emit(isHigh ? ofInteger(type, OF(mulHigh)) : ofInteger(type, OF(mulLow)), {product}, {a, b});
+    emit(sum, {d, carry}, {product, c, carry});
     return true;
   }
   if (base == "add")

@@ -70,10 +70,12 @@ bool Decoder::decodeMemory() {
   }
   if (base == "createpolicy") {
     modifiers.clear();
-    emit([](Warp &w, const Instr &i, uint32_t mask) {
-      uint64_t zero[32] = {};
-      merge(w.lanes<uint64_t>(i.r[0]), zero, mask);
-    }, {define(operand(0), Type::B64)}, {});
+    emit(
+        [](Warp &w, const Instr &i, uint32_t mask) {
+          uint64_t zero[32] = {};
+          merge(w.lanes<uint64_t>(i.r[0]), zero, mask);
+        },
+        {define(operand(0), Type::B64)}, {});
     return true;
   }
   if (base == "membar" || base == "fence") {
@@ -202,8 +204,8 @@ void Decoder::decodeCopyAsync() {
   if (count > 4 || registers[from.base].width != 8 || from.offset != (int32_t)from.offset)
     fail("is not modelled with these operands");
   uint32_t taken = count == 4 ? use(operand(3), Type::U32) : none;
-  Instr &made = taken == none ? emit(copyAsync, {}, {to.base, from.base})
-                              : emit(copyAsync, {}, {to.base, from.base, taken});
+  Instr &made =
+      taken == none ? emit(copyAsync, {}, {to.base, from.base}) : emit(copyAsync, {}, {to.base, from.base, taken});
   setAddress(made, Where::Shared, to);
   made.extra = (uint32_t)(int32_t)from.offset;
   made.detail[3] = bytes;

@@ -60,9 +60,10 @@ Type bitsOfWidth(unsigned bytes) {
 }
 
 Handler sameHandler(unsigned width) {
-  return width == 1 ? map<same<uint8_t>> : width == 2 ? map<same<uint16_t>>
-                                       : width == 4   ? map<same<uint32_t>>
-                                                      : map<same<uint64_t>>;
+  return width == 1   ? map<same<uint8_t>>
+         : width == 2 ? map<same<uint16_t>>
+         : width == 4 ? map<same<uint32_t>>
+                      : map<same<uint64_t>>;
 }
 
 uint64_t windowOf(const std::string &name) {
@@ -139,7 +140,8 @@ bool Decoder::decodeMove() {
       }
       return true;
     }
-    if (from.kind == Operand::Register && (from.name == "%clock64" || from.name == "%globaltimer" || from.name == "%clock")) {
+    if (from.kind == Operand::Register &&
+        (from.name == "%clock64" || from.name == "%globaltimer" || from.name == "%clock")) {
       uint32_t wide = width == 8 ? define(to, type) : newRegister(8);
       emit(clockHandler, {wide}, {});
       if (width == 4)
@@ -159,8 +161,10 @@ bool Decoder::decodeMove() {
     Type type = takeType();
     uint32_t a = use(operand(1), type), b = use(operand(2), type), p = usePredicate(operand(3));
     unsigned width = ptx::sizeOf(type);
-    emit(width == 2 ? select<uint16_t> : width == 4 ? select<uint32_t> : select<uint64_t>, {define(operand(0), type)},
-         {a, b, p});
+    emit(width == 2   ? select<uint16_t>
+         : width == 4 ? select<uint32_t>
+                      : select<uint64_t>,
+         {define(operand(0), type)}, {a, b, p});
     return true;
   }
   if (base == "slct") {
@@ -172,8 +176,9 @@ bool Decoder::decodeMove() {
     if (of == Type::S32)
       handler = width == 2 ? map<chosen<uint16_t>> : width == 4 ? map<chosen<uint32_t>> : map<chosen<uint64_t>>;
     else if (of == Type::F32)
-      handler =
-          width == 2 ? map<chosenFloat<uint16_t>> : width == 4 ? map<chosenFloat<uint32_t>> : map<chosenFloat<uint64_t>>;
+      handler = width == 2   ? map<chosenFloat<uint16_t>>
+                : width == 4 ? map<chosenFloat<uint32_t>>
+                             : map<chosenFloat<uint64_t>>;
     else
       fail("should be by .s32 or .f32");
     emit(handler, {define(operand(0), type)}, {a, b, c});

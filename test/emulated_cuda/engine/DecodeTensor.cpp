@@ -1,5 +1,5 @@
-// mma.sync and ldmatrix. Products are exact, sums are made in double and rounded once: hardware's own order of summation
-// is not specified.
+// mma.sync and ldmatrix. Products are exact, sums are made in double and rounded once: hardware's own order of
+// summation is not specified.
 #include "test/emulated_cuda/engine/Decoder.h"
 #include "test/emulated_cuda/engine/Float.h"
 #include "test/emulated_cuda/engine/Lanes.h"
@@ -93,8 +93,10 @@ bool Decoder::decodeTensor() {
       operands.push_back(use(one, Type::F32));
     for (const Operand &one : fragment(0, 4))
       results.push_back(define(one, Type::F32));
-    Instr &made =
-        emitMany(tf32 ? multiply<Tf32> : a == Type::F16 ? multiply<Half> : multiply<BFloat>, results, operands);
+    Instr &made = emitMany(tf32             ? multiply<Tf32>
+                           : a == Type::F16 ? multiply<Half>
+                                            : multiply<BFloat>,
+                           results, operands);
     made.flow = Flow::Together;
     made.detail[0] = as;
     made.detail[1] = bs;

@@ -212,9 +212,8 @@ void Decoder::decodeBarrier(bool aligned) {
   size_t n = 0;
   std::vector<uint32_t> results, operands;
   if (take("red")) {
-    auto how = takeOneOf<BarrierKind>({{"popc", BarrierKind::ReducePopc},
-                                       {"and", BarrierKind::ReduceAnd},
-                                       {"or", BarrierKind::ReduceOr}});
+    auto how = takeOneOf<BarrierKind>(
+        {{"popc", BarrierKind::ReducePopc}, {"and", BarrierKind::ReduceAnd}, {"or", BarrierKind::ReduceOr}});
     if (!how)
       fail("reduces in a way that is not modelled");
     kind = *how;

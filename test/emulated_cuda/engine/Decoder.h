@@ -78,7 +78,7 @@ private:
   uint32_t newRegister(unsigned width);
   uint32_t constant(unsigned width, uint64_t value);
   uint32_t special(Special which);
-  uint32_t carryRegister(); // of add.cc and the like, one in a kernel
+  uint32_t carryRegister();                       // of add.cc and the like, one in a kernel
   uint32_t specialNamed(const std::string &name); // none: no such
   uint32_t registerNamed(const std::string &name);
   uint32_t use(const Operand &operand, Type type); // of exactly the type's width
@@ -116,17 +116,17 @@ private:
   static void setWholeWarp(Instr &instr) { instr.detail[7] = wholeWarp; }
 
   // Families: whether the instruction was one of theirs.
-  bool decodeInteger();     // DecodeInteger.cpp
-  bool decodeFloat();       // DecodeFloat.cpp
+  bool decodeInteger(); // DecodeInteger.cpp
+  bool decodeFloat();   // DecodeFloat.cpp
   bool decodeHalf(Type type, const std::string &base);
-  bool decodeBits();        // DecodeBits.cpp
-  bool decodeMove();        // DecodeMove.cpp
-  bool decodeCompare();     // DecodeCompare.cpp
-  bool decodeConvert();     // DecodeConvert.cpp
-  bool decodeMemory();      // DecodeMemory.cpp
-  bool decodeTensor();      // DecodeTensor.cpp
-  bool decodeTogether();    // DecodeTogether.cpp
-  bool decodeControl();     // DecodeControl.cpp
+  bool decodeBits();     // DecodeBits.cpp
+  bool decodeMove();     // DecodeMove.cpp
+  bool decodeCompare();  // DecodeCompare.cpp
+  bool decodeConvert();  // DecodeConvert.cpp
+  bool decodeMemory();   // DecodeMemory.cpp
+  bool decodeTensor();   // DecodeTensor.cpp
+  bool decodeTogether(); // DecodeTogether.cpp
+  bool decodeControl();  // DecodeControl.cpp
 
   // Registers.cpp
   void allocateRegisters();

@@ -1,6 +1,7 @@
 #include "test/emulated_cuda/engine/Loads.h"
 #include "test/emulated_cuda/engine/Float.h"
 #include "test/emulated_cuda/engine/Lanes.h"
+#include "test/emulated_cuda/engine/Quick.h"
 #include <algorithm>
 #include <cstring>
 
@@ -8,18 +9,10 @@ namespace emu {
 namespace {
 
 template <unsigned Bytes> struct Bits;
-template <> struct Bits<1> {
-  using Type = uint8_t;
-};
-template <> struct Bits<2> {
-  using Type = uint16_t;
-};
-template <> struct Bits<4> {
-  using Type = uint32_t;
-};
-template <> struct Bits<8> {
-  using Type = uint64_t;
-};
+template <> struct Bits<1> { using Type = uint8_t; };
+template <> struct Bits<2> { using Type = uint16_t; };
+template <> struct Bits<4> { using Type = uint32_t; };
+template <> struct Bits<8> { using Type = uint64_t; };
 
 template <unsigned Bytes, unsigned Elements> void load(Warp &w, const Instr &i, uint32_t mask) {
   using T = typename Bits<Bytes>::Type;
@@ -43,12 +36,17 @@ template <unsigned Bytes, unsigned Elements> void load(Warp &w, const Instr &i, 
     }
   }
   T values[Elements][32];
+  Quick quick(w, i, total);
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     unsigned l = std::countr_zero(rest);
-    Spot spot = locate(w, i, l, (Where)i.detail[WhereDetail], addresses[l], total, false);
-    check(w, i, l, spot, total, access);
+    const std::byte *from = access == Access::Read ? quick.read(l, addresses[l]) : nullptr;
+    if (!from) {
+      Spot spot = locate(w, i, l, (Where)i.detail[WhereDetail], addresses[l], total, false);
+      check(w, i, l, spot, total, access);
+      from = spot.host;
+    }
     T element[Elements];
-    memcpy(element, spot.host, total);
+    memcpy(element, from, total);
     for (unsigned e = 0; e < Elements; ++e)
       values[e][l] = element[e];
   }
@@ -73,16 +71,21 @@ template <unsigned Bytes, unsigned Elements> void store(Warp &w, const Instr &i,
       return;
     }
   }
+  Quick quick(w, i, total);
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     unsigned l = std::countr_zero(rest);
-    Spot spot = locate(w, i, l, (Where)i.detail[WhereDetail], addresses[l], total, true);
-    if (access == Access::Atomic && spot.region)
-      spot.region->shadow.initialise(spot.offset, total);
-    check(w, i, l, spot, total, access);
+    std::byte *to = access == Access::Write ? quick.write(l, addresses[l]) : nullptr;
+    if (!to) {
+      Spot spot = locate(w, i, l, (Where)i.detail[WhereDetail], addresses[l], total, true);
+      if (access == Access::Atomic && spot.region)
+        spot.region->shadow.initialise(spot.offset, total);
+      check(w, i, l, spot, total, access);
+      to = spot.host;
+    }
     T element[Elements];
     for (unsigned e = 0; e < Elements; ++e)
       element[e] = w.lanes<T>(i.r[1 + e])[l];
-    memcpy(spot.host, element, total);
+    memcpy(to, element, total);
   }
 }
 
@@ -96,32 +99,32 @@ template <unsigned Bytes, unsigned Elements> void parameter(Warp &w, const Instr
   }
 }
 
-#define PICK(function)                                                                                               \
-  switch (bytes * 16 + elements) {                                                                                    \
-  case 1 * 16 + 1:                                                                                                    \
-    return function<1, 1>;                                                                                            \
-  case 1 * 16 + 2:                                                                                                    \
-    return function<1, 2>;                                                                                            \
-  case 1 * 16 + 4:                                                                                                    \
-    return function<1, 4>;                                                                                            \
-  case 2 * 16 + 1:                                                                                                    \
-    return function<2, 1>;                                                                                            \
-  case 2 * 16 + 2:                                                                                                    \
-    return function<2, 2>;                                                                                            \
-  case 2 * 16 + 4:                                                                                                    \
-    return function<2, 4>;                                                                                            \
-  case 4 * 16 + 1:                                                                                                    \
-    return function<4, 1>;                                                                                            \
-  case 4 * 16 + 2:                                                                                                    \
-    return function<4, 2>;                                                                                            \
-  case 4 * 16 + 4:                                                                                                    \
-    return function<4, 4>;                                                                                            \
-  case 8 * 16 + 1:                                                                                                    \
-    return function<8, 1>;                                                                                            \
-  case 8 * 16 + 2:                                                                                                    \
-    return function<8, 2>;                                                                                            \
-  default:                                                                                                            \
-    return nullptr;                                                                                                   \
+#define PICK(function)                                                                                                 \
+  switch (bytes * 16 + elements) {                                                                                     \
+  case 1 * 16 + 1:                                                                                                     \
+    return function<1, 1>;                                                                                             \
+  case 1 * 16 + 2:                                                                                                     \
+    return function<1, 2>;                                                                                             \
+  case 1 * 16 + 4:                                                                                                     \
+    return function<1, 4>;                                                                                             \
+  case 2 * 16 + 1:                                                                                                     \
+    return function<2, 1>;                                                                                             \
+  case 2 * 16 + 2:                                                                                                     \
+    return function<2, 2>;                                                                                             \
+  case 2 * 16 + 4:                                                                                                     \
+    return function<2, 4>;                                                                                             \
+  case 4 * 16 + 1:                                                                                                     \
+    return function<4, 1>;                                                                                             \
+  case 4 * 16 + 2:                                                                                                     \
+    return function<4, 2>;                                                                                             \
+  case 4 * 16 + 4:                                                                                                     \
+    return function<4, 4>;                                                                                             \
+  case 8 * 16 + 1:                                                                                                     \
+    return function<8, 1>;                                                                                             \
+  case 8 * 16 + 2:                                                                                                     \
+    return function<8, 2>;                                                                                             \
+  default:                                                                                                             \
+    return nullptr;                                                                                                    \
   }
 
 // One lane's update of `old`.
@@ -240,9 +243,9 @@ void finishCopy(Warp &w, const Instr &i, const AsyncCopy &copy) {
 
 } // namespace
 
-Handler loadHandler(unsigned bytes, unsigned elements) { PICK(load) }
-Handler storeHandler(unsigned bytes, unsigned elements) { PICK(store) }
-Handler parameterHandler(unsigned bytes, unsigned elements) { PICK(parameter) }
+Handler loadHandler(unsigned bytes, unsigned elements){PICK(load)} Handler
+    storeHandler(unsigned bytes, unsigned elements){PICK(store)} Handler
+    parameterHandler(unsigned bytes, unsigned elements){PICK(parameter)}
 
 Handler atomicHandler(Atomic what, ptx::Type type, bool gives) {
   using ptx::Type;

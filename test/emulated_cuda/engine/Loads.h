@@ -17,7 +17,8 @@ enum class Atomic : uint8_t { Add, Min, Max, And, Or, Xor, Exchange, Swap, Inc, 
 // r: the result where `gives`, the address, the value, and for Swap (cas) the new value.
 Handler atomicHandler(Atomic what, ptx::Type type, bool gives);
 
-// cp.async. r: the target in shared memory, the source, and where detail[4] the bytes to take from it; detail[3]: bytes.
+// cp.async. r: the target in shared memory, the source, and where detail[4] the bytes to take from it; detail[3]:
+// bytes.
 void copyAsync(Warp &w, const Instr &i, uint32_t mask);
 void commitCopies(Warp &w, const Instr &i, uint32_t mask);
 void waitForCopies(Warp &w, const Instr &i, uint32_t mask); // immediate: groups that may be outstanding, none: all done

@@ -105,7 +105,7 @@ struct Kernel {
   bool usesDynamicShared = false;
   uint32_t localBytes = 0;
   std::array<unsigned, 3> maxThreads{}, requiredThreads{};
-  int virtualRegisters = 0; // for cuFuncGetAttribute
+  int virtualRegisters = 0;                    // for cuFuncGetAttribute
   std::string where(const Instr &instr) const; // "kernel 'k', PTX line 12: `ld...`"
 };
 

@@ -1,8 +1,8 @@
 // Places of registers: PTX has one for each value; a warp's register file should stay in the cache. Registers that live
 // at different times share a place, by a linear scan over their live ranges.
 //
-// A lane writes its own part of a place only, so what is live in lanes that have gone another way is safe: sharing needs
-// no more than it would on a machine of one lane.
+// A lane writes its own part of a place only, so what is live in lanes that have gone another way is safe: sharing
+// needs no more than it would on a machine of one lane.
 #include "test/emulated_cuda/engine/Decoder.h"
 #include <algorithm>
 

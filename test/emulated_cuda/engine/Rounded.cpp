@@ -101,7 +101,9 @@ template <class To, class From> To convert(From value, Rounding rounding) {
 
 } // namespace
 
-Handler roundedHandler(Arithmetic what, bool single) { return single ? handlerOf<float>(what) : handlerOf<double>(what); }
+Handler roundedHandler(Arithmetic what, bool single) {
+  return single ? handlerOf<float>(what) : handlerOf<double>(what);
+}
 
 float toFloat(double value, Rounding rounding) { return convert<float>(value, rounding); }
 float toFloat(int64_t value, Rounding rounding) { return convert<float>(value, rounding); }

@@ -1,8 +1,8 @@
 // Warps and blocks while they run.
 //
-// A warp's registers are arrays of 32 lanes. Lanes that have gone different ways are groups with a program counter each;
-// the group with the lowest runs, so that groups meet again, but none starves. Where lanes have to meet (shuffles,
-// barriers), a group waits until they have; if they cannot, that is a finding.
+// A warp's registers are arrays of 32 lanes. Lanes that have gone different ways are groups with a program counter
+// each; the group with the lowest runs, so that groups meet again, but none starves. Where lanes have to meet
+// (shuffles, barriers), a group waits until they have; if they cannot, that is a finding.
 #ifndef AMC_TEST_EMULATED_CUDA_ENGINE_WARP_H
 #define AMC_TEST_EMULATED_CUDA_ENGINE_WARP_H
 
@@ -103,8 +103,8 @@ struct Launch {
   Memory *memory = nullptr;
   Order *order = nullptr;
   const Operation *operation = nullptr;
-  Stamp limit = 0;      // stamps below are of operations that are ordered before this one
-  Stamp firstStamp = 0; // of this launch
+  Stamp limit = 0;       // stamps below are of operations that are ordered before this one
+  Stamp firstStamp = 0;  // of this launch
   Stamp launchStamp = 0; // "several blocks of this launch"
   uint64_t blocksBegun = 0;
   // Blocks run, and have serials, in the order (firstBlock + n * blockStep) modulo their number.
@@ -117,8 +117,8 @@ struct Launch {
 void setPresets(Warp &w);
 void setBlockPresets(Warp &w);
 
-// Runs all blocks, in an order drawn from `random`. CUDA_SUCCESS, or what the context gets as its sticky error; what was
-// wrong has been reported.
+// Runs all blocks, in an order drawn from `random`. CUDA_SUCCESS, or what the context gets as its sticky error; what
+// was wrong has been reported.
 CUresult runLaunch(Launch &launch, std::mt19937_64 &random);
 
 // Tells where: the instruction, block and thread. The kind is a literal that names the check.

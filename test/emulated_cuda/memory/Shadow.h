@@ -1,10 +1,11 @@
 // What the emulated device remembers of every byte: whether it has been written since it was allocated, and who wrote
 // and who read it last.
 //
-// Who is a Stamp: the serial (of a block's run, or of an operation such as a copy; see Order.h), the time of the block's
-// barriers, and the warp and lane. Stamps compare by serial, then time, so that one comparison tells what an earlier
-// operation did, or the same block before its last barrier. One stamp covers a cell; cells of a page of 4 KiB have the size of the smallest access
-// that the page has seen, or are the page as long as only whole-page operations touched it.
+// Who is a Stamp: the serial (of a block's run, or of an operation such as a copy; see Order.h), the time of the
+// block's barriers, and the warp and lane. Stamps compare by serial, then time, so that one comparison tells what an
+// earlier operation did, or the same block before its last barrier. One stamp covers a cell; cells of a page of 4 KiB
+// have the size of the smallest access that the page has seen, or are the page as long as only whole-page operations
+// touched it.
 #ifndef AMC_TEST_EMULATED_CUDA_MEMORY_SHADOW_H
 #define AMC_TEST_EMULATED_CUDA_MEMORY_SHADOW_H
 

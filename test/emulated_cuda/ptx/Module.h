@@ -38,10 +38,10 @@ enum class Type : uint8_t {
   F64,
 };
 
-unsigned sizeOf(Type type); // bytes; 0 for None and Pred
-bool isSigned(Type type);   // s8 to s64
-bool isFloat(Type type);    // anything with an exponent
-bool isInteger(Type type);  // b, u and s
+unsigned sizeOf(Type type);                           // bytes; 0 for None and Pred
+bool isSigned(Type type);                             // s8 to s64
+bool isFloat(Type type);                              // anything with an exponent
+bool isInteger(Type type);                            // b, u and s
 std::optional<Type> typeNamed(std::string_view name); // without the dot
 const char *nameOf(Type type);
 

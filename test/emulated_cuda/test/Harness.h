@@ -84,8 +84,7 @@ protected:
     return cuLaunchKernel(f, blocks, 1, 1, threads, 1, 1, shared, in, parameters, nullptr);
   }
   // Runs to the end.
-  template <class... Arguments>
-  CUresult run(CUfunction f, unsigned blocks, unsigned threads, Arguments... arguments) {
+  template <class... Arguments> CUresult run(CUfunction f, unsigned blocks, unsigned threads, Arguments... arguments) {
     CUresult result = launchIn(stream, f, blocks, threads, 0, arguments...);
     CUresult end = cuStreamSynchronize(stream);
     return result != CUDA_SUCCESS ? result : end;

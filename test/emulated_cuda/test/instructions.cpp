@@ -34,7 +34,8 @@ std::string kernelOf(const Case &one) {
   ld.global.u64 %d3, [%d20+16];
 )";
   for (const char *n : {"1", "2", "3"})
-    for (const char *line : {"cvt.u32.u64 %rN, %dN;", "mov.b32 %fN, %rN;", "mov.b64 %gN, %dN;", "cvt.u16.u64 %hN, %dN;"}) {
+    for (const char *line :
+         {"cvt.u32.u64 %rN, %dN;", "mov.b32 %fN, %rN;", "mov.b64 %gN, %dN;", "cvt.u16.u64 %hN, %dN;"}) {
       std::string copy = line;
       for (size_t at; (at = copy.find('N')) != std::string::npos;)
         copy.replace(at, 1, n);
@@ -216,7 +217,7 @@ TEST_F(Instructions, Half) {
       {"add.f16 %h0, %h1, %h2;", 'h', 0x7bff, 0x7bff, 0, 0x7c00},
       {"mul.f16 %h0, %h1, %h2;", 'h', 0x0001, 0x3800, 0, 0x0000}, // half of the smallest: ties to even
       {"sub.ftz.f16 %h0, %h1, %h2;", 'h', 0x0001, 0x0000, 0, 0x0000},
-      {"fma.rn.f16 %h0, %h1, %h2, %h3;", 'h', 0x3c01, 0x3c01, 0xbc00, 0x1800}, // 2^-9 (1 + 2^-11): a tie
+      {"fma.rn.f16 %h0, %h1, %h2, %h3;", 'h', 0x3c01, 0x3c01, 0xbc00, 0x1800},  // 2^-9 (1 + 2^-11): a tie
       {"fma.rn.bf16 %h0, %h1, %h2, %h3;", 'h', 0x3f81, 0x3f81, 0xbf80, 0x3c80}, // a tie as well
       {"fma.rn.relu.bf16 %h0, %h1, %h2, %h3;", 'h', 0x3f80, 0xbf80, 0, 0},
       {"fma.rn.bf16x2 %r0, %r1, %r2, %r3;", 'r', 0x3f804040, 0x3f803f80, 0x3f800000, 0x40004040},

@@ -189,7 +189,8 @@ TEST_F(Order, WorkOfLibraries) {
   int drops = 0;
   auto run = [](void *state) {
     auto &work = *static_cast<Work *>(state);
-    auto from = static_cast<int *>(emulatedCudaAddress(work.from)), to = static_cast<int *>(emulatedCudaAddress(work.to));
+    auto from = static_cast<int *>(emulatedCudaAddress(work.from)),
+         to = static_cast<int *>(emulatedCudaAddress(work.to));
     for (int i = 0; i < count; ++i)
       to[i] = from[i] + 1;
   };

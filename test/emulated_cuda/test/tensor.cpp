@@ -82,7 +82,8 @@ TEST_F(Tensor, WarpReductions) {
     unsigned same = 0;
     for (int j = 0; j < 32; ++j)
       same |= unsigned(in[i] == in[j]) << j;
-    int want[] = {(int)ballot, sum, least, (int)same, in[i % 16 < 3 ? i : i - 3], in[i / 8 * 8 + 5], in[i ^ 9], 2 + any};
+    int want[] = {(int)ballot,       sum,       least,  (int)same, in[i % 16 < 3 ? i : i - 3],
+                  in[i / 8 * 8 + 5], in[i ^ 9], 2 + any};
     for (int k = 0; k < 8; ++k)
       EXPECT_EQ(got[k * 32 + i], want[k]) << "value " << k << " of lane " << i;
   }
