@@ -38,13 +38,6 @@ template <class T> T reciprocal(T a) { return 1 / a; }
 template <class T> T squareRoot(T a) { return std::sqrt(a); }
 inline float reciprocalRoot(float a) { return (float)(1 / std::sqrt((double)a)); }
 inline double reciprocalRoot64(double a) { return 1 / std::sqrt(a); }
-// rcp and rsqrt .approx.ftz.f64: twenty bits of the mantissa, the lower half of the result is zero.
-inline double flushed64(double a) { return std::fpclassify(a) == FP_SUBNORMAL ? std::copysign(0.0, a) : a; }
-inline double upperHalf(double a) {
-  return flushed64(a != a ? a : std::bit_cast<double>(std::bit_cast<uint64_t>(a) & ~uint64_t(0xffffffff)));
-}
-inline double grossReciprocal(double a) { return upperHalf(1 / flushed64(a)); }
-inline double grossReciprocalRoot(double a) { return upperHalf(1 / std::sqrt(flushed64(a))); }
 inline float sine(float a) { return (float)std::sin((double)a); }
 inline float cosine(float a) { return (float)std::cos((double)a); }
 inline float log2Of(float a) { return (float)std::log2((double)a); }
@@ -196,11 +189,6 @@ bool Decoder::decodeFloat() {
     return finish(!single ? map<negBits64> : ftz ? map<negBits<true>> : map<negBits<false>>, 1);
   if (base == "copysign")
     return finish(single ? map<copySign> : map<copySign64>, 2);
-  if (gross) {
-    if (!approx)
-      fail(".ftz of .f64 is for .approx");
-    return finish(base == "rcp" ? map<grossReciprocal> : map<grossReciprocalRoot>, 1);
-  }
   if (base == "rcp") {
     if (directed)
       return rounded(Arithmetic::Reciprocal, 1);
