@@ -69,7 +69,8 @@ Status runPlan(Communicator &communicator, const std::string &how) {
     int row = static_cast<int>(shard) * 3 + i / 4;
     values(sharded.piece)[i] = row < 5 ? static_cast<float>(model.w[row][i % 4]) : 0;
   }
-  size_t held = 0;
+  // MPI's own heap breathes with the others' timing: what our step allocates it allocates every time.
+  bool allocates = true;
   for (int step = 0; step < 5; ++step) {
     model.step(step);
     for (uint64_t i = 0; i < 10; ++i)
@@ -92,13 +93,13 @@ Status runPlan(Communicator &communicator, const std::string &how) {
         return how == "async-fails" ? inputError("the data ends") : Status();
       });
     executor->restartCollectives();
-    if (step == 2)
-      held = ::mallinfo2().uordblks;
+    const size_t held = ::mallinfo2().uordblks;
     if (Status s = executor->runMicroBatch(); !s.ok())
       return s;
     if (Status s = executor->runUpdate(); !s.ok())
       return s;
-    if (step == 2 && ::mallinfo2().uordblks != held)
+    allocates = allocates && (step < 2 || ::mallinfo2().uordblks != held);
+    if (step == 4 && allocates)
       return inputError("a step allocates");
     if (executor->collectivesRun() != collectiveFacts(executor->plan()))
       return inputError("other collectives were run than promised");
