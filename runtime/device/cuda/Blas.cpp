@@ -138,6 +138,9 @@ private:
     consider(shape.batchA, shape.operands);
     consider(shape.batchB, shape.operands);
     consider(shape.batchY, shape.result);
+    consider(shape.apartA, shape.operands);
+    consider(shape.apartB, shape.operands);
+    consider(shape.apartY, shape.result);
     return std::max(least, static_cast<uint32_t>(bytes));
   }
 

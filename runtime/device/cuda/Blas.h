@@ -19,6 +19,8 @@ struct ProductShape {
   // Elements from one row of what is stored to the next; 0: rows stand one behind the other.
   int64_t strideA = 0, strideB = 0, strideY = 0;
   int64_t batches = 1, batchA = 0, batchB = 0, batchY = 0; // elements from one matrix of the batch to the next
+  // Elements, or a divisor of them, from the operands and the result of one call to those of another; 0: there is one place.
+  int64_t apartA = 0, apartB = 0, apartY = 0;
   bool biased = false; // of the operands' type
   float alpha = 1, beta = 0;
   uint64_t workspace = 0; // bytes

@@ -2,6 +2,7 @@
 #include "runtime/device/cuda/Blas.h"
 #include "runtime/device/cuda/Registry.h"
 #include "runtime/plan/CudaWorkspace.h"
+#include <numeric>
 
 namespace amc::rt::cuda {
 namespace {
@@ -108,6 +109,11 @@ Batches batchesOf(const InstructionSpec &spec, ProductShape &shape) {
     batches.count *= y[i];
   }
   shape.batchY = shape.rows * shape.columns;
+  for (size_t d = 0; d < batches.dims.size(); ++d) {
+    shape.apartA = std::gcd(shape.apartA, batches.stridesA[d]);
+    shape.apartB = std::gcd(shape.apartB, batches.stridesB[d]);
+    shape.apartY = shape.batchY * shape.batches;
+  }
   return batches;
 }
 
