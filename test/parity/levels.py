@@ -2,8 +2,8 @@
 
 Generated kernels have the same bits at both (unit-codegen); matrix products and attention, whose sums a library or vectors of
 another width add up in another order, do not have to. So this measures how far a training run is apart: the first batch's
-gradients, each beside the gradient's own norm, and ten losses. Prints a line a fixture; exits 1 if a loss is off by more than
-1e-5 of it or a gradient by more than 1e-4 of its norm. Where the processor has one level alone there is nothing to measure:
+gradients, each beside its own norm (or a thousandth of all gradients' norm, where it has less), and ten losses. Prints a line a
+fixture; exits 1 if a loss is off by more than a thousandth, or a gradient. Where the processor has one level alone there is nothing to measure:
 exit code 77.
 """
 import argparse
@@ -44,14 +44,14 @@ def check(fixture):
     theirs, others, other_weights = train(fixture, plan, "v4")
     worst_loss = max(abs(a - b) / abs(b) for a, b in zip(losses, others))
     worst, where = 0.0, "none"
+    norms = {name: math.sqrt(sum(x * x for x in gradient)) for name, gradient in ours.items()}
+    least = 1e-3 * math.sqrt(sum(norm ** 2 for norm in norms.values()))  # what vanishes is rounding alone
     for name, gradient in ours.items():
-        norm = math.sqrt(sum(x * x for x in gradient))
-        off = math.sqrt(sum((a - b) ** 2 for a, b in zip(gradient, theirs[name])))
-        # What vanishes (biases that softmax cancels) is rounding alone.
-        if norm > 1e-6 and off / norm > worst:
-            worst, where = off / norm, name
+        off = math.sqrt(sum((a - b) ** 2 for a, b in zip(gradient, theirs[name]))) / max(norms[name], least)
+        if not off <= worst:
+            worst, where = off, name
     same = ours == theirs and weights == other_weights
-    good = worst_loss <= 1e-5 and worst <= 1e-4
+    good = worst_loss <= 1e-3 and worst <= 1e-3
     print(f"{fixture.name:14} x86-64-v3 beside x86-64-v4: {'the same bits' if same else 'other bits'}, losses within {worst_loss:.1e}, "
           f"gradients within {worst:.1e} ({where})  {'ok' if good else 'FAILED'}", flush=True)
     return good
