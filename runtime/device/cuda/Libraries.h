@@ -18,7 +18,7 @@ namespace amc::rt::cuda {
   F(cuMemcpyHtoDAsync) F(cuMemcpyDtoHAsync) F(cuMemcpyDtoDAsync) F(cuMemsetD8Async) F(cuModuleLoadDataEx)              \
   F(cuModuleUnload) F(cuModuleGetFunction) F(cuFuncSetAttribute) F(cuLaunchKernel) F(cuStreamCreateWithPriority)       \
   F(cuStreamDestroy) F(cuStreamSynchronize) F(cuStreamQuery) F(cuStreamWaitEvent) F(cuStreamBeginCapture)              \
-  F(cuStreamEndCapture) F(cuEventCreate) F(cuEventDestroy) F(cuEventRecord) F(cuEventSynchronize) F(cuEventQuery)      \
+  F(cuStreamEndCapture) F(cuEventCreate) F(cuEventDestroy) F(cuEventRecord) F(cuEventSynchronize)      \
   F(cuEventElapsedTime) F(cuGraphInstantiate) F(cuGraphDestroy) F(cuGraphExecDestroy) F(cuGraphLaunch)
 
 struct Driver {
@@ -33,7 +33,7 @@ struct Driver {
 };
 
 #define AMC_BLAS_FUNCTIONS(F)                                                                                          \
-  F(cublasLtCreate) F(cublasLtDestroy) F(cublasLtGetStatusString) F(cublasLtGetVersion) F(cublasLtMatmul)              \
+  F(cublasLtCreate) F(cublasLtDestroy) F(cublasLtGetStatusString) F(cublasLtMatmul)              \
   F(cublasLtMatmulDescCreate) F(cublasLtMatmulDescDestroy) F(cublasLtMatmulDescSetAttribute)                           \
   F(cublasLtMatrixLayoutCreate) F(cublasLtMatrixLayoutDestroy) F(cublasLtMatrixLayoutSetAttribute)                     \
   F(cublasLtMatmulPreferenceCreate) F(cublasLtMatmulPreferenceDestroy) F(cublasLtMatmulPreferenceSetAttribute)         \
@@ -49,7 +49,7 @@ struct BlasLibrary {
 };
 
 #define AMC_NCCL_FUNCTIONS(F)                                                                                          \
-  F(ncclGetVersion) F(ncclGetUniqueId) F(ncclCommInitRankConfig) F(ncclCommDestroy) F(ncclCommAbort)                   \
+  F(ncclGetUniqueId) F(ncclCommInitRankConfig) F(ncclCommDestroy)                   \
   F(ncclCommGetAsyncError) F(ncclGetErrorString) F(ncclGetLastError) F(ncclGroupStart) F(ncclGroupEnd)                 \
   F(ncclAllReduce) F(ncclAllGather) F(ncclReduceScatter) F(ncclBroadcast) F(ncclReduce) F(ncclSend) F(ncclRecv)
 

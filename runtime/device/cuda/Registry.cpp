@@ -36,13 +36,6 @@ const KernelEntry *KernelRegistry::find(std::string_view name) const {
   return found == entries.end() ? nullptr : &found->second;
 }
 
-std::vector<std::string> KernelRegistry::names() const {
-  std::vector<std::string> names;
-  for (const auto &entry : entries)
-    names.push_back(entry.first);
-  return names;
-}
-
 Status KernelRegistry::check(const plan::Instruction &instruction) const {
   const KernelEntry *entry = find(instruction.kernel());
   if (!entry)

@@ -21,7 +21,6 @@ public:
   KernelRegistry(); // registers every family
   void add(std::string name, KernelEntry entry);
   const KernelEntry *find(std::string_view name) const;
-  std::vector<std::string> names() const;
 
   Status check(const plan::Instruction &instruction) const override;
   bool mayAlias(const plan::Instruction &instruction, int output, int input) const override;

@@ -22,8 +22,7 @@ extern "C" __global__ void __launch_bounds__(1024)
   const i64 member = blockIdx.x, none = gridDim.x * capacity;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   for (i64 i = threadIdx.x; i < capacity; i += slotThreads)
-    groups[member * capacity + i] = each;
-  __syncthreads();
+    groups[member * capacity + i] = each; // the barriers below stand before what others write there
   i64 filled = 0;
   for (i64 begin = 0; begin < rows; begin += slotThreads) {
     const i64 row = begin + threadIdx.x, expert = row < rows ? indexAt(ids, wide, row) : -1;
