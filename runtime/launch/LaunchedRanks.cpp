@@ -303,6 +303,8 @@ private:
       end.died = RankDeath{rank.rank, rank.pid, 0};
     else if (WIFSIGNALED(*status))
       end.died = RankDeath{rank.rank, rank.pid, WTERMSIG(*status)};
+    else
+      end.failed = WEXITSTATUS(*status);
   }
 
   File door, poll;

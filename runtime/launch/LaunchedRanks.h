@@ -1,12 +1,13 @@
 // MPI's launcher and the ranks below it, watched from above.
 //
 // A launcher says badly how a run has ended: MPICH's names a rank that it has killed itself for the one that died,
-// prints a page of its own on standard output, where results are, and answers a second SIGINT with an assertion. So
-// ranks meet the process that has started the launcher, at a socket: they tell it who they are, and get its standard
-// output and error, in the place of the launcher's pipes. What the launcher prints is kept, and of use only where
-// nothing else says what has happened. The process above sees the ranks and the launcher's processes end, in their
-// order, and finds the signal in what /proc says of a process that its parent has not waited for yet; on a busy machine
-// it may be too late for that, and the signal is what the launcher's exit code stands for.
+// prints a page of its own on standard output, where results are, answers a second SIGINT with an assertion, and may end
+// with 0 although a rank did not, once it has passed a signal on. So ranks meet the process that has started the
+// launcher, at a socket: they tell it who they are, and get its standard output and error, in the place of the
+// launcher's pipes. What the launcher prints is kept, and of use only where nothing else says what has happened. The
+// process above sees the ranks and the launcher's processes end, in their order, and finds the signal or the exit code
+// in what /proc says of a process that its parent has not waited for yet; on a busy machine it may be too late for
+// that, and what counts is the launcher's exit code, and that a rank has printed an error.
 #ifndef AMC_RUNTIME_LAUNCH_LAUNCHEDRANKS_H
 #define AMC_RUNTIME_LAUNCH_LAUNCHEDRANKS_H
 
@@ -27,6 +28,7 @@ struct RankDeath {
 struct RanksEnd {
   ProgramEnd launcher;           // out: what it printed itself, to both outputs
   std::optional<RankDeath> died; // the first to end of ranks and launcher, if a rank, by a signal or nobody knows how
+  std::optional<int> failed;     // the exit code of the first to end, if a rank, with one that is not 0
   bool said = false;             // has a rank printed an error?
   unsigned asked = 0;            // how often the ranks were asked to end
 };

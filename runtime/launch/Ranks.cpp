@@ -35,10 +35,12 @@ int signalIn(int code) {
 // What the launcher's end comes to, and why where no rank has said so.
 Expected<int> explain(const RanksEnd &run, const std::string &mpirun,
                       const std::function<void(std::string_view)> &note) {
-  const ProgramEnd &end = run.launcher;
+  const int limit = static_cast<int>(ErrorKind::Limit);
+  ProgramEnd end = run.launcher;
+  if (!end.signal && end.code == 0)
+    end.code = run.died && run.died->signal ? 128 + run.died->signal : run.failed ? *run.failed : run.said ? limit : 0;
   if (!end.signal && end.code == 0)
     return 0;
-  const int limit = static_cast<int>(ErrorKind::Limit);
   const bool own = !end.signal && end.code <= limit; // a code of the ranks' own
   const int signal = run.died && run.died->signal ? run.died->signal : own || end.signal ? 0 : signalIn(end.code);
   if (run.asked > 0 && (own || signal == SIGTERM)) {

@@ -62,8 +62,9 @@ class Device:
         link = self.link
         if file.endswith(".cu"):
             name = original.stem
-            for other in (self.build / "runtime/device/cuda").glob("*.ptx"):
-                shutil.copy2(other, self.work / "ptx" / other.name)
+            for other in (self.build / "runtime/device/cuda").glob("*.*"):
+                if other.suffix in (".ptx", ".fatbin"):  # the emulated device runs the text
+                    shutil.copy2(other, self.work / "ptx" / other.name)
             made = str(self.work / "ptx" / f"{name}.ptx")
             command = self.commands[file].replace(str(original), str(changed))
             command = re.sub(r"(?<=\s)\S*" + name + r"\.ptx(?=\s|$)", made, command)

@@ -50,7 +50,7 @@ Expected<Attention> parametersOf(const InstructionSpec &spec, const AttentionPro
 
 // The kernels that take these types and shapes, of heads of `columns` at most.
 struct Family {
-  const char *ptx = nullptr;
+  const KernelImage *image = nullptr;
   std::string prefix, suffix; // of a function's name, around what it is for
   int64_t rows = 0;           // of a block
   unsigned threads = 0;
@@ -59,7 +59,7 @@ struct Family {
     // Runs of a zigzag are met in the middle of a block only by kernels that look at each position.
     bool straight = !p.zigzag || p.queries / 2 % mmaRows == 0;
     if (dtype == plan::BF16 && columns <= mostMmaColumns && straight) {
-      ptx = ptx::AttentionMma;
+      image = &ptx::AttentionMma;
       prefix = "attention_mma";
       suffix = text("_", columns <= 64 ? 64 : 128, drops ? "_dropout" : "");
       rows = mmaRows;
@@ -67,13 +67,13 @@ struct Family {
       return;
     }
     int64_t most = dtype == plan::BF16 ? mostColumns : columns <= 64 ? 64 : dtype == plan::F32 && columns <= 128 ? 128 : mostColumns;
-    ptx = ptx::Attention;
+    image = &ptx::Attention;
     prefix = "attention";
     suffix = text("_", suffixOf(dtype), "_", most / 16);
     rows = dtype == plan::F64 ? 32 : 64;
     threads = 256;
   }
-  Expected<CUfunction> function(Maker &maker, const char *part) const { return maker.context.function(ptx, prefix + part + suffix); }
+  Expected<CUfunction> function(Maker &maker, const char *part) const { return maker.context.function(*image, prefix + part + suffix); }
 };
 
 bool standAt16(std::initializer_list<const void *> addresses, const AttentionProblem &p) {

@@ -166,13 +166,15 @@ Expected<CUfunction> Context::function(CUmodule module, const std::string &name)
   return function;
 }
 
-Expected<CUfunction> Context::function(const char *ptx, const std::string &name) {
-  auto found = texts.find(ptx);
-  if (found == texts.end()) {
-    Expected<CUmodule> module = loadModule(ptx, "kernels of the runtime");
+Expected<CUfunction> Context::function(const KernelImage &image, const std::string &name) {
+  auto found = images.find(image.text);
+  if (found == images.end()) {
+    Expected<CUmodule> module = loadModule(image.fatbin, "kernels of the runtime");
+    if (!module.ok()) // nothing in it for this GPU
+      module = loadModule(image.text, "kernels of the runtime");
     if (!module.ok())
       return module.status();
-    found = texts.emplace(ptx, *module).first;
+    found = images.emplace(image.text, *module).first;
   }
   return function(found->second, name);
 }

@@ -4,6 +4,7 @@
 
 #include "runtime/device/Device.h"
 #include "runtime/device/cuda/Libraries.h"
+#include "runtime/device/cuda/Ptx.h"
 #include <map>
 #include <memory>
 #include <string>
@@ -35,10 +36,10 @@ public:
   Status upload(std::byte *to, const std::byte *from, uint64_t bytes);
   Status download(std::byte *to, const std::byte *from, uint64_t bytes);
 
-  // A function of PTX text that has the same address whenever it is the same text; loaded when it is first asked for.
-  Expected<CUfunction> function(const char *ptx, const std::string &name);
+  // A function of the runtime's own; its image is loaded when it is first asked for.
+  Expected<CUfunction> function(const KernelImage &image, const std::string &name);
   Expected<CUfunction> function(CUmodule module, const std::string &name) const;
-  // PTX text or a cubin. What the driver's compiler says is in the error.
+  // PTX text, a cubin or a fatbin. What the driver's compiler says is in the error.
   Expected<CUmodule> loadModule(const char *image, const char *what);
 
   Expected<CUevent> makeEvent();
@@ -64,7 +65,7 @@ private:
   std::byte *staging = nullptr; // slots * slotBytes, page-locked
   CUevent staged[slots] = {};   // the last copy out of each
   size_t nextSlot = 0;
-  std::map<const char *, CUmodule> texts;
+  std::map<const char *, CUmodule> images; // by their text
   std::vector<CUmodule> modules;
   std::vector<CUevent> events;
 };

@@ -128,13 +128,13 @@ Status Move::enqueue(Stream &stream, const std::byte *x, std::byte *y) const {
 
 // ---- RowMover
 
-Expected<RowMover> RowMover::create(Maker &maker, const char *ptx, const std::string &name, uint64_t width,
+Expected<RowMover> RowMover::create(Maker &maker, const KernelImage &image, const std::string &name, uint64_t width,
                                     uint64_t rowBytes) {
   RowMover made;
   for (uint64_t bytes = 16; bytes >= width; bytes /= 2) {
     if (rowBytes % bytes != 0)
       continue;
-    AMC_CUDA_TRY(function, maker.context.function(ptx, text(name, "_", bytes)));
+    AMC_CUDA_TRY(function, maker.context.function(image, text(name, "_", bytes)));
     made.ways.push_back({function, static_cast<int64_t>(rowBytes / bytes), bytes});
   }
   return made;

@@ -53,7 +53,7 @@ private:
 // NAME_WIDTH.
 class RowMover {
 public:
-  static Expected<RowMover> create(Maker &maker, const char *ptx, const std::string &name, uint64_t width,
+  static Expected<RowMover> create(Maker &maker, const KernelImage &image, const std::string &name, uint64_t width,
                                    uint64_t rowBytes);
   struct Way {
     CUfunction function;
