@@ -332,16 +332,6 @@ std::string checkpointingSpelling(std::string_view text) {
 
 namespace {
 
-std::optional<std::string> laterVersion(const OptionSpec &spec, std::string_view text) {
-  if (spec.available.empty())
-    return std::nullopt;
-  std::vector<std::string> here = split(spec.available, '|');
-  if (std::find(here.begin(), here.end(), text) != here.end())
-    return std::nullopt;
-  return "is '" + std::string(text) + "', which this version of AMC does not have yet; available: " +
-         std::string(spec.available);
-}
-
 void setRunArgument(CompileOptions &options, std::string_view flag, std::string_view text) {
   for (size_t i = 0; i < options.runArguments.size(); i += 2)
     if (options.runArguments[i] == flag) {
@@ -355,7 +345,7 @@ void setRunArgument(CompileOptions &options, std::string_view flag, std::string_
 } // namespace
 
 std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec,
-                                     std::string_view text, bool append, Versions versions) {
+                                     std::string_view text, bool append) {
   auto is = [&](const std::string &should) {
     return "is '" + std::string(text) + "', should be " + should;
   };
@@ -368,9 +358,6 @@ std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &
     if (std::find(choices.begin(), choices.end(), text) == choices.end())
       return is("one of " + std::string(spec.value) + nearChoice(rt::nearest(text, choices)));
   }
-  if (versions == Versions::This)
-    if (std::optional<std::string> later = laterVersion(spec, text))
-      return later;
 
   if (std::holds_alternative<std::monostate>(spec.member)) {
     setRunArgument(options, spec.flag, text);
@@ -432,15 +419,6 @@ std::string defaultText(const OptionSpec &spec) {
   return std::holds_alternative<bool CompileOptions::*>(spec.member) ? "" : valueText(defaults, spec);
 }
 
-std::vector<std::string> notYet(const CompileOptions &options) {
-  std::vector<std::string> later;
-  for (const OptionSpec &spec : optionTable())
-    if (!std::holds_alternative<std::monostate>(spec.member))
-      if (std::optional<std::string> wrong = laterVersion(spec, valueText(options, spec)))
-        later.push_back(std::string(spec.flag) + " " + *wrong);
-  return later;
-}
-
 void settle(CompileOptions &options) {
   // On a GPU a product's bits depend on how many rows it has, and no decision about memory may change a bit.
   if (options.target != "cpu" && options.tileMlp == "auto")
@@ -475,9 +453,6 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
                      "', which has no attention in a ring; all-gather has");
   if (options.emit == "ptx" && options.target == "cpu")
     errors.push_back("--emit is 'ptx' and the target is 'cpu', which has none; name a GPU with --target");
-  // What was settled may be of a later version, too: --ranks 8 is --dp-size 8.
-  for (const std::string &later : notYet(options))
-    errors.push_back(later);
   std::vector<std::string> choices = checkChoices(options);
   errors.insert(errors.end(), choices.begin(), choices.end());
   return errors;

@@ -1,7 +1,6 @@
 // The one definition of what a user may ask of the compiler: options.cpp's table gives every option
 // its flag, its recipe key, type, default, help and check. The command line (tools/amc), the recipe
-// reader (Recipe.h) and the help text are all made from it. What later versions bring is in the
-// table too and refused by name, never ignored.
+// reader (Recipe.h) and the help text are all made from it.
 #ifndef AMC_COMPILER_DRIVER_OPTIONS_H
 #define AMC_COMPILER_DRIVER_OPTIONS_H
 
@@ -92,8 +91,6 @@ struct OptionSpec {
   std::string_view help;
   // Empty if `text` is a valid value, else what it should be.
   std::string (*check)(std::string_view text) = nullptr;
-  // The only values that this version has, "a|b"; empty: all of them.
-  std::string_view available = {};
 };
 
 const std::vector<OptionSpec> &optionTable();
@@ -102,22 +99,15 @@ const std::vector<OptionSpec> &optionTable();
 // --ac it stands for; other texts as they are.
 std::string checkpointingSpelling(std::string_view text);
 
-// Whether a value that only later versions have is an error.
-enum class Versions { This, Any };
-
 // Sets one option from text. Lists are replaced by the first call for an option and extended by
 // later ones when `append` is set. Returns an error message ("… is … should be …"), or nothing.
 std::optional<std::string> setOption(CompileOptions &options, const OptionSpec &spec,
-                                     std::string_view text, bool append = false,
-                                     Versions versions = Versions::This);
+                                     std::string_view text, bool append = false);
 
 // The value as text; empty when there is none.
 std::string valueText(const CompileOptions &options, const OptionSpec &spec);
 // The default as text, for help; empty when there is none.
 std::string defaultText(const OptionSpec &spec);
-
-// What has been set with Versions::Any and this version does not have, each as setOption would say it.
-std::vector<std::string> notYet(const CompileOptions &options);
 
 // What no single option can judge: choices that exclude each other. Empty when all is well.
 std::vector<std::string> checkTogether(const CompileOptions &options);

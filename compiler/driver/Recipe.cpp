@@ -261,7 +261,7 @@ private:
       CompileOptions ignored;
       if (!std::holds_alternative<std::string CompileOptions::*>(spec.member) ||
           spec.value.find('|') != spec.value.npos) {
-        if (!setOption(ignored, spec, "none", false, Versions::Any))
+        if (!setOption(ignored, spec, "none", false))
           set(node, key, spec, "none", false);
       }
     } else if (node.IsSequence() && (list || numbers)) {
@@ -303,7 +303,7 @@ private:
       error(at, key, "'" + key + "' is '" + text + "', should be a value: variables are not expanded");
       return;
     }
-    if (std::optional<std::string> wrong = setOption(options, spec, text, append, request.versions)) {
+    if (std::optional<std::string> wrong = setOption(options, spec, text, append)) {
       error(at, key, "'" + key + "' " + *wrong);
       return;
     }

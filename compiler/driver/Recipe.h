@@ -15,7 +15,6 @@ struct RecipeOverride {
 struct RecipeRequest {
   std::string path; // empty: overrides alone
   std::vector<RecipeOverride> overrides = {};
-  Versions versions = Versions::This;
 };
 
 struct RecipeReport {

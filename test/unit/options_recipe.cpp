@@ -19,7 +19,7 @@ Read read(const std::string &text, std::vector<RecipeOverride> overrides = {}) {
   std::string path = testing::TempDir() + "guide.yaml";
   std::ofstream(path) << text;
   Read result;
-  result.report = applyRecipe({path, std::move(overrides), Versions::Any}, result.options);
+  result.report = applyRecipe({path, std::move(overrides)}, result.options);
   for (std::string &error : result.report.errors)
     if (error.starts_with(path))
       error = error.substr(path.size() + 1);

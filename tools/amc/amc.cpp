@@ -42,8 +42,6 @@ void addOption(CLI::App &command, Given &given, const OptionSpec &spec) {
   std::string help(spec.help);
   if (std::string text = defaultText(spec); !text.empty())
     help += " [" + text + "]";
-  if (!spec.available.empty())
-    help += " (this version: " + std::string(spec.available) + ")";
   if (!spec.key.empty())
     help += " (recipe: " + std::string(spec.key) + ")";
   CLI::Option *option;
@@ -120,10 +118,9 @@ std::string unexpected(const CLI::App &command) {
 }
 
 // Recipe and overrides first, then flags. Prints what is wrong and returns the exit code.
-int resolve(const Given &given, CompileOptions &options, Versions versions = Versions::This,
-            RecipeReport *report = nullptr) {
+int resolve(const Given &given, CompileOptions &options, RecipeReport *report = nullptr) {
   if (!given.config.empty() || !given.overrides.empty()) {
-    RecipeReport said = applyRecipe({given.config, given.overrides, versions}, options);
+    RecipeReport said = applyRecipe({given.config, given.overrides}, options);
     for (const std::string &error : said.errors)
       std::cerr << error << "\n";
     if (!said.errors.empty())
@@ -146,7 +143,7 @@ int resolve(const Given &given, CompileOptions &options, Versions versions = Ver
         code = usage(std::string(spec->flag) + " and --" + entry.key + " are given, which are the same; give one of them");
     bool append = false;
     for (const std::string &text : texts) {
-      if (std::optional<std::string> wrong = setOption(options, *spec, text, append, versions))
+      if (std::optional<std::string> wrong = setOption(options, *spec, text, append))
         code = usage(std::string(spec->flag) + " " + *wrong);
       append = true;
     }
@@ -185,8 +182,7 @@ int runCompile(const Given &given, bool verbose) {
   return code;
 }
 
-// What a recipe comes to, without a model: every option that is not at its default, what amrun is told, the mesh. The
-// options of later versions are shown, too, and said to be that.
+// What a recipe comes to, without a model: every option that is not at its default, what amrun is told, the mesh.
 int runRecipe(const Given &given, const std::string &path) {
   Given asked = given;
   if (!path.empty() && !given.config.empty())
@@ -197,9 +193,9 @@ int runRecipe(const Given &given, const std::string &path) {
     return usage("no recipe is given; name a YAML file");
   CompileOptions options;
   RecipeReport said;
-  if (int code = resolve(asked, options, Versions::Any, &said))
+  if (int code = resolve(asked, options, &said))
     return code;
-  std::vector<std::string> wrong = checkChoices(options), later = notYet(options);
+  std::vector<std::string> wrong = checkChoices(options);
   for (const std::string &message : wrong)
     printMessage({Message::Error, "", message, {}});
   if (!wrong.empty())
@@ -227,8 +223,7 @@ int runRecipe(const Given &given, const std::string &path) {
                                          {"mesh", grid},
                                          {"ranks", mesh.ranks()},
                                          {"depends_on_machine", local},
-                                         {"ignored", said.ignored},
-                                         {"not_yet", later}})
+                                         {"ignored", said.ignored}})
                      .dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
               << "\n";
     return Done;
@@ -243,8 +238,6 @@ int runRecipe(const Given &given, const std::string &path) {
   for (const std::string &argument : options.runArguments)
     std::printf(" %s", argument.c_str());
   std::printf(options.runArguments.empty() ? " nothing\n" : "\n");
-  for (const std::string &text : later)
-    printMessage({Message::Remark, asked.config, text, {}});
   return Done;
 }
 
