@@ -146,11 +146,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("numbers", nargs="*", type=int, help="of mutants; all by default")
+    parser.add_argument("--work", type=pathlib.Path, help="folder for what is made, emptied; BUILD/cuda-mutants")
     options = parser.parse_args()
     build = options.build.resolve()
     mutants = json.loads((ROOT / "test/cuda/mutants.json").read_text())
     chosen = [(i, m) for i, m in enumerate(mutants, 1) if not options.numbers or i in options.numbers]
-    device, references = Device(build, build / "cuda-mutants"), {}
+    device, references = Device(build, (options.work or build / "cuda-mutants").resolve()), {}
     failing = set()
     for name in sorted({test for _, mutant in chosen for test in mutant["tests"]}):
         if found := device.test(name, references):

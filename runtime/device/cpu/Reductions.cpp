@@ -171,26 +171,29 @@ template <class T> void combineRow(Kind kind, T *total, const T *x, int64_t n) {
 }
 
 template <class T> std::unique_ptr<Kernel> columnKernel(const Reduction &r, Kind kind) {
-  constexpr int64_t columnBlock = 64, termBlock = 64;
+  constexpr int64_t leastColumns = 64, termBlock = 64;
   int64_t columns = r.kept ? r.keptDims[r.kept - 1] : 1;
-  int64_t outer = columns ? r.results / columns : 0, blocks = ceilDiv(columns, columnBlock);
-  int64_t grain = std::max<int64_t>(1, elementGrain / std::max<int64_t>(1, r.terms * std::min(columns, columnBlock)));
+  int64_t outer = columns ? r.results / columns : 0;
   return makeKernel([=](const Operands &o, RunContext &c) {
+    // Wide blocks read rows in long runs; there are still some for every thread. No bit depends on it.
+    int64_t share = ceilDiv(r.results, 4 * static_cast<int64_t>(c.pool.threads()));
+    int64_t columnBlock = std::clamp(ceilDiv(share, leastColumns) * leastColumns, leastColumns, blockElements);
+    int64_t blocks = ceilDiv(columns, columnBlock);
+    int64_t grain = std::max<int64_t>(1, elementGrain / std::max<int64_t>(1, r.terms * std::min(columns, columnBlock)));
     parallelRange(c.pool, outer * blocks, grain, [&](int64_t first, int64_t last) {
-      Block<T> block;
+      Block<T> block, total, part;
       for (int64_t piece = first; piece < last; ++piece) {
         int64_t j = piece % blocks * columnBlock, width = std::min(columnBlock, columns - j);
         int64_t result = piece / blocks * columns + j, base = r.keptAt(result);
-        T total[columnBlock], part[columnBlock];
-        std::fill_n(total, width, start<T>(kind));
+        std::fill_n(total.data, width, start<T>(kind));
         for (int64_t begin = 0; begin < r.terms; begin += termBlock) {
-          std::fill_n(part, width, start<T>(kind));
+          std::fill_n(part.data, width, start<T>(kind));
           for (int64_t k = begin; k < std::min(begin + termBlock, r.terms); ++k)
-            combineRow(kind, part, loadBlock(r.dtype, o.inputs[0], base + r.reducedAt(k), width, block), width);
-          combineRow(kind, total, part, width);
+            combineRow(kind, part.data, loadBlock(r.dtype, o.inputs[0], base + r.reducedAt(k), width, block), width);
+          combineRow(kind, total.data, part.data, width);
         }
         for (int64_t i = 0; i < width; ++i)
-          finish(r, kind, total[i], o.outputs[0], result + i);
+          finish(r, kind, total.data[i], o.outputs[0], result + i);
       }
     });
   });
