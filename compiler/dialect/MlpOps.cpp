@@ -2,7 +2,7 @@
 // test/dialect/mlp-invalid.mlir has a case for each.
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/dialect/Activation.h"
-#include "runtime/plan/CudaWorkspace.h"
+#include "runtime/plan/Workspace.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -201,10 +201,7 @@ uint64_t GatedMlpOp::getWorkspaceBytes() {
   return rt::workspace::gatedMlp(s.rows, s.input, s.inner, s.output,
                                  elementOf(getX()).getIntOrFloatBitWidth() / 8);
 }
-uint64_t GatedMlpOp::getCudaWorkspaceBytes() {
-  Sizes s = sizesOf(*this);
-  return rt::workspace::cuda::gatedMlp(s.rows, s.inner, s.output, storageBytes(getX()));
-}
+uint64_t GatedMlpOp::getCudaWorkspaceBytes() { return 0; } // no GPU has the kernel: runtime/plan/CudaKernels.h
 
 LogicalResult GatedMlpBackwardOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
                                                    ValueRange operands, DictionaryAttr attributes,
@@ -287,10 +284,7 @@ uint64_t GatedMlpBackwardOp::getWorkspaceBytes() {
   return rt::workspace::gatedMlpBackward(s.rows, s.input, s.inner, s.output, !getInputOnly(),
                                          elementOf(getX()).getIntOrFloatBitWidth() / 8, getWide());
 }
-uint64_t GatedMlpBackwardOp::getCudaWorkspaceBytes() {
-  Sizes s = sizesOf(*this);
-  return rt::workspace::cuda::gatedMlpBackward(s.rows, s.input, s.inner, s.output, !getInputOnly(), storageBytes(getX()), getWide());
-}
+uint64_t GatedMlpBackwardOp::getCudaWorkspaceBytes() { return 0; }
 
 SmallVector<OpResult> GatedMlpBackwardOp::getSums() {
   return llvm::map_to_vector(getWeightGradients(), [](Value sum) { return mlir::cast<OpResult>(sum); });

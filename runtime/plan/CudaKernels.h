@@ -8,8 +8,9 @@
 
 namespace amc::rt {
 
-// Kernels of the CPU that a CUDA device does not have; unit-runtime holds it against the device's registry.
-inline constexpr std::array<std::string_view, 0> onlyOnCpu = {};
+// Kernels of the CPU that a CUDA device does not have; unit-runtime holds it against the device's registry. Networks are
+// not tiled there: a product of fewer rows may have other bits.
+inline constexpr std::array<std::string_view, 2> onlyOnCpu = {"gated_mlp", "gated_mlp_backward"};
 
 constexpr bool isCudaKernel(std::string_view kernel) {
   return std::find(onlyOnCpu.begin(), onlyOnCpu.end(), kernel) == onlyOnCpu.end();

@@ -64,25 +64,6 @@ constexpr uint64_t groupedMatmul(uint64_t rows, uint64_t groups) {
   return groupedCounts(rows, groups) + 2 * groupedStarts(groups) + part(rows * 4);
 }
 
-// ---- gated_mlp, on tiles of workspace::mlpRowTile rows
-//
-// A tile of gate and of up, whose place the activation takes; in backward tiles of gate, up and the activation or its gradient,
-// and of one summand of dx, and with `weights` and elements narrower than fp32 the sums of the weights' gradients, unless those
-// are `wide`. Behind them the products' own. `bytes` is the size of one element of the data.
-constexpr uint64_t gatedMlp(uint64_t rows, uint64_t inner, uint64_t output, uint64_t bytes) {
-  uint64_t tile = workspace::detail::mlpRows(rows);
-  return 2 * part(tile * inner * bytes) + detail::most(product(tile, inner), product(tile, output));
-}
-constexpr uint64_t gatedMlpBackward(uint64_t rows, uint64_t input, uint64_t inner, uint64_t output, bool weights, uint64_t bytes,
-                                    bool wide = false) {
-  uint64_t tile = workspace::detail::mlpRows(rows);
-  uint64_t products = detail::most(product(tile, inner), product(tile, input));
-  if (weights)
-    products = detail::most(products, detail::most(product(input, inner), product(inner, output)));
-  return 3 * part(tile * inner * bytes) + part(tile * input * bytes) +
-         (weights && bytes < 4 && !wide ? 2 * part(input * inner * 4) + part(inner * output * 4) : 0) + products;
-}
-
 // ---- linear cross-entropy
 //
 // Logits exist a tile at a time, of tokens and classes. The tiles follow from the shapes alone and are worked on one after the

@@ -46,7 +46,7 @@ class Device:
         for line in listed:
             for source in re.findall(r"runtime/device/cuda/(\S+\.(?:cpp|cu))(?=[\s\"']|$)", line):
                 self.commands[source] = line
-        self.environment = dict(os.environ, AMC_TEST_TARGET="cuda:sm_90",
+        self.environment = dict(os.environ, AMC_TEST_TARGET="cuda:sm_90", EMULATED_CUDA_ABORT="1",  # one finding is enough
                                 LD_LIBRARY_PATH=str(build / "test/emulated_cuda/lib"))
 
     def run(self, command, what):
@@ -121,7 +121,7 @@ class Device:
     def test(self, name, references, ptx=None):
         if name.startswith("kernels:"):
             try:
-                done = subprocess.run([self.work / "bin/unit-runtime", f"--gtest_filter={name[8:]}"], env=self.environment,
+                done = subprocess.run([self.work / "bin/unit-runtime", f"--gtest_filter={name[8:]}", "--gtest_fail_fast"], env=self.environment,
                                       capture_output=True, text=True, timeout=LIMIT)
             except subprocess.TimeoutExpired:
                 return f"it has not ended within {LIMIT} s"
@@ -129,7 +129,9 @@ class Device:
             ran = re.search(r"\[  PASSED  \] (\d+) test", done.stdout)
             if done.returncode == 0 and (not ran or ran[1] == "0"):
                 sys.exit(f"mutants.py: {name} runs no test")
-            return f"{failed[0] if failed else f'exit code {done.returncode}'}" if done.returncode != 0 else None
+            found = [line for line in done.stderr.splitlines() if "finding" in line]
+            why = found[0] if found else failed[0] if failed else f"exit code {done.returncode}"
+            return why if done.returncode != 0 else None
         flags, ranks = {"train": ([], 1), "fused": (["--fusion=off"], 1),
                         "ranks": (["--dp-size=2", "--overlap=prefetch"], 2)}[name]
         if name not in references:

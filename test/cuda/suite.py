@@ -6,7 +6,7 @@
   bf16       the same in bf16, within bounds for that
   decisions  every decision about memory, budgets included: the same bits; the arena is what was promised
   budgets    budgets between the smallest arena and keeping everything, kept to the byte
-  ranks      fsdp2 on two and four ranks, joined by NCCL, against one
+  ranks      fsdp2 on two and four ranks, hsdp, tensor, context and expert parallelism, joined by NCCL, against one rank
 
 --quick: less of each part, and of the last three nothing: what every run of the tests has.
 --emulated: on the emulated device of test/emulated_cuda (CPU, PTX level; not NVIDIA hardware) instead of this machine's
@@ -25,7 +25,8 @@ TARGETS = [80, 90, 100]
 # Of unit-runtime, those about kernels; and whether they take long on the emulated device.
 KERNEL_TESTS = {"RuntimeCuda.*": False, "RuntimeProducts.Matmul*": False, "RuntimeProducts.Linear*": False, "RuntimeRows.*": True, "RuntimeMovement.*": True, "RuntimeIndices.*": True,
                 "RuntimeProducts.*": True, "RuntimeAttention.*": True, "RuntimeElementwise.*": True,
-                "RuntimeLinearLoss.*": True, "RuntimeDispatch.*": False, "Dropout.*": True, "RuntimeBf16.*": True}
+                "RuntimeLinearLoss.*": True, "RuntimeDispatch.*": False, "Dropout.*": True, "RuntimeBf16.*": True,
+                "RuntimeMutations.*": True, "RuntimeWide.*": True}
 
 
 def fixtures(*names):
@@ -47,8 +48,8 @@ def commands(build, work, quick):
         "bf16": [[tools / "amc-parity", "--bf16", tools, work / "bf16", *four]],
         "decisions": [[sys.executable, parity / "decisions.py", tools, work / "decisions", *fixtures("llama", "gpt2")]],
         "budgets": [[sys.executable, parity / "budgets.py", "--budgets", "3", tools, work / "budgets", *four]],
-        "ranks": [[sys.executable, parity / "ranks.py", "--meshes", "fsdp2-2,fsdp2-4", tools, work / "ranks",
-                   *fixtures("llama")]],
+        "ranks": [[sys.executable, parity / "ranks.py", "--meshes", meshes, tools, work / "ranks", *fixtures(name)]
+                  for name, meshes in (("llama", "fsdp2-2,fsdp2-4,hsdp-2x2,tp-2-sp,cp-4-gather"), ("mixtral", "ep-2,ep-2-tp-2"))],
     }
 
 

@@ -216,14 +216,16 @@ TEST(RuntimeLinearLoss, BadLabels) {
   Call calls[] = {forward(p), backward(p, 1, Values(p.tokens(), 5))};
   for (Call &call : calls) {
     Array &labels = call.inputs[call.kernel == "linear_cross_entropy" ? 3 : 4];
-    labels.values[290] = 700;
-    labels.values[140] = -7;
-    for (unsigned threads : {1u, 8u}) {
-      Outcome bad = run(call, threads);
-      ASSERT_FALSE(bad.status.ok());
-      // A GPU is asked at the end of a section which of its instructions failed.
-      std::string where = onCuda() ? call.kernel + ", node" : "instructions[0] (" + call.kernel + ", node)";
-      EXPECT_EQ(bad.status.message(), where + ": label -7 at element 140 should be in [0, 700)");
+    for (auto [element, label] : {std::pair(290, 700), {140, -7}}) {
+      labels.values[static_cast<size_t>(element)] = label;
+      for (unsigned threads : {1u, 8u}) {
+        Outcome bad = run(call, threads);
+        ASSERT_FALSE(bad.status.ok());
+        // A GPU is asked at the end of a section which of its instructions failed.
+        std::string where = onCuda() ? call.kernel + ", node" : "instructions[0] (" + call.kernel + ", node)";
+        EXPECT_EQ(bad.status.message(), where + ": label " + std::to_string(label) + " at element " + std::to_string(element) +
+                                            " should be in [0, 700)");
+      }
     }
   }
 }

@@ -207,13 +207,15 @@ TEST(RuntimeRows, CrossEntropy) {
     Outcome apart = run(backward);
     backward.replaces = {1};
     EXPECT_EQ(apart.bytes, run(backward).bytes);
-    labels.values[90] = 333;
-    labels.values[50] = -7;
-    for (unsigned threads : {1u, 8u}) { // always the first of them
-      Outcome bad = run({"cross_entropy", {logits, labels, {}}, {{statistic, {}}, {statistic, {2, 70}}}, a, 0, {}}, threads);
-      ASSERT_FALSE(bad.status.ok());
-      EXPECT_EQ(bad.status.message(), std::string(onCuda() ? "cross_entropy, node" : "instructions[0] (cross_entropy, node)") +
-                                          ": label -7 at element 50 should be in [0, 333)");
+    for (auto [element, label] : {std::pair(90, 333), {50, -7}}) { // always the first of them
+      labels.values[static_cast<size_t>(element)] = label;
+      for (unsigned threads : {1u, 8u}) {
+        Outcome bad = run({"cross_entropy", {logits, labels, {}}, {{statistic, {}}, {statistic, {2, 70}}}, a, 0, {}}, threads);
+        ASSERT_FALSE(bad.status.ok());
+        EXPECT_EQ(bad.status.message(), std::string(onCuda() ? "cross_entropy, node" : "instructions[0] (cross_entropy, node)") +
+                                            ": label " + std::to_string(label) + " at element " + std::to_string(element) +
+                                            " should be in [0, 333)");
+      }
     }
   }
   Array labels = array(plan::I64, {2, 3}, {1, 2, 3, 4, 5, 6});

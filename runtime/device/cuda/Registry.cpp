@@ -22,7 +22,6 @@ KernelRegistry::KernelRegistry() {
   registerLinearCrossEntropy(*this);
   registerGroupedMatmul(*this);
   registerNorms(*this);
-  registerGatedMlp(*this);
 }
 
 void KernelRegistry::add(std::string name, KernelEntry entry) {

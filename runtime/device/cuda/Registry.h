@@ -51,7 +51,6 @@ void registerAttention(KernelRegistry &);
 void registerLinearCrossEntropy(KernelRegistry &);
 void registerGroupedMatmul(KernelRegistry &);
 void registerNorms(KernelRegistry &);
-void registerGatedMlp(KernelRegistry &);
 
 // "f32", "bf16", "f16", "f64", "i64" …: what names of functions in kernels/ end with.
 const char *suffixOf(plan::DType dtype);

@@ -53,7 +53,7 @@ public:
       setPresets(w);
     }
     block.shared = &sharedRegion();
-    block.shared->poisoned = kernel.shared.size() + (launch.dynamicShared != 0) > 1;
+    block.shared->poisoned = !kernel.shared.empty(); // dynamic memory alone ends where the region does
   }
 
   void run(unsigned x, unsigned y, unsigned z, uint64_t n) {

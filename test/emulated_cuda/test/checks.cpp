@@ -176,6 +176,17 @@ TEST_F(Checks, UninitialisedShared) {
   expectFinding("uninitialised", "shared address");
 }
 
+// Its end is its own, however the block's memory is rounded.
+TEST_F(Checks, OneSharedVariable) {
+  CUdeviceptr out = allocate(32 * 4);
+  OK(run(kernel("one_shared_variable"), 1, 32, out, 62));
+  EXPECT_EQ(download<int>(out, 32)[0], 62);
+  EXPECT_EQ(takeFindings(), "");
+  EXPECT_EQ(run(kernel("one_shared_variable"), 1, 32, out, 63), CUDA_ERROR_ILLEGAL_ADDRESS);
+  expectFinding("out of bounds", "(252 bytes)");
+  renewContext();
+}
+
 TEST_F(Checks, DynamicSharedMemory) {
   CUdeviceptr out = allocate(256 * 4);
   CUfunction f = kernel("dynamic_shared");

@@ -101,6 +101,13 @@ __global__ void uninitialised_shared(int *out, int all) {
   __syncthreads();
   out[threadIdx.x] = s[63 - threadIdx.x];
 }
+__global__ void one_shared_variable(int *out, int last) {
+  __shared__ int s[63];
+  for (int i = threadIdx.x; i <= last; i += blockDim.x)
+    s[i] = i;
+  __syncthreads();
+  out[threadIdx.x] = s[last - threadIdx.x];
+}
 __global__ void dynamic_shared(int *out) {
   extern __shared__ int d[];
   for (int i = threadIdx.x; i < 16384; i += blockDim.x)
