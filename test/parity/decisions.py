@@ -52,7 +52,7 @@ def check(fixture, perturb):
         reference = None
         if os.environ.get("AMC_TEST_TARGET", "cpu") != "cpu":  # where networks are not tiled, and memory is not this machine's
             decisions = [[word for word in decision if word != "--tile-mlp=on"] +
-                         ["--device-memory=1GiB"] * ("--ac=auto" in decision) for decision in decisions]
+                         ["--device-memory=2GiB"] * ("--ac=auto" in decision) for decision in decisions]
         for decision in decisions:
             flags = flags_of(fixture, plan, common, decision, ranges)
             if perturb and reference:

@@ -74,7 +74,7 @@ TEST(RuntimeBf16, EveryKernelOfFloatsRunsInIt) {
   size_t ran = 0;
   for (const std::string &name : cpu::KernelRegistry().names()) {
     SCOPED_TRACE(name);
-    if (!all.count(name) || !hasFloatData(all[name]))
+    if (!all.count(name) || !hasFloatData(all[name]) || !hasKernel(name))
       continue; // that there is no sample fails in runtime_mutations.cpp
     Outcome exact = run(inType(all[name], plan::F64, plan::BF16));
     ASSERT_TRUE(exact.status.ok()) << exact.status.message();
