@@ -114,7 +114,7 @@ std::vector<GpuResources> resourcesIn(StringRef said, ArrayRef<std::string> func
 std::string runIn(const std::string &folder, ArrayRef<std::string> arguments, StringRef words) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  auto done = llvm::make_scope_exit([&] { posix_spawn_file_actions_destroy(&actions); });
+  llvm::scope_exit done([&] { posix_spawn_file_actions_destroy(&actions); });
   posix_spawn_file_actions_addchdir_np(&actions, folder.c_str());
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, words.str().c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -186,7 +186,7 @@ FailureOr<Cubin> assemble(const std::string &ptxas, StringRef architecture, cons
     return fail(error.message());
   if (std::error_code error = llvm::sys::fs::createUniqueDirectory("amc-ptxas", folder))
     return fail("no folder for its files: " + error.message());
-  auto removed = llvm::make_scope_exit([&] { (void)llvm::sys::fs::remove_directories(folder); });
+  llvm::scope_exit removed([&] { (void)llvm::sys::fs::remove_directories(folder); });
   auto pathOf = [&](StringRef name) {
     SmallString<128> path(folder);
     llvm::sys::path::append(path, name);
