@@ -3,11 +3,12 @@
 
   test/bench/loss_curves.py [--steps 500] [--rows fp32 bf16 bf16-master]
 
-models/byte-llama.onnx (6 M parameters, one token a byte) from one random initialisation on this repository's own text, the same
-batches for all rows, AdamW, clipping, a cosine schedule: once in fp32, in bf16, and in bf16 with master weights and
-states of the optimizer in fp32. Of each tenth of the run the mean loss, and how far it is from fp32's; of each row the median seconds of a step. Exits 1 if bf16 is more than 5 % from fp32 in any
-tenth, or with master weights 2 %, or if a step of either takes more than 1.2 times fp32's. Needs neither PyTorch nor an export. AMC_ISA=v3 in the environment makes the processor one that stores bf16 and computes
-fp32.
+models/byte-llama.onnx (6 M parameters, one token a byte) from one random initialisation on this repository's own text,
+the same batches for all rows, AdamW, clipping, a cosine schedule: once in fp32, in bf16, and in bf16 with master weights
+and states of the optimizer in fp32. Of each tenth of the run the mean loss, and how far it is from fp32's; of each row
+the median seconds of a step. Exits 1 if bf16 is more than 5 % from fp32 in any tenth, or with master weights 2 %, or if a
+step of either takes more than 1.2 times fp32's. Needs neither PyTorch nor an export. AMC_ISA=v3 in the environment makes
+the processor one that stores bf16 and computes fp32.
 """
 import statistics
 import subprocess
@@ -15,7 +16,8 @@ import sys
 
 import side_by_side as bench
 
-ROWS = {"fp32": [], "bf16": ["--precision=bf16"], "bf16-master": ["--precision=bf16", "--master-weights=fp32", "--optimizer-state=fp32"]}
+ROWS = {"fp32": [], "bf16": ["--precision=bf16"],
+        "bf16-master": ["--precision=bf16", "--master-weights=fp32", "--optimizer-state=fp32"]}
 BOUNDS = {"bf16": 0.05, "bf16-master": 0.02}
 SLOWER = 1.2
 SHAPE = (8, 256)
