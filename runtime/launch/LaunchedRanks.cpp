@@ -28,11 +28,12 @@ namespace {
 // In a rank's environment: the name of the socket at which runLauncher listens.
 constexpr const char *variable = "AMC_LAUNCHED_BY";
 
-// What a rank says there. Who it is comes first, and has both outputs as its answer.
+// What a rank says there. Who it is comes first, and has both outputs as its answer; how it ends comes last.
 struct Word {
   unsigned rank = 0;
   pid_t pid = 0, parent = 0;
-  bool failed = false; // it has printed an error
+  bool said = false, ends = false; // it has printed an error; it does nothing more
+  int code = 0;                    // what it will exit with, in either case
 };
 
 // ---- the launcher's process
@@ -279,8 +280,11 @@ private:
   void listenTo(Rank &rank) {
     Word word;
     const ssize_t got = ::recv(rank.connection.fd, &word, sizeof word, 0);
-    if (got == sizeof word && word.failed) {
-      end.said = true;
+    if (got == sizeof word && (word.said || word.ends)) {
+      rank.word.ends |= word.ends;
+      end.said |= word.said;
+      if (word.code != 0 && !end.failed)
+        end.failed = word.code;
     } else if (got == sizeof word && rank.word.pid == 0 && sendOutputs(rank.connection.fd)) {
       rank.word = word;
       rank.process = watch(word.pid);
@@ -288,6 +292,7 @@ private:
       if (parents.find(word.parent) == parents.end())
         add(parents.emplace(word.parent, watch(word.parent)).first->second.fd);
     } else if (got >= 0 || errno != EAGAIN) { // it has ended
+      end.vanished |= rank.word.pid != 0 && !rank.word.ends;
       ::epoll_ctl(poll.fd, EPOLL_CTL_DEL, rank.connection.fd, nullptr);
       rank.connection = File();
     }
@@ -303,8 +308,6 @@ private:
       end.died = RankDeath{rank.rank, rank.pid, 0};
     else if (WIFSIGNALED(*status))
       end.died = RankDeath{rank.rank, rank.pid, WTERMSIG(*status)};
-    else
-      end.failed = WEXITSTATUS(*status);
   }
 
   File door, poll;
@@ -341,10 +344,26 @@ Status meetLauncher() {
   return Status();
 }
 
-void tellLauncherOfError() {
-  Word word;
-  word.failed = true;
+namespace {
+
+void tell(Word word) {
   [[maybe_unused]] ssize_t sent = ::send(launcherEar.fd, &word, sizeof word, MSG_NOSIGNAL); // nobody may be there
+}
+
+} // namespace
+
+void tellLauncherOfError(int code) {
+  Word word;
+  word.said = true;
+  word.code = code;
+  tell(word);
+}
+
+void tellLauncherOfEnd(int code) {
+  Word word;
+  word.ends = true;
+  word.code = code;
+  tell(word);
 }
 
 } // namespace amc::rt

@@ -5,9 +5,9 @@
 // with 0 although a rank did not, once it has passed a signal on. So ranks meet the process that has started the
 // launcher, at a socket: they tell it who they are, and get its standard output and error, in the place of the
 // launcher's pipes. What the launcher prints is kept, and of use only where nothing else says what has happened. The
-// process above sees the ranks and the launcher's processes end, in their order, and finds the signal or the exit code
-// in what /proc says of a process that its parent has not waited for yet; on a busy machine it may be too late for
-// that, and what counts is the launcher's exit code, and that a rank has printed an error.
+// process above is told by each rank what it ends with, sees the ranks and the launcher's processes end, in their order,
+// and finds a signal in what /proc says of a process that its parent has not waited for yet; on a busy machine it may be
+// too late for that, and the signal is what the launcher's exit code stands for.
 #ifndef AMC_RUNTIME_LAUNCH_LAUNCHEDRANKS_H
 #define AMC_RUNTIME_LAUNCH_LAUNCHEDRANKS_H
 
@@ -28,8 +28,9 @@ struct RankDeath {
 struct RanksEnd {
   ProgramEnd launcher;           // out: what it printed itself, to both outputs
   std::optional<RankDeath> died; // the first to end of ranks and launcher, if a rank, by a signal or nobody knows how
-  std::optional<int> failed;     // the exit code of the first to end, if a rank, with one that is not 0
+  std::optional<int> failed;     // the exit code that is not 0 of the first rank that has said one
   bool said = false;             // has a rank printed an error?
+  bool vanished = false;         // has a rank ended without saying so?
   unsigned asked = 0;            // how often the ranks were asked to end
 };
 
@@ -39,8 +40,10 @@ Expected<RanksEnd> runLauncher(const std::vector<std::string> &command);
 
 // What a rank does first of all: meets runLauncher, if that has started it. Nothing where there is none above.
 Status meetLauncher();
-// A rank has printed an error.
-void tellLauncherOfError();
+// A rank has printed an error, and will exit with this code, if nobody ends it before.
+void tellLauncherOfError(int code);
+// What a rank does last of all.
+void tellLauncherOfEnd(int code);
 
 } // namespace amc::rt
 

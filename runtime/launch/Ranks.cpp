@@ -37,8 +37,16 @@ Expected<int> explain(const RanksEnd &run, const std::string &mpirun,
                       const std::function<void(std::string_view)> &note) {
   const int limit = static_cast<int>(ErrorKind::Limit);
   ProgramEnd end = run.launcher;
-  if (!end.signal && end.code == 0)
-    end.code = run.died && run.died->signal ? 128 + run.died->signal : run.failed ? *run.failed : run.said ? limit : 0;
+  if (run.failed && !(run.died && run.died->signal)) { // what a rank says of itself counts more
+    end.code = *run.failed;
+    end.signal = 0;
+  }
+  if (!end.signal && end.code == 0) {
+    if (run.died && run.died->signal)
+      end.code = 128 + run.died->signal;
+    else if (run.vanished && run.asked == 0)
+      return limitError("a rank has ended without saying how, and ", mpirun, " with 0");
+  }
   if (!end.signal && end.code == 0)
     return 0;
   const bool own = !end.signal && end.code <= limit; // a code of the ranks' own

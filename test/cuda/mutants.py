@@ -32,6 +32,8 @@ class Device:
 
     def __init__(self, build, work):
         self.build, self.work = build, work
+        if work.exists() and any(work.iterdir()) and not (work / "plans").exists():
+            sys.exit(f"mutants.py: {work} is not empty, and not from an earlier run")
         shutil.rmtree(work, ignore_errors=True)
         for folder in ("bin", "lib", "ptx", "plans"):
             (work / folder).mkdir(parents=True)

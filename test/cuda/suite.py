@@ -87,7 +87,7 @@ def main():
                 sys.exit(f"suite.py: this GPU is older than sm_{TARGETS[0]}")
             target = f"cuda:sm_{known[-1]}"
     environment["AMC_TEST_TARGET"] = target
-    work = build / ("emulated-cuda" if options.emulated else "cuda")
+    work = build / (("emulated-cuda" if options.emulated else "cuda") + ("-quick" if options.quick else ""))
     all_parts = commands(build, work, options.quick)
     unknown = [part for part in options.parts if part not in all_parts]
     if unknown:

@@ -51,7 +51,7 @@ def check(fixture):
         if not off <= worst:
             worst, where = off, name
     same = ours == theirs and weights == other_weights
-    good = worst_loss <= 1e-5 and worst <= 1e-4
+    good = all(abs(a - b) <= 1e-5 * abs(b) for a, b in zip(losses, others)) and worst <= 1e-4
     print(f"{fixture.name:14} x86-64-v3 beside x86-64-v4: {'the same bits' if same else 'other bits'}, losses within {worst_loss:.1e}, "
           f"gradients within {worst:.1e} ({where})  {'ok' if good else 'FAILED'}", flush=True)
     return good

@@ -48,7 +48,7 @@ void printNote(std::string_view line) {
 int report(const amc::rt::Status &status) {
   if (!status.ok() && !status.message().empty()) { // empty: another rank says it
     std::fprintf(stderr, "amrun: error: %s\n", status.message().c_str());
-    amc::rt::tellLauncherOfError();
+    amc::rt::tellLauncherOfError(status.exitCode());
   }
   return status.exitCode();
 }
@@ -144,10 +144,14 @@ int run(int argc, char **argv) {
 } // namespace
 
 int main(int argc, char **argv) {
+  int code;
   try {
-    return run(argc, argv);
+    code = run(argc, argv);
   } catch (const std::bad_alloc &) {
     std::fputs("amrun: error: out of memory\n", stderr);
-    return static_cast<int>(amc::rt::ErrorKind::Limit);
+    code = static_cast<int>(amc::rt::ErrorKind::Limit);
+    amc::rt::tellLauncherOfError(code);
   }
+  amc::rt::tellLauncherOfEnd(code);
+  return code;
 }

@@ -174,12 +174,11 @@ template <class T> std::unique_ptr<Kernel> columnKernel(const Reduction &r, Kind
   constexpr int64_t leastColumns = 64, termBlock = 64;
   int64_t columns = r.kept ? r.keptDims[r.kept - 1] : 1;
   int64_t outer = columns ? r.results / columns : 0;
+  // Wide blocks read rows in long runs, sixteen are enough for most threads. No bit depends on it.
+  int64_t share = ceilDiv(ceilDiv(r.results, 16), leastColumns) * leastColumns;
+  int64_t columnBlock = std::clamp(share, leastColumns, blockElements), blocks = ceilDiv(columns, columnBlock);
+  int64_t grain = std::max<int64_t>(1, elementGrain / std::max<int64_t>(1, r.terms * std::min(columns, columnBlock)));
   return makeKernel([=](const Operands &o, RunContext &c) {
-    // Wide blocks read rows in long runs; there are still some for every thread. No bit depends on it.
-    int64_t share = ceilDiv(r.results, 4 * static_cast<int64_t>(c.pool.threads()));
-    int64_t columnBlock = std::clamp(ceilDiv(share, leastColumns) * leastColumns, leastColumns, blockElements);
-    int64_t blocks = ceilDiv(columns, columnBlock);
-    int64_t grain = std::max<int64_t>(1, elementGrain / std::max<int64_t>(1, r.terms * std::min(columns, columnBlock)));
     parallelRange(c.pool, outer * blocks, grain, [&](int64_t first, int64_t last) {
       Block<T> block, total, part;
       for (int64_t piece = first; piece < last; ++piece) {

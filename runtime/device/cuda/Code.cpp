@@ -42,11 +42,14 @@ Expected<std::unique_ptr<Code>> Code::load(const plan::Plan &plan, Context &cont
   }
   CUmodule module = nullptr;
   if (best) {
-    Expected<CUmodule> loaded = context.loadModule(best->image().data(), "the plan's kernels");
+    bool forOthers = false;
+    Expected<CUmodule> loaded = context.loadModule(best->image().data(), "the plan's kernels", &forOthers);
     if (loaded.ok())
       module = *loaded;
+    else if (!forOthers)
+      return loaded.status();
     else
-      best = nullptr; // an emulated device, or a driver that is newer than what made it, takes the text
+      best = nullptr; // an emulated device, or a driver that is older than what made it, takes the text
   }
   if (!best) {
     if (!text)

@@ -148,12 +148,14 @@ Status Context::download(std::byte *to, const std::byte *from, uint64_t bytes) {
   return Status();
 }
 
-Expected<CUmodule> Context::loadModule(const char *image, const char *what) {
+Expected<CUmodule> Context::loadModule(const char *image, const char *what, bool *forOthers) {
   char errors[4096] = {};
   CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
   void *values[] = {errors, reinterpret_cast<void *>(sizeof errors)};
   CUmodule module = nullptr;
   CUresult result = driver.cuModuleLoadDataEx(&module, image, 2, options, values);
+  if (forOthers)
+    *forOthers = result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_INVALID_IMAGE;
   if (Status status = driver.check(result, what); !status.ok())
     return errors[0] ? limitError(status.message(), "\n", errors) : std::move(status);
   modules.push_back(module);
@@ -169,8 +171,9 @@ Expected<CUfunction> Context::function(CUmodule module, const std::string &name)
 Expected<CUfunction> Context::function(const KernelImage &image, const std::string &name) {
   auto found = images.find(image.text);
   if (found == images.end()) {
-    Expected<CUmodule> module = loadModule(image.fatbin, "kernels of the runtime");
-    if (!module.ok()) // nothing in it for this GPU
+    bool forOthers = false;
+    Expected<CUmodule> module = loadModule(image.fatbin, "kernels of the runtime", &forOthers);
+    if (forOthers)
       module = loadModule(image.text, "kernels of the runtime");
     if (!module.ok())
       return module.status();

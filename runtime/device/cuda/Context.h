@@ -39,8 +39,9 @@ public:
   // A function of the runtime's own; its image is loaded when it is first asked for.
   Expected<CUfunction> function(const KernelImage &image, const std::string &name);
   Expected<CUfunction> function(CUmodule module, const std::string &name) const;
-  // PTX text, a cubin or a fatbin. What the driver's compiler says is in the error.
-  Expected<CUmodule> loadModule(const char *image, const char *what);
+  // PTX text, a cubin or a fatbin. What the driver's compiler says is in the error. `forOthers`: whether it is code, but
+  // for another GPU or a newer driver.
+  Expected<CUmodule> loadModule(const char *image, const char *what, bool *forOthers = nullptr);
 
   Expected<CUevent> makeEvent();
   Expected<uint64_t> freeBytes() const;
