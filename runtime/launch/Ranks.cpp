@@ -36,21 +36,21 @@ int signalIn(int code) {
 Expected<int> explain(const RanksEnd &run, const std::string &mpirun,
                       const std::function<void(std::string_view)> &note) {
   const int limit = static_cast<int>(ErrorKind::Limit);
+  const int killed = run.died ? run.died->signal : 0;
   ProgramEnd end = run.launcher;
-  if (run.failed && !(run.died && run.died->signal)) { // what a rank says of itself counts more
+  if (run.failed && !killed) { // what a rank says of itself counts more
     end.code = *run.failed;
     end.signal = 0;
   }
   if (!end.signal && end.code == 0) {
-    if (run.died && run.died->signal)
-      end.code = 128 + run.died->signal;
-    else if (run.vanished && run.asked == 0)
+    if (!killed && run.vanished && run.asked == 0)
       return limitError("a rank has ended without saying how, and ", mpirun, " with 0");
+    if (!killed)
+      return 0;
+    end.code = 128 + killed;
   }
-  if (!end.signal && end.code == 0)
-    return 0;
   const bool own = !end.signal && end.code <= limit; // a code of the ranks' own
-  const int signal = run.died && run.died->signal ? run.died->signal : own || end.signal ? 0 : signalIn(end.code);
+  const int signal = killed ? killed : own || end.signal ? 0 : signalIn(end.code);
   if (run.asked > 0 && (own || signal == SIGTERM)) {
     if (!run.said)
       note(run.asked > 1 ? "ended by a second signal" : "ended by a signal");

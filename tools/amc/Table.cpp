@@ -1,6 +1,6 @@
 // Techniques are sets of flags, so that a row is what a user gets with them. What a user has fixed
-// (--loss-impl, --optimizer-in-backward, --tile-mlp) is the same in every row. Updating in backward needs clipping to be off, so those rows turn it off
-// and say so. Order: what is kept for backward varies fastest, so that the driver derives backward
+// (--loss-impl, --optimizer-in-backward, --tile-mlp) is the same in every row. Updating in backward needs clipping to be off,
+// so those rows turn it off and say so. Order: what is kept for backward varies fastest, so that the driver derives backward
 // once for the rows between two changes of anything else. Of several ranks' plans the first row is one rank's, for
 // comparison; with megatron_fsdp rows of ZeRO 0 to 2 follow, unless one of them is asked for. Within a budget the
 // driver chooses what the flags leave open, and the row names it.
