@@ -15,9 +15,8 @@
 
 namespace amc::rt::collective {
 
-// Returns in the rank, which is another process than the caller. `connection` is the launcher's, a file by which it
-// is told that the run is to end; -1: none. Threads that the caller has started stay behind (those of OpenBLAS end, and
-// begin again when they are needed).
+// Returns in the rank, which is another process than the caller; threads that the caller has started stay behind.
+// `connection` is the launcher's, a file by which it is told that the run is to end; -1: none.
 Status supervise(int connection);
 
 // How far this rank is, for its supervisor, if there is one. Joining, as it begins: an end by a signal is told of, as a

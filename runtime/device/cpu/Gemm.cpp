@@ -1,19 +1,17 @@
 #include "runtime/device/cpu/Gemm.h"
+#include "runtime/device/cpu/DoubleProducts.h"
+#include "runtime/support/Modules.h"
 #include <array>
 #include <atomic>
-#include <cblas.h>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <dlfcn.h>
 #include <dnnl.h>
 #include <malloc.h>
 #include <omp.h>
 #include <sched.h>
 #include <sys/mman.h>
-
-// Exported by OpenBLAS, declared in its internal common.h only.
-extern "C" void *blas_memory_alloc(int procpos);
-extern "C" void blas_memory_free(void *buffer);
 
 // Exported by oneDNN beside dnnl_sgemm, which it is like, declared in its sources only.
 extern "C" dnnl_status_t dnnl_gemm_bf16bf16f32(char transposeA, char transposeB, dnnl_dim_t m, dnnl_dim_t n,
@@ -26,9 +24,9 @@ namespace {
 
 std::atomic<int> failure{dnnl_success};
 
-CBLAS_TRANSPOSE transposed(bool yes) { return yes ? CblasTrans : CblasNoTrans; }
+const DoubleProducts *doubles = nullptr; // once prepareGemm64 has loaded it
+
 char letter(bool transposed) { return transposed ? 'T' : 'N'; }
-blasint narrow(int64_t n) { return static_cast<blasint>(n); }
 
 void note(dnnl_status_t status) {
   if (status != dnnl_success)
@@ -80,8 +78,7 @@ void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, flo
 
 void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
           int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc) {
-  cblas_dgemm(CblasRowMajor, transposed(transposeA), transposed(transposeB), narrow(m), narrow(n), narrow(k), alpha,
-              a, narrow(lda), b, narrow(ldb), beta, c, narrow(ldc));
+  doubles->gemm(transposeA, transposeB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 bool multipliesBf16() {
@@ -122,7 +119,6 @@ Expected<uint64_t> prepareGemm(ThreadPool &pool) {
 }
 
 Expected<uint64_t> prepareGemm64(ThreadPool &pool) {
-  openblas_set_num_threads(1);
   // Address space of one buffer in Debian's build; what a product touches of it becomes resident.
   constexpr uint64_t bufferBytes = (uint64_t(128) << 20) + 4096;
   const uint64_t bytes = bufferBytes * pool.threads();
@@ -132,14 +128,23 @@ Expected<uint64_t> prepareGemm64(ThreadPool &pool) {
     return limitError("no address space for OpenBLAS's buffers, ", bytes, " bytes for ", pool.threads(),
                       " threads: ", std::strerror(errno), "; use fewer threads");
   ::munmap(room, bytes);
+  if (!doubles) {
+    ::setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    Expected<LoadedModule> module = loadModule("libamrt_blas.so");
+    if (!module.ok())
+      return std::move(module).status().withContext("the plan multiplies f64; the module that does");
+    doubles = static_cast<const DoubleProducts *>(::dlsym(module->handle, doubleProductsSymbol));
+    if (!doubles)
+      return limitError(module->path, ": belongs to another version of this program");
+  }
   // OpenBLAS maps a buffer whenever more products run at once than ever before, and keeps it for later ones. Taking one
   // for each thread now means that no step maps any.
   std::vector<void *> buffers;
   for (unsigned i = 0; i < pool.threads(); ++i)
-    buffers.push_back(blas_memory_alloc(0));
+    buffers.push_back(doubles->takeBuffer());
   for (void *buffer : buffers)
     if (buffer)
-      blas_memory_free(buffer);
+      doubles->giveBack(buffer);
   return bytes;
 }
 
