@@ -1,7 +1,7 @@
 #include "runtime/collective/Control.h"
+#include "runtime/support/Threads.h"
 #include <cerrno>
 #include <climits>
-#include <csignal>
 #include <cstring>
 #include <ctime>
 #include <immintrin.h>
@@ -173,13 +173,7 @@ Status Control::watch() {
 }
 
 Status Control::startHeart() {
-  // Signals are for the main thread.
-  sigset_t everything, before;
-  sigfillset(&everything);
-  ::pthread_sigmask(SIG_SETMASK, &everything, &before);
-  int error = ::pthread_create(&heart, nullptr, &Control::beat, this);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (error)
+  if (int error = startThread(heart, &Control::beat, this))
     return limitError("the thread that shows this rank's signs of life cannot be started: ", std::strerror(error));
   beating = true;
   return Status();

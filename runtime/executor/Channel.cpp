@@ -1,18 +1,12 @@
 #include "runtime/executor/Channel.h"
-#include <csignal>
+#include "runtime/support/Threads.h"
 #include <cstring>
 
 namespace amc::rt {
 
 Expected<std::unique_ptr<Channel>> Channel::create(uint64_t capacity, Run run) {
   std::unique_ptr<Channel> channel(new Channel(capacity, std::move(run)));
-  // Signals are for the main thread.
-  sigset_t everything, before;
-  sigfillset(&everything);
-  ::pthread_sigmask(SIG_SETMASK, &everything, &before);
-  int error = ::pthread_create(&channel->thread, nullptr, &Channel::entry, channel.get());
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (error)
+  if (int error = startThread(channel->thread, &Channel::entry, channel.get()))
     return limitError("the thread that communicates cannot be started: ", std::strerror(error));
   channel->running = true;
   return channel;

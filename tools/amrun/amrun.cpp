@@ -7,6 +7,7 @@
 #include "runtime/launch/Process.h"
 #include "runtime/launch/Ranks.h"
 #include "runtime/plan/PlanFile.h"
+#include "runtime/trainer/StopSignals.h"
 #include "runtime/trainer/Trainer.h"
 
 #include <atomic>
@@ -20,19 +21,6 @@
 namespace {
 
 std::atomic<bool> stopRequested = false;
-static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
-
-void requestStop(int) { stopRequested = true; }
-
-// The first signal ends the run after its step; a second one of the same kind ends the process.
-void installHandlers() {
-  struct sigaction action = {};
-  action.sa_handler = requestStop;
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
-}
 
 amc::rt::Status printResult(std::string_view line) {
   if (std::fwrite(line.data(), 1, line.size(), stdout) != line.size() ||
@@ -137,7 +125,8 @@ int run(int argc, char **argv) {
   if (*ended)
     return **ended;
   if (!line->run->eval)
-    installHandlers();
+    if (amc::rt::Status caught = amc::rt::catchStopSignals(stopRequested); !caught.ok())
+      return fail(caught);
   return report(amc::rt::runTrainer(*line->run, {printResult, printNote}, stopRequested, joined->get()));
 }
 

@@ -1,8 +1,8 @@
 #include "runtime/collective/mpi/Heart.h"
 #include "runtime/collective/Calls.h"
+#include "runtime/support/Threads.h"
 #include <cerrno>
 #include <cmath>
-#include <csignal>
 #include <cstring>
 #include <ctime>
 #include <ifaddrs.h>
@@ -133,12 +133,7 @@ void Heart::find(const std::vector<Ticket> &all) {
 }
 
 Status Heart::startThread() {
-  // Signals are for the main thread.
-  sigset_t everything, before;
-  sigfillset(&everything);
-  ::pthread_sigmask(SIG_SETMASK, &everything, &before);
-  int error = ::pthread_create(&thread, nullptr, &Heart::run, this);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  int error = rt::startThread(thread, &Heart::run, this);
   beating = error == 0;
   return error ? limitError("the thread that shows this rank's signs of life cannot be started: ", std::strerror(error))
                : Status();

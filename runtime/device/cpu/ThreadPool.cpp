@@ -1,5 +1,6 @@
 #include "runtime/device/cpu/ThreadPool.h"
 #include "runtime/collective/Communicator.h"
+#include "runtime/support/Threads.h"
 #include <algorithm>
 #include <cerrno>
 #include <climits>
@@ -59,7 +60,7 @@ Expected<std::unique_ptr<ThreadPool>> ThreadPool::create(unsigned threads) {
   pool->workers.reserve(*chosen);
   for (unsigned i = 1; i < *chosen; ++i) {
     pthread_t thread;
-    if (int error = ::pthread_create(&thread, nullptr, &ThreadPool::entry, pool.get()))
+    if (int error = startThread(thread, &ThreadPool::entry, pool.get()))
       return limitError("thread ", i, " of ", *chosen, " cannot be started: ", std::strerror(error));
     pool->workers.push_back(thread);
   }
