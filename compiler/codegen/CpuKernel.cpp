@@ -127,34 +127,36 @@ private:
   void emitStatistics(unsigned level) {
     SmallVector<Statistic> now = statisticsOf(level);
     // Terms of one vector of the row onto accumulator `part` of each statistic.
-    auto accumulate = [&](Value column, int64_t count, MutableArrayRef<Value> sums, int64_t part) {
+    auto accumulate = [&](Value column, int64_t count, MutableArrayRef<Value> combined, int64_t part) {
       Scope scope({column, lanes, count});
       for (auto [i, statistic] : llvm::enumerate(now)) {
         Emitter emitter(*this, &scope, statistic.op);
         Value term = statistic.op.emitTerm(emitter, statistic.k);
         if (count < lanes)
-          term = arith::SelectOp::create(b, loc, firstLanes(count), term, emitter.constant(0));
-        Value &sum = sums[static_cast<int64_t>(i) * accumulators + part];
-        sum = arith::AddFOp::create(b, loc, sum, term);
+          term = arith::SelectOp::create(b, loc, firstLanes(count), term, neutral(statistic.how, lanes));
+        Value &all = combined[static_cast<int64_t>(i) * accumulators + part];
+        all = combine(statistic.how, all, term);
       }
     };
-    SmallVector<Value> sums(now.size() * accumulators, zeros(vector));
+    SmallVector<Value> combined;
+    for (const Statistic &statistic : now)
+      combined.append(accumulators, neutral(statistic.how, lanes));
     int64_t unrolled = group.columns / (lanes * accumulators) * (lanes * accumulators), whole = group.columns / lanes * lanes;
     if (unrolled > 0)
-      sums = loop(index(0), index(unrolled), lanes * accumulators, sums, [&](Value at, SmallVector<Value> &next) {
+      combined = loop(index(0), index(unrolled), lanes * accumulators, combined, [&](Value at, SmallVector<Value> &next) {
         for (int64_t part = 0; part < accumulators; ++part)
           accumulate(plus(at, part * lanes), lanes, next, part);
       });
     for (int64_t column = unrolled; column < whole; column += lanes)
-      accumulate(index(column), lanes, sums, 0);
+      accumulate(index(column), lanes, combined, 0);
     if (whole < group.columns)
-      accumulate(index(whole), group.columns - whole, sums, 1);
+      accumulate(index(whole), group.columns - whole, combined, 1);
     for (auto [i, statistic] : llvm::enumerate(now)) {
-      auto part = [&](int64_t p) { return sums[static_cast<int64_t>(i) * accumulators + p]; };
-      Value all = arith::AddFOp::create(b, loc, arith::AddFOp::create(b, loc, part(0), part(1)),
-                                        arith::AddFOp::create(b, loc, part(2), part(3)));
+      auto part = [&](int64_t p) { return combined[static_cast<int64_t>(i) * accumulators + p]; };
+      const Combine how = statistic.how;
+      Value all = combineLanes(how, combine(how, combine(how, part(0), part(1)), combine(how, part(2), part(3))));
       Emitter emitter(*this, nullptr, statistic.op);
-      this->statistic(statistic) = statistic.op.emitStatistic(emitter, statistic.k, sumOfLanes(all));
+      this->statistic(statistic) = statistic.op.emitStatistic(emitter, statistic.k, all);
     }
   }
 

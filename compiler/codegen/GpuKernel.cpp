@@ -11,7 +11,7 @@
 // Whatever is read of an element is read before it is written, by the thread that writes it or behind a barrier, so that a
 // result may stand in the bytes of an operand. Nothing is atomic: no result depends on who comes first.
 //
-// The tree of a row's sum: vectors of columns go round robin to the threads of the team, which add theirs up ascending; then
+// The tree of a row's statistic: vectors of columns go round robin to the threads of the team, which take theirs ascending; then
 // lanes of the vector, then threads of a warp (butterfly), then warps, the upper half to the lower each time.
 #include "compiler/codegen/GpuKernel.h"
 #include "compiler/dialect/OpSupport.h"
@@ -189,12 +189,12 @@ private:
   // The thread's place in its team.
   Value place() { return team == blockThreads ? thread : remainder(thread, warp); }
 
-  // The sum over the warp of `x`, in all of its threads.
-  Value sumOfWarp(Value x) {
+  // `x` of all threads of the warp combined, in all of them.
+  Value combineWarp(Combine how, Value x) {
     auto number = [&](int32_t value) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value)).getResult(); };
     for (int32_t distance = warp / 2; distance >= 1; distance /= 2)
-      x = add(x, NVVM::ShflOp::create(b, loc, b.getF32Type(), number(-1), x, number(distance), number(warp - 1),
-                                      NVVM::ShflKind::bfly, UnitAttr()));
+      x = combine(how, x, NVVM::ShflOp::create(b, loc, b.getF32Type(), number(-1), x, number(distance), number(warp - 1),
+                                               NVVM::ShflKind::bfly, UnitAttr()));
     return x;
   }
 
@@ -230,29 +230,29 @@ private:
     int64_t number = 0;
     for (unsigned level = 0; level < group.levels; ++level) {
       SmallVector<Statistic> now = statisticsOf(level);
-      SmallVector<Value> sums(now.size(), zeros(shaped(b.getF32Type(), rowLanes)));
-      sums = overRow(kept, std::move(sums), [&](Scope &scope, SmallVector<Value> &next) {
-        for (auto [sum, statistic] : llvm::zip_equal(next, now)) {
+      SmallVector<Value> all = llvm::map_to_vector(now, [&](const Statistic &s) { return neutral(s.how, rowLanes); });
+      all = overRow(kept, std::move(all), [&](Scope &scope, SmallVector<Value> &next) {
+        for (auto [one, statistic] : llvm::zip_equal(next, now)) {
           Emitter emitter(*this, &scope, statistic.op);
-          sum = add(sum, statistic.op.emitTerm(emitter, statistic.k));
+          one = combine(statistic.how, one, statistic.op.emitTerm(emitter, statistic.k));
         }
       });
-      for (Value &sum : sums)
-        sum = sumOfWarp(sumOfLanes(sum));
+      for (auto [one, statistic] : llvm::zip_equal(all, now))
+        one = combineWarp(statistic.how, combineLanes(statistic.how, one));
       if (team == blockThreads) {
         auto slot = [&](size_t i) { return index((number + static_cast<int64_t>(i)) * warps); };
         onlyIf(isZero(remainder(thread, warp)), [&] {
-          for (auto [i, sum] : llvm::enumerate(sums))
-            store(exchange, b.getF32Type(), plus(slot(i), quotient(thread, warp)), sum, 1);
+          for (auto [i, one] : llvm::enumerate(all))
+            store(exchange, b.getF32Type(), plus(slot(i), quotient(thread, warp)), one, 1);
         });
         barrier();
-        for (auto [i, sum] : llvm::enumerate(sums))
-          sum = sumOfLanes(load(exchange, b.getF32Type(), slot(i), warps));
+        for (auto [i, one] : llvm::enumerate(all))
+          one = combineLanes(now[i].how, load(exchange, b.getF32Type(), slot(i), warps));
       }
       number += static_cast<int64_t>(now.size());
-      for (auto [sum, statistic] : llvm::zip_equal(sums, now)) {
+      for (auto [one, statistic] : llvm::zip_equal(all, now)) {
         Emitter emitter(*this, nullptr, statistic.op);
-        this->statistic(statistic) = statistic.op.emitStatistic(emitter, statistic.k, sum);
+        this->statistic(statistic) = statistic.op.emitStatistic(emitter, statistic.k, one);
       }
     }
   }

@@ -43,10 +43,11 @@ std::optional<Group> Group::analyze(Block &body, std::string &why) {
       }
       level = std::max(level, levelOf.lookup(root.getDefiningOp()));
     }
-    for (unsigned k = 0; k < rule.statistics; ++k)
-      group.statistics.push_back({fusable, k, rule.chained ? level + k : level});
-    flat = flat && rule.statistics == 0 && llvm::all_of(rule.results, [](Makes m) { return m == Makes::Element; });
-    unsigned own = rule.statistics == 0 ? 0 : rule.chained ? rule.statistics : 1;
+    const unsigned count = static_cast<unsigned>(rule.statistics.size());
+    for (unsigned k = 0; k < count; ++k)
+      group.statistics.push_back({fusable, k, rule.chained ? level + k : level, rule.statistics[k]});
+    flat = flat && count == 0 && llvm::all_of(rule.results, [](Makes m) { return m == Makes::Element; });
+    unsigned own = rule.chained ? count : std::min(count, 1u);
     levelOf[&op] = level + own;
     group.levels = std::max(group.levels, level + own);
     summing += llvm::is_contained(rule.results, Makes::ColumnSum);

@@ -23,6 +23,7 @@ struct Access {
 struct Statistic {
   train::FusableOpInterface op;
   unsigned k, level;
+  train::Combine how;
 };
 
 struct Group {

@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include <limits>
 
 using namespace mlir;
 using namespace amc::train;
@@ -44,7 +45,17 @@ Value GroupEmitter::splat(Value scalar, int64_t lanes) {
   return lanes == 1 ? scalar : vector::BroadcastOp::create(b, loc, shaped(scalar.getType(), lanes), scalar).getResult();
 }
 
-Value GroupEmitter::sumOfLanes(Value x) {
+Value GroupEmitter::neutral(Combine how, int64_t lanes) {
+  const float none = how == Combine::Sum ? 0.0f : -std::numeric_limits<float>::infinity();
+  return splatConstant(b, loc, shaped(b.getF32Type(), lanes), b.getF32FloatAttr(none));
+}
+Value GroupEmitter::combine(Combine how, Value x, Value y) {
+  if (how == Combine::Sum)
+    return arith::AddFOp::create(b, loc, x, y);
+  Value larger = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, y, x);
+  return arith::SelectOp::create(b, loc, larger, y, x);
+}
+Value GroupEmitter::combineLanes(Combine how, Value x) {
   auto type = dyn_cast<VectorType>(x.getType());
   if (!type)
     return x;
@@ -54,8 +65,7 @@ Value GroupEmitter::sumOfLanes(Value x) {
       low.push_back(i);
       high.push_back(i + half);
     }
-    x = arith::AddFOp::create(b, loc, vector::ShuffleOp::create(b, loc, x, x, low),
-                              vector::ShuffleOp::create(b, loc, x, x, high));
+    x = combine(how, vector::ShuffleOp::create(b, loc, x, x, low), vector::ShuffleOp::create(b, loc, x, x, high));
   }
   return vector::ExtractOp::create(b, loc, x, 0);
 }

@@ -72,8 +72,11 @@ protected:
   /// `element`, or a vector of it.
   static mlir::Type shaped(mlir::Type element, int64_t lanes);
   mlir::Value splat(mlir::Value scalar, int64_t lanes);
-  /// Lanes are added in a fixed tree: the upper half to the lower.
-  mlir::Value sumOfLanes(mlir::Value x);
+  /// Terms of a statistic: what there is before the first, one onto another, and the lanes of a vector of them in a fixed
+  /// tree, the upper half onto the lower.
+  mlir::Value neutral(train::Combine how, int64_t lanes);
+  mlir::Value combine(train::Combine how, mlir::Value a, mlir::Value b);
+  mlir::Value combineLanes(train::Combine how, mlir::Value x);
 
   /// Hands values on from one time to the next.
   template <class Body>

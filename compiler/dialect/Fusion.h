@@ -20,6 +20,9 @@ enum class Makes : uint8_t {
   ColumnSum, // one for each column: a sum over all rows, in blocks of normRowBlock rows, then over the blocks, ascending
 };
 
+/// How what a row's elements contribute becomes a statistic of it.
+enum class Combine : uint8_t { Sum, Maximum };
+
 struct FusionRule {
   /// Empty where types or shapes are not ones that fused kernels handle.
   std::optional<llvm::SmallVector<int64_t>> domain;
@@ -28,8 +31,8 @@ struct FusionRule {
   llvm::SmallVector<Makes> results;
   /// Of every result that is a row's: the statistic that it is.
   llvm::SmallVector<unsigned> statisticOf;
-  /// How many statistics of a row there are. Each is made from the sum of a term over the row.
-  unsigned statistics = 0;
+  /// Of every statistic of a row: how its terms, one of each element, are combined. NaN is no maximum.
+  llvm::SmallVector<Combine> statistics;
   /// Whether their terms depend on those before them.
   bool chained = false;
 
@@ -83,11 +86,13 @@ public:
   mlir::Value ceil(mlir::Value a);
 
   /// Accuracy against correctly rounded results: exp 1 ulp, tanh, erf and sigmoid 2 ulp. The polynomials are those of
-  /// runtime/device/cpu/hot/Vec.h, and give the same bits.
+  /// runtime/device/cpu/hot/Vec.h, and give the same bits. log, 1 ulp, is of numbers from 2^-126 on, infinity and NaN.
   mlir::Value exp(mlir::Value x);
   mlir::Value tanh(mlir::Value x);
   mlir::Value sigmoid(mlir::Value x);
   mlir::Value erf(mlir::Value x);
+  mlir::Value log(mlir::Value x);
+  mlir::Value maximum(mlir::Value a, mlir::Value b) { return select(greater(a, b), a, b); }
   /// The magnitude, which is not negative, with the sign of a number that is not 0.
   mlir::Value withSign(mlir::Value magnitude, mlir::Value of);
 

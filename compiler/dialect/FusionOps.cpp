@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/IRMapping.h"
+#include <limits>
 
 using namespace mlir;
 using namespace amc;
@@ -253,6 +254,26 @@ Value ElementEmitter::tanh(Value x) {
   Value small = fma(mul(p, s), x, x);
   Value large = withSign(sub(constant(1), div(constant(2), add(exp(add(a, a)), constant(1)))), x);
   return select(lessEqual(constant(0.625), a), large, small); // of NaN, which is NaN
+}
+
+// x = 2^n m with m from sqrt(1/2) on, polynomial of Cephes' logf in m - 1.
+Value ElementEmitter::log(Value x) {
+  Value in = bits(x);
+  Value n = arith::SubIOp::create(b, loc, arith::ShRUIOp::create(b, loc, in, integer(23)), integer(126));
+  Value m = number(arith::OrIOp::create(b, loc, arith::AndIOp::create(b, loc, in, integer(0x7fffff)), integer(0x3f000000)));
+  Value isSmall = less(m, constant(0.70710678118654752440));
+  Value e = arith::SIToFPOp::create(b, loc, x.getType(), n);
+  e = select(isSmall, sub(e, constant(1)), e);
+  m = sub(select(isSmall, add(m, m), m), constant(1));
+  Value p = fma(constant(7.0376836292e-2f), m, constant(-1.1514610310e-1f));
+  for (float coefficient : {1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f, -1.6668057665e-1f, 2.0000714765e-1f,
+                            -2.4999993993e-1f, 3.3333331174e-1f})
+    p = fma(p, m, constant(coefficient));
+  Value s = mul(m, m);
+  Value y = fma(e, constant(-2.12194440e-4f), mul(mul(p, m), s));
+  y = add(fma(constant(-0.5), s, y), m);
+  y = fma(e, constant(0.693359375), y);
+  return select(less(x, constant(std::numeric_limits<double>::infinity())), y, x); // infinity and NaN
 }
 
 Value ElementEmitter::sigmoid(Value x) { return div(constant(1), add(constant(1), exp(neg(x)))); }

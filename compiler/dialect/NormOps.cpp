@@ -326,7 +326,7 @@ static FusionRule normRule(Operation *op, Value x) {
     rule.results[i] = Makes::Row;
     rule.statisticOf[i] = i - 1;
   }
-  rule.statistics = op->getNumResults() - 1;
+  rule.statistics.assign(op->getNumResults() - 1, Combine::Sum);
   rule.chained = true;
   return rule;
 }
@@ -338,7 +338,7 @@ static FusionRule normBackwardRule(Operation *op, Value x, ValueRange statistics
     rule.perRow[operand.getOperandNumber()] = llvm::is_contained(statistics, operand.get());
   for (unsigned i = 1; i < op->getNumResults(); ++i)
     rule.results[i] = Makes::ColumnSum;
-  rule.statistics = count;
+  rule.statistics.assign(count, Combine::Sum);
   return rule;
 }
 

@@ -346,6 +346,57 @@ std::pair<double, double> logSumExp(const HostTensor &x, llvm::function_ref<int6
 
 } // namespace
 
+// Fused kernels along the innermost dimension: one row after the other. Any other axis is its own kernel's.
+
+namespace {
+
+FusionRule softmaxRule(Operation *op, int64_t axis, ArrayRef<Combine> statistics) {
+  ArrayRef<int64_t> shape = shapeOf(op->getResult(0));
+  FusionRule rule = rowFusion(op, shape);
+  if (axis != static_cast<int64_t>(shape.size()) - 1)
+    rule.domain = std::nullopt;
+  rule.statistics.assign(statistics.begin(), statistics.end());
+  rule.chained = true;
+  return rule;
+}
+
+/// Statistic 0 of forward is the largest element x of the row; the terms of statistic 1 are e^(x - largest).
+Value softmaxTerm(ElementEmitter &e, Value x, unsigned k) {
+  return k == 0 ? e.element(x) : e.exp(e.sub(e.element(x), e.statistic(0)));
+}
+
+} // namespace
+
+FusionRule SoftmaxOp::getFusionRule() { return softmaxRule(*this, getAxis(), {Combine::Maximum, Combine::Sum}); }
+Value SoftmaxOp::emitTerm(ElementEmitter &e, unsigned k) { return softmaxTerm(e, getX(), k); }
+Value SoftmaxOp::emitStatistic(ElementEmitter &e, unsigned k, Value combined) {
+  return k == 0 ? combined : e.div(e.constant(1), combined);
+}
+void SoftmaxOp::emitElement(ElementEmitter &e) {
+  e.set(getY(), e.mul(e.exp(e.sub(e.element(getX()), e.statistic(0))), e.statistic(1)));
+}
+
+FusionRule SoftmaxBackwardOp::getFusionRule() { return softmaxRule(*this, getAxis(), {Combine::Sum}); }
+Value SoftmaxBackwardOp::emitTerm(ElementEmitter &e, unsigned) { return e.mul(e.element(getDy()), e.element(getY())); }
+void SoftmaxBackwardOp::emitElement(ElementEmitter &e) {
+  e.set(getDx(), e.mul(e.element(getY()), e.sub(e.element(getDy()), e.statistic(0))));
+}
+
+FusionRule LogSoftmaxOp::getFusionRule() { return softmaxRule(*this, getAxis(), {Combine::Maximum, Combine::Sum}); }
+Value LogSoftmaxOp::emitTerm(ElementEmitter &e, unsigned k) { return softmaxTerm(e, getX(), k); }
+Value LogSoftmaxOp::emitStatistic(ElementEmitter &e, unsigned k, Value combined) {
+  return k == 0 ? combined : e.log(combined);
+}
+void LogSoftmaxOp::emitElement(ElementEmitter &e) {
+  e.set(getY(), e.sub(e.sub(e.element(getX()), e.statistic(0)), e.statistic(1)));
+}
+
+FusionRule LogSoftmaxBackwardOp::getFusionRule() { return softmaxRule(*this, getAxis(), {Combine::Sum}); }
+Value LogSoftmaxBackwardOp::emitTerm(ElementEmitter &e, unsigned) { return e.element(getDy()); }
+void LogSoftmaxBackwardOp::emitElement(ElementEmitter &e) {
+  e.set(getDx(), e.sub(e.element(getDy()), e.mul(e.exp(e.element(getY())), e.statistic(0))));
+}
+
 LogicalResult SoftmaxOp::inferReturnTypes(MLIRContext *, Loc loc, ValueRange operands,
                                           DictionaryAttr attributes, OpaqueProperties properties,
                                           RegionRange regions, Types &types) {

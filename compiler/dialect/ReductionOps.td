@@ -26,22 +26,22 @@ def Train_ReduceMaxOp : Train_Reduction<"reduce_max", "largest over axes; equal 
 }
 def Train_ReduceMinOp : Train_Reduction<"reduce_min", "smallest over axes; equal elements share the gradient">;
 
-def Train_SoftmaxOp : Train_DiffOp<"softmax", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
+def Train_SoftmaxOp : Train_DiffOp<"softmax", [Train_FusableRows<["emitTerm", "emitStatistic"]>, DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
   let summary = "e^x / sum e^x along `axis`, maximum subtracted";
   let arguments = (ins Train_FloatTensor:$x, I64Attr:$axis);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_SoftmaxBackwardOp : Train_ComputeOp<"softmax_backward", [], ["getFlops"]> {
+def Train_SoftmaxBackwardOp : Train_ComputeOp<"softmax_backward", [Train_FusableRows<["emitTerm"]>], ["getFlops"]> {
   let summary = "y * (dy - sum(dy * y))";
   let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$y, I64Attr:$axis);
   let results = (outs Train_FloatTensor:$dx);
 }
-def Train_LogSoftmaxOp : Train_DiffOp<"log_softmax", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
+def Train_LogSoftmaxOp : Train_DiffOp<"log_softmax", [Train_FusableRows<["emitTerm", "emitStatistic"]>, DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>], ["getFlops"]> {
   let summary = "x - log sum e^x along `axis`";
   let arguments = (ins Train_FloatTensor:$x, I64Attr:$axis);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_LogSoftmaxBackwardOp : Train_ComputeOp<"log_softmax_backward", [], ["getFlops"]> {
+def Train_LogSoftmaxBackwardOp : Train_ComputeOp<"log_softmax_backward", [Train_FusableRows<["emitTerm"]>], ["getFlops"]> {
   let summary = "dy - e^y * sum(dy)";
   let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$y, I64Attr:$axis);
   let results = (outs Train_FloatTensor:$dx);

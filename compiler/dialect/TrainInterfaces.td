@@ -76,9 +76,9 @@ def FusableOpInterface : OpInterface<"FusableOpInterface"> {
       "void", "emitElement", (ins "::amc::train::ElementEmitter &":$e)>,
     InterfaceMethod<[{ Builds what an element adds to statistic `k` of its row. Default: there are none. }],
       "::mlir::Value", "emitTerm", (ins "::amc::train::ElementEmitter &":$e, "unsigned":$k), "", [{ return {}; }]>,
-    InterfaceMethod<[{ Builds statistic `k` of a row from the sum (or maximum) of its terms. Default: that itself. }],
-      "::mlir::Value", "emitStatistic", (ins "::amc::train::ElementEmitter &":$e, "unsigned":$k, "::mlir::Value":$sum), "",
-      [{ return sum; }]>,
+    InterfaceMethod<[{ Builds statistic `k` of a row from the sum or maximum of its terms. Default: that itself. }],
+      "::mlir::Value", "emitStatistic", (ins "::amc::train::ElementEmitter &":$e, "unsigned":$k, "::mlir::Value":$combined), "",
+      [{ return combined; }]>,
   ];
 }
 

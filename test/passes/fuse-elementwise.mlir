@@ -82,3 +82,25 @@ train.step @phases attributes {train.arena_bytes = 1024 : i64, train.alignment =
   %n = train.neg %e {train.phase = "backward", train.offsets = array<i64: 128>} : (tensor<4xf32>) -> tensor<4xf32>
   train.output %n {name = "n"} : tensor<4xf32>
 }
+
+// -----
+
+// Tests softmax: its row's passes are the group's, along the innermost dimension alone.
+// CHECK-LABEL: train.step @softmax
+// CHECK: train.fused
+// CHECK-NEXT: train.mul
+// CHECK-NEXT: train.add
+// CHECK-NEXT: train.softmax
+// CHECK-NEXT: train.yield
+// CHECK-NOT: train.fused
+// CHECK: train.softmax {{.*}} {axis = 0
+train.step @softmax attributes {train.arena_bytes = 1024 : i64, train.alignment = 64 : i64} {
+  %x = train.input {name = "x", train.offsets = array<i64: 0>} : tensor<2x4xf32>
+  %c = train.input {name = "c", train.offsets = array<i64: 64>} : tensor<f32>
+  %m = train.input {name = "m", train.offsets = array<i64: 128>} : tensor<4xf32>
+  %s = train.mul %x, %c {train.offsets = array<i64: 192>} : (tensor<2x4xf32>, tensor<f32>) -> tensor<2x4xf32>
+  %h = train.add %s, %m {train.offsets = array<i64: 256>} : (tensor<2x4xf32>, tensor<4xf32>) -> tensor<2x4xf32>
+  %y = train.softmax %h {axis = 1 : i64, train.offsets = array<i64: 320>} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  %z = train.softmax %y {axis = 0 : i64, train.offsets = array<i64: 384>} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  train.output %z {name = "z"} : tensor<2x4xf32>
+}

@@ -61,11 +61,16 @@ TEST(Groups, EqualSingleOperations) {
   EXPECT_GT(joined, 100u);
 }
 
-// Norms and their gradients, alone and with neighbours: what changes against the single kernels is the order of sums.
-TEST(Groups, StatisticsOfRowsAgreeClosely) {
+// Norms, softmaxes and their gradients, alone and with neighbours: what changes against the single kernels is the order of
+// sums.
+class Rows : public testing::TestWithParam<std::string (*)(const Shape &, const std::string &)> {};
+INSTANTIATE_TEST_SUITE_P(Groups, Rows, testing::Values(normStep, softmaxStep),
+                         [](const auto &info) { return info.index == 0 ? "Norms" : "Softmaxes"; });
+
+TEST_P(Rows, AgreeClosely) {
   for (const char *element : {"f32", "bf16"})
-    for (const Shape &domain : {Shape{3, 70, 48}, Shape{130, 20}, Shape{65, 768}, Shape{2, 1}, Shape{70, 7}}) {
-      const std::string text = normStep(domain, element);
+    for (const Shape &domain : {Shape{3, 70, 48}, Shape{130, 20}, Shape{65, 768}, Shape{2, 1}, Shape{70, 7}, Shape{3, 2500}}) {
+      const std::string text = GetParam()(domain, element);
       plan::Plan fusedPlan = compileStep(text, true), plainPlan = compileStep(text, false);
       ASSERT_FALSE(testing::Test::HasFailure());
       EXPECT_LT(fusedPlan.instructions_size(), plainPlan.instructions_size());

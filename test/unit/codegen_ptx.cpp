@@ -84,10 +84,11 @@ TEST_P(Ptx, OfRandomGroupsIsAccepted) {
     check(randomStep(seed).text, GetParam());
 }
 
-TEST_P(Ptx, OfNormsAndMixedTypesIsAccepted) {
-  for (const char *element : {"f32", "bf16", "f16"})
-    for (const Shape &domain : {Shape{130, 20}, Shape{65, 2048}, Shape{70, 1027}})
-      check(normStep(domain, element), GetParam());
+TEST_P(Ptx, OfRowsAndMixedTypesIsAccepted) {
+  for (auto *step : {normStep, softmaxStep})
+    for (const char *element : {"f32", "bf16", "f16"})
+      for (const Shape &domain : {Shape{130, 20}, Shape{65, 2048}, Shape{70, 1027}})
+        check(step(domain, element), GetParam());
   for (const Shape &domain : {Shape{16}, Shape{3, 33}})
     check(mixedStep(domain), GetParam());
 }

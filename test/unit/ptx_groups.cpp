@@ -177,7 +177,8 @@ protected:
       for (size_t i = tensor.bytes; i < tensor.bytes + guard; ++i)
         ASSERT_EQ(tensor.back[i], untouched) << "behind operand " << t;
     }
-    const bool rows = kernel.name().find("norm") != std::string::npos;
+    auto has = [&](const char *what) { return kernel.name().find(what) != std::string::npos; };
+    const bool rows = has("norm") || has("softmax");
     // A gradient's sums over columns are of what forward has handed over.
     const bool sums = kernel.name() == "rms_norm_backward" || kernel.name() == "layer_norm_backward";
     for (size_t o = 0; o < outputs.size(); ++o)
@@ -240,11 +241,12 @@ TEST_F(PtxGroups, EqualTheCpus) {
   EXPECT_GT(kernels, 100u);
 }
 
-TEST_F(PtxGroups, OfNormsAndTheirGradients) {
-  for (const char *element : {"f32", "bf16", "f16"})
-    for (const Shape &domain : {Shape{3, 70, 48}, Shape{130, 20}, Shape{65, 2048}, Shape{2, 1}, Shape{70, 7}, Shape{9, 1027}})
-      if (!HasFailure())
-        compare(normStep(domain, element));
+TEST_F(PtxGroups, OfRowsAndTheirGradients) {
+  for (auto *step : {normStep, softmaxStep})
+    for (const char *element : {"f32", "bf16", "f16"})
+      for (const Shape &domain : {Shape{3, 70, 48}, Shape{130, 20}, Shape{65, 2048}, Shape{2, 1}, Shape{70, 7}, Shape{9, 1027}})
+        if (!HasFailure())
+          compare(step(domain, element));
 }
 
 TEST_F(PtxGroups, OfMixedTypes) {

@@ -78,7 +78,7 @@ inline Made randomStep(uint32_t seed) {
     static const char *unary[] = {"abs", "neg", "exp", "tanh", "sigmoid", "erf", "relu", "silu", "gelu", "ceil", "floor", "round"};
     static const char *binary[] = {"add", "sub", "mul", "max", "min", "div"};
     static const char *gates[] = {"silu", "gelu", "gelu_tanh", "relu"};
-    switch (int kind = pick(8); kind == 6 && element == "f16" ? 7 : kind) { // norms of f16 are fused only
+    switch (int kind = pick(8); kind == 6 && element == "f16" ? 7 : kind) { // of f16 these are fused only
     case 0: case 1: add(unary[pick(std::size(unary))], {whole()}, "", 1, full); break;
     case 2: case 3: case 4: add(binary[pick(std::size(binary))], {whole(), any()}, "", 1, full); break;
     case 5: {
@@ -93,7 +93,12 @@ inline Made randomStep(uint32_t seed) {
     case 6: {
       Shape statistics(domain.begin(), domain.end() - 1);
       made.rows = true;
+      const std::string axis = "{axis = " + std::to_string(domain.size() - 1) + " : i64}";
       if (pick(2))
+        add(pick(2) ? "softmax" : "log_softmax", {whole()}, axis, 1, full);
+      else if (pick(2))
+        add(pick(2) ? "softmax_backward" : "log_softmax_backward", {whole(), whole()}, axis, 1, full);
+      else if (pick(2))
         add("rms_norm", {whole(), 3}, "{epsilon = 1.0e-3 : f64}", 2, "(" + full + ", " + typeText(statistics, "f32") + ")");
       else
         add("layer_norm", {whole(), 3, 3},
@@ -132,6 +137,22 @@ inline std::string normStep(const Shape &domain, const std::string &element) {
     text += std::string("train.output %") + name + " {name = \"" + name + "\"} : " + type + "\n";
   text += "}\n";
   return text;
+}
+
+// Both softmaxes of scaled and masked scores, and their gradients, all of which leave the step.
+inline std::string softmaxStep(const Shape &domain, const std::string &element) {
+  std::string full = typeText(domain, element), column = typeText({domain.back()}, element), one = typeText({}, element), text;
+  const std::string axis = " {axis = " + std::to_string(domain.size() - 1) + " : i64} : ";
+  for (auto [name, type] : {std::pair("x", full), {"d", full}, {"m", column}, {"c", one}})
+    text += std::string("%") + name + " = train.input {name = \"" + name + "\"} : " + type + "\n";
+  text += "%s = train.mul %x, %c : (" + full + ", " + one + ") -> " + full + "\n%h = train.add %s, %m : (" + full + ", " + column +
+          ") -> " + full + "\n%y = train.softmax %h" + axis + "(" + full + ") -> " + full +
+          "\n%g = train.softmax_backward %d, %y" + axis + "(" + full + ", " + full + ") -> " + full + "\n%t = train.mul %g, %c : (" +
+          full + ", " + one + ") -> " + full + "\n%l = train.log_softmax %h" + axis + "(" + full + ") -> " + full +
+          "\n%k = train.log_softmax_backward %d, %l" + axis + "(" + full + ", " + full + ") -> " + full + "\n";
+  for (const char *name : {"y", "t", "l", "k"})
+    text += std::string("train.output %") + name + " {name = \"" + name + "\"} : " + full + "\n";
+  return "train.step @step attributes {train.loss = \"none\"} {\n" + text + "}\n";
 }
 
 // A comparison chooses between bf16, fp32 and what both make; all of it leaves the step.
