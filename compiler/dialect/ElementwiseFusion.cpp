@@ -15,7 +15,7 @@ using E = ElementEmitter;
 using Unary = Value (*)(E &, Value);
 
 constexpr double sqrtHalf = 0.70710678118654752440;
-constexpr double geluTanhScale = 0.79788456080286535588; // sqrt(2 / pi)
+constexpr double geluTanhScale = 1.59576912160573071176; // 2 sqrt(2 / pi)
 constexpr float geluTanhCubic = 0.044715f;
 constexpr double normalDensity = 0.39894228040143267794; // 1 / sqrt(2 pi)
 
@@ -23,12 +23,11 @@ Value silu(E &e, Value x) { return e.mul(x, e.sigmoid(x)); }
 Value gelu(E &e, Value x) {
   return e.mul(e.mul(e.constant(0.5), x), e.add(e.constant(1), e.erf(e.mul(x, e.constant(sqrtHalf)))));
 }
-Value geluTanhInner(E &e, Value x) {
-  return e.mul(e.constant(geluTanhScale), e.fma(e.mul(e.mul(x, x), x), e.constant(geluTanhCubic), x));
+/// (1 + tanh u) / 2 is the sigmoid of 2 u, which loses nothing where tanh is near -1.
+Value geluTanhShare(E &e, Value x) {
+  return e.sigmoid(e.mul(e.constant(geluTanhScale), e.fma(e.mul(e.mul(x, x), x), e.constant(geluTanhCubic), x)));
 }
-Value geluTanh(E &e, Value x) {
-  return e.mul(e.mul(e.constant(0.5), x), e.add(e.constant(1), e.tanh(geluTanhInner(e, x))));
-}
+Value geluTanh(E &e, Value x) { return e.mul(x, geluTanhShare(e, x)); }
 // NaN stays NaN.
 Value relu(E &e, Value x) {
   Value zero = e.constant(0);
@@ -45,11 +44,10 @@ Value geluSlope(E &e, Value x) {
   return e.fma(e.mul(x, e.constant(normalDensity)), density, half);
 }
 Value geluTanhSlope(E &e, Value x) {
-  Value t = e.tanh(geluTanhInner(e, x));
+  Value s = geluTanhShare(e, x);
   Value inner = e.mul(e.constant(geluTanhScale),
                       e.fma(e.mul(x, x), e.constant(3.0f * geluTanhCubic), e.constant(1)));
-  Value left = e.mul(e.mul(e.constant(0.5), x), e.fma(e.neg(t), t, e.constant(1)));
-  return e.fma(left, inner, e.mul(e.constant(0.5), e.add(e.constant(1), t)));
+  return e.fma(e.mul(x, e.mul(s, e.sub(e.constant(1), s))), inner, s);
 }
 Value reluSlope(E &e, Value x) {
   return e.select(e.greater(x, e.constant(0)), e.constant(1), e.constant(0));

@@ -85,7 +85,7 @@ public:
   mlir::Value floor(mlir::Value a);
   mlir::Value ceil(mlir::Value a);
 
-  /// Accuracy against correctly rounded results: exp 1 ulp, tanh, erf and sigmoid 2 ulp. The polynomials are those of
+  /// Accuracy against correctly rounded results: exp 1 ulp, tanh, erf and sigmoid 2 ulp (0 below 2^-127). The polynomials are those of
   /// runtime/device/cpu/hot/Vec.h, and give the same bits. log, 1 ulp, is of numbers from 2^-126 on, infinity and NaN.
   mlir::Value exp(mlir::Value x);
   mlir::Value tanh(mlir::Value x);
@@ -107,7 +107,8 @@ private:
   mlir::Value bits(mlir::Value x);                            // fp32 as i32
   mlir::Value number(mlir::Value bits);                       // and back
   mlir::Value integer(int32_t value);                         // shaped as type()
-  mlir::Value timesPowerOfTwo(mlir::Value y, mlir::Value n);  // y * 2^n
+  mlir::Value expOfRest(mlir::Value x, mlir::Value &sum);     // x = n ln 2 + r: e^r, and n + 1.5 * 2^23
+  mlir::Value boundedExp(mlir::Value x); // never below 2^-126, infinite from 2^127.5 on: for what is added to 1
 };
 
 } // namespace amc::train

@@ -217,32 +217,42 @@ Value ElementEmitter::withSign(Value magnitude, Value of) {
   return select(less(of, constant(0)), neg(magnitude), magnitude);
 }
 
-// In two steps: neither factor overflows or is denormal, the product may be.
-Value ElementEmitter::timesPowerOfTwo(Value y, Value n) {
-  Value whole = arith::FPToSIOp::create(b, loc, withElement(n.getType(), b.getI32Type()), n);
+// |r| <= ln 2 / 2, polynomial of Cephes' expf. A sum with 1.5 * 2^23 is rounded to an integer, which is the low bits of its
+// mantissa: no conversion, which NaN would not have.
+Value ElementEmitter::expOfRest(Value x, Value &sum) {
+  sum = fma(x, constant(1.44269504088896341), constant(12582912));
+  Value n = sub(sum, constant(12582912));
+  Value r = fma(n, constant(-0.693359375), x);
+  r = fma(n, constant(2.12194440e-4f), r);
+  Value p = fma(constant(1.9875691500e-4f), r, constant(1.3981999507e-3f));
+  for (float coefficient : {8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
+    p = fma(p, r, constant(coefficient));
+  return add(fma(p, mul(r, r), r), constant(1));
+}
+
+// NaN passes both comparisons and the polynomial; its exponent is any. By 2^n in two steps: neither factor overflows or is
+// denormal, the product may be.
+Value ElementEmitter::exp(Value x) {
+  Value c = select(less(x, constant(-104)), constant(-104), x), sum;
+  c = select(greater(c, constant(89)), constant(89), c);
+  Value p = expOfRest(c, sum);
+  Value whole = arith::SubIOp::create(b, loc, bits(sum), integer(0x4b400000)); // 1.5 * 2^23
   Value first = arith::ShRSIOp::create(b, loc, whole, integer(1));
   Value second = arith::SubIOp::create(b, loc, whole, first);
   auto power = [&](Value exponent) {
     Value biased = arith::AddIOp::create(b, loc, exponent, integer(127));
     return number(arith::ShLIOp::create(b, loc, biased, integer(23)));
   };
-  return mul(mul(y, power(first)), power(second));
+  return mul(mul(p, power(first)), power(second));
 }
 
-// x = n ln 2 + r, |r| <= ln 2 / 2, polynomial of Cephes' expf. NaN passes both comparisons; its exponent is any.
-Value ElementEmitter::exp(Value x) {
-  Value c = select(less(x, constant(-104)), constant(-104), x);
+// 1.5 * 2^23 has no bit that stays after the shift.
+Value ElementEmitter::boundedExp(Value x) {
+  Value c = select(less(x, constant(-87)), constant(-87), x), sum;
   c = select(greater(c, constant(89)), constant(89), c);
-  Value n = roundEven(mul(c, constant(1.44269504088896341)));
-  Value r = fma(n, constant(-0.693359375), c);
-  r = fma(n, constant(2.12194440e-4f), r);
-  Value p = fma(constant(1.9875691500e-4f), r, constant(1.3981999507e-3f));
-  for (float coefficient : {8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
-    p = fma(p, r, constant(coefficient));
-  p = add(fma(p, mul(r, r), r), constant(1));
-  // A conversion of NaN to an integer is not defined.
-  n = select(isNan(n), constant(0), n);
-  return timesPowerOfTwo(p, n);
+  Value p = expOfRest(c, sum);
+  Value exponent = arith::ShLIOp::create(b, loc, bits(sum), integer(23));
+  return mul(p, number(arith::AddIOp::create(b, loc, exponent, integer(0x3f800000))));
 }
 
 // Small arguments by Cephes' polynomial, the rest by e^(2|x|).
@@ -252,7 +262,7 @@ Value ElementEmitter::tanh(Value x) {
   for (float coefficient : {-5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f})
     p = fma(p, s, constant(coefficient));
   Value small = fma(mul(p, s), x, x);
-  Value large = withSign(sub(constant(1), div(constant(2), add(exp(add(a, a)), constant(1)))), x);
+  Value large = withSign(sub(constant(1), div(constant(2), add(boundedExp(add(a, a)), constant(1)))), x);
   return select(lessEqual(constant(0.625), a), large, small); // of NaN, which is NaN
 }
 
@@ -276,7 +286,7 @@ Value ElementEmitter::log(Value x) {
   return select(less(x, constant(std::numeric_limits<double>::infinity())), y, x); // infinity and NaN
 }
 
-Value ElementEmitter::sigmoid(Value x) { return div(constant(1), add(constant(1), exp(neg(x)))); }
+Value ElementEmitter::sigmoid(Value x) { return div(constant(1), add(constant(1), boundedExp(neg(x)))); }
 
 // Two polynomials that meet at 475/512, the outer one in the exponent (N. Juffa's single-precision erf).
 Value ElementEmitter::erf(Value x) {
@@ -287,7 +297,7 @@ Value ElementEmitter::erf(Value x) {
   for (float coefficient : {-1.06777877e-1f, -6.34846687e-1f, -1.28717512e-1f})
     r = fma(r, t, constant(coefficient));
   r = fma(r, t, neg(t));
-  Value outer = withSign(sub(constant(1), exp(r)), x);
+  Value outer = withSign(sub(constant(1), boundedExp(r)), x);
   // Far out the polynomial of the exponent turns around; erf is 1 there.
   outer = select(greater(t, constant(4)), withSign(constant(1), x), outer);
   Value q = fma(constant(-5.96761703e-4f), s, constant(4.99119423e-3f));

@@ -32,36 +32,18 @@ Expected<std::unique_ptr<Code>> Code::load(const plan::Plan &plan, Context &cont
   auto made = std::make_unique<Code>();
   if (plan.fused_kernels().empty())
     return made;
-  // A cubin runs on GPUs of its own generation; the driver makes one for any later from the text.
-  const plan::Code *text = nullptr, *best = nullptr;
+  KernelImage image = {};
   for (const plan::Code &code : plan.code()) {
-    if (code.level() == "ptx")
-      text = &code;
-    if (code.level() == "sm_" + std::to_string(context.capability))
-      best = &code;
+    if (code.level() == ptxLevel)
+      image.text = code.image().c_str();
+    else if (code.level() == "sm_" + std::to_string(context.capability)) // a cubin runs on GPUs of its own generation
+      image.binary = code.image().data();
   }
-  CUmodule module = nullptr;
-  if (best) {
-    bool forOthers = false;
-    Expected<CUmodule> loaded = context.loadModule(best->image().data(), "the plan's kernels", &forOthers);
-    if (loaded.ok())
-      module = *loaded;
-    else if (!forOthers)
-      return loaded.status();
-    else
-      best = nullptr; // an emulated device, or a driver that is older than what made it, takes the text
-  }
-  if (!best) {
-    if (!text)
-      return inputError("code: there is none for ", context.name, ", and no PTX");
-    best = text;
-    AMC_CUDA_TRY(loaded, context.loadModule(text->image().c_str(), "the plan's kernels"));
-    module = loaded;
-  }
+  AMC_CUDA_TRY(module, context.loadModule(image, "the plan's kernels"));
   for (const plan::FusedKernel &kernel : plan.fused_kernels()) {
     std::vector<Launch> launches;
     for (const plan::FusedKernel::Launch &launch : kernel.launches()) {
-      AMC_CUDA_TRY(function, context.function(module, best->names(static_cast<int>(launch.function()))));
+      AMC_CUDA_TRY(function, context.function(module, plan.code(0).names(static_cast<int>(launch.function()))));
       launches.push_back({function, (launch.extent() + launch.grain() - 1) / launch.grain(),
                           static_cast<unsigned>(launch.threads())});
     }

@@ -148,14 +148,15 @@ Status Context::download(std::byte *to, const std::byte *from, uint64_t bytes) {
   return Status();
 }
 
-Expected<CUmodule> Context::loadModule(const char *image, const char *what, bool *forOthers) {
+Expected<CUmodule> Context::loadModule(const KernelImage &image, const char *what) {
   char errors[4096] = {};
   CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
   void *values[] = {errors, reinterpret_cast<void *>(sizeof errors)};
   CUmodule module = nullptr;
-  CUresult result = driver.cuModuleLoadDataEx(&module, image, 2, options, values);
-  if (forOthers)
-    *forOthers = result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_INVALID_IMAGE;
+  auto load = [&](const char *code) { return driver.cuModuleLoadDataEx(&module, code, 2, options, values); };
+  CUresult result = image.binary ? load(image.binary) : CUDA_ERROR_NO_BINARY_FOR_GPU;
+  if (result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_INVALID_IMAGE)
+    result = load(image.text);
   if (Status status = driver.check(result, what); !status.ok())
     return errors[0] ? limitError(status.message(), "\n", errors) : std::move(status);
   modules.push_back(module);
@@ -171,10 +172,7 @@ Expected<CUfunction> Context::function(CUmodule module, const std::string &name)
 Expected<CUfunction> Context::function(const KernelImage &image, const std::string &name) {
   auto found = images.find(image.text);
   if (found == images.end()) {
-    bool forOthers = false;
-    Expected<CUmodule> module = loadModule(image.fatbin, "kernels of the runtime", &forOthers);
-    if (forOthers)
-      module = loadModule(image.text, "kernels of the runtime");
+    Expected<CUmodule> module = loadModule(image, "kernels of the runtime");
     if (!module.ok())
       return module.status();
     found = images.emplace(image.text, *module).first;

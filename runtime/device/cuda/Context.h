@@ -39,9 +39,9 @@ public:
   // A function of the runtime's own; its image is loaded when it is first asked for.
   Expected<CUfunction> function(const KernelImage &image, const std::string &name);
   Expected<CUfunction> function(CUmodule module, const std::string &name) const;
-  // PTX text, a cubin or a fatbin. What the driver's compiler says is in the error. `forOthers`: whether it is code, but
-  // for another GPU or a newer driver.
-  Expected<CUmodule> loadModule(const char *image, const char *what, bool *forOthers = nullptr);
+  // The binary where it is for this GPU and this driver (an emulated one takes none), else the text. What the driver's
+  // compiler says is in the error.
+  Expected<CUmodule> loadModule(const KernelImage &image, const char *what);
 
   Expected<CUevent> makeEvent();
   Expected<uint64_t> freeBytes() const;

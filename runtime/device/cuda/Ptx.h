@@ -1,4 +1,4 @@
-// The runtime's own kernels: ptx::Movement is kernels/Movement.cu.
+// Code for GPUs, and the runtime's own kernels: ptx::Movement is kernels/Movement.cu.
 #ifndef AMC_RUNTIME_DEVICE_CUDA_PTX_H
 #define AMC_RUNTIME_DEVICE_CUDA_PTX_H
 
@@ -10,9 +10,10 @@ extern "C" {
 
 namespace amc::rt::cuda {
 
-// One file's kernels twice: PTX, which the driver compiles for any GPU, and what ptxas has made of it for some.
+// The same kernels twice: PTX, which the driver compiles for any GPU, and what ptxas has made of it for some, a cubin or a
+// fatbin; null: nothing.
 struct KernelImage {
-  const char *text, *fatbin;
+  const char *text, *binary;
 };
 
 namespace ptx {

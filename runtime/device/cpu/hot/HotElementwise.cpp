@@ -5,14 +5,15 @@ namespace amc::rt::cpu::AMC_ISA {
 namespace {
 
 constexpr float sqrtHalf = 0.70710678118654752440f;
-constexpr float geluTanhScale = 0.79788456080286535588f; // sqrt(2 / pi)
+constexpr float geluTanhScale = 1.59576912160573071176f; // 2 sqrt(2 / pi)
 constexpr float geluTanhCubic = 0.044715f;
 constexpr float normalDensity = 0.39894228040143267794f; // 1 / sqrt(2 pi)
 
 inline V siluV(V x) { return x * sigmoidV(x); }
 inline V geluV(V x) { return 0.5f * x * (1.0f + erfV(x * sqrtHalf)); }
-inline V geluTanhInner(V x) { return geluTanhScale * fma(x * x * x, splat(geluTanhCubic), x); }
-inline V geluTanhV(V x) { return 0.5f * x * (1.0f + tanhV(geluTanhInner(x))); }
+// (1 + tanh u) / 2 is the sigmoid of 2 u, which loses nothing where tanh is near -1.
+inline V geluTanhShare(V x) { return sigmoidV(geluTanhScale * fma(x * x * x, splat(geluTanhCubic), x)); }
+inline V geluTanhV(V x) { return x * geluTanhShare(x); }
 inline V reluV(V x) { return x > 0.0f ? x : (x <= 0.0f ? V{} : x); }
 
 inline V siluSlope(V x) {
@@ -23,9 +24,9 @@ inline V geluSlope(V x) {
   return fma(x * normalDensity, expV(-0.5f * x * x), 0.5f * (1.0f + erfV(x * sqrtHalf)));
 }
 inline V geluTanhSlope(V x) {
-  V t = tanhV(geluTanhInner(x));
+  V s = geluTanhShare(x);
   V inner = geluTanhScale * fma(x * x, splat(3.0f * geluTanhCubic), splat(1.0f));
-  return fma(0.5f * x * fma(-t, t, splat(1.0f)), inner, 0.5f * (1.0f + t));
+  return fma(x * (s * (1.0f - s)), inner, s);
 }
 inline V reluSlope(V x) { return x > 0.0f ? splat(1.0f) : V{}; }
 

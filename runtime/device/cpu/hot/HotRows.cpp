@@ -81,18 +81,19 @@ static inline float expRow(const float *x, float shift, float *y, int64_t n) {
   return sumLanes(s0 + s1);
 }
 
+// Of a row that has an element near shift, so what is below 2^-126 of it does not matter.
 template <class E> static inline float sumExp(const E *x, float shift, int64_t n) {
   V s0{}, s1{};
   int64_t i = 0;
   for (; i + 2 * W <= n; i += 2 * W) {
-    s0 += expV(load(x + i) - shift);
-    s1 += expV(load(x + i + W) - shift);
+    s0 += boundedExpV(load(x + i) - shift);
+    s1 += boundedExpV(load(x + i + W) - shift);
   }
   for (; i + W <= n; i += W)
-    s0 += expV(load(x + i) - shift);
+    s0 += boundedExpV(load(x + i) - shift);
   float tail[W] = {};
   if (i < n) {
-    storePart(tail, expV(loadPart(x + i, n - i) - shift), n - i);
+    storePart(tail, boundedExpV(loadPart(x + i, n - i) - shift), n - i);
     s1 += load(tail);
   }
   return sumLanes(s0 + s1);

@@ -113,20 +113,36 @@ static inline V copySign(V magnitude, V sign) {
   return (V)(((VI)magnitude & 0x7fffffff) | ((VI)sign & (int32_t)0x80000000));
 }
 
-// e^x: x = n ln 2 + r, |r| <= ln 2 / 2, polynomial of Cephes' expf.
-static inline V expV(V x) {
-  V c = x < -104.0f ? splat(-104.0f) : x;
-  c = c > 89.0f ? splat(89.0f) : c;
-  V n = roundEven(c * 1.44269504088896341f);
-  V r = fma(n, splat(-0.693359375f), c);
+// 1.5 * 2^23: a sum with it is rounded to an integer, which is the low bits of its mantissa.
+static constexpr float roundingSum = 12582912.0f;
+
+// x = n ln 2 + r, |r| <= ln 2 / 2: e^r, by the polynomial of Cephes' expf, and n + roundingSum.
+static inline V expOfRest(V x, V &sum) {
+  sum = fma(x, splat(1.44269504088896341f), splat(roundingSum));
+  V n = sum - roundingSum;
+  V r = fma(n, splat(-0.693359375f), x);
   r = fma(n, splat(2.12194440e-4f), r);
   V p = fma(splat(1.9875691500e-4f), r, splat(1.3981999507e-3f));
   p = fma(p, r, splat(8.3334519073e-3f));
   p = fma(p, r, splat(4.1665795894e-2f));
   p = fma(p, r, splat(1.6666665459e-1f));
   p = fma(p, r, splat(5.0000001201e-1f));
-  p = fma(p, r * r, r) + 1.0f;
-  return powerOfTwo(p, n);
+  return fma(p, r * r, r) + 1.0f;
+}
+
+static inline V expV(V x) {
+  V c = x < -104.0f ? splat(-104.0f) : x, sum;
+  c = c > 89.0f ? splat(89.0f) : c;
+  V p = expOfRest(c, sum);
+  return powerOfTwo(p, sum - roundingSum);
+}
+
+// e^x for what is added to something near 1: about 2^-126 for whatever is less, infinity from 2^127.5 on.
+static inline V boundedExpV(V x) {
+  V c = x < -87.0f ? splat(-87.0f) : x, sum;
+  c = c > 89.0f ? splat(89.0f) : c;
+  V p = expOfRest(c, sum);
+  return p * (V)(((VI)sum << 23) + 0x3f800000);
 }
 
 // Small arguments by Cephes' polynomial, the rest by e^(2|x|).
@@ -137,11 +153,11 @@ static inline V tanhV(V x) {
   p = fma(p, s, splat(1.33314422036e-1f));
   p = fma(p, s, splat(-3.33332819422e-1f));
   V small = fma(p * s, x, x);
-  V large = copySign(1.0f - 2.0f / (expV(a + a) + 1.0f), x);
+  V large = copySign(1.0f - 2.0f / (boundedExpV(a + a) + 1.0f), x);
   return a < 0.625f ? small : (a >= 0.625f ? large : x);
 }
 
-static inline V sigmoidV(V x) { return 1.0f / (1.0f + expV(-x)); }
+static inline V sigmoidV(V x) { return 1.0f / (1.0f + boundedExpV(-x)); }
 
 // Two polynomials that meet at 475/512, the outer one in the exponent (N. Juffa's single-precision erf).
 static inline V erfV(V x) {
@@ -153,7 +169,7 @@ static inline V erfV(V x) {
   r = fma(r, t, splat(-6.34846687e-1f));
   r = fma(r, t, splat(-1.28717512e-1f));
   r = fma(r, t, -t);
-  V outer = copySign(1.0f - expV(r), x);
+  V outer = copySign(1.0f - boundedExpV(r), x);
   // Far out the polynomial of the exponent turns around; erf is 1 there.
   outer = t > 4.0f ? copySign(splat(1.0f), x) : outer;
   V q = fma(splat(-5.96761703e-4f), s, splat(4.99119423e-3f));
