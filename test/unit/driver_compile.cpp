@@ -10,7 +10,7 @@ namespace {
 
 CompileOptions fixture(const std::string &name) {
   CompileOptions options;
-  options.model = std::string(AMC_TEST_DIR) + "/fixtures/" + name + "/model.onnx";
+  options.model = AMC_TEST_DIR "/fixtures/" + name + "/model.onnx";
   options.output = "not written";
   return options;
 }

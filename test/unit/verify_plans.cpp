@@ -45,7 +45,7 @@ std::vector<Plan> compiledPlans() {
       options.zeroDpStrategy = zero;
       options.dpSize = 2;
     }
-    options.model = std::string(AMC_TEST_DIR) + "/fixtures/" + model + "/model.onnx";
+    options.model = std::string(AMC_TEST_DIR "/fixtures/") + model + "/model.onnx";
     options.output = "not written";
     options.activationCheckpointing = policy;
     options.maxGradNorm = maxNorm;
