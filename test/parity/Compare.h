@@ -22,12 +22,12 @@ inline constexpr double vanishingBound = 1e-6; // of the global norm: what is as
 
 // The bounds, for bf16 against PyTorch in fp32. A bf16 number is exact to 2^-9, and no weight moves
 // by less than that of itself, so weights are only compared where fp32 masters keep what rounding
-// would lose. Adam goes full steps by the sign of gradients that are nothing but rounding (the key
-// part of GPT-2's bias): a third of that tensor goes astray.
+// would lose. Adam goes full steps by the sign of gradients that are nothing but rounding: elements of
+// which PyTorch's is that small (the key part of GPT-2's bias) are left out.
 inline constexpr double narrowLossBound = 3e-3;     // relative, each loss
 inline constexpr double narrowGradientBound = 0.1;  // of the tensor's norm …
 inline constexpr double narrowGradientFloor = 0.01; // … plus this much of the global norm
-inline constexpr double narrowWeightBound = 0.8;    // of the distance the weight has gone …
+inline constexpr double narrowWeightBound = 0.5;    // of the distance the weight has gone …
 inline constexpr double narrowRounding = 0x1p-9;    // … plus this much of the weight
 
 inline double norm(const std::vector<double> &a) {
@@ -91,10 +91,15 @@ inline double weightShare(const std::vector<double> &ours, const std::vector<dou
   return difference == 0 ? 0 : difference / (weightBound * norm(minus(theirs, initial)));
 }
 
+// `gradient`: PyTorch's, of the first step.
 inline double narrowWeightShare(const std::vector<double> &ours, const std::vector<double> &theirs,
-                                const std::vector<double> &initial) {
-  return norm(minus(ours, theirs)) /
-         (narrowWeightBound * norm(minus(theirs, initial)) + narrowRounding * norm(theirs));
+                                const std::vector<double> &initial, const std::vector<double> &gradient,
+                                double globalNorm) {
+  std::vector<double> off = minus(ours, theirs), gone = minus(theirs, initial), kept = theirs;
+  for (size_t i = 0; i < gradient.size() && off.size() == gradient.size(); ++i)
+    if (gradient[i] != 0 && std::fabs(gradient[i]) < vanishingGradient * globalNorm)
+      off[i] = gone[i] = kept[i] = 0;
+  return norm(off) / (narrowWeightBound * norm(gone) + narrowRounding * norm(kept));
 }
 
 // Keeps the larger share and whose it is; NaN is larger than everything and stays.

@@ -357,9 +357,10 @@ private:
           double plus = meta["initializers"][name].value("plus", 0.0);
           for (double &value : reference)
             value += plus;
-          row.weights.add(
-              (narrow ? narrowWeightShare : weightShare)(values, reference, initial.at(name)),
-              name);
+          row.weights.add(narrow ? narrowWeightShare(values, reference, initial.at(name),
+                                                     tensor(theirs, "grad." + parameter), meta["grad_norm"])
+                                 : weightShare(values, reference, initial.at(name)),
+                          name);
         });
   }
 

@@ -1,5 +1,5 @@
 #include "runtime/device/cpu/DoubleProducts.h"
-#include <cblas.h>
+#include <openblas-pthread/cblas.h>
 
 // Exported by OpenBLAS, declared in its internal common.h only.
 extern "C" void *blas_memory_alloc(int procpos);
