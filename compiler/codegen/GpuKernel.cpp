@@ -11,8 +11,8 @@
 // Whatever is read of an element is read before it is written, by the thread that writes it or behind a barrier, so that a
 // result may stand in the bytes of an operand. Nothing is atomic: no result depends on who comes first.
 //
-// The tree of a row's statistic: vectors of columns go round robin to the threads of the team, which take theirs ascending; then
-// lanes of the vector, then threads of a warp (butterfly), then warps, the upper half to the lower each time.
+// The tree of a row's statistic: vectors of columns go round robin to the threads of the team, which combine theirs
+// ascending; then lanes of the vector, then threads of a warp (butterfly), then warps, the upper half to the lower each time.
 #include "compiler/codegen/GpuKernel.h"
 #include "compiler/dialect/OpSupport.h"
 #include "runtime/plan/FusedKernels.h"

@@ -85,14 +85,14 @@ public:
   mlir::Value floor(mlir::Value a);
   mlir::Value ceil(mlir::Value a);
 
-  /// Accuracy against correctly rounded results: exp 1 ulp, tanh, erf and sigmoid 2 ulp (0 below 2^-127). The polynomials are those of
-  /// runtime/device/cpu/hot/Vec.h, and give the same bits. log, 1 ulp, is of numbers from 2^-126 on, infinity and NaN.
+  /// Accuracy against correctly rounded results: exp 1 ulp, tanh, erf and sigmoid 2 ulp (0 below 2^-127). The polynomials
+  /// are those of runtime/device/cpu/hot/Vec.h, and give the same bits. log, 1 ulp, is of numbers from 2^-126 on, infinity
+  /// and NaN.
   mlir::Value exp(mlir::Value x);
   mlir::Value tanh(mlir::Value x);
   mlir::Value sigmoid(mlir::Value x);
   mlir::Value erf(mlir::Value x);
   mlir::Value log(mlir::Value x);
-  mlir::Value maximum(mlir::Value a, mlir::Value b) { return select(greater(a, b), a, b); }
   /// The magnitude, which is not negative, with the sign of a number that is not 0.
   mlir::Value withSign(mlir::Value magnitude, mlir::Value of);
 

@@ -74,7 +74,7 @@ def FusableOpInterface : OpInterface<"FusableOpInterface"> {
       [{ return ::amc::train::elementwiseFusion($_op.getOperation()); }]>,
     InterfaceMethod<[{ Builds one element of each result that has elements, and a term of each sum over rows. }],
       "void", "emitElement", (ins "::amc::train::ElementEmitter &":$e)>,
-    InterfaceMethod<[{ Builds what an element adds to statistic `k` of its row. Default: there are none. }],
+    InterfaceMethod<[{ Builds what an element contributes to statistic `k` of its row. Default: there are none. }],
       "::mlir::Value", "emitTerm", (ins "::amc::train::ElementEmitter &":$e, "unsigned":$k), "", [{ return {}; }]>,
     InterfaceMethod<[{ Builds statistic `k` of a row from the sum or maximum of its terms. Default: that itself. }],
       "::mlir::Value", "emitStatistic", (ins "::amc::train::ElementEmitter &":$e, "unsigned":$k, "::mlir::Value":$combined), "",
