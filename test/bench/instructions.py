@@ -6,7 +6,8 @@
 One step of two small models on one thread, under valgrind (Debian package valgrind; it knows no AVX-512, so AMC and its
 libraries run at their AVX2 level). Counted is what runs inside Executor::runMicroBatch and runUpdate, with a dump before
 each kernel, so that every instruction of the plan has its own count; they are added up by kernel. What runs in the library
-that multiplies, and in code that it generates, is one line, which is shown and not compared. Each kernel is held against
+that multiplies, and in code that it generates, is one line, which is shown and not compared; generated code of kernels that
+do not multiply is the plan's, and theirs. Each kernel is held against
 instructions.json beside this file: more than --tolerance (2 %) and a thousandth of the whole are a regression, and the exit
 code 1; less is a better baseline, which --update writes. Counts are exact for one compiler and one build type (the `dev`
 preset); another compiler gives others.
@@ -28,14 +29,14 @@ MODELS = {  # graph, flags of amc
     "llama": ("test/fixtures/llama-tied-ts17/model.onnx", ["--shape", "input_ids=4x128", "--ac=selective"]),
     "gpt2": ("test/fixtures/gpt2/model.onnx", ["--loss-impl=linear-cross-entropy"]),
 }
-PRODUCTS = re.compile(r"openblas|libdnnl|libmkl|^$|\?\?\?")
+LIBRARY, GENERATED = re.compile(r"openblas|libdnnl|libmkl"), re.compile(r"^$|\?\?\?")
 KERNEL = "*CpuDevice::execute*"
 SECTIONS = ["amc::rt::Executor::runMicroBatch()", "amc::rt::Executor::runUpdate()"]
 
 
 def count(path):
     """Of each dump in a callgrind file (instructions beside products, those of products): cost of each line, not of what it
-    calls."""
+    calls. Generated code is the library's where the library runs."""
     names, found = {}, []
     library, skip = "", False
 
@@ -51,7 +52,7 @@ def count(path):
     for line in open(path):
         line = line.rstrip("\n")
         if line.startswith("part:"):
-            found.append([0, 0])
+            found.append([0, 0, 0])
         elif line.startswith("ob="):
             library = name("ob", line[3:])
         elif line.startswith("cob="):
@@ -60,9 +61,10 @@ def count(path):
             skip = True  # the next line is the cost of what is called
         elif re.match(r"[+\-*\d]", line):
             if not skip:
-                found[-1][bool(PRODUCTS.search(library))] += int(line.split()[1])
+                where = 1 if LIBRARY.search(library) else 2 if GENERATED.search(library) else 0
+                found[-1][where] += int(line.split()[1])
             skip = False
-    return found
+    return [(own, library + generated) if library else (own + generated, 0) for own, library, generated in found]
 
 
 def kernels_of(arguments, plan, text, folder):
