@@ -40,7 +40,8 @@ inline constexpr uint64_t libraryBytes = uint64_t(2) << 20;
 // Has the library generate its code, and gives every thread of the pool the memory that products ask for. Returns the
 // bytes; a limit error if they are not to be had.
 Expected<uint64_t> prepareGemm(ThreadPool &pool);
-// The same for f64: OpenBLAS maps a buffer for each thread. Returns the bytes of address space.
+// The same for f64, which nothing multiplies before: OpenBLAS is loaded and maps a buffer for each thread. Returns the bytes
+// of address space.
 Expected<uint64_t> prepareGemm64(ThreadPool &pool);
 // An error if a product since the last call found no memory; its result is worthless.
 Status takeGemmFailure();
