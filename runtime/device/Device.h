@@ -21,6 +21,15 @@ public:
   uint64_t bytes = 0; // really taken
 };
 
+// An instruction of several that a device is given at once.
+struct Work {
+  const Kernel *kernel;
+  Operands operands;
+  uint32_t behind; // those that it has to wait for: bit d for the one d before it
+};
+// An instruction also waits for all but the workWindow - 1 before it.
+inline constexpr uint64_t workWindow = 8;
+
 struct DeviceOptions {
   unsigned threads = 0; // 0: the device's choice
   bool hugePages = true; // advised for memory of its own; a communicator advises them for what it gives
@@ -82,6 +91,14 @@ public:
   virtual Expected<std::unique_ptr<Kernel>> prepare(const InstructionSpec &spec) = 0;
   // Runs it, or puts it into the queue of a device that has one.
   virtual Status execute(const Kernel &kernel, const Operands &operands) = 0;
+  // Runs `count` of them, of which none is a collective. What does not wait for each other may run at the same time. An
+  // error is of `work[failed]`, and nothing further has been begun then.
+  virtual Status executeAll(const Work *work, uint64_t count, uint64_t &failed) {
+    for (failed = 0; failed < count; ++failed)
+      if (Status status = execute(*work[failed].kernel, work[failed].operands); !status.ok())
+        return status;
+    return Status();
+  }
   // Null: what is executed has been done. Where there is one, `communicate` is not called.
   virtual DeviceQueue *queue() { return nullptr; }
   // A collective that may be async, from one other thread, beside an execute: it shares nothing with that.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <new>
 #include <stdexcept>
@@ -20,6 +21,7 @@ struct Step {
   std::string collective; // as CollectiveTrace has it; empty: it is none
   uint64_t bytesSent = 0;
   bool async = false;
+  bool alone = false; // talks to other ranks: where it stands in the order matters
   uint64_t waitsFor = notWaiting; // of a wait: the instruction that has started it
   static constexpr uint64_t notWaiting = ~uint64_t(0);
 };
@@ -89,6 +91,7 @@ struct Executor::Impl {
   std::unique_ptr<DeviceMemory> arena;
   std::vector<Step> steps;
   std::vector<std::byte *> addresses;
+  std::vector<Work> works; // by instruction; empty for a device with a queue
   Hook hook;
   std::vector<uint64_t> hookAfter; // empty: everything
   bool profiled = false;
@@ -139,6 +142,7 @@ struct Executor::Impl {
         startedAt[instruction.outputs(0).buffer()] = static_cast<uint64_t>(i);
       if (isWait(instruction))
         step.waitsFor = startedAt.at(instruction.inputs(0).buffer()); // verified
+      step.alone = !step.collective.empty() || step.waitsFor != Step::notWaiting || spec->find("group");
       step.inputs = bindAll(instruction.inputs());
       step.outputs = bindAll(instruction.outputs());
       step.workspaces = bindAll(instruction.workspaces());
@@ -150,6 +154,8 @@ struct Executor::Impl {
       if (!status.ok())
         return status;
     }
+    if (!queue)
+      findWork();
     numbers.resize(steps.size());
     if (asyncs == 0 || queue)
       return Status();
@@ -160,6 +166,49 @@ struct Executor::Impl {
       return made.status();
     channel = std::move(*made);
     return Status();
+  }
+
+  // Bytes of the arena that an instruction reads and writes.
+  struct Touched {
+    using Range = std::pair<const std::byte *, const std::byte *>;
+    std::vector<Range> read, written;
+    static bool meet(const std::vector<Range> &a, const std::vector<Range> &b) {
+      return std::any_of(a.begin(), a.end(), [&](const Range &x) {
+        return std::any_of(b.begin(), b.end(), [&](const Range &y) { return x.first < y.second && y.first < x.second; });
+      });
+    }
+    bool meets(const Touched &other) const {
+      return meet(written, other.written) || meet(written, other.read) || meet(read, other.written);
+    }
+  };
+  Touched touchedBy(const plan::Instruction &instruction) const {
+    Touched touched;
+    auto add = [&](const auto &views, std::vector<Touched::Range> &ranges) {
+      for (const plan::View &view : views)
+        if (Tensor tensor = bind(view); tensor.data && tensor.bytes) {
+          auto begin = static_cast<const std::byte *>(tensor.data);
+          ranges.emplace_back(begin, begin + tensor.bytes);
+        }
+    };
+    add(instruction.inputs(), touched.read);
+    add(instruction.outputs(), touched.written);
+    add(instruction.workspaces(), touched.written);
+    return touched;
+  }
+
+  // Which of those before it each instruction has to wait for, by the bytes they touch: what the plan's order means.
+  void findWork() {
+    std::deque<Touched> before; // the nearest first
+    for (size_t i = 0; i < steps.size(); ++i) {
+      Touched touched = touchedBy(plan.instructions(static_cast<int>(i)));
+      uint32_t behind = 0;
+      for (size_t d = 0; d < before.size(); ++d)
+        behind |= uint32_t(touched.meets(before[d])) << (d + 1);
+      works.push_back({steps[i].kernel.get(), operandsOf(steps[i]), behind});
+      before.push_front(std::move(touched));
+      if (before.size() == workWindow)
+        before.pop_back();
+    }
   }
 
   Operands operandsOf(const Step &step) const {
@@ -261,12 +310,34 @@ struct Executor::Impl {
     return timed(i, [&] { return device->execute(*step.kernel, operandsOf(step)); });
   }
 
-  template <class After> Status run(uint64_t begin, uint64_t end, After &&after) {
+  // Instructions from `begin` on that nothing comes between: neither other ranks, nor the hook, nor somebody who measures each.
+  uint64_t endOfWork(uint64_t begin, uint64_t end) const {
+    uint64_t i = begin;
+    while (i < end && !steps[i].alone)
+      if (hooked(i++))
+        break;
+    return i;
+  }
+
+  Status runWork(uint64_t begin, uint64_t end) {
+    uint64_t failed = 0;
+    Status status = device->executeAll(works.data() + begin, end - begin, failed);
+    return status.ok() ? Status() : std::move(status).withContext(describeInstruction(plan, begin + failed));
+  }
+
+  // Calls after(i) for every instruction i or, where that does nothing until the hook, `together`, for the last of each piece
+  // of work.
+  template <class After> Status run(uint64_t begin, uint64_t end, bool together, After &&after) {
     Status status;
     for (uint64_t i = begin; i < end && status.ok(); ++i) {
       if (communicator)
         communicator->progress();
-      status = runOne(i);
+      if (uint64_t to = together ? endOfWork(i, end) : i; to > i + 1) {
+        status = runWork(i, to);
+        i = to - 1;
+      } else {
+        status = runOne(i);
+      }
       if (status.ok() && !steps[i].collective.empty())
         trace.add(steps[i].collective, steps[i].bytesSent);
       if (status.ok())
@@ -283,7 +354,7 @@ struct Executor::Impl {
   Status run(uint64_t begin, uint64_t end) {
     if (queue && !profiled)
       return runQueued(begin, end);
-    return run(begin, end, [&](uint64_t i) { return hooked(i) ? hook(i) : Status(); });
+    return run(begin, end, /*together=*/!profiled && !queue, [&](uint64_t i) { return hooked(i) ? hook(i) : Status(); });
   }
 
   Expected<bool> look(const plan::View &view, bool minusInfinity, NonFinite &found) const {
@@ -472,7 +543,7 @@ Expected<std::optional<NonFinite>> Executor::findNonFinite(const std::function<v
     if (!found.ok() || *found)
       return found;
     constexpr const char *stop = "found";
-    Status status = impl->run(0, impl->plan.micro_batch_end(), [&](uint64_t i) {
+    Status status = impl->run(0, impl->plan.micro_batch_end(), /*together=*/false, [&](uint64_t i) {
       found = impl->findAfter(i, minusInfinity);
       if (!found.ok())
         return found.status();

@@ -13,6 +13,10 @@
 // when those before them have ended, so that the communicator sees the plan's order. A failure of one comes out of its
 // wait, or of the next collective. When a run returns, that thread is idle.
 //
+// On a device without a queue instructions that touch none of the same bytes, but to read them, may run at the same time: one
+// begins when those before it are done that it has to wait for, and all but the nearest workWindow - 1. Where every one is
+// looked at (a hook, a profile), and around collectives, they run one after the other.
+//
 // A device with a queue (Device.h) gets a section, or what lies between two calls of the hook, at once, from its second run
 // on as a recording, and is waited for at its end; with a profile, after each instruction.
 #ifndef AMC_RUNTIME_EXECUTOR_EXECUTOR_H
@@ -131,7 +135,7 @@ public:
   using Hook = std::function<Status(uint64_t instruction)>;
   void setHook(Hook hook, std::vector<uint64_t> after = {});
 
-  // What every instruction took while that was asked for; empty if it never was. Of an async collective it is what the
+  // What every instruction took while that was asked for, for which they run one after the other; empty if it never was. Of an async collective it is what the
   // other thread took; what this one waited for it is its wait's. Switched between runs, never within one. `timeline`
   // also gets each run of an instruction; it outlives its use here, null: nobody.
   void enableProfile(bool on, Timeline *timeline = nullptr);

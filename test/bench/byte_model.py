@@ -49,8 +49,8 @@ def measure(arguments, shape):
         print(f"  {name:14} {bench.spread(seconds)} s a step, {batch * sequence / seconds[0]:9.0f} tokens a second, "
               f"peak resident {bench.memory_of(rounds) / bench.GIB:.2f} GiB")
     print(f"  ratio          {mine[0] / other[0]:8.3f} of its time, the goal is 0.5")
-    print("  where amc's time goes, one round:")
-    for line in ours[-1]["kernels"][:10]:
+    print("  where amc's time goes, its instructions one after the other:")
+    for line in bench.kernel_table(arguments, plan, data, ["--init", initial])[:10]:
         print("   ", line)
 
 

@@ -61,12 +61,12 @@ def compiled(arguments, model, plan, shape, flags=()):
 
 
 def amc_round(arguments, plan, data, tokens, flags=(), profiled=False):
-    """One process of amrun: losses, seconds, peak resident set, arena, and the table of kernels. `profiled`: also what
-    --profile says of the steps that count, whose measuring takes memory of its own."""
+    """One process of amrun: losses, seconds, peak resident set, arena. `profiled`: also what --profile says of the steps
+    that count, whose measuring takes memory of its own, and in which instructions run one after the other."""
     log, notes = pathlib.Path(f"{plan}.jsonl"), pathlib.Path(f"{plan}.notes")
     log.unlink(missing_ok=True)
     command = [arguments.bin / "amrun", plan, "--data", data, "--steps", arguments.steps, "--threads", arguments.threads,
-               "--log-json", log, "--verbose", *flags]
+               "--log-json", log, *flags]
     trace = pathlib.Path(f"{plan}.trace.json")
     if profiled:
         command += ["--profile", trace, "--profile-steps", max(1, arguments.steps - 1)]
@@ -76,13 +76,21 @@ def amc_round(arguments, plan, data, tokens, flags=(), profiled=False):
     if status != 0:
         raise SystemExit(f"amrun failed: {' '.join(map(str, command))}\n{notes.read_text()}")
     steps = [json.loads(line) for line in log.read_text().splitlines()]
-    lines = notes.read_text().splitlines()
-    table = next((i for i, line in enumerate(lines) if line.startswith("time in kernels")), len(lines))
     return {"losses": [s["loss"] for s in steps], "seconds": [tokens / s["tps"] for s in steps],
             "profile": json.loads(trace.read_text())["otherData"] if profiled else None,
-            "rss": usage.ru_maxrss * 1024, "arena": steps[-1]["mem"], "kernels": [lines[table]] + [
-                line for line in lines[table + 1:] if line.startswith("  ") and (" % " in line or " share " in line)]
-            if table < len(lines) else []}
+            "rss": usage.ru_maxrss * 1024, "arena": steps[-1]["mem"]}
+
+
+def kernel_table(arguments, plan, data, flags=()):
+    """What `amrun --verbose` says of where the time goes: a run of its own, because its instructions run one after the other."""
+    command = [arguments.bin / "amrun", plan, "--data", data, "--steps", arguments.steps, "--threads", arguments.threads,
+               "--verbose", *flags]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"amrun failed: {' '.join(map(str, command))}\n{done.stderr}")
+    lines = done.stderr.splitlines()
+    table = next(i for i, line in enumerate(lines) if line.startswith("time in kernels"))
+    return [lines[table]] + [line for line in lines[table + 1:] if line.startswith("  ") and (" % " in line or " share " in line)]
 
 
 def peer_round(script, arguments):

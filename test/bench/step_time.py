@@ -54,7 +54,7 @@ def products_round(arguments, plan):
 
 
 def measure(arguments, model, shape):
-    """{name: rounds} of AMC's rows and of PyTorch's, and the rounds of products."""
+    """{name: rounds} of AMC's rows and of PyTorch's, the rounds of products, and where the time of `none` goes."""
     batch, sequence = map(int, shape.split("x"))
     name = model if sequence <= 1024 else f"{model}@{sequence}"
     onnx = bench.exported(arguments, name)
@@ -70,10 +70,11 @@ def measure(arguments, model, shape):
             ours[row].append(bench.amc_round(arguments, plan, batches, batch * sequence))
         if "none" in plans and not arguments.no_products:
             products.append(products_round(arguments, plans["none"]))
-    return ours, theirs, products
+    table = bench.kernel_table(arguments, plans["none"], batches) if "none" in plans else []
+    return ours, theirs, products, table
 
 
-def show(arguments, model, shape, ours, theirs, products):
+def show(arguments, model, shape, ours, theirs, products, table):
     first = next(iter(theirs.values()), next(iter(ours.values())))[0]["losses"]
     worst = max(bench.compare_losses(f"{model} {shape}, {name}", rounds[0]["losses"], first)
                 for name, rounds in [*ours.items(), *theirs.items()])
@@ -102,9 +103,9 @@ def show(arguments, model, shape, ours, theirs, products):
         if row in ours and mode in theirs:
             print(f"  {row} / {PEERS[mode]}: {bench.memory_of(ours[row]) / bench.memory_of(theirs[mode]):.3f} of its memory, "
                   f"{bench.seconds_of(ours[row])[0] / bench.seconds_of(theirs[mode])[0]:.3f} of its time")
-    if "none" in ours:
-        print("  where the time of none goes, one round:")
-        for line in ours["none"][-1]["kernels"][:10]:
+    if table:
+        print("  where the time of none goes, its instructions one after the other:")
+        for line in table[:10]:
             print("   ", line)
 
 

@@ -11,6 +11,7 @@
 #include "runtime/plan/FusedKernels.h"
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <unistd.h>
 
 namespace amc::rt {
@@ -23,6 +24,8 @@ public:
 
 // The communicator's, which keeps it.
 class SharedMemory final : public DeviceMemory {};
+
+static_assert(ThreadPool::taskWindow == workWindow);
 
 class CpuDevice final : public Device {
 public:
@@ -111,12 +114,23 @@ public:
     return entry->createInGroup(spec, **group);
   }
 
-  Status execute(const Kernel &kernel, const Operands &operands) override {
-    cpu::RunContext context{*pool, failure};
-    static_cast<const cpu::Kernel &>(kernel).run(operands, context);
-    if (Status status = cpu::takeGemmFailure(); !status.ok())
-      return status;
-    return failure.any() ? failure.take() : Status();
+  Status execute(const Kernel &kernel, const Operands &operands) override { return execute(kernel, operands, failures[0]); }
+
+  Status executeAll(const Work *work, uint64_t count, uint64_t &failed) override {
+    std::mutex mutex;
+    Status first;
+    pool->runTasks(count, [&](uint64_t i) { return work[i].behind; }, [&](uint64_t i) {
+      Status status = execute(*work[i].kernel, work[i].operands, failures[i % workWindow]);
+      if (status.ok())
+        return true;
+      std::lock_guard lock(mutex);
+      if (first.ok() || i < failed) {
+        first = std::move(status);
+        failed = i;
+      }
+      return false;
+    });
+    return first;
   }
 
   Status communicate(const Kernel &kernel, const Operands &operands) override {
@@ -131,6 +145,15 @@ public:
   Expected<DeviceLimits> measureLimits() override { return cpu::measureLimits(*pool); }
 
 private:
+  // A product that found no memory is told of by whoever asks first, which may be an instruction beside it.
+  Status execute(const Kernel &kernel, const Operands &operands, RunFailure &failure) {
+    cpu::RunContext context{*pool, failure};
+    static_cast<const cpu::Kernel &>(kernel).run(operands, context);
+    if (Status status = cpu::takeGemmFailure(); !status.ok())
+      return status;
+    return failure.any() ? failure.take() : Status();
+  }
+
   Expected<Group *> groupOf(const std::string &name) {
     if (!options.communicator)
       return &alone;
@@ -148,7 +171,7 @@ private:
   cpu::KernelRegistry registry;
   std::unique_ptr<cpu::Code> code;
   std::unique_ptr<ThreadPool> pool, nobody; // the latter has no workers, for the thread that communicates
-  RunFailure failure, communicationFailure;
+  RunFailure failures[workWindow], communicationFailure; // of what runs at the same time
   uint64_t scratch = 0;
   bool multipliesDoubles = false;
 };

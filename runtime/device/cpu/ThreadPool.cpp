@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <immintrin.h>
+#include <iterator>
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -25,6 +26,9 @@ void futexWait(std::atomic<uint32_t> &word, uint32_t seen) {
 void futexWakeAll(std::atomic<uint32_t> &word) {
   ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
+
+// Whether this thread is one of a pool's: whoever called it shows progress for it.
+thread_local bool isWorker = false;
 
 Expected<unsigned> chooseThreads(unsigned asked) {
   if (asked == 0) {
@@ -76,47 +80,56 @@ ThreadPool::~ThreadPool() {
 }
 
 void *ThreadPool::entry(void *pool) {
+  isWorker = true;
   static_cast<ThreadPool *>(pool)->work();
   return nullptr;
 }
 
-// Joins the job that is open, if any, and works until no piece is left. The order matters: a worker counts itself
-// active before it looks whether the job is open, the caller closes it before it looks whether anybody is active;
-// so one of the two sees the other, and the job's fields change only when nobody reads them.
-bool ThreadPool::join() {
-  active.fetch_add(1);
-  bool worked = false;
-  if (open.load()) {
-    unsigned slot = joined.fetch_add(1);
-    if (slot < maxSlots) {
-      for (int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < count;)
-        function(context, piece, slot);
-      worked = true;
-    }
-  }
-  active.fetch_sub(1);
-  return worked;
-}
-
-void ThreadPool::work() {
-  while (true) {
-    uint32_t seen = generation.load();
-    if (stop.load())
-      return;
-    join();
-    for (int i = 0; i < spins && generation.load(std::memory_order_relaxed) == seen; ++i)
-      _mm_pause();
-    if (generation.load() != seen)
-      continue;
-    sleepers.fetch_add(1);
-    futexWait(generation, seen); // returns at once if the generation has moved on
-    sleepers.fetch_sub(1);
-  }
+// There is something new to do.
+void ThreadPool::announce() {
+  generation.fetch_add(1);
+  if (sleepers.load() > 0)
+    futexWakeAll(generation);
 }
 
 void ThreadPool::showProgress() {
-  if (watcher)
+  if (!watcher)
+    return;
+  if (isWorker)
+    advanced.store(true, std::memory_order_relaxed);
+  else
     watcher->progress();
+}
+
+// ---- loops
+
+void ThreadPool::Job::work(unsigned slot, ThreadPool &pool) {
+  for (int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
+    function(context, piece, slot);
+    pool.showProgress();
+  }
+  open.store(false);
+}
+
+bool ThreadPool::isOpen(const Job &job) { return job.open.load() && job.joined.load() < job.maxSlots.load(); }
+
+// Joins a job that is open and works until no piece is left. The order matters: a thread counts itself active before it
+// looks whether the job is open, the caller closes it before it looks whether anybody is active; so one of the two sees
+// the other, and the job's fields change only when nobody reads them.
+bool ThreadPool::join(Job &job) {
+  if (!isOpen(job))
+    return false;
+  bool worked = false;
+  job.active.fetch_add(1);
+  if (job.open.load()) {
+    unsigned slot = job.joined.fetch_add(1);
+    if (slot < job.maxSlots.load()) {
+      job.work(slot, *this);
+      worked = true;
+    }
+  }
+  job.active.fetch_sub(1);
+  return worked;
 }
 
 void ThreadPool::run(int64_t pieces, Function body, void *data, unsigned slots) {
@@ -129,26 +142,132 @@ void ThreadPool::run(int64_t pieces, Function body, void *data, unsigned slots) 
     }
     return;
   }
-  function = body;
-  context = data;
-  count = pieces;
-  maxSlots = slots;
-  next.store(0, std::memory_order_relaxed);
-  joined.store(1, std::memory_order_relaxed); // the caller has slot 0
-  open.store(true);
-  generation.fetch_add(1);
-  if (sleepers.load() > 0)
-    futexWakeAll(generation);
-  for (int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) {
-    body(data, piece, 0);
-    showProgress();
+  Job *job = jobs;
+  while (job->taken.exchange(true))
+    if (++job == std::end(jobs))
+      job = jobs;
+  job->function = body;
+  job->context = data;
+  job->count = pieces;
+  job->maxSlots.store(slots);
+  job->next.store(0, std::memory_order_relaxed);
+  job->joined.store(1); // the caller has slot 0
+  job->open.store(true);
+  announce();
+  job->work(0, *this);
+  waitFor([&] { return job->active.load() == 0; }, /*awaited=*/true);
+  job->taken.store(false);
+}
+
+// ---- tasks
+
+// Whether the next task may begin; under the mutex.
+bool ThreadPool::mayBegin() const {
+  if (begun == tasks.count || begun - undone == taskWindow)
+    return false;
+  const uint32_t behind = tasks.behind(tasks.context, begun);
+  for (uint64_t d = 1; d <= begun - undone; ++d)
+    if ((behind >> d & 1) && !done[(begun - d) % taskWindow])
+      return false;
+  return true;
+}
+
+// Does the next task, if it may begin, and those that may begin then, unless there are pieces to do for those before; only
+// one where somebody waits for this thread.
+bool ThreadPool::doTasks(bool awaited) {
+  if (!hasTasks.load())
+    return false;
+  bool worked = false;
+  std::unique_lock lock(mutex);
+  while (mayBegin() && !(worked && (awaited || std::any_of(std::begin(jobs), std::end(jobs), isOpen)))) {
+    worked = true;
+    const Tasks all = tasks;
+    const uint64_t task = begun++;
+    done[task % taskWindow] = false;
+    hasTasks.store(begun != tasks.count);
+    bool another = mayBegin();
+    lock.unlock();
+    if (another)
+      announce();
+    const bool goOn = all.body(all.context, task);
+    lock.lock();
+    if (!goOn) {
+      tasks.count = begun;
+      hasTasks.store(false);
+    }
+    for (done[task % taskWindow] = true; undone < begun && done[undone % taskWindow];)
+      ++undone;
+    finished.store(undone == tasks.count);
   }
-  open.store(false);
-  for (int spin = 0; active.load() != 0; ++spin) {
-    if (spin < spins)
+  bool left = worked && mayBegin();
+  lock.unlock();
+  if (left)
+    announce();
+  return worked;
+}
+
+void ThreadPool::run(const Tasks &all) {
+  if (workers.empty()) {
+    for (uint64_t task = 0; task < all.count && all.body(all.context, task); ++task)
+      ;
+    return;
+  }
+  {
+    std::lock_guard lock(mutex);
+    tasks = all;
+    begun = undone = 0;
+    finished.store(all.count == 0);
+    hasTasks.store(all.count != 0);
+  }
+  waitFor([&] { return finished.load(); }, /*awaited=*/false);
+}
+
+// ---- threads that have nothing to do
+
+// Works on a loop that is open, or else on tasks.
+bool ThreadPool::help(bool awaited) {
+  for (Job &job : jobs)
+    if (join(job))
+      return true;
+  return doTasks(awaited);
+}
+
+// Helps until `done`. `awaited`: whether others may wait for what this thread does then.
+template <class Done> void ThreadPool::waitFor(Done &&done, bool awaited) {
+  uint32_t tried = generation.load() - 1;
+  for (int spin = 0; !done(); ++spin) {
+    if (uint32_t now = generation.load(); now != tried) {
+      tried = now;
+      if (help(awaited)) {
+        tried = now - 1;
+        spin = 0;
+      }
+      continue;
+    }
+    if (spin < spins) {
       _mm_pause();
-    else
-      ::sched_yield();
+      continue;
+    }
+    ::sched_yield();
+    if (!isWorker && advanced.exchange(false, std::memory_order_relaxed))
+      showProgress();
+  }
+}
+
+void ThreadPool::work() {
+  while (true) {
+    uint32_t seen = generation.load();
+    if (stop.load())
+      return;
+    if (help(/*awaited=*/false))
+      continue;
+    for (int i = 0; i < spins && generation.load(std::memory_order_relaxed) == seen; ++i)
+      _mm_pause();
+    if (generation.load() != seen)
+      continue;
+    sleepers.fetch_add(1);
+    futexWait(generation, seen); // returns at once if the generation has moved on
+    sleepers.fetch_sub(1);
   }
 }
 

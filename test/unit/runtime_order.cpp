@@ -1,0 +1,173 @@
+// What runs beside what: tasks of the thread pool, and instructions of a step that need not wait for each other.
+#include "runtime/device/cpu/ThreadPool.h"
+#include "runtime_support.h"
+#include <atomic>
+#include <chrono>
+#include <random>
+#include <sched.h>
+
+namespace amc::rt::test {
+namespace {
+
+// Waits until then, but not for ever: false.
+template <class Then> bool comes(Then &&then) {
+  auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!then()) {
+    if (std::chrono::steady_clock::now() > end)
+      return false;
+    ::sched_yield();
+  }
+  return true;
+}
+
+TEST(Tasks, EachOnceBehindThoseItNames) {
+  std::minstd_rand random(1);
+  for (unsigned threads : {1u, 2u, 3u, 7u}) {
+    auto pool = std::move(ThreadPool::create(threads).value());
+    for (uint64_t count : {0u, 1u, 2u, 9u, 300u}) {
+      std::vector<uint32_t> behind(count);
+      std::vector<int64_t> pieces(count);
+      for (uint64_t t = 0; t < count; ++t) {
+        behind[t] = random() & random() & 0xfe;
+        pieces[t] = random() % 2 ? 1 : random() % 40;
+      }
+      std::vector<std::atomic<int>> done(count);
+      std::atomic<int64_t> worked{0}, early{0};
+      pool->runTasks(count, [&](uint64_t t) { return behind[t]; }, [&](uint64_t t) {
+        for (uint64_t d = 1; d < ThreadPool::taskWindow && d <= t; ++d)
+          early += (behind[t] >> d & 1) && done[t - d].load() != 1;
+        for (uint64_t d = ThreadPool::taskWindow; d <= t; ++d)
+          early += done[t - d].load() != 1; // the window
+        for (int loop = 0; loop < 2; ++loop)
+          pool->parallelFor(pieces[t], [&](int64_t, unsigned) { ++worked; });
+        ++done[t];
+        return true;
+      });
+      EXPECT_EQ(early.load(), 0);
+      int64_t all = 0;
+      for (uint64_t t = 0; t < count; ++t) {
+        EXPECT_EQ(done[t].load(), 1);
+        all += 2 * pieces[t];
+      }
+      EXPECT_EQ(worked.load(), all);
+    }
+  }
+}
+
+TEST(Tasks, RunAtTheSameTime) {
+  auto pool = std::move(ThreadPool::create(2).value());
+  std::atomic<int> there{0};
+  std::atomic<bool> met{true};
+  pool->runTasks(2, [](uint64_t) { return 0; }, [&](uint64_t) {
+    ++there;
+    met = comes([&] { return there == 2; }) && met;
+    return true;
+  });
+  EXPECT_TRUE(met);
+}
+
+// The one of two threads that has no piece left, be it the loop's caller or not, begins what need not wait for the loop.
+TEST(Tasks, NobodyWaitsForAPieceThatIsLeft) {
+  auto pool = std::move(ThreadPool::create(2).value());
+  for (int64_t slow : {0, 1})
+    for (int round = 0; round < 50; ++round) {
+      std::atomic<bool> second{false}, cameBefore{false};
+      pool->runTasks(2, [](uint64_t) { return 0; }, [&](uint64_t t) {
+        if (t == 1) {
+          second = true;
+          return true;
+        }
+        pool->parallelFor(2, [&](int64_t piece, unsigned) {
+          if (piece == slow)
+            cameBefore = comes([&] { return second.load(); });
+        });
+        return true;
+      });
+      EXPECT_TRUE(cameBefore);
+    }
+}
+
+TEST(Tasks, NoneBeginsBehindOneThatFails) {
+  for (unsigned threads : {1u, 3u}) {
+    auto pool = std::move(ThreadPool::create(threads).value());
+    for (int round = 0; round < 50; ++round) {
+      std::atomic<uint64_t> begun{0}, ended{0};
+      std::atomic<bool> failed{false}, late{false};
+      pool->runTasks(200, [](uint64_t) { return 2; }, [&](uint64_t t) {
+        late = late || failed;
+        ++begun;
+        failed = failed || t == 100;
+        ++ended;
+        return t != 100;
+      });
+      EXPECT_FALSE(late);
+      EXPECT_EQ(begun.load(), 101u);
+      EXPECT_EQ(ended.load(), 101u);
+      // The pool is as it was.
+      std::atomic<int> pieces{0};
+      pool->parallelFor(10, [&](int64_t, unsigned) { ++pieces; });
+      EXPECT_EQ(pieces.load(), 10);
+    }
+  }
+}
+
+// Instructions over few places, each given again as soon as nobody reads it: whatever runs ahead of what it reads or of who
+// still reads what it writes shows in the numbers.
+TEST(Order, IsWhatTheBytesOfInstructionsAskFor) {
+  constexpr uint64_t n = 16000, instructions = 100, kept = 5; // one piece each; numbers grow, but stay finite
+  std::minstd_rand random(3);
+  for (int round = 0; round < 4; ++round) {
+    std::vector<double> start(n);
+    for (double &x : start)
+      x = static_cast<double>(random() % 1000) / 1000;
+    plan::Plan plan = planOf({"exp", {array(plan::F32, {n}, start)}, {{plan::F32, {n}}}, {}, 0, {}});
+    std::vector<std::vector<float>> values;
+    const uint64_t first = plan.buffers(1).offset(), bytes = (n * 4 + 63) / 64 * 64;
+    auto addBuffer = [&](uint64_t i) {
+      plan::Buffer buffer = plan.buffers(1);
+      buffer.set_offset(first + i % (kept + 1) * bytes);
+      buffer.set_bytes(n * 4);
+      buffer.set_name("b" + std::to_string(i));
+      buffer.set_first(i);
+      buffer.set_last(i + kept + 1);
+      if (i == 0)
+        *plan.mutable_buffers(1) = buffer;
+      else
+        *plan.add_buffers() = buffer;
+    };
+    addBuffer(0);
+    for (uint64_t i = 1; i < instructions; ++i) {
+      plan::Instruction &next = *plan.add_instructions();
+      next.set_kernel(i % 3 ? "add" : "sub");
+      next.set_phase(plan::FORWARD);
+      for (int operand = 0; operand < 2; ++operand) {
+        *next.add_inputs() = plan.instructions(0).outputs(0);
+        next.mutable_inputs(operand)->set_buffer(i - (operand ? random() % std::min(i, kept) : i % 2 ? 0 : std::min(i, kept) - 1));
+      }
+      *next.add_outputs() = plan.instructions(0).outputs(0);
+      next.mutable_outputs(0)->set_buffer(1 + i);
+      addBuffer(i);
+    }
+    for (plan::Buffer &buffer : *plan.mutable_buffers())
+      buffer.set_last(std::min(buffer.last(), instructions));
+    plan.mutable_buffers(0)->set_last(instructions);
+    plan.set_forward_end(instructions);
+    plan.set_micro_batch_end(instructions);
+    complete(plan);
+    std::vector<std::string> results;
+    for (unsigned threads : {1u, 2u, 4u, 8u}) {
+      Expected<Executor> e = Executor::create(plan, {threads, false});
+      ASSERT_TRUE(e.ok()) << e.status().message();
+      for (int step = 0; step < 60; ++step) { // workers wake up in the first
+        std::copy(start.begin(), start.end(), static_cast<float *>(e->input(0).data));
+        ASSERT_TRUE(e->runMicroBatch().ok());
+        Tensor last = e->view(plan.instructions(static_cast<int>(instructions) - 1).outputs(0));
+        results.emplace_back(static_cast<const char *>(last.data), n * 4);
+        ASSERT_TRUE(results.back() == results[0]) << threads << " threads, step " << step;
+      }
+    }
+  }
+}
+
+} // namespace
+} // namespace amc::rt::test
