@@ -23,7 +23,7 @@ public:
 
 // An instruction of several that a device is given at once.
 struct Work {
-  const Kernel *kernel;
+  const Kernel *kernel; // null: nothing is to be done
   Operands operands;
   uint32_t behind; // those that it has to wait for: bit d for the one d before it
 };
@@ -95,9 +95,16 @@ public:
   // error is of `work[failed]`, and nothing further has been begun then.
   virtual Status executeAll(const Work *work, uint64_t count, uint64_t &failed) {
     for (failed = 0; failed < count; ++failed)
-      if (Status status = execute(*work[failed].kernel, work[failed].operands); !status.ok())
-        return status;
+      if (work[failed].kernel)
+        if (Status status = execute(*work[failed].kernel, work[failed].operands); !status.ok())
+          return status;
     return Status();
+  }
+  // A kernel that does both, with the first one's operands; null: there is none that is better than one after the other. The
+  // second has the first's result, `resultElements`, as an operand, and may put another in its place; beside that neither
+  // writes what the other touches. Both, and the second's operands, stay.
+  virtual std::unique_ptr<Kernel> joined(const Work & /*first*/, const Work & /*second*/, uint64_t /*resultElements*/) {
+    return nullptr;
   }
   // Null: what is executed has been done. Where there is one, `communicate` is not called.
   virtual DeviceQueue *queue() { return nullptr; }

@@ -143,6 +143,9 @@ public:
   // What of it is being kept: null while nothing is.
   Timeline *timeline() const;
 
+  // How many instructions run as parts of the product before them, while nothing makes them run one after the other.
+  uint64_t joined() const;
+
   // What the device can do at most, measured now.
   Expected<DeviceLimits> measureLimits();
 

@@ -1,5 +1,8 @@
-// What runs beside what: tasks of the thread pool, and instructions of a step that need not wait for each other.
-#include "runtime/device/cpu/ThreadPool.h"
+// What runs beside what: tasks of the thread pool, instructions of a step that need not wait for each other, generated kernels
+// on tiles of the product before them.
+#include "runtime/device/cpu/Code.h"
+#include "runtime/device/cpu/Epilogue.h"
+#include "runtime/device/cpu/Registry.h"
 #include "runtime_support.h"
 #include <atomic>
 #include <chrono>
@@ -167,6 +170,127 @@ TEST(Order, IsWhatTheBytesOfInstructionsAskFor) {
       }
     }
   }
+}
+
+// ---- what is done to a product's tiles
+
+// y = x w + bias with these sizes, and its operands.
+struct Product {
+  static constexpr int64_t inner = 40;
+  Product(int64_t m, int64_t n) {
+    auto add = [](plan::View *view, std::vector<int64_t> shape) {
+      view->set_dtype(plan::F32);
+      for (int64_t dim : shape)
+        view->add_shape(static_cast<uint64_t>(dim));
+    };
+    plan::Instruction instruction;
+    instruction.set_kernel("linear");
+    add(instruction.add_inputs(), {m, inner});
+    add(instruction.add_inputs(), {inner, n});
+    instruction.add_inputs();
+    add(instruction.add_outputs(), {m, n});
+    kernel = registry.find("linear")->create(*InstructionSpec::create(instruction));
+    std::minstd_rand random(5);
+    for (auto [buffer, size] : {std::pair(&x, m * inner), {&w, inner * n}}) {
+      for (int64_t i = 0; i < size; ++i)
+        buffer->push_back(static_cast<float>(random() % 100) / 100);
+    }
+    y.resize(static_cast<size_t>(m * n));
+    inputs = {reinterpret_cast<std::byte *>(x.data()), reinterpret_cast<std::byte *>(w.data()), nullptr};
+    outputs = {reinterpret_cast<std::byte *>(y.data())};
+  }
+  Work work() const { return {kernel.get(), {inputs.data(), outputs.data(), nullptr}, 0}; }
+
+  cpu::KernelRegistry registry;
+  std::unique_ptr<cpu::Kernel> kernel;
+  std::vector<float> x, w, y;
+  std::vector<std::byte *> inputs, outputs;
+};
+
+int64_t width; // of a row, for the function below
+
+// [1] = 2 [0], and [2] counts, of elements …
+void twice(std::byte **operands, int64_t begin, int64_t end) {
+  auto **all = reinterpret_cast<float **>(operands);
+  for (int64_t i = begin; i < end; ++i) {
+    all[1][i] = 2 * all[0][i];
+    ++all[2][i];
+  }
+}
+// … and [1] = a row's sum, of rows.
+void sums(std::byte **operands, int64_t begin, int64_t end) {
+  auto **all = reinterpret_cast<float **>(operands);
+  for (int64_t row = begin; row < end; ++row) {
+    all[1][row] = 0;
+    for (int64_t i = row * width; i < (row + 1) * width; ++i)
+      all[1][row] += all[0][i];
+    ++all[2][row];
+  }
+}
+
+TEST(Epilogue, IsDoneOnceToAllThatHasBeenWritten) {
+  struct Case {
+    int64_t m, n;
+    bool byRows;
+  };
+  for (Case c : {Case{1300, 1600, false}, {1300, 1600, true}, {700, 48, false}, {513, 700, true}, {1, 16, false}, {3, 2, true}}) {
+    Product product(c.m, c.n);
+    width = c.n;
+    const int64_t extent = c.byRows ? c.m : c.m * c.n;
+    std::vector<float> result(static_cast<size_t>(extent)), count(result.size());
+    InstructionSpec spec;
+    spec.inputs.resize(1);
+    spec.outputs.resize(2);
+    cpu::FusedKernel then({{c.byRows ? sums : twice, extent, 100}}, spec);
+    std::byte *in = product.outputs[0];
+    std::byte *out[] = {reinterpret_cast<std::byte *>(result.data()), reinterpret_cast<std::byte *>(count.data())};
+    std::unique_ptr<rt::Kernel> both = cpu::withEpilogue(product.work(), {&then, {&in, out, nullptr}, 0}, c.m * c.n);
+    ASSERT_TRUE(both) << c.m << " x " << c.n;
+    RunFailure failure;
+    std::vector<float> expected, y;
+    for (unsigned threads : {1u, 2u, 5u}) {
+      auto pool = std::move(ThreadPool::create(threads).value());
+      cpu::RunContext context{*pool, failure};
+      if (threads == 1) { // one after the other
+        product.kernel->run(product.work().operands, context);
+        y = product.y;
+        then.run({&in, out, nullptr}, context);
+        expected = result;
+      }
+      for (int again = 0; again < 2; ++again) {
+        std::fill(product.y.begin(), product.y.end(), -1.0f);
+        std::fill(result.begin(), result.end(), -1.0f);
+        std::fill(count.begin(), count.end(), 0.0f);
+        static_cast<const cpu::Kernel &>(*both).run(product.work().operands, context);
+        EXPECT_TRUE(product.y == y);
+        EXPECT_TRUE(result == expected) << c.m << " x " << c.n << ", " << threads << " threads";
+        EXPECT_EQ(std::count(count.begin(), count.end(), 1.0f), extent);
+      }
+    }
+  }
+}
+
+TEST(Epilogue, IsOfElementsOrRowsOfTheWholeResult) {
+  InstructionSpec spec;
+  spec.inputs.resize(1);
+  spec.outputs.resize(1);
+  std::byte *none = nullptr;
+  auto made = [&](const Product &product, std::vector<cpu::FusedKernel::Launch> launches, int64_t elements) {
+    cpu::FusedKernel then(std::move(launches), spec);
+    return cpu::withEpilogue(product.work(), {&then, {&none, &none, nullptr}, 0}, elements) != nullptr;
+  };
+  Product product(40, 32), narrow(40, 1), uneven(40, 33);
+  EXPECT_TRUE(made(product, {{twice, 40 * 32, 100}}, 40 * 32));
+  EXPECT_TRUE(made(product, {{sums, 40, 10}}, 40 * 32));
+  EXPECT_FALSE(made(product, {{sums, 1, 1}, {sums, 2, 1}}, 40 * 32)) << "sums over all rows";
+  EXPECT_FALSE(made(product, {{sums, 20, 10}}, 40 * 32)) << "rows of another shape";
+  EXPECT_FALSE(made(product, {{twice, 2 * 40 * 32, 100}}, 40 * 32)) << "the result is spread over more";
+  EXPECT_FALSE(made(uneven, {{twice, 40 * 33, 100}}, 40 * 33)) << "a tile's row has a part of a vector";
+  EXPECT_FALSE(made(narrow, {{twice, 40, 100}}, 40)) << "elements or rows?";
+  cpu::FusedKernel then({{twice, 40 * 32, 100}}, spec);
+  Work work{&then, {&none, &none, nullptr}, 0};
+  EXPECT_FALSE(cpu::withEpilogue(work, work, 40 * 32)) << "no product";
+  EXPECT_FALSE(cpu::withEpilogue(product.work(), product.work(), 40 * 32)) << "no generated kernel";
 }
 
 } // namespace

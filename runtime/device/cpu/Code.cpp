@@ -5,28 +5,25 @@
 
 namespace amc::rt::cpu {
 
-class FusedKernel final : public Kernel {
-public:
-  FusedKernel(std::vector<Code::Launch> launches, const InstructionSpec &spec)
-      : launches(std::move(launches)), inputs(spec.inputs.size()), outputs(spec.outputs.size()),
-        workspaces(spec.workspaces.size()) {}
+FusedKernel::FusedKernel(std::vector<Launch> launches, const InstructionSpec &spec)
+    : launches(std::move(launches)), inputs(spec.inputs.size()), outputs(spec.outputs.size()),
+      workspaces(spec.workspaces.size()) {}
 
-  void run(const Operands &operands, RunContext &context) const override {
-    std::byte *all[maxFusedOperands];
-    std::byte **end = std::copy_n(operands.inputs, inputs, all);
-    end = std::copy_n(operands.outputs, outputs, end);
-    std::copy_n(operands.workspaces, workspaces, end);
-    for (const Code::Launch &launch : launches)
-      context.pool.parallelFor(ceilDiv(launch.extent, launch.grain), [&](int64_t piece, unsigned) {
-        int64_t begin = piece * launch.grain;
-        launch.function(all, begin, std::min(begin + launch.grain, launch.extent));
-      });
-  }
+void FusedKernel::gather(const Operands &operands, std::byte **all) const {
+  std::byte **end = std::copy_n(operands.inputs, inputs, all);
+  end = std::copy_n(operands.outputs, outputs, end);
+  std::copy_n(operands.workspaces, workspaces, end);
+}
 
-private:
-  std::vector<Code::Launch> launches;
-  size_t inputs, outputs, workspaces;
-};
+void FusedKernel::run(const Operands &operands, RunContext &context) const {
+  std::byte *all[maxFusedOperands];
+  gather(operands, all);
+  for (const Launch &launch : launches)
+    context.pool.parallelFor(ceilDiv(launch.extent, launch.grain), [&](int64_t piece, unsigned) {
+      int64_t begin = piece * launch.grain;
+      launch.function(all, begin, std::min(begin + launch.grain, launch.extent));
+    });
+}
 
 Expected<std::unique_ptr<Code>> Code::load(const plan::Plan &plan, const std::string &isa) {
   std::unique_ptr<Code> made(new Code);
@@ -50,10 +47,10 @@ Expected<std::unique_ptr<Code>> Code::load(const plan::Plan &plan, const std::st
     return limitError("the plan's kernels cannot be made executable: ", std::strerror(errno),
                       "; where the system forbids that, compile the plan with --fusion=off");
   for (const plan::FusedKernel &kernel : plan.fused_kernels()) {
-    std::vector<Launch> launches;
+    std::vector<FusedKernel::Launch> launches;
     for (const plan::FusedKernel::Launch &launch : kernel.launches()) {
       std::byte *at = made->image.base + code->entries(static_cast<int>(launch.function()));
-      launches.push_back({reinterpret_cast<Function>(at), static_cast<int64_t>(launch.extent()),
+      launches.push_back({reinterpret_cast<FusedKernel::Function>(at), static_cast<int64_t>(launch.extent()),
                           static_cast<int64_t>(std::min<uint64_t>(launch.grain(), launch.extent() + 1))});
     }
     made->kernels.push_back(std::move(launches));

@@ -5,8 +5,29 @@
 #include "runtime/device/cpu/Kernel.h"
 #include "runtime/device/cpu/Pages.h"
 #include <memory>
+#include <vector>
 
 namespace amc::rt::cpu {
+
+// A generated kernel: functions one after the other, each over [0, extent) in pieces of `grain`, which may run at the same
+// time.
+class FusedKernel final : public Kernel {
+public:
+  using Function = void (*)(std::byte **operands, int64_t begin, int64_t end);
+  struct Launch {
+    Function function;
+    int64_t extent, grain;
+  };
+  FusedKernel(std::vector<Launch> launches, const InstructionSpec &spec);
+  void run(const Operands &operands, RunContext &context) const override;
+  // Addresses in the order in which functions take them; `all` has room for maxFusedOperands.
+  void gather(const Operands &operands, std::byte **all) const;
+
+  const std::vector<Launch> launches;
+
+private:
+  size_t inputs, outputs, workspaces;
+};
 
 class Code {
 public:
@@ -19,16 +40,10 @@ public:
   uint64_t bytes() const { return image.bytes; }
 
 private:
-  using Function = void (*)(std::byte **operands, int64_t begin, int64_t end);
-  struct Launch {
-    Function function;
-    int64_t extent, grain;
-  };
   Code() = default;
 
   Pages image;
-  std::vector<std::vector<Launch>> kernels;
-  friend class FusedKernel;
+  std::vector<std::vector<FusedKernel::Launch>> kernels;
 };
 
 } // namespace amc::rt::cpu

@@ -3,6 +3,7 @@
 #include "runtime/device/Device.h"
 #include "runtime/device/cpu/Code.h"
 #include "runtime/device/cpu/CpuDevice.h"
+#include "runtime/device/cpu/Epilogue.h"
 #include "runtime/device/cpu/Gemm.h"
 #include "runtime/device/cpu/Hot.h"
 #include "runtime/device/cpu/Limits.h"
@@ -120,6 +121,8 @@ public:
     std::mutex mutex;
     Status first;
     pool->runTasks(count, [&](uint64_t i) { return work[i].behind; }, [&](uint64_t i) {
+      if (!work[i].kernel)
+        return true;
       Status status = execute(*work[i].kernel, work[i].operands, failures[i % workWindow]);
       if (status.ok())
         return true;
@@ -131,6 +134,10 @@ public:
       return false;
     });
     return first;
+  }
+
+  std::unique_ptr<Kernel> joined(const Work &first, const Work &second, uint64_t resultElements) override {
+    return cpu::withEpilogue(first, second, static_cast<int64_t>(resultElements));
   }
 
   Status communicate(const Kernel &kernel, const Operands &operands) override {

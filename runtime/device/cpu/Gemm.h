@@ -211,11 +211,19 @@ void forTiles(ThreadPool &pool, const ProductGrid &g, std::byte *scratch, bool s
       body(tile, ProductScratch<Wide<S>>(scratch, slot, g.m, g.n, g.k, sums));
     }, productSlots(g.tiles()));
 }
-// A whole product into y.
+// A whole product into y. `then` is called with each tile that is done.
+template <class S, class Then>
+void multiply(ThreadPool &pool, const ProductGrid &g, const StoredMatrix<S> &a, const StoredMatrix<S> &b,
+              const S *bias, S *y, std::byte *scratch, Then &&then) {
+  forTiles<S>(pool, g, scratch, true, [&](int64_t tile, const auto &s) {
+    productTile(g, tile, a, b, bias, y, s);
+    then(tile);
+  });
+}
 template <class S>
 void multiply(ThreadPool &pool, const ProductGrid &g, const StoredMatrix<S> &a, const StoredMatrix<S> &b,
               const S *bias, S *y, std::byte *scratch) {
-  forTiles<S>(pool, g, scratch, true, [&](int64_t tile, const auto &s) { productTile(g, tile, a, b, bias, y, s); });
+  multiply(pool, g, a, b, bias, y, scratch, [](int64_t) {});
 }
 // The same into, or with `add` onto, sums of the arithmetic type that are rounded later, or never. `slotSums`: whether
 // the scratch has room for the tiles' sums, which it does not need here.

@@ -3,9 +3,9 @@
 // f32, f64 and bf16 (summed in fp32, rounded once) by a library, a tile at a time on a grid that starts at the first
 // row (Gemm.h). The inner dimension of f32 and f64 is not cut, so an element's sum runs in the library's order for its
 // tile, but in linear_weight_grad: blocks of 1024 rows, ascending. Integers (matmul only) by three loops, modulo 2^64,
-// in their own width. linear adds its bias to each tile after the product. No result overlaps an operand. Workspace:
-// bf16 only, workspace::product; a `wide` linear_weight_grad is summed where it will stand. Reference: y[i, j] = sum
-// over k of a[i, k] * b[k, j].
+// in their own width. linear adds its bias to each tile after the product; then a generated kernel may work on the tile
+// (Epilogue.h). No result overlaps an operand. Workspace: bf16 only, workspace::product; a `wide` linear_weight_grad is
+// summed where it will stand. Reference: y[i, j] = sum over k of a[i, k] * b[k, j].
 #include "runtime/device/cpu/Gemm.h"
 #include <algorithm>
 #include <climits>
@@ -186,16 +186,30 @@ Status checkLinear(const InstructionSpec &spec) {
   return expectWorkspace(spec, bytesOf(rowsOf(x.shape).rows, n, k, x.dtype));
 }
 
+template <class S> class Linear final : public TiledKernel {
+public:
+  Linear(const ProductGrid &grid, bool transpose, bool scratch)
+      : TiledKernel(grid.m, grid.n, grid.tileM, grid.across), grid(grid), transpose(transpose), scratch(scratch) {}
+
+  void run(const Operands &o, RunContext &c, Then then, void *context) const override {
+    StoredMatrix<S> x{o.in<S>(0), grid.k}, w{o.in<S>(1), transpose ? grid.k : grid.n, transpose};
+    multiply<S>(c.pool, grid, x, w, o.in<S>(2), o.out<S>(0), scratchOf(o, scratch), [&](int64_t tile) {
+      if (then)
+        then(context, {grid.row(tile), grid.rows(tile), grid.column(tile), grid.columns(tile)});
+    });
+  }
+
+private:
+  ProductGrid grid;
+  bool transpose, scratch;
+};
+
 std::unique_ptr<Kernel> createLinear(const InstructionSpec &spec) {
   int64_t rows = rowsOf(spec.inputs[0].shape).rows, k = spec.inputs[0].shape.back(), n = spec.outputs[0].shape.back();
   bool transpose = spec.flag("transpose_w"), scratch = !spec.workspaces.empty();
   return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
     using S = decltype(type);
-    ProductGrid grid = ProductGrid::of<S>(rows, n, k);
-    return makeKernel([=](const Operands &o, RunContext &c) {
-      multiply<S>(c.pool, grid, {o.in<S>(0), k}, {o.in<S>(1), transpose ? k : n, transpose}, o.in<S>(2), o.out<S>(0),
-                  scratchOf(o, scratch));
-    });
+    return std::make_unique<Linear<S>>(ProductGrid::of<S>(rows, n, k), transpose, scratch);
   });
 }
 
