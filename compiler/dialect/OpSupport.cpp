@@ -28,6 +28,9 @@ uint64_t defaultBytesMoved(Operation *op) {
     bytes += byteSize(type);
   for (Type type : op->getResultTypes())
     bytes += byteSize(type);
+  if (auto update = dyn_cast<UpdateOpInterface>(op))
+    for (unsigned at : update.getUpdatedOperands())
+      bytes += byteSize(op->getOperand(at).getType());
   return bytes;
 }
 

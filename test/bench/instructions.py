@@ -30,7 +30,7 @@ MODELS = {  # graph, flags of amc
     "gpt2": ("test/fixtures/gpt2/model.onnx", ["--loss-impl=linear-cross-entropy"]),
 }
 LIBRARY, GENERATED = re.compile(r"openblas|libdnnl|libmkl"), re.compile(r"^$|\?\?\?")
-KERNEL = "*CpuDevice::execute*"
+KERNEL = "*CpuDevice::execute(amc::rt::Kernel const&, amc::rt::Operands const&)"
 SECTIONS = ["amc::rt::Executor::runMicroBatch()", "amc::rt::Executor::runUpdate()"]
 
 
@@ -86,7 +86,7 @@ def measure(arguments, model, folder):
     environment = dict(os.environ, AMC_ISA="v3", OPENBLAS_CORETYPE="Haswell", ONEDNN_MAX_CPU_ISA="AVX2", LC_ALL="C")
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--combine-dumps=yes",
                f"--dump-before={KERNEL}", *[f"--toggle-collect={s}" for s in SECTIONS],
-               str(arguments.bin / "amrun"), str(plan), "--data", str(text), "--steps", "1", "--threads", "1"]
+               str(arguments.bin / "amrun"), str(plan), "--data", str(text), "--steps", "1", "--threads", "1", "--verbose"]  # one after the other
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0 or "loss" not in done.stdout:
         raise SystemExit(f"failed: {' '.join(command)}\n{done.stderr}")

@@ -234,7 +234,7 @@ TEST(Hot, LevelsAgree) {
       out.push_back(hot->max(x.data(), count));
       out.push_back(hot->dot(x.data(), w.data(), count));
       out.push_back(hot->sumOfSquares(x.data(), count));
-      out.push_back(hot->logSumExp(x.data(), count));
+      out.push_back(hot->logSumExp(x.data(), count, nullptr));
       hot->softmax(x.data(), y.data(), count);
       keep(y);
       out.push_back(hot->rmsNorm(x.data(), w.data(), y.data(), count, 1e-5f));

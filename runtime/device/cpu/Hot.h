@@ -77,6 +77,7 @@ struct Hot {
                         float *dup, int64_t n);
   void (*activationBackward)(HotActivation act, const float *dy, const float *x, float *dx, int64_t n);
   void (*addTo)(float *y, const float *x, int64_t n); // y += x
+  void (*addRowsTo)(float *y, const float *x, int64_t stride, int64_t rows, int64_t n); // y += each row of x, in their order
   void (*bf16ToF32)(const uint16_t *x, float *y, int64_t n);
   void (*f32ToBf16)(const float *x, uint16_t *y, int64_t n);
   void (*f16ToF32)(const uint16_t *x, float *y, int64_t n);
@@ -92,7 +93,7 @@ struct Hot {
   void (*softmaxBackward)(const float *dy, const float *y, float *dx, int64_t n);
   void (*logSoftmax)(const float *x, float *y, int64_t n);
   void (*logSoftmaxBackward)(const float *dy, const float *y, float *dx, int64_t n);
-  float (*logSumExp)(const float *x, int64_t n);
+  float (*logSumExp)(const float *x, int64_t n, const float *next); // next: n elements that will be wanted, or null
   void (*crossEntropyBackward)(const float *logits, float lse, float scale, float *dlogits, int64_t n);
   float (*rmsNorm)(const float *x, const float *weight, float *y, int64_t n, float epsilon); // weight may be null
   // dweight (may be null) is added to

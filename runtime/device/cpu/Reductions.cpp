@@ -172,6 +172,8 @@ template <class T> void combineRow(Kind kind, T *total, const T *x, int64_t n) {
 
 template <class T> std::unique_ptr<Kernel> columnKernel(const Reduction &r, Kind kind) {
   constexpr int64_t leastColumns = 64, termBlock = 64;
+  // Sums of rows that are stored as they are computed with, at one distance.
+  const bool evenly = r.dtype == plan::F32 && (kind == Kind::Sum || kind == Kind::Mean) && r.reduced <= 1;
   int64_t columns = r.kept ? r.keptDims[r.kept - 1] : 1;
   int64_t outer = columns ? r.results / columns : 0;
   // Wide blocks read rows in long runs, sixteen are enough for most threads. No bit depends on it.
@@ -181,14 +183,21 @@ template <class T> std::unique_ptr<Kernel> columnKernel(const Reduction &r, Kind
   return makeKernel([=](const Operands &o, RunContext &c) {
     parallelRange(c.pool, outer * blocks, grain, [&](int64_t first, int64_t last) {
       Block<T> block, total, part;
+      auto combineRows = [&](int64_t base, int64_t begin, int64_t end, int64_t width) {
+        if constexpr (std::is_same_v<T, float>)
+          if (evenly)
+            return hot().addRowsTo(part.data, o.in<float>(0) + base + r.reducedAt(begin), r.reduced ? r.reducedStrides[0] : 0,
+                                   end - begin, width);
+        for (int64_t k = begin; k < end; ++k)
+          combineRow(kind, part.data, loadBlock(r.dtype, o.inputs[0], base + r.reducedAt(k), width, block), width);
+      };
       for (int64_t piece = first; piece < last; ++piece) {
         int64_t j = piece % blocks * columnBlock, width = std::min(columnBlock, columns - j);
         int64_t result = piece / blocks * columns + j, base = r.keptAt(result);
         std::fill_n(total.data, width, start<T>(kind));
         for (int64_t begin = 0; begin < r.terms; begin += termBlock) {
           std::fill_n(part.data, width, start<T>(kind));
-          for (int64_t k = begin; k < std::min(begin + termBlock, r.terms); ++k)
-            combineRow(kind, part.data, loadBlock(r.dtype, o.inputs[0], base + r.reducedAt(k), width, block), width);
+          combineRows(base, begin, std::min(begin + termBlock, r.terms), width);
           combineRow(kind, total.data, part.data, width);
         }
         for (int64_t i = 0; i < width; ++i)

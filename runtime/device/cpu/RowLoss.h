@@ -13,8 +13,9 @@
 
 namespace amc::rt::cpu {
 
-inline float logSumExp(const float *x, int64_t n) { return hot().logSumExp(x, n); }
-inline double logSumExp(const double *x, int64_t n) {
+// `next`: as many elements that are looked at after these, or null.
+inline float logSumExp(const float *x, int64_t n, const float *next = nullptr) { return hot().logSumExp(x, n, next); }
+inline double logSumExp(const double *x, int64_t n, const double * = nullptr) {
   double top = -std::numeric_limits<double>::infinity(), sum = 0;
   for (int64_t i = 0; i < n; ++i)
     top = x[i] == x[i] && top == top ? std::max(top, x[i]) : x[i] + top;

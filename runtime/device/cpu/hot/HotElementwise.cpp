@@ -128,6 +128,29 @@ void addTo(float *y, const float *x, int64_t n) {
   map2(y, x, y, n, [](V l, V r) { return l + r; });
 }
 
+// Rows are far from each other, so that each vector of `y` is read and written once for sixteen of them, and whole cache lines
+// are read of each.
+void addRowsTo(float *y, const float *x, int64_t stride, int64_t rows, int64_t n) {
+  constexpr int64_t group = 16, line = 16, vectors = line / W;
+  for (int64_t first = 0; first < rows; first += group) {
+    const float *from = x + first * stride;
+    const int64_t count = rows - first < group ? rows - first : group;
+    int64_t i = 0;
+    for (; i + line <= n; i += line) {
+      V sums[vectors];
+      for (int64_t v = 0; v < vectors; ++v)
+        sums[v] = load(y + i + v * W);
+      for (int64_t row = 0; row < count; ++row)
+        for (int64_t v = 0; v < vectors; ++v)
+          sums[v] += load(from + row * stride + i + v * W);
+      for (int64_t v = 0; v < vectors; ++v)
+        store(y + i + v * W, sums[v]);
+    }
+    for (int64_t row = 0; i < n && row < count; ++row)
+      addTo(y + i, from + row * stride + i, n - i);
+  }
+}
+
 void scale(float *x, float factor, int64_t n) {
   map1(x, x, n, [=](V v) { return v * factor; });
 }

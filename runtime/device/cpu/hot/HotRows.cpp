@@ -82,10 +82,14 @@ static inline float expRow(const float *x, float shift, float *y, int64_t n) {
 }
 
 // Of a row that has an element near shift, so what is below 2^-126 of it does not matter.
-template <class E> static inline float sumExp(const E *x, float shift, int64_t n) {
+// With `fetches` as many elements from `next` on come into the cache meanwhile.
+template <bool fetches = false, class E>
+static inline float sumExp(const E *x, float shift, int64_t n, [[maybe_unused]] const E *next = nullptr) {
   V s0{}, s1{};
   int64_t i = 0;
   for (; i + 2 * W <= n; i += 2 * W) {
+    for (int64_t line = 0; fetches && line < 2 * W; line += 64 / static_cast<int64_t>(sizeof(E)))
+      __builtin_prefetch(next + i + line, 0, 2);
     s0 += boundedExpV(load(x + i) - shift);
     s1 += boundedExpV(load(x + i + W) - shift);
   }
@@ -116,11 +120,11 @@ static void softmaxBackwardRow(const E *dy, const E *y, E *dx, int64_t n) {
   map2(dy, y, dx, n, [&](V d, V p) { return p * (d - inner); });
 }
 
-float logSumExp(const float *x, int64_t n) {
+float logSumExp(const float *x, int64_t n, const float *next) {
   float top = max(x, n);
   if (top == -infinity)
     return top;
-  return top + __builtin_logf(sumExp(x, top, n));
+  return top + __builtin_logf(next ? sumExp<true>(x, top, n, next) : sumExp(x, top, n));
 }
 
 template <class E>
@@ -284,7 +288,7 @@ extern const Hot hot = {
 #else
     "x86-64-v3",
 #endif
-    unary, binary, gated, gatedBackward, activationBackward, addTo, bf16ToF32, f32ToBf16, f16ToF32, f32ToF16, sum,
+    unary, binary, gated, gatedBackward, activationBackward, addTo, addRowsTo, bf16ToF32, f32ToBf16, f16ToF32, f32ToF16, sum,
     max, sumOfSquares, softmax, softmaxBackwardRow<float>, logSoftmaxRow<float>, logSoftmaxBackwardRow<float>,
     logSumExp, crossEntropyBackward, rmsNormRow<float>, rmsNormBackwardRow<float>, layerNormRow<float>,
     layerNormBackwardRow<float>, rotary, rotaryBackward, attentionBlock, scale, attentionBackwardBlock, dot, dropoutMask,
