@@ -92,7 +92,7 @@ public:
   // Runs it, or puts it into the queue of a device that has one.
   virtual Status execute(const Kernel &kernel, const Operands &operands) = 0;
   // Runs `count` of them, of which none is a collective. What does not wait for each other may run at the same time. An
-  // error is of `work[failed]`, and nothing further has been begun then.
+  // error is of `work[failed]`; what waits for that has not been begun then, and some of what does not has been done.
   virtual Status executeAll(const Work *work, uint64_t count, uint64_t &failed) {
     for (failed = 0; failed < count; ++failed)
       if (work[failed].kernel)
@@ -103,7 +103,7 @@ public:
   // A kernel that does both, with the first one's operands; null: there is none that is better than one after the other. The
   // second has the first's result, `resultElements`, as an operand, and may put another in its place; beside that neither
   // writes what the other touches. Both, and the second's operands, stay.
-  virtual std::unique_ptr<Kernel> joined(const Work & /*first*/, const Work & /*second*/, uint64_t /*resultElements*/) {
+  virtual std::unique_ptr<Kernel> pair(const Work & /*first*/, const Work & /*second*/, uint64_t /*resultElements*/) {
     return nullptr;
   }
   // Null: what is executed has been done. Where there is one, `communicate` is not called.

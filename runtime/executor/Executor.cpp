@@ -1,12 +1,12 @@
 #include "runtime/executor/Executor.h"
 #include "runtime/device/Device.h"
 #include "runtime/executor/Channel.h"
+#include "runtime/executor/WorkOrder.h"
 #include "runtime/plan/PlanVerifier.h"
 #include "runtime/plan/Ranges.h"
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <new>
 #include <stdexcept>
@@ -24,41 +24,6 @@ struct Step {
   bool alone = false; // talks to other ranks: where it stands in the order matters
   uint64_t waitsFor = notWaiting; // of a wait: the instruction that has started it
   static constexpr uint64_t notWaiting = ~uint64_t(0);
-};
-
-struct ByteRange {
-  const std::byte *begin, *end;
-  bool meets(const ByteRange &other) const { return begin < other.end && other.begin < end; }
-  bool operator==(const ByteRange &) const = default;
-};
-
-// Bytes of the arena that instructions read and write.
-struct Touched {
-  std::vector<ByteRange> read, written;
-
-  void add(const Touched &other) {
-    read.insert(read.end(), other.read.begin(), other.read.end());
-    written.insert(written.end(), other.written.begin(), other.written.end());
-  }
-  // Whether either writes what the other reads or writes.
-  bool meets(const Touched &other) const {
-    return meet(written, other.written) || meet(written, other.read) || meet(read, other.written);
-  }
-  // … in any other way than that exactly `shared` is written by this and then read or written by the other.
-  bool meetsButFor(const ByteRange &shared, const Touched &other) const {
-    Touched rest = *this;
-    std::erase(rest.written, shared);
-    auto partOfShared = [&](const ByteRange &range) { return range.meets(shared) && range != shared; };
-    return rest.meets(other) || std::any_of(other.written.begin(), other.written.end(), partOfShared) ||
-           std::any_of(other.read.begin(), other.read.end(), partOfShared);
-  }
-
-private:
-  static bool meet(const std::vector<ByteRange> &a, const std::vector<ByteRange> &b) {
-    return std::any_of(a.begin(), a.end(), [&](const ByteRange &x) {
-      return std::any_of(b.begin(), b.end(), [&](const ByteRange &y) { return x.meets(y); });
-    });
-  }
 };
 
 std::string describeInstruction(const plan::Plan &plan, uint64_t index) {
@@ -126,13 +91,7 @@ struct Executor::Impl {
   std::unique_ptr<DeviceMemory> arena;
   std::vector<Step> steps;
   std::vector<std::byte *> addresses;
-  // Of a device without a queue: what is executed, by instruction, and pairs of them that may be executed as one.
-  std::vector<Work> works;
-  struct Joined {
-    uint64_t first, second;
-    std::unique_ptr<Kernel> kernel;
-  };
-  std::vector<Joined> joined;
+  std::unique_ptr<WorkOrder> order; // of a device without a queue
   Hook hook;
   std::vector<uint64_t> hookAfter; // empty: everything
   bool profiled = false;
@@ -195,10 +154,8 @@ struct Executor::Impl {
       if (!status.ok())
         return status;
     }
-    if (!queue) {
-      findJoined();
-      findWork();
-    }
+    if (!queue)
+      findOrder();
     numbers.resize(steps.size());
     if (asyncs == 0 || queue)
       return Status();
@@ -211,78 +168,32 @@ struct Executor::Impl {
     return Status();
   }
 
-  Touched touchedBy(const plan::Instruction &instruction) const {
-    Touched touched;
-    auto add = [&](const auto &views, std::vector<ByteRange> &ranges) {
-      for (const plan::View &view : views)
-        if (Tensor tensor = bind(view); tensor.data && tensor.bytes) {
-          auto begin = static_cast<const std::byte *>(tensor.data);
-          ranges.push_back({begin, begin + tensor.bytes});
-        }
-    };
-    add(instruction.inputs(), touched.read);
-    add(instruction.outputs(), touched.written);
-    add(instruction.workspaces(), touched.written);
-    return touched;
-  }
-
-  // Products with what comes behind them that the device would rather do together. In between there may be what has nothing to
-  // do with the second, which then runs earlier than it stands in the plan.
-  void findJoined() {
-    for (uint64_t i = 0; i < steps.size(); ++i) {
-      const plan::Instruction &product = plan.instructions(static_cast<int>(i));
-      if (steps[i].alone || product.outputs_size() != 1 || product.outputs(0).dtype() == plan::DTYPE_UNSPECIFIED)
-        continue;
-      const Tensor result = bind(product.outputs(0));
-      const auto begin = static_cast<const std::byte *>(result.data);
-      const ByteRange shared{begin, begin + result.bytes};
-      const Touched first = touchedBy(product);
-      Touched between;
-      for (uint64_t k = i + 1; k < steps.size() && k < i + workWindow && !steps[k].alone; ++k) {
-        Touched second = touchedBy(plan.instructions(static_cast<int>(k)));
-        if (std::find(second.read.begin(), second.read.end(), shared) != second.read.end()) {
-          if (!second.meets(between) && !first.meetsButFor(shared, second))
-            if (std::unique_ptr<Kernel> kernel = device->joined(workOf(i), workOf(k), result.elements))
-              joined.push_back({i, k, std::move(kernel)});
-          break; // what reads it later comes later
-        }
-        between.add(second);
+  void findOrder() {
+    std::vector<WorkOrder::Instruction> all;
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const plan::Instruction &instruction = plan.instructions(static_cast<int>(i));
+      const uint32_t section = (i >= plan.forward_end()) + (i >= plan.micro_batch_end());
+      WorkOrder::Instruction one{steps[i].kernel.get(), operandsOf(steps[i]), {}, steps[i].alone, {}, 0, section};
+      auto add = [&](const auto &views, std::vector<ByteRange> &ranges) {
+        for (const plan::View &view : views)
+          if (Tensor tensor = bind(view); tensor.data && tensor.bytes) {
+            auto begin = static_cast<const std::byte *>(tensor.data);
+            ranges.push_back({begin, begin + tensor.bytes});
+          }
+      };
+      add(instruction.inputs(), one.touched.read);
+      add(instruction.outputs(), one.touched.written);
+      if (one.touched.written.size() == 1 && instruction.outputs_size() == 1) {
+        one.result = one.touched.written[0];
+        one.resultElements = bind(instruction.outputs(0)).elements;
       }
+      add(instruction.workspaces(), one.touched.written);
+      all.push_back(std::move(one));
     }
+    order = std::make_unique<WorkOrder>(std::move(all), [this](const Work &first, const Work &second, uint64_t elements) {
+      return device->pair(first, second, elements);
+    });
   }
-
-  // What is executed, and which of those before it each has to wait for, by the bytes they touch: what the plan's order means.
-  void findWork() {
-    works.clear();
-    for (uint64_t i = 0; i < steps.size(); ++i)
-      works.push_back(workOf(i));
-    std::vector<const Joined *> at(steps.size());
-    for (const Joined &one : joined) {
-      bool looked = false; // somebody looks at the arena in between
-      for (uint64_t i = one.first; i < one.second; ++i)
-        looked |= hooked(i);
-      if (looked || !works[one.first].kernel)
-        continue;
-      at[one.first] = &one;
-      works[one.first].kernel = one.kernel.get();
-      works[one.second].kernel = nullptr;
-    }
-    std::deque<Touched> before; // the nearest first
-    for (uint64_t i = 0; i < steps.size(); ++i) {
-      Touched touched;
-      if (works[i].kernel)
-        touched = touchedBy(plan.instructions(static_cast<int>(i)));
-      if (at[i])
-        touched.add(touchedBy(plan.instructions(static_cast<int>(at[i]->second))));
-      for (size_t d = 0; d < before.size(); ++d)
-        works[i].behind |= uint32_t(touched.meets(before[d])) << (d + 1);
-      before.push_front(std::move(touched));
-      if (before.size() == workWindow)
-        before.pop_back();
-    }
-  }
-
-  Work workOf(uint64_t i) const { return {steps[i].kernel.get(), operandsOf(steps[i]), 0}; }
 
   Operands operandsOf(const Step &step) const {
     return {addresses.data() + step.inputs, addresses.data() + step.outputs, addresses.data() + step.workspaces};
@@ -394,7 +305,7 @@ struct Executor::Impl {
 
   Status runWork(uint64_t begin, uint64_t end) {
     uint64_t failed = 0;
-    Status status = device->executeAll(works.data() + begin, end - begin, failed);
+    Status status = device->executeAll(order->works() + begin, end - begin, failed);
     return status.ok() ? Status() : std::move(status).withContext(describeInstruction(plan, begin + failed));
   }
 
@@ -592,8 +503,8 @@ void Executor::restartCollectives() { impl->trace.restart(); }
 void Executor::setHook(Hook hook, std::vector<uint64_t> after) {
   impl->hook = std::move(hook);
   impl->hookAfter = std::move(after);
-  if (!impl->queue)
-    impl->findWork();
+  if (impl->order)
+    impl->order->stopAt([&](uint64_t i) { return impl->hooked(i); });
 }
 
 void Executor::enableProfile(bool on, Timeline *timeline) {
@@ -605,11 +516,7 @@ void Executor::enableProfile(bool on, Timeline *timeline) {
 const std::vector<InstructionTime> &Executor::profile() const { return impl->times; }
 Timeline *Executor::timeline() const { return impl->timeline; }
 
-uint64_t Executor::joined() const {
-  return static_cast<uint64_t>(std::count_if(impl->joined.begin(), impl->joined.end(), [&](const Impl::Joined &one) {
-    return impl->works[one.first].kernel == one.kernel.get();
-  }));
-}
+uint64_t Executor::paired() const { return impl->order ? impl->order->paired() : 0; }
 
 std::vector<DeviceRemainder> Executor::remainder() const { return impl->device->remainder(); }
 

@@ -135,16 +135,16 @@ public:
   using Hook = std::function<Status(uint64_t instruction)>;
   void setHook(Hook hook, std::vector<uint64_t> after = {});
 
-  // What every instruction took while that was asked for, for which they run one after the other; empty if it never was. Of an async collective it is what the
-  // other thread took; what this one waited for it is its wait's. Switched between runs, never within one. `timeline`
-  // also gets each run of an instruction; it outlives its use here, null: nobody.
+  // What every instruction took while that was asked for, for which they run one after the other; empty if it never was.
+  // Of an async collective it is what the other thread took; what this one waited for it is its wait's. Switched between
+  // runs, never within one. `timeline` also gets each run of an instruction; it outlives its use here, null: nobody.
   void enableProfile(bool on, Timeline *timeline = nullptr);
   const std::vector<InstructionTime> &profile() const;
   // What of it is being kept: null while nothing is.
   Timeline *timeline() const;
 
   // How many instructions run as parts of the product before them, while nothing makes them run one after the other.
-  uint64_t joined() const;
+  uint64_t paired() const;
 
   // What the device can do at most, measured now.
   Expected<DeviceLimits> measureLimits();

@@ -3,6 +3,7 @@
 #include "runtime/plan/Hash.h"
 #include "runtime/plan/Ranges.h"
 #include <algorithm>
+#include <array>
 #include <set>
 
 namespace amc::rt {
@@ -78,6 +79,11 @@ std::string codeHash(const plan::Plan &plan) {
     add(kernel.replaces_size());
     for (int64_t input : kernel.replaces())
       add(input);
+    if (kernel.rows() || kernel.columns()) { // older plans have none
+      all += "domain ";
+      add(kernel.rows());
+      add(kernel.columns());
+    }
   }
   for (const plan::Code &code : plan.code()) {
     addBytes(code.level());
@@ -201,6 +207,8 @@ void checkCode(const plan::Plan &plan, const std::function<void(const std::strin
     for (int64_t input : kernel.replaces())
       if (input < -1 || input >= kernel.inputs_size())
         error(text(path, ".replaces: ", input, " is no input"));
+    if (!shapeElements(std::array{kernel.rows(), kernel.columns()}))
+      error(text(path, ": a domain of ", kernel.rows(), " rows of ", kernel.columns(), " is larger than any tensor"));
     for (int k = 0; k < kernel.launches_size(); ++k)
       checkLaunch(text(path, ".launches[", k, "]"), kernel.launches(k), functions, architecture.has_value(), error);
   }

@@ -289,8 +289,8 @@ void Run::describePlan() {
        ", inputs ", promise.input_bytes(), ", constants ", promise.constant_bytes(), " bytes");
   note("  FLOPs: forward ", promise.flops_forward(), ", backward ", promise.flops_backward(),
        ", recompute ", promise.flops_recompute(), ", optimizer ", promise.flops_optimizer());
-  if (uint64_t joined = executor->joined())
-    note("  tile by tile behind a product: ", counted(joined, "generated kernel"));
+  if (uint64_t paired = executor->paired())
+    note("  tile by tile behind a product, but while kernels are timed: ", counted(paired, "generated kernel"));
   if (!ranks.alone())
     note("  ", ranks.size(), " ranks (", meshText(ranks.mesh()), "), joined by ", communicator->kind());
 }

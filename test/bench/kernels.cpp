@@ -424,7 +424,7 @@ int main(int argc, char **argv) {
       }
   }
   measure(rows, **pool, repetitions);
-  if (Status status = takeGemmFailure(); !status.ok())
+  if (Status status = gemmFailure(); !status.ok())
     fail(status.message(), 3);
   print(rows, (*pool)->threads(), repetitions, json);
   return 0;

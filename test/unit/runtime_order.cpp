@@ -3,6 +3,7 @@
 #include "runtime/device/cpu/Code.h"
 #include "runtime/device/cpu/Epilogue.h"
 #include "runtime/device/cpu/Registry.h"
+#include "runtime/executor/WorkOrder.h"
 #include "runtime_support.h"
 #include <atomic>
 #include <chrono>
@@ -172,6 +173,98 @@ TEST(Order, IsWhatTheBytesOfInstructionsAskFor) {
   }
 }
 
+// ---- instructions, of a plan that is bytes of an arena alone
+
+class Arena {
+public:
+  Arena() { kernels.resize(16); }
+  // Reads and writes bytes of the arena, given as [begin, end); the first that is written is the result.
+  Arena &add(std::vector<std::pair<int, int>> read, std::vector<std::pair<int, int>> written, uint32_t section = 0, bool alone = false) {
+    WorkOrder::Instruction one{&kernels[all.size()], {}, {}, alone, {}, 1, section};
+    for (auto [ranges, to] : {std::pair(&read, &one.touched.read), {&written, &one.touched.written}})
+      for (auto [begin, end] : *ranges)
+        to->push_back({bytes + begin, bytes + end});
+    one.result = one.touched.written[0];
+    all.push_back(std::move(one));
+    return *this;
+  }
+  WorkOrder order(bool pairs = true) const {
+    return WorkOrder(all, [pairs](const Work &, const Work &, uint64_t) {
+      return pairs ? std::make_unique<rt::Kernel>() : nullptr;
+    });
+  }
+  uint64_t paired() const { return order().paired(); }
+
+private:
+  std::byte bytes[1000];
+  std::vector<rt::Kernel> kernels;
+  std::vector<WorkOrder::Instruction> all;
+};
+
+TEST(WorkOrder, WaitsForWhoTouchesItsBytes) {
+  Arena arena;
+  arena.add({{0, 10}}, {{10, 20}});  // 0
+  arena.add({{0, 10}}, {{20, 30}});  // 1: reads what 0 reads
+  arena.add({{10, 15}}, {{30, 40}}); // 2: reads what 0 wrote
+  arena.add({{40, 50}}, {{5, 8}});   // 3: writes what 0 and 1 read
+  arena.add({{50, 60}}, {{15, 40}}); // 4: writes over what 0, 1 and 2 wrote
+  WorkOrder order = arena.order(/*pairs=*/false);
+  EXPECT_EQ(order.paired(), 0u);
+  for (auto [i, behind] : {std::pair(0, 0u), {1, 0u}, {2, 1u << 2}, {3, 1u << 3 | 1u << 2}, {4, 1u << 4 | 1u << 3 | 1u << 2}})
+    EXPECT_EQ(order.works()[i].behind, behind) << i;
+}
+
+TEST(WorkOrder, PairsAResultWithWhoReadsAllOfIt) {
+  EXPECT_EQ(Arena().add({{0, 10}}, {{10, 20}}).add({{10, 20}}, {{20, 30}}).paired(), 1u);
+  EXPECT_EQ(Arena().add({{0, 10}}, {{10, 20}}).add({{10, 20}}, {{10, 20}}).paired(), 1u) << "in place";
+  EXPECT_EQ(Arena().add({{0, 10}}, {{10, 20}}).add({{10, 19}}, {{20, 30}}).paired(), 0u) << "a part of it";
+  EXPECT_EQ(Arena().add({{0, 10}}, {{10, 20}}).add({{10, 20}, {10, 15}}, {{20, 30}}).paired(), 0u) << "and a part of it";
+  EXPECT_EQ(Arena().add({{0, 10}}, {{10, 20}}).add({{10, 20}}, {{15, 25}}).paired(), 0u) << "over a part of it";
+  EXPECT_EQ(Arena().add({{0, 10}}, {{10, 20}}).add({{10, 20}}, {{5, 6}}).paired(), 0u) << "over what the first still reads";
+  EXPECT_EQ(Arena().add({{0, 10}}, {{10, 20}, {40, 50}}).add({{10, 20}}, {{45, 60}}).paired(), 0u) << "over its workspace";
+  EXPECT_EQ(Arena().add({{0, 10}}, {{10, 20}}).add({{10, 20}}, {{20, 30}}, 1).paired(), 0u) << "in another section";
+  EXPECT_EQ(Arena().add({{0, 10}}, {{10, 20}}).add({{10, 20}}, {{20, 30}}, 0, true).paired(), 0u) << "talks to other ranks";
+}
+
+TEST(WorkOrder, PairsPastWhatHasNothingToDoWithIt) {
+  auto between = [](std::vector<std::pair<int, int>> read, std::vector<std::pair<int, int>> written, bool alone = false) {
+    return Arena().add({{0, 10}}, {{10, 20}}).add(std::move(read), std::move(written), 0, alone).add({{10, 20}, {60, 70}}, {{20, 30}}).paired();
+  };
+  EXPECT_EQ(between({{0, 10}}, {{40, 50}}), 1u);
+  EXPECT_EQ(between({{0, 10}}, {{60, 61}}), 0u) << "writes what the second reads";
+  EXPECT_EQ(between({{29, 30}}, {{40, 50}}), 0u) << "reads what the second writes over";
+  EXPECT_EQ(between({{0, 10}}, {{25, 35}}), 0u) << "writes what the second writes";
+  EXPECT_EQ(between({{0, 10}}, {{40, 50}}, /*alone=*/true), 0u) << "nothing passes it";
+  Arena far;
+  far.add({{0, 10}}, {{10, 20}});
+  for (uint64_t i = 1; i < workWindow; ++i)
+    far.add({{0, 10}}, {{40, 50}});
+  EXPECT_EQ(far.add({{10, 20}}, {{20, 30}}).paired(), 0u) << "too far";
+}
+
+TEST(WorkOrder, PairsWaitForWhatEitherNeeds) {
+  Arena arena;
+  arena.add({{0, 1}}, {{60, 70}});             // 0: what the second of the pair reads
+  arena.add({{0, 10}}, {{10, 20}});            // 1: the first
+  arena.add({{0, 10}}, {{40, 50}});            // 2
+  arena.add({{10, 20}, {60, 70}}, {{20, 30}}); // 3: the second
+  arena.add({{20, 25}}, {{80, 90}});           // 4: reads a part of what it makes
+  WorkOrder order = arena.order();
+  EXPECT_EQ(order.paired(), 1u);
+  EXPECT_EQ(order.works()[3].kernel, nullptr);
+  EXPECT_EQ(order.works()[1].behind, 1u << 1);
+  EXPECT_EQ(order.works()[2].behind, 0u);
+  EXPECT_EQ(order.works()[4].behind, 1u << 3);
+
+  for (auto [looked, paired] : {std::pair(0, 1u), {1, 0u}, {2, 0u}, {3, 1u}}) {
+    order.stopAt([looked = static_cast<uint64_t>(looked)](uint64_t i) { return i == looked; });
+    EXPECT_EQ(order.paired(), paired) << looked;
+    EXPECT_EQ(order.works()[3].kernel == nullptr, paired == 1) << looked;
+  }
+  order.stopAt([](uint64_t) { return false; });
+  EXPECT_EQ(order.paired(), 1u);
+}
+
 // ---- what is done to a product's tiles
 
 // y = x w + bias with these sizes, and its operands.
@@ -233,7 +326,7 @@ TEST(Epilogue, IsDoneOnceToAllThatHasBeenWritten) {
     int64_t m, n;
     bool byRows;
   };
-  for (Case c : {Case{1300, 1600, false}, {1300, 1600, true}, {700, 48, false}, {513, 700, true}, {1, 16, false}, {3, 2, true}}) {
+  for (Case c : {Case{1300, 1600, false}, {1300, 1600, true}, {700, 48, false}, {513, 700, true}, {1, 16, false}}) {
     Product product(c.m, c.n);
     width = c.n;
     const int64_t extent = c.byRows ? c.m : c.m * c.n;
@@ -241,10 +334,11 @@ TEST(Epilogue, IsDoneOnceToAllThatHasBeenWritten) {
     InstructionSpec spec;
     spec.inputs.resize(1);
     spec.outputs.resize(2);
-    cpu::FusedKernel then({{c.byRows ? sums : twice, extent, 100}}, spec);
+    const int64_t rows = c.byRows ? c.m : 1;
+    cpu::FusedKernel then({{c.byRows ? sums : twice, extent, 100}}, rows, c.m * c.n / rows, spec);
     std::byte *in = product.outputs[0];
     std::byte *out[] = {reinterpret_cast<std::byte *>(result.data()), reinterpret_cast<std::byte *>(count.data())};
-    std::unique_ptr<rt::Kernel> both = cpu::withEpilogue(product.work(), {&then, {&in, out, nullptr}, 0}, c.m * c.n);
+    std::unique_ptr<rt::Kernel> both = cpu::withEpilogue(product.work(), {&then, {&in, out, nullptr}, 0}, c.m * c.n, 1);
     ASSERT_TRUE(both) << c.m << " x " << c.n;
     RunFailure failure;
     std::vector<float> expected, y;
@@ -275,22 +369,27 @@ TEST(Epilogue, IsOfElementsOrRowsOfTheWholeResult) {
   spec.inputs.resize(1);
   spec.outputs.resize(1);
   std::byte *none = nullptr;
-  auto made = [&](const Product &product, std::vector<cpu::FusedKernel::Launch> launches, int64_t elements) {
-    cpu::FusedKernel then(std::move(launches), spec);
-    return cpu::withEpilogue(product.work(), {&then, {&none, &none, nullptr}, 0}, elements) != nullptr;
+  using Launches = std::vector<cpu::FusedKernel::Launch>;
+  auto made = [&](const Product &product, int64_t elements, Launches launches, int64_t rows, int64_t columns, unsigned threads = 1) {
+    cpu::FusedKernel then(std::move(launches), rows, columns, spec);
+    return cpu::withEpilogue(product.work(), {&then, {&none, &none, nullptr}, 0}, elements, threads) != nullptr;
   };
-  Product product(40, 32), narrow(40, 1), uneven(40, 33);
-  EXPECT_TRUE(made(product, {{twice, 40 * 32, 100}}, 40 * 32));
-  EXPECT_TRUE(made(product, {{sums, 40, 10}}, 40 * 32));
-  EXPECT_FALSE(made(product, {{sums, 1, 1}, {sums, 2, 1}}, 40 * 32)) << "sums over all rows";
-  EXPECT_FALSE(made(product, {{sums, 20, 10}}, 40 * 32)) << "rows of another shape";
-  EXPECT_FALSE(made(product, {{twice, 2 * 40 * 32, 100}}, 40 * 32)) << "the result is spread over more";
-  EXPECT_FALSE(made(uneven, {{twice, 40 * 33, 100}}, 40 * 33)) << "a tile's row has a part of a vector";
-  EXPECT_FALSE(made(narrow, {{twice, 40, 100}}, 40)) << "elements or rows?";
-  cpu::FusedKernel then({{twice, 40 * 32, 100}}, spec);
+  Product product(1100, 32), uneven(40, 33), low(40, 32);
+  const int64_t elements = 1100 * 32;
+  EXPECT_TRUE(made(product, elements, {{twice, elements, 100}}, 1, elements));
+  EXPECT_TRUE(made(product, elements, {{sums, 1100, 10}}, 1100, 32));
+  EXPECT_FALSE(made(product, elements, {{sums, 18, 1}, {sums, 2, 1}}, 1100, 32)) << "sums over all rows";
+  EXPECT_FALSE(made(product, elements, {{sums, 2200, 10}}, 2200, 16)) << "rows of another shape";
+  EXPECT_FALSE(made(product, elements, {{sums, elements, 10}}, elements, 32)) << "spread over as many rows as it has elements";
+  EXPECT_FALSE(made(product, elements, {{sums, 1100, 10}}, 1100, 64)) << "spread over more columns";
+  EXPECT_FALSE(made(product, elements, {{twice, elements, 10}}, 0, 0)) << "nothing is known";
+  EXPECT_FALSE(made(product, elements, {{sums, 1100, 10}}, 1100, 32, 2)) << "three rows of tiles for two threads";
+  EXPECT_FALSE(made(low, 40 * 32, {{sums, 40, 10}}, 40, 32)) << "one for one";
+  EXPECT_FALSE(made(uneven, 40 * 33, {{twice, 40 * 33, 100}}, 1, 40 * 33)) << "a tile's row has a part of a vector";
+  cpu::FusedKernel then({{twice, elements, 100}}, 1, elements, spec);
   Work work{&then, {&none, &none, nullptr}, 0};
-  EXPECT_FALSE(cpu::withEpilogue(work, work, 40 * 32)) << "no product";
-  EXPECT_FALSE(cpu::withEpilogue(product.work(), product.work(), 40 * 32)) << "no generated kernel";
+  EXPECT_FALSE(cpu::withEpilogue(work, work, elements, 1)) << "no product";
+  EXPECT_FALSE(cpu::withEpilogue(product.work(), product.work(), elements, 1)) << "no generated kernel";
 }
 
 } // namespace

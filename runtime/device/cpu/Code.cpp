@@ -5,8 +5,8 @@
 
 namespace amc::rt::cpu {
 
-FusedKernel::FusedKernel(std::vector<Launch> launches, const InstructionSpec &spec)
-    : launches(std::move(launches)), inputs(spec.inputs.size()), outputs(spec.outputs.size()),
+FusedKernel::FusedKernel(std::vector<Launch> launches, int64_t rows, int64_t columns, const InstructionSpec &spec)
+    : launches(std::move(launches)), rows(rows), columns(columns), inputs(spec.inputs.size()), outputs(spec.outputs.size()),
       workspaces(spec.workspaces.size()) {}
 
 void FusedKernel::gather(const Operands &operands, std::byte **all) const {
@@ -53,13 +53,14 @@ Expected<std::unique_ptr<Code>> Code::load(const plan::Plan &plan, const std::st
       launches.push_back({reinterpret_cast<FusedKernel::Function>(at), static_cast<int64_t>(launch.extent()),
                           static_cast<int64_t>(std::min<uint64_t>(launch.grain(), launch.extent() + 1))});
     }
-    made->kernels.push_back(std::move(launches));
+    made->kernels.push_back({std::move(launches), static_cast<int64_t>(kernel.rows()), static_cast<int64_t>(kernel.columns())});
   }
   return made;
 }
 
 std::unique_ptr<Kernel> Code::prepare(const InstructionSpec &spec) const {
-  return std::make_unique<FusedKernel>(kernels[static_cast<size_t>(spec.integer("number"))], spec);
+  const Generated &kernel = kernels[static_cast<size_t>(spec.integer("number"))];
+  return std::make_unique<FusedKernel>(kernel.launches, kernel.rows, kernel.columns, spec);
 }
 
 } // namespace amc::rt::cpu

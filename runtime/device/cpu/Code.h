@@ -18,12 +18,14 @@ public:
     Function function;
     int64_t extent, grain;
   };
-  FusedKernel(std::vector<Launch> launches, const InstructionSpec &spec);
+  // The domain as plan::FusedKernel has it; 0: unknown.
+  FusedKernel(std::vector<Launch> launches, int64_t rows, int64_t columns, const InstructionSpec &spec);
   void run(const Operands &operands, RunContext &context) const override;
   // Addresses in the order in which functions take them; `all` has room for maxFusedOperands.
   void gather(const Operands &operands, std::byte **all) const;
 
   const std::vector<Launch> launches;
+  const int64_t rows, columns;
 
 private:
   size_t inputs, outputs, workspaces;
@@ -43,7 +45,11 @@ private:
   Code() = default;
 
   Pages image;
-  std::vector<std::vector<FusedKernel::Launch>> kernels;
+  struct Generated {
+    std::vector<FusedKernel::Launch> launches;
+    int64_t rows, columns;
+  };
+  std::vector<Generated> kernels;
 };
 
 } // namespace amc::rt::cpu

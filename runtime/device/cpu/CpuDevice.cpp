@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <unistd.h>
 
 namespace amc::rt {
@@ -115,7 +116,11 @@ public:
     return entry->createInGroup(spec, **group);
   }
 
-  Status execute(const Kernel &kernel, const Operands &operands) override { return execute(kernel, operands, failures[0]); }
+  Status execute(const Kernel &kernel, const Operands &operands) override {
+    Status status = execute(kernel, operands, failures[0]);
+    cpu::clearGemmFailure();
+    return status;
+  }
 
   Status executeAll(const Work *work, uint64_t count, uint64_t &failed) override {
     std::mutex mutex;
@@ -123,7 +128,12 @@ public:
     pool->runTasks(count, [&](uint64_t i) { return work[i].behind; }, [&](uint64_t i) {
       if (!work[i].kernel)
         return true;
-      Status status = execute(*work[i].kernel, work[i].operands, failures[i % workWindow]);
+      Status status;
+      try {
+        status = execute(*work[i].kernel, work[i].operands, failures[i % workWindow]);
+      } catch (const std::bad_alloc &) { // of an error's text
+        status = Status::outOfMemory();
+      }
       if (status.ok())
         return true;
       std::lock_guard lock(mutex);
@@ -133,11 +143,12 @@ public:
       }
       return false;
     });
+    cpu::clearGemmFailure();
     return first;
   }
 
-  std::unique_ptr<Kernel> joined(const Work &first, const Work &second, uint64_t resultElements) override {
-    return cpu::withEpilogue(first, second, static_cast<int64_t>(resultElements));
+  std::unique_ptr<Kernel> pair(const Work &first, const Work &second, uint64_t resultElements) override {
+    return cpu::withEpilogue(first, second, static_cast<int64_t>(resultElements), threads());
   }
 
   Status communicate(const Kernel &kernel, const Operands &operands) override {
@@ -152,11 +163,11 @@ public:
   Expected<DeviceLimits> measureLimits() override { return cpu::measureLimits(*pool); }
 
 private:
-  // A product that found no memory is told of by whoever asks first, which may be an instruction beside it.
+  // A product that found no memory fails every instruction until that is cleared, so the one that it was for and those beside it.
   Status execute(const Kernel &kernel, const Operands &operands, RunFailure &failure) {
     cpu::RunContext context{*pool, failure};
     static_cast<const cpu::Kernel &>(kernel).run(operands, context);
-    if (Status status = cpu::takeGemmFailure(); !status.ok())
+    if (Status status = cpu::gemmFailure(); !status.ok())
       return status;
     return failure.any() ? failure.take() : Status();
   }

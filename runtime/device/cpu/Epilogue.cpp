@@ -48,16 +48,24 @@ private:
 
 } // namespace
 
-std::unique_ptr<rt::Kernel> withEpilogue(const Work &product, const Work &then, int64_t resultElements) {
+std::unique_ptr<rt::Kernel> withEpilogue(const Work &product, const Work &then, int64_t resultElements, unsigned threads) {
   const auto *tiled = dynamic_cast<const TiledKernel *>(product.kernel);
   const auto *fused = dynamic_cast<const FusedKernel *>(then.kernel);
   if (!tiled || !fused || fused->launches.size() != 1 || resultElements == 0 || tiled->rows * tiled->columns != resultElements)
     return nullptr;
-  // The domain has as many elements, so they are these, or as many rows, of more than one element.
-  const int64_t extent = fused->launches[0].extent;
-  const bool byRows = extent != resultElements;
-  if (byRows ? extent != tiled->rows : tiled->columns % 16 != 0)
+  if (fused->rows * fused->columns != resultElements) // it is spread over a larger domain
     return nullptr;
+  const bool byRows = fused->rows != 1;
+  if (byRows) {
+    // One thread has all rows of a row of tiles: there should be some of these for everybody, and a cache should hold one.
+    constexpr int64_t mostElements = 1 << 20;
+    const int64_t rowsOfTiles = (tiled->rows + tiled->tileRows - 1) / tiled->tileRows;
+    if (fused->rows != tiled->rows || rowsOfTiles < 2 * static_cast<int64_t>(threads) ||
+        tiled->tileRows * tiled->columns > mostElements)
+      return nullptr;
+  } else if (fused->launches[0].extent != resultElements || tiled->columns % 16 != 0) {
+    return nullptr;
+  }
   return std::make_unique<WithEpilogue>(*tiled, *fused, then.operands, byRows);
 }
 

@@ -148,14 +148,16 @@ Expected<uint64_t> prepareGemm64(ThreadPool &pool) {
   return bytes;
 }
 
-Status takeGemmFailure() {
-  int status = failure.exchange(dnnl_success);
+Status gemmFailure() {
+  int status = failure.load();
   if (status == dnnl_success)
     return Status();
   if (status == dnnl_out_of_memory)
     return limitError("the matrix library found no memory for a product's buffer of up to ", libraryBytes, " bytes");
   return limitError("the matrix library refused a product: status ", status);
 }
+
+void clearGemmFailure() { failure.store(dnnl_success); }
 
 bool hasAvx512() { return &hot() != &v3::hot; }
 

@@ -43,8 +43,9 @@ Expected<uint64_t> prepareGemm(ThreadPool &pool);
 // The same for f64, which nothing multiplies before: OpenBLAS is loaded and maps a buffer for each thread. Returns the bytes
 // of address space.
 Expected<uint64_t> prepareGemm64(ThreadPool &pool);
-// An error if a product since the last call found no memory; its result is worthless.
-Status takeGemmFailure();
+// An error if a product since it was cleared found no memory; its result is worthless.
+Status gemmFailure();
+void clearGemmFailure();
 
 // Whether kernels, and oneDNN, run at level v4.
 bool hasAvx512();

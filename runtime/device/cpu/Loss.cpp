@@ -75,8 +75,9 @@ std::unique_ptr<Kernel> createLoss(const InstructionSpec &spec) {
       const int64_t *labels = o.in<int64_t>(1);
       RowLoss<T> loss(options, o.in<T>(2), columns);
       T *lse = o.out<T>(1);
-      // Several rows, so that a thread can have its next one come into the cache.
-      int64_t grain = std::max(rowGrain(columns), std::clamp<int64_t>(rows.rows / 64, 1, 8));
+      int64_t grain = rowGrain(columns);
+      if (dtype == plan::F32) // several rows, so that a thread can have its next one come into the cache
+        grain = std::max(grain, std::clamp<int64_t>(rows.rows / 64, 1, 8));
       parallelRange(c.pool, rows.rows, grain, [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) {
           if (dtype == plan::F32 || dtype == plan::F64) {

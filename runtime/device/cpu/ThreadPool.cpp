@@ -95,10 +95,10 @@ void ThreadPool::announce() {
 void ThreadPool::showProgress() {
   if (!watcher)
     return;
-  if (isWorker)
-    advanced.store(true, std::memory_order_relaxed);
-  else
+  if (!isWorker)
     watcher->progress();
+  else if (!advanced.load(std::memory_order_relaxed))
+    advanced.store(true, std::memory_order_relaxed);
 }
 
 // ---- loops

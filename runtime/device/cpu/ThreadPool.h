@@ -6,9 +6,10 @@
 //
 // A loop (parallelFor) is a job: its caller publishes and opens it; threads that come in time join (a late sleeper holds
 // up nobody); the caller works too, and whoever finds no piece left closes the job. The caller then waits for those that
-// joined, and so does a step's next instruction, if it needs what they make. If it does not, nobody should wait: tasks
+// joined, and so does a step's next instruction, if it needs what they make. What does not need it need not wait: tasks
 // (runTasks) are begun in their order by whoever finds nothing else to do, workers and waiting callers alike, each as soon
-// as the tasks that it is behind are done.
+// as the tasks that it is behind are done. (A caller that has begun another task is done with its own after that, which is
+// no later than one after the other.)
 #ifndef AMC_RUNTIME_DEVICE_CPU_THREADPOOL_H
 #define AMC_RUNTIME_DEVICE_CPU_THREADPOOL_H
 
@@ -111,7 +112,7 @@ private:
   alignas(64) std::atomic<uint32_t> generation{0}; // of what there is to do
   std::atomic<unsigned> sleepers{0};
   std::atomic<bool> stop{false};
-  std::atomic<bool> advanced{false}; // a worker has done a piece
+  alignas(64) std::atomic<bool> advanced{false}; // a worker has done a piece
 };
 
 } // namespace amc::rt
