@@ -206,7 +206,8 @@ void define(CLI::App &app, Raw &raw) {
                       "steps to profile, behind the first; with --eval: micro-batches (default: 2)")
       ->type_name("N")
       ->check(positive);
-  machine->add_flag("--verbose", options.verbose, "more about the plan, and where the time went");
+  machine->add_flag("--verbose", options.verbose,
+                    "more about the plan, and where the time went: instructions run one after the other for that");
   machine->add_option("--nproc-per-node", raw.ranks,
                       "ranks to start on this machine, through mpirun; auto: as many as the plan is for")
       ->type_name("N|auto");

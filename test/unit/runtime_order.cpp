@@ -179,7 +179,8 @@ class Arena {
 public:
   Arena() { kernels.resize(16); }
   // Reads and writes bytes of the arena, given as [begin, end); the first that is written is the result.
-  Arena &add(std::vector<std::pair<int, int>> read, std::vector<std::pair<int, int>> written, uint32_t section = 0, bool alone = false) {
+  using Ranges = std::vector<std::pair<int, int>>;
+  Arena &add(Ranges read, Ranges written, uint32_t section = 0, bool alone = false) {
     WorkOrder::Instruction one{&kernels[all.size()], {}, {}, alone, {}, 1, section};
     for (auto [ranges, to] : {std::pair(&read, &one.touched.read), {&written, &one.touched.written}})
       for (auto [begin, end] : *ranges)
@@ -227,8 +228,10 @@ TEST(WorkOrder, PairsAResultWithWhoReadsAllOfIt) {
 }
 
 TEST(WorkOrder, PairsPastWhatHasNothingToDoWithIt) {
-  auto between = [](std::vector<std::pair<int, int>> read, std::vector<std::pair<int, int>> written, bool alone = false) {
-    return Arena().add({{0, 10}}, {{10, 20}}).add(std::move(read), std::move(written), 0, alone).add({{10, 20}, {60, 70}}, {{20, 30}}).paired();
+  auto between = [](Arena::Ranges read, Arena::Ranges written, bool alone = false) {
+    Arena arena;
+    arena.add({{0, 10}}, {{10, 20}}).add(std::move(read), std::move(written), 0, alone);
+    return arena.add({{10, 20}, {60, 70}}, {{20, 30}}).paired();
   };
   EXPECT_EQ(between({{0, 10}}, {{40, 50}}), 1u);
   EXPECT_EQ(between({{0, 10}}, {{60, 61}}), 0u) << "writes what the second reads";
