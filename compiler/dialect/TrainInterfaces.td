@@ -23,7 +23,7 @@ def ComputeOpInterface : OpInterface<"ComputeOpInterface"> {
       Floating-point operations of one execution: two for a multiply-add. Default: one per result element.
     }], "uint64_t", "getFlops", (ins), "",
       [{ return ::amc::train::defaultFlops($_op.getOperation()); }]>,
-    InterfaceMethod<[{ Bytes read and written by one execution. Default: operands and results once each. }],
+    InterfaceMethod<[{ Bytes read and written by one execution. Default: operands and results once each, an updated operand twice. }],
       "uint64_t", "getBytesMoved", (ins), "",
       [{ return ::amc::train::defaultBytesMoved($_op.getOperation()); }]>,
     InterfaceMethod<[{

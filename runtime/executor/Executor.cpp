@@ -173,7 +173,7 @@ struct Executor::Impl {
     for (size_t i = 0; i < steps.size(); ++i) {
       const plan::Instruction &instruction = plan.instructions(static_cast<int>(i));
       const uint32_t section = (i >= plan.forward_end()) + (i >= plan.micro_batch_end());
-      WorkOrder::Instruction one{steps[i].kernel.get(), operandsOf(steps[i]), {}, steps[i].alone, {}, 0, section};
+      WorkOrder::Instruction one{{steps[i].kernel.get(), operandsOf(steps[i]), 0}, {}, steps[i].alone, {}, 0, section};
       auto add = [&](const auto &views, std::vector<ByteRange> &ranges) {
         for (const plan::View &view : views)
           if (Tensor tensor = bind(view); tensor.data && tensor.bytes) {

@@ -53,8 +53,7 @@ void WorkOrder::findPairs(const MakePair &make) {
         continue;
       }
       if (!second.touched.meets(between) && !first.touched.meetsButFor(first.result, second.touched))
-        if (std::unique_ptr<Kernel> kernel = make({first.kernel, first.operands, 0}, {second.kernel, second.operands, 0},
-                                                  first.resultElements))
+        if (std::unique_ptr<Kernel> kernel = make(first.work, second.work, first.resultElements))
           pairs.push_back({i, k, std::move(kernel)});
       break; // others that read the result come later
     }
@@ -64,7 +63,7 @@ void WorkOrder::findPairs(const MakePair &make) {
 void WorkOrder::stopAt(const std::function<bool(uint64_t)> &looked) {
   all.clear();
   for (const Instruction &instruction : instructions)
-    all.push_back({instruction.kernel, instruction.operands, 0});
+    all.push_back(instruction.work);
   pairedNow = 0;
   std::vector<const Pair *> begins(instructions.size());
   for (const Pair &pair : pairs) {

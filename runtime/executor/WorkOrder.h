@@ -33,8 +33,7 @@ struct Touched {
 class WorkOrder {
 public:
   struct Instruction {
-    const Kernel *kernel;
-    Operands operands;
+    Work work; // waits for none yet
     Touched touched;
     bool alone;              // talks to other ranks: nothing passes it
     ByteRange result;        // the only one; empty where there are several or none

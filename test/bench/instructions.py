@@ -84,9 +84,11 @@ def measure(arguments, model, folder):
     random.seed(1)
     text.write_bytes(bytes(random.randrange(1, 200) for _ in range(1 << 14)))
     environment = dict(os.environ, AMC_ISA="v3", OPENBLAS_CORETYPE="Haswell", ONEDNN_MAX_CPU_ISA="AVX2", LC_ALL="C")
+    # --verbose: instructions one after the other
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--combine-dumps=yes",
                f"--dump-before={KERNEL}", *[f"--toggle-collect={s}" for s in SECTIONS],
-               str(arguments.bin / "amrun"), str(plan), "--data", str(text), "--steps", "1", "--threads", "1", "--verbose"]  # one after the other
+               str(arguments.bin / "amrun"), str(plan), "--data", str(text), "--steps", "1", "--threads", "1",
+               "--verbose"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0 or "loss" not in done.stdout:
         raise SystemExit(f"failed: {' '.join(command)}\n{done.stderr}")

@@ -181,7 +181,7 @@ public:
   // Reads and writes bytes of the arena, given as [begin, end); the first that is written is the result.
   using Ranges = std::vector<std::pair<int, int>>;
   Arena &add(Ranges read, Ranges written, uint32_t section = 0, bool alone = false) {
-    WorkOrder::Instruction one{&kernels[all.size()], {}, {}, alone, {}, 1, section};
+    WorkOrder::Instruction one{{&kernels[all.size()], {}, 0}, {}, alone, {}, 1, section};
     for (auto [ranges, to] : {std::pair(&read, &one.touched.read), {&written, &one.touched.written}})
       for (auto [begin, end] : *ranges)
         to->push_back({bytes + begin, bytes + end});

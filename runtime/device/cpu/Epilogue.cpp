@@ -1,5 +1,6 @@
 #include "runtime/device/cpu/Epilogue.h"
 #include "runtime/device/cpu/Code.h"
+#include "runtime/device/cpu/Registry.h"
 #include "runtime/plan/FusedKernels.h"
 #include <atomic>
 #include <vector>
@@ -12,7 +13,7 @@ public:
   // `byRows`: `then` works on rows, whole ones, else on any multiple of sixteen elements.
   WithEpilogue(const TiledKernel &product, const FusedKernel &then, const Operands &thenOperands, bool byRows)
       : product(product), then(then.launches[0].function), byRows(byRows),
-        left(byRows ? static_cast<size_t>((product.rows + product.tileRows - 1) / product.tileRows) : 0) {
+        left(byRows ? static_cast<size_t>(ceilDiv(product.rows, product.tileRows)) : 0) {
     then.gather(thenOperands, operands);
   }
 
@@ -59,7 +60,7 @@ std::unique_ptr<rt::Kernel> withEpilogue(const Work &product, const Work &then, 
   if (byRows) {
     // One thread has all rows of a row of tiles: there should be some of these for everybody, and a cache should hold one.
     constexpr int64_t mostElements = 1 << 20;
-    const int64_t rowsOfTiles = (tiled->rows + tiled->tileRows - 1) / tiled->tileRows;
+    const int64_t rowsOfTiles = ceilDiv(tiled->rows, tiled->tileRows);
     if (fused->rows != tiled->rows || rowsOfTiles < 2 * static_cast<int64_t>(threads) ||
         tiled->tileRows * tiled->columns > mostElements)
       return nullptr;

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 fixtures, folder = map(pathlib.Path, sys.argv[1:])
-FLAGS = [["--ac=none"], ["--ac=full", "--tile-mlp=on"], ["--ac=selective", "--precision=bf16"], ["--optimizer-in-backward=on", "--max-grad-norm=0"]]
+FLAGS = [["--ac=none"], ["--ac=full", "--tile-mlp=on"], ["--ac=selective", "--precision=bf16"],
+         ["--optimizer-in-backward=on", "--max-grad-norm=0"]]
 plan, weights = folder / "m.amplan", folder / "weights"
 
 
@@ -20,8 +21,8 @@ for model in ("llama", "gpt2", "mixtral", "gemma3"):
         train = ["amrun", plan, "--data", fixtures / model / "batches.safetensors", "--steps", 3, "--save-weights", weights]
         notes = run(*train, "--verbose")
         alone = weights.read_bytes()
-        joined = re.search(r"tile by tile behind a product, but while kernels are timed: (\d+) generated kernel", notes)
-        assert joined and int(joined[1]) > 0, f"{model} {flags}: nothing runs tile by tile"
+        paired = re.search(r"tile by tile behind a product, but while kernels are timed: (\d+) generated kernel", notes)
+        assert paired and int(paired[1]) > 0, f"{model} {flags}: nothing runs tile by tile"
         for threads in (1, 2, 5):
             run(*train, "--threads", threads)
             assert weights.read_bytes() == alone, f"{model} {flags}: other bits with {threads} threads"
