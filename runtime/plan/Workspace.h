@@ -19,10 +19,12 @@ constexpr uint64_t attentionKeyBlock(uint64_t keys) { return keys > attentionMos
 inline constexpr uint64_t normRowBlock = 64;
 
 // A product is cut into tiles of this many rows, counted from its first, and a number of columns that depends on how
-// many there are: a slice of rows that starts at a multiple of this gives the bits of the whole.
+// many there are: a slice of rows that starts at a multiple of this, and knows how many rows there are in all, gives the
+// bits of the whole.
 inline constexpr uint64_t productRowTile = 256;
-// Where operands are as wide as sums and need no scratch: the library packs less for larger tiles.
-inline constexpr uint64_t productWideRowTile = 512;
+// Where operands are as wide as sums and need no scratch: the library packs less for larger tiles. A product of fewer rows
+// than productFineRows is cut finer (runtime/device/cpu/Gemm.h); a slice of more has the tiles of the whole.
+inline constexpr uint64_t productWideRowTile = 512, productFineRows = 1024;
 inline constexpr uint64_t productColumnTile = 512;
 // Where they need no scratch, on some processors (runtime/device/cpu/Gemm.h).
 inline constexpr uint64_t productWideColumnTile = 1024;

@@ -265,5 +265,22 @@ TEST(ProductGrid, TilesCoverTheProductOnce) {
       }
 }
 
+// Few rows are cut finer, slices of many as those are.
+TEST(ProductGrid, SmallProductsHaveTilesForSeveralThreads) {
+  using cpu::ProductGrid;
+  for (int64_t m : {256, 512, 1000})
+    for (int64_t n : {256, 768, 3072})
+      EXPECT_GE(ProductGrid::of<float>(m, n, 768).tiles(), 4) << m << " " << n;
+  for (int64_t m : {64, 256, 768})
+    EXPECT_GE(ProductGrid::ofGradient<float>(256, m, 4096).tiles(), 4) << m;
+  EXPECT_EQ(ProductGrid::of<float>(16, 64, 768).tiles(), 1);
+  EXPECT_EQ(ProductGrid::of<float>(0, 64, 768).tiles(), 0);
+  ProductGrid slice = ProductGrid::of<float>(300, 256, 64, 1324), whole = ProductGrid::of<float>(1324, 256, 64);
+  EXPECT_EQ(slice.tileM, whole.tileM);
+  EXPECT_EQ(slice.tileN, whole.tileN);
+  // The scratch of bf16 is for the tiles that its own formula counts.
+  EXPECT_EQ(ProductGrid::of<cpu::BFloat16>(256, 256, 64).tileM, static_cast<int64_t>(workspace::productRowTile));
+}
+
 } // namespace
 } // namespace amc::rt::test

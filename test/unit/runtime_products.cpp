@@ -71,31 +71,41 @@ TEST(RuntimeProducts, MatmulBatches) {
     }
 }
 
-// Rows [begin, end) of a matrix.
-Array rowsOf(const Array &x, uint64_t begin, uint64_t end) {
-  uint64_t width = x.shape[1];
-  return {x.dtype, {end - begin, width},
-          {x.values.begin() + static_cast<long>(begin * width), x.values.begin() + static_cast<long>(end * width)}};
+std::vector<std::byte> encoded(const Array &x) {
+  std::vector<std::byte> bytes(x.values.size() * dtypeBytes(x.dtype));
+  for (size_t i = 0; i < x.values.size(); ++i)
+    encode(x.dtype, x.values[i], bytes.data() + i * dtypeBytes(x.dtype));
+  return bytes;
 }
 
-// What a product tiled over tokens stands on: the rows of a slice that starts at a multiple of the row tile get the
-// bits they have in the whole, whatever the library does with the number of rows.
+// What a product tiled over tokens stands on: the rows of a slice that starts at a multiple of the row tile, and knows how
+// many there are in all, get the bits they have in the whole, whatever the library does with the number of rows.
 TEST(RuntimeProducts, SlicesOfRowsHaveTheBitsOfTheWhole) {
   constexpr uint64_t tile = workspace::productWideRowTile; // of bf16 it is two
+  Expected<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(3);
+  ASSERT_TRUE(pool.ok());
   for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16})
     for (bool transpose : {false, true})
       for (uint64_t n : {7, 100, 700})
         for (uint64_t k : {64, 333}) {
-          uint64_t rows = 3 * tile + 33;
-          Array x = random(dtype, {rows, k}, 1), w = random(dtype, transpose ? Shape{n, k} : Shape{k, n}, 2);
+          const uint64_t rows = 3 * tile + 33, bytes = dtypeBytes(dtype);
+          std::vector<std::byte> x = encoded(random(dtype, {rows, k}, 1)), w = encoded(random(dtype, {k, n}, 2));
           auto linear = [&](uint64_t begin, uint64_t end) {
-            Outcome o = run({"linear", {rowsOf(x, begin, end), w, {}}, {{dtype, {end - begin, n}}},
-                             flags({{"transpose_w", transpose}}), scratch(dtype, end - begin, n, k), {}});
-            EXPECT_TRUE(o.status.ok()) << o.status.message();
-            return o.bytes[0];
+            std::vector<std::byte> y((end - begin) * n * bytes), room(workspace::product(end - begin, n, k, bytes));
+            std::byte *inputs[] = {x.data() + begin * k * bytes, w.data(), nullptr}, *result = y.data(), *scratch = room.data();
+            RunFailure failure;
+            cpu::RunContext context{**pool, failure};
+            auto size = [](uint64_t number) { return static_cast<int64_t>(number); };
+            cpu::createLinear(dtype, size(end - begin), size(k), size(n), transpose, size(rows))
+                ->run({inputs, &result, &scratch}, context);
+            return y;
           };
-          EXPECT_EQ(linear(0, rows), linear(0, tile) + linear(tile, 3 * tile) + linear(3 * tile, rows))
-              << dtypeName(dtype) << " " << n << " " << k;
+          std::vector<std::byte> slices;
+          for (auto [begin, end] : {std::pair<uint64_t, uint64_t>{0, tile}, {tile, 3 * tile}, {3 * tile, rows}}) {
+            std::vector<std::byte> slice = linear(begin, end);
+            slices.insert(slices.end(), slice.begin(), slice.end());
+          }
+          EXPECT_EQ(linear(0, rows), slices) << dtypeName(dtype) << " " << n << " " << k;
         }
 }
 

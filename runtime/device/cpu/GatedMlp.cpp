@@ -2,9 +2,9 @@
 //
 // Each tile runs the kernels of the operations that this one stands for (linear, gated_activation, add), prepared for
 // the tile's shape, so their bits are the same by construction: a tile is a multiple of the rows that products are cut
-// into. Weight gradients are summed over the tiles in ascending order, in the arithmetic type, in
-// place where they have it (`wide`). Limits: tiles run one
-// after the other, each on all threads. Reference: MlpOps.cpp.
+// into, and products are told how many rows there are in all. Weight gradients are summed over the tiles in ascending
+// order, in the arithmetic type, in place where they have it (`wide`). Limits: tiles run one after the other, each on all
+// threads. Reference: MlpOps.cpp.
 #include "runtime/device/cpu/Gemm.h"
 #include <algorithm>
 
@@ -12,7 +12,8 @@ namespace amc::rt::cpu {
 namespace {
 
 static_assert(workspace::mlpRowTile % workspace::weightGradRowBlock == 0 &&
-              workspace::mlpRowTile % workspace::productWideRowTile == 0);
+              workspace::mlpRowTile % workspace::productWideRowTile == 0 &&
+              workspace::productFineRows <= workspace::mlpRowTile);
 
 struct MlpShape {
   plan::DType dtype;
@@ -123,15 +124,13 @@ class Part {
 public:
   using Shape = std::vector<int64_t>;
 
-  // An empty shape is an absent operand.
+  explicit Part(std::unique_ptr<Kernel> kernel) : kernel(std::move(kernel)) {}
   Part(const char *name, plan::DType dtype, std::initializer_list<Shape> inputs, std::initializer_list<Shape> outputs,
-       uint64_t scratch, std::initializer_list<plan::Attribute> attributes) {
+       std::initializer_list<plan::Attribute> attributes) {
     static const KernelRegistry registry;
     plan::Instruction instruction;
     instruction.set_kernel(name);
     auto set = [&](plan::View *view, const Shape &shape) {
-      if (shape.empty())
-        return;
       view->set_dtype(dtype);
       for (int64_t dim : shape)
         view->add_shape(static_cast<uint64_t>(dim));
@@ -140,11 +139,6 @@ public:
       set(instruction.add_inputs(), shape);
     for (const Shape &shape : outputs)
       set(instruction.add_outputs(), shape);
-    if (scratch) {
-      plan::View *view = instruction.add_workspaces();
-      view->set_dtype(plan::U8);
-      view->add_shape(scratch);
-    }
     for (const plan::Attribute &attribute : attributes)
       *instruction.add_attributes() = attribute;
     // Smaller than the network's own tensors, which have been checked.
@@ -163,12 +157,6 @@ private:
   std::unique_ptr<Kernel> kernel;
 };
 
-plan::Attribute flag(const char *name) {
-  plan::Attribute attribute;
-  attribute.set_name(name);
-  attribute.set_i(1);
-  return attribute;
-}
 plan::Attribute text(const char *name, const std::string &value) {
   plan::Attribute attribute;
   attribute.set_name(name);
@@ -176,35 +164,25 @@ plan::Attribute text(const char *name, const std::string &value) {
   return attribute;
 }
 
-// x w for rows of x; the weight as it is stored.
-Part linear(plan::DType dtype, int64_t rows, int64_t inner, int64_t columns, bool transpose) {
-  uint64_t scratch = workspace::product(static_cast<uint64_t>(rows), static_cast<uint64_t>(columns),
-                                        static_cast<uint64_t>(inner), dtypeBytes(dtype));
-  Part::Shape weight = transpose ? Part::Shape{columns, inner} : Part::Shape{inner, columns};
-  if (transpose)
-    return Part("linear", dtype, {{rows, inner}, weight, {}}, {{rows, columns}}, scratch, {flag("transpose_w")});
-  return Part("linear", dtype, {{rows, inner}, weight, {}}, {{rows, columns}}, scratch, {});
-}
-
 struct ForwardParts {
   Part gate, up, activation, down;
   ForwardParts(const MlpShape &s, int64_t rows, const std::string &act)
-      : gate(linear(s.dtype, rows, s.input, s.inner, s.transposeGate)),
-        up(linear(s.dtype, rows, s.input, s.inner, s.transposeUp)),
-        activation("gated_activation", s.dtype, {{rows, s.inner}, {rows, s.inner}}, {{rows, s.inner}}, 0,
+      : gate(createLinear(s.dtype, rows, s.input, s.inner, s.transposeGate, s.rows)),
+        up(createLinear(s.dtype, rows, s.input, s.inner, s.transposeUp, s.rows)),
+        activation("gated_activation", s.dtype, {{rows, s.inner}, {rows, s.inner}}, {{rows, s.inner}},
                    {text("activation", act)}),
-        down(linear(s.dtype, rows, s.inner, s.output, s.transposeDown)) {}
+        down(createLinear(s.dtype, rows, s.inner, s.output, s.transposeDown, s.rows)) {}
 };
 
 struct BackwardParts {
   Part down, activation, up, gate, add;
   BackwardParts(const MlpShape &s, int64_t rows, const std::string &act)
-      : down(linear(s.dtype, rows, s.output, s.inner, !s.transposeDown)),
+      : down(createLinear(s.dtype, rows, s.output, s.inner, !s.transposeDown, s.rows)),
         activation("gated_activation_backward", s.dtype, {{rows, s.inner}, {rows, s.inner}, {rows, s.inner}},
-                   {{rows, s.inner}, {rows, s.inner}}, 0, {text("activation", act)}),
-        up(linear(s.dtype, rows, s.inner, s.input, !s.transposeUp)),
-        gate(linear(s.dtype, rows, s.inner, s.input, !s.transposeGate)),
-        add("add", s.dtype, {{rows, s.input}, {rows, s.input}}, {{rows, s.input}}, 0, {}) {}
+                   {{rows, s.inner}, {rows, s.inner}}, {text("activation", act)}),
+        up(createLinear(s.dtype, rows, s.inner, s.input, !s.transposeUp, s.rows)),
+        gate(createLinear(s.dtype, rows, s.inner, s.input, !s.transposeGate, s.rows)),
+        add("add", s.dtype, {{rows, s.input}, {rows, s.input}}, {{rows, s.input}}, {}) {}
 };
 
 // Parts for whole tiles and for the last one.

@@ -169,4 +169,17 @@ ProductGrid ProductGrid::create(int64_t m, int64_t n, int64_t k, int64_t block, 
   return g;
 }
 
+void ProductGrid::refine(int64_t products) {
+  constexpr int64_t enough = 4, leastRows = 64, leastColumns = 128;
+  auto halve = [](int64_t &tile, int64_t of) { tile = ceilDiv(ceilDiv(std::min(tile, of), 2), 16) * 16; };
+  while (tiles() > 0 && products * tiles() < enough && std::min(tileM, m) >= 2 * leastRows) {
+    halve(tileM, m);
+    down = ceilDiv(m, tileM);
+  }
+  while (tiles() > 0 && products * tiles() < enough && std::min(tileN, n) >= 2 * leastColumns) {
+    halve(tileN, n);
+    across = ceilDiv(n, tileN);
+  }
+}
+
 } // namespace amc::rt::cpu

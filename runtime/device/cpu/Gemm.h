@@ -4,8 +4,8 @@
 // lacks, is OpenBLAS's. A processor with AVX512-BF16 multiplies bf16 as it is stored, summed in fp32; without it, bf16
 // is widened to panels of fp32 in scratch. Either way a sum is rounded once.
 //
-// The grid (runtime/plan/Workspace.h) is counted from the first row and column, so whole tiles of a slice of rows get
-// the bits they have in the product of all rows. The libraries do not promise that: a row's last bits depend on how
+// The grid (runtime/plan/Workspace.h) is counted from the first row and column, so whole tiles of a slice of rows, which
+// knows how many there are in all, get the bits they have in the product of all rows. The libraries do not promise that: a row's last bits depend on how
 // many rows are multiplied at once. They depend on no address, nor on the rows' distance in the result.
 //
 // oneDNN asks malloc for the buffer a product is packed into and gives it back, every time, and has no other way. So
@@ -66,16 +66,26 @@ struct ProductGrid {
   int64_t tileM, tileN, down, across;
   static ProductGrid create(int64_t m, int64_t n, int64_t k, int64_t block = 0, int64_t rowTile = workspace::productRowTile,
                             int64_t columnTile = workspace::productColumnTile);
-  // The grid of elements S.
-  template <class S> static ProductGrid of(int64_t m, int64_t n, int64_t k, int64_t block = 0) {
-    return create(m, n, k, block, rowTile<S>, columnTile<S>());
+  // The grid of elements S. `allRows`: of the product that this one is a slice of, or of all of a batch of `products`.
+  template <class S> static ProductGrid of(int64_t m, int64_t n, int64_t k, int64_t allRows, int64_t products = 1) {
+    ProductGrid g = create(m, n, k, 0, rowTile<S>, columnTile<S>());
+    if (isWide<S> && allRows < workspace::productFineRows)
+      g.refine(products);
+    return g;
   }
+  template <class S> static ProductGrid of(int64_t m, int64_t n, int64_t k) { return of<S>(m, n, k, m); }
   // That of a weight's gradient, a sum over `rows` in blocks: its own rows are never sliced, so they are cut into equal
   // parts, multiples of 16.
   template <class S> static ProductGrid ofGradient(int64_t m, int64_t n, int64_t rows) {
     int64_t parts = std::max<int64_t>(ceilDiv(m, rowTile<S>), 1), part = ceilDiv(ceilDiv(m, parts), 16) * 16;
-    return create(m, n, rows, workspace::weightGradRowBlock, std::clamp<int64_t>(part, 16, rowTile<S>), columnTile<S>());
+    ProductGrid g = create(m, n, rows, workspace::weightGradRowBlock, std::clamp<int64_t>(part, 16, rowTile<S>), columnTile<S>());
+    if (isWide<S>)
+      g.refine(1);
+    return g;
   }
+  // Halves tiles of small products, whose threads would have no work, until there are enough or they are as small as pays:
+  // rows first, then columns.
+  void refine(int64_t products);
   template <class S>
   static constexpr int64_t rowTile = isWide<S> ? workspace::productWideRowTile : workspace::productRowTile;
   // Kept to AVX2, oneDNN packs the operands of no product with 1/m + 1/n of 0.0038 and more (512 by 512), and reading them
@@ -235,6 +245,10 @@ void multiplySums(ThreadPool &pool, const ProductGrid &g, const StoredMatrix<S> 
     sumTile(g, tile, a, b, add, sums + g.row(tile) * g.n + g.column(tile), g.n, s);
   });
 }
+
+// The kernel of `linear`, for `rows` of the rows of a product (ProductGrid::of).
+std::unique_ptr<Kernel> createLinear(plan::DType dtype, int64_t rows, int64_t inner, int64_t columns, bool transpose,
+                                     int64_t allRows);
 
 } // namespace amc::rt::cpu
 

@@ -116,7 +116,7 @@ BatchedShape batchedShape(const InstructionSpec &spec) {
 }
 
 template <class S> std::unique_ptr<Kernel> floatMatmul(const InstructionSpec &spec, const BatchedShape &s) {
-  ProductGrid grid = ProductGrid::of<S>(s.m, s.n, s.k);
+  ProductGrid grid = ProductGrid::of<S>(s.m, s.n, s.k, s.batches * s.m, s.batches);
   // The workspace is that of one tall product; a matrix of the batch may need less for a slot.
   uint64_t bytes = bytesOf(s.batches * s.m, s.n, s.k, spec.inputs[0].dtype);
   auto u = [](int64_t n) { return static_cast<uint64_t>(n); };
@@ -204,13 +204,9 @@ private:
   bool transpose, scratch;
 };
 
-std::unique_ptr<Kernel> createLinear(const InstructionSpec &spec) {
+std::unique_ptr<Kernel> createWholeLinear(const InstructionSpec &spec) {
   int64_t rows = rowsOf(spec.inputs[0].shape).rows, k = spec.inputs[0].shape.back(), n = spec.outputs[0].shape.back();
-  bool transpose = spec.flag("transpose_w"), scratch = !spec.workspaces.empty();
-  return withFloats(spec.inputs[0].dtype, [&](auto type) -> std::unique_ptr<Kernel> {
-    using S = decltype(type);
-    return std::make_unique<Linear<S>>(ProductGrid::of<S>(rows, n, k), transpose, scratch);
-  });
+  return cpu::createLinear(spec.inputs[0].dtype, rows, k, n, spec.flag("transpose_w"), rows);
 }
 
 // ---- linear_weight_grad
@@ -252,9 +248,18 @@ std::unique_ptr<Kernel> createWeightGrad(const InstructionSpec &spec) {
 
 } // namespace
 
+std::unique_ptr<Kernel> createLinear(plan::DType dtype, int64_t rows, int64_t inner, int64_t columns, bool transpose,
+                                     int64_t allRows) {
+  bool scratch = bytesOf(rows, columns, inner, dtype) > 0;
+  return withFloats(dtype, [&](auto type) -> std::unique_ptr<Kernel> {
+    using S = decltype(type);
+    return std::make_unique<Linear<S>>(ProductGrid::of<S>(rows, columns, inner, allRows), transpose, scratch);
+  });
+}
+
 void registerMatmul(KernelRegistry &registry) {
   registry.addProduct("matmul", {checkMatmul, createMatmul, nullptr, false, true});
-  registry.addProduct("linear", {checkLinear, createLinear, nullptr, false, true});
+  registry.addProduct("linear", {checkLinear, createWholeLinear, nullptr, false, true});
   registry.addProduct("linear_weight_grad", {checkWeightGrad, createWeightGrad, nullptr, false, true});
 }
 
