@@ -2,7 +2,9 @@
 //
 // Neighbours in the schedule are joined where one reads what the other makes, or both read one tensor, as long as no byte
 // that the group writes is one that it may still read. Every operation that can be fused becomes a train.fused, also one
-// alone: so a value has the same bits whatever stands beside it, whether it is computed or computed again.
+// alone: so a value has the same bits whatever stands beside it, whether it is computed or computed again. What is computed
+// again joins the gradients that read it, and costs what the processor computes (compiler/analysis/JoinedRecomputation.h).
+// Tensors of one number are constants of the kernels that read them.
 //
 // Behind AssignOffsets on purpose: order and places are those that the memory decisions chose for single operations, and
 // their promises and bounds hold as they are; what is only used inside a group is no longer written at all.
@@ -25,8 +27,6 @@ using codegen::Group;
 
 namespace {
 
-constexpr size_t largestGroup = 16; // operations; more need too many registers
-
 struct Range {
   int64_t begin, end;
   bool overlaps(const Range &other) const { return begin < other.end && other.begin < end; }
@@ -44,8 +44,8 @@ class Fuser {
 public:
   explicit Fuser(StepOp step) : step(step) {}
 
-  // Operations that have gone into kernels of several.
-  uint64_t joined = 0, groups = 0;
+  // Operations that have gone into kernels of several; kernels; those of backward that compute something again.
+  uint64_t joined = 0, groups = 0, recomputed = 0;
 
   void run() {
     indexStep();
@@ -56,6 +56,10 @@ public:
       }
       if (isa<SourceOpInterface, OutputOp, GradientOp>(op))
         continue;
+      if (isFusedConstant(&op)) {
+        constants.push_back(&op); // runs before the group, if anything else reads it
+        continue;
+      }
       if (!isFusable(&op)) {
         close();
         continue;
@@ -73,6 +77,11 @@ private:
     auto fusable = dyn_cast<FusableOpInterface>(op);
     return fusable && fusable.getFusionRule().domain;
   }
+  // What backward computes again on its way to a gradient moves no bytes of its own if it is in the same kernel.
+  static Phase kernelPhase(Operation *op) {
+    Phase phase = phaseOf(op);
+    return phase == Phase::Recompute ? Phase::Backward : phase;
+  }
   static Range rangeOf(Value value) {
     auto result = cast<OpResult>(Group::rootOf(value));
     int64_t at = result.getOwner()->getAttrOfType<DenseI64ArrayAttr>("train.offsets")[result.getResultNumber()];
@@ -80,6 +89,7 @@ private:
   }
 
   void start(Operation *op) {
+    constants.clear();
     std::optional<Candidate> made = consider({op});
     if (!made)
       return; // its own kernel runs it
@@ -89,7 +99,7 @@ private:
 
   // Whether `op` may run in the kernel of the operations before it; if so, it does.
   bool join(Operation *op) {
-    if (open.size() >= largestGroup || phaseOf(op) != phaseOf(open.back()))
+    if (open.size() >= maxGroupOperations || kernelPhase(op) != kernelPhase(open.back()))
       return false;
     auto isMember = [&](Operation *other) { return other && llvm::is_contained(open, other); };
     bool related = llvm::any_of(op->getOperands(), [&](Value operand) {
@@ -117,8 +127,7 @@ private:
     DenseSet<Operation *> inside(operations.begin(), operations.end());
     std::optional<std::pair<int64_t, int64_t>> domain;
     for (Operation *op : operations) {
-      FusionRule rule = cast<FusableOpInterface>(op).getFusionRule();
-      std::pair<int64_t, int64_t> own = {elementCount(*rule.domain) / rule.columns(), rule.columns()};
+      std::pair<int64_t, int64_t> own = rowsAndColumns(cast<FusableOpInterface>(op).getFusionRule());
       if (domain && *domain != own)
         return std::nullopt;
       domain = own;
@@ -139,9 +148,11 @@ private:
     llvm::sort(made.members, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
 
     for (Operation *op : operations)
-      for (Value operand : op->getOperands())
-        if (!inside.contains(Group::rootOf(operand).getDefiningOp()) && !llvm::is_contained(made.inputs, operand))
+      for (Value operand : op->getOperands()) {
+        Operation *maker = Group::rootOf(operand).getDefiningOp();
+        if (!inside.contains(maker) && !isFusedConstant(maker) && !llvm::is_contained(made.inputs, operand))
           made.inputs.push_back(operand);
+      }
     auto leaves = [&](Value value) {
       return llvm::any_of(value.getUsers(), [&](Operation *user) { return !inside.contains(user) && !inner.contains(user); });
     };
@@ -170,10 +181,19 @@ private:
     for (Value input : made.inputs)
       if (scratch && scratch->overlaps(rangeOf(input)))
         return false;
-    // What nobody reads is there at the first instruction, which the group may become.
+    // What nobody reads is there at the first instruction, which the group may become, or a constant before it.
     auto overUnread = [&](const Range &range) {
       return llvm::any_of(unread, [&](const Range &other) { return other.overlaps(range); });
     };
+    for (Operation *constant : constants) {
+      if (readsRoot(inside, constant) && vanishes(constant, inside))
+        continue;
+      Range range = rangeOf(constant->getResult(0));
+      auto overlaps = [&](Value value) { return rangeOf(value).overlaps(range); };
+      if (overUnread(range) || (scratch && scratch->overlaps(range)) || llvm::any_of(made.inputs, overlaps) ||
+          llvm::any_of(made.outputs, overlaps))
+        return false;
+    }
     if (scratch && inside.size() > 1 && overUnread(*scratch))
       return false;
     for (auto [i, output] : llvm::enumerate(made.outputs)) {
@@ -194,6 +214,22 @@ private:
       made.taken.push_back(from);
     }
     return true;
+  }
+
+  static bool readsRoot(const DenseSet<Operation *> &inside, Operation *root) {
+    return llvm::any_of(inside, [&](Operation *op) {
+      return llvm::any_of(op->getOperands(), [&](Value operand) { return Group::rootOf(operand).getDefiningOp() == root; });
+    });
+  }
+
+  // Whether nothing but the group reads a constant, or views of it. The first instruction stays what it is: inputs that
+  // nobody reads are there.
+  bool vanishes(Operation *constant, const DenseSet<Operation *> &inside) {
+    if (constant == first && !unread.empty())
+      return false;
+    return llvm::all_of(constant->getUsers(), [&](Operation *user) {
+      return inside.contains(user) || (isa<ViewOpInterface>(user) && vanishes(user, inside));
+    });
   }
 
   // Element i of `input` is read only where element i of `output` is made.
@@ -229,6 +265,11 @@ private:
     for (Value input : made.inputs)
       mapping.map(input, body.addArgument(input.getType(), made.members.front()->getLoc()));
     for (Operation *op : made.members) {
+      for (Value operand : op->getOperands())
+        if (auto full = Group::rootOf(operand).getDefiningOp<FullOp>(); isFusedConstant(full) && !mapping.contains(operand))
+          mapping.map(operand, FullOp::create(b, full.getLoc(), full.getValueAttr(), b.getDenseI64ArrayAttr(shapeOf(operand)),
+                                              full.getElementAttr())
+                                   .getResult());
       Operation *copy = b.clone(*op, mapping);
       copy->setDiscardableAttrs(ArrayRef<NamedAttribute>());
     }
@@ -243,6 +284,7 @@ private:
       write();
     open.clear();
     views.clear();
+    constants.clear();
   }
 
   // Instead of the members, where the last of them is. What stands between and names or views a result follows.
@@ -257,7 +299,7 @@ private:
     }
     auto fused = FusedOp::create(b, locationOf(open), types, best.inputs, b.getDenseI64ArrayAttr(best.taken));
     build(fused.getBody().emplaceBlock(), best);
-    setPhase(fused, phaseOf(last));
+    notePhase(fused);
     fused->setAttr("train.offsets", b.getDenseI64ArrayAttr(offsets));
     for (Operation *op : open) {
       if (auto at = op->getAttr("train.workspace_offset"))
@@ -273,10 +315,44 @@ private:
       op->moveAfter(fused);
     for (auto [output, result] : llvm::zip_equal(best.outputs, fused.getOutputs()))
       output.replaceAllUsesWith(result);
-    for (Operation *op : llvm::reverse(best.members))
-      op->erase();
+    SetVector<Operation *> read; // constants
+    for (Operation *op : llvm::reverse(best.members)) {
+      for (Value operand : op->getOperands())
+        if (Operation *maker = Group::rootOf(operand).getDefiningOp(); isFusedConstant(maker))
+          read.insert(maker);
+      erase(op);
+    }
+    llvm::for_each(read, [&](Operation *constant) { eraseUnread(constant); });
     groups += 1;
     joined += open.size() > 1 ? open.size() : 0;
+  }
+
+  // A kernel of which some operations are computed again is one of backward, which says how much of it that is.
+  void notePhase(FusedOp fused) {
+    auto isAgain = [](Operation *op) { return phaseOf(op) == Phase::Recompute; };
+    if (llvm::all_of(open, isAgain))
+      return setPhase(fused, Phase::Recompute);
+    setPhase(fused, kernelPhase(open.back()));
+    uint64_t flops = 0;
+    for (Operation *op : llvm::make_filter_range(open, isAgain))
+      flops += cast<ComputeOpInterface>(op).getFlops();
+    if (flops == 0)
+      return;
+    fused->setAttr("train.joined_flops", Builder(fused.getContext()).getI64IntegerAttr(static_cast<int64_t>(flops)));
+    recomputed += 1;
+  }
+
+  // A constant, and views of it, that only kernels have read.
+  void eraseUnread(Operation *op) {
+    for (Operation *user : llvm::make_early_inc_range(op->getUsers()))
+      if (isa<ViewOpInterface>(user))
+        eraseUnread(user);
+    if (op->use_empty() && (op != first || unread.empty()))
+      erase(op);
+  }
+  void erase(Operation *op) {
+    first = op == first ? nullptr : first;
+    op->erase();
   }
 
   // Whether it reads, through views that move as well, what a member makes.
@@ -305,13 +381,20 @@ private:
         blockAt.try_emplace(op.getLoc(), block.getInt());
       else if (isa<InputOp>(op) && op.use_empty())
         unread.push_back(rangeOf(op.getResult(0)));
+    auto isInstruction = [](Operation &op) {
+      auto view = dyn_cast<ViewOpInterface>(op);
+      return isa<ComputeOpInterface>(op) && (!view || view.isInstruction());
+    };
+    auto found = llvm::find_if(step.getBody().front(), isInstruction);
+    first = found == step.getBody().front().end() ? nullptr : &*found;
   }
 
   StepOp step;
-  SmallVector<Operation *> open, views; // since the last kernel of another kind
-  Candidate best;                       // the group that open is
-  DenseMap<Location, int64_t> blockAt;  // look-ups only
-  SmallVector<Range> unread;            // inputs
+  SmallVector<Operation *> open, views, constants; // since the last kernel of another kind
+  Candidate best;                                  // the group that open is
+  Operation *first = nullptr;                      // instruction of the step, until it has gone into a kernel
+  DenseMap<Location, int64_t> blockAt;             // look-ups only
+  SmallVector<Range> unread;                       // inputs
 };
 
 struct FuseElementwisePass : amc::impl::FuseElementwiseBase<FuseElementwisePass> {
@@ -327,6 +410,7 @@ struct FuseElementwisePass : amc::impl::FuseElementwiseBase<FuseElementwisePass>
       fuser.run();
       groups += fuser.groups;
       joinedOps += fuser.joined;
+      recomputing += fuser.recomputed;
     }
   }
 };

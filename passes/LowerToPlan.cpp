@@ -327,7 +327,8 @@ private:
     amc::plan::CallOp::create(
         b, op->getLoc(), b.getStringAttr(cast<ComputeOpInterface>(op).getKernelName()),
         b.getArrayAttr(inputs), b.getArrayAttr(outputs), b.getArrayAttr(workspaces),
-        arguments[index], b.getStringAttr(phaseName(phaseOf(op))), integer(graph.ops[index].flops));
+        arguments[index], b.getStringAttr(phaseName(phaseOf(op))), integer(graph.ops[index].flops),
+        op->getAttrOfType<IntegerAttr>("train.joined_flops"));
   }
 
   // For reports, of every instruction: the bytes it moves, and its block (-1: none). An operation of

@@ -374,6 +374,7 @@ def PlanBudget : Pass<"plan-budget", "::mlir::ModuleOp"> {
     Option<"curvePoints", "curve-points", "int64_t", "0", "plans that train.pareto_curve shows, at least 2; 0: none">,
     Option<"target", "target", "std::string", "\"cpu\"", "the device whose costs are modelled">,
     Option<"precision", "precision", "std::string", "\"fp32\"", "fp32 or bf16">,
+    Option<"fusion", "fusion", "bool", "false", "whether FuseElementwise follows: what runs again in a gradient's kernel is cheap">,
     Option<"alignment", "alignment", "int64_t", "256", "as AssignOffsets is given">,
     Option<"workLimit", "work-limit", "int64_t", "6000000000", "as AssignOffsets is given">,
     Option<"exactItems", "exact-items", "int64_t", "2000", "as AssignOffsets is given">,
@@ -494,6 +495,8 @@ def FuseElementwise : Pass<"fuse-elementwise", "::mlir::ModuleOp"> {
     results or the same tensor, become one `train.fused`; every other that can be fused becomes one of its own, so that
     a value's bits do not depend on its neighbours. Order, places and lifetimes stay as they were decided; a value that is
     used within a group only is no longer written. A group is refused where it would write bytes that it has yet to read.
+    A `train.full` becomes a constant of the groups that read it. What is computed again joins the backward operations that
+    read it; such a group is of phase backward and has train.joined_flops.
     Needs: assign-offsets; verify-plan before it, which knows single operations.
 
     ```mlir
@@ -510,6 +513,7 @@ def FuseElementwise : Pass<"fuse-elementwise", "::mlir::ModuleOp"> {
   let statistics = [
     Statistic<"groups", "groups", "kernels">,
     Statistic<"joinedOps", "joined-ops", "operations that share a kernel with others">,
+    Statistic<"recomputing", "recomputing", "kernels of backward that compute something again">,
   ];
   let dependentDialects = ["::amc::train::TrainDialect"];
 }

@@ -4,6 +4,7 @@
 // another order, so that every budget gives the same bits.
 #include "passes/PlanBudget.h"
 #include "compiler/analysis/BytesText.h"
+#include "compiler/analysis/JoinedRecomputation.h"
 #include "compiler/dialect/StepSupport.h"
 #include "mlir/IR/IRMapping.h"
 #include "passes/BlockReport.h"
@@ -116,6 +117,7 @@ struct PlanBudgetPass : amc::impl::PlanBudgetBase<PlanBudgetPass> {
     PlanBudgetOptions options;
     options.target = target;
     options.precision = precision;
+    options.fusion = fusion;
     options.alignment = alignment;
     options.workLimit = workLimit;
     options.exactItems = exactItems;
@@ -208,6 +210,8 @@ FailureOr<std::shared_ptr<PlannedStep>> PlannedStep::gather(StepOp step, const P
   FailureOr<GatheredStep> gathered = gatherStep(step);
   if (!device || failed(gathered))
     return failure();
+  if (options.fusion)
+    markJoinedRecomputation(*gathered);
   auto made = std::make_shared<PlannedStep>();
   made->step = step;
   made->gathered = std::move(*gathered);

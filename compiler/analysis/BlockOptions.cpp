@@ -208,7 +208,7 @@ private:
         tryOption(std::move(keep), from.split);
       }
     }
-    if (from.split.empty() && from.cost > 0)
+    if (from.split.empty() && from.exact > 0)
       for (uint32_t place : places)
         tryOption(inEveryPart(from.keep), {place});
   }
@@ -322,7 +322,7 @@ std::optional<BlockOption> evaluateOption(const SegmentProblem &problem, const C
       option.cost += costModel.of(graph.ops[i]);
   for (const GraphOp &op : graph.ops)
     if (op.phase == OpPhase::Recompute)
-      option.exact += opCost(op, costModel.device);
+      option.exact += recomputeCost(op, costModel.device);
   option.keep = std::move(keep);
   option.split = std::move(split);
   return option;

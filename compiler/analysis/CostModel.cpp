@@ -52,6 +52,15 @@ uint64_t opCost(const GraphOp &op, const DeviceModel &device) {
   return static_cast<uint64_t>(std::llround(seconds * 1e12));
 }
 
+uint64_t recomputeCost(const GraphOp &op, const DeviceModel &device) {
+  if (!op.joinsReaders || op.kind != OpKind::Compute)
+    return opCost(op, device);
+  double compute = static_cast<double>(op.flops) / device.flopsPerSecond;
+  double memory = static_cast<double>(op.joinedBytes) / device.bytesPerSecond;
+  auto joined = static_cast<uint64_t>(std::llround(std::max(compute, memory) * 1e12));
+  return std::max<uint64_t>(1, std::min(joined, opCost(op, device)));
+}
+
 CostModel::CostModel(const StepGraph &graph, DeviceModel device) : device(std::move(device)) {
   for (const GraphOp &op : graph.ops)
     stepCost += opCost(op, this->device);

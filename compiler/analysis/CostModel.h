@@ -3,7 +3,8 @@
 // seconds = launch + max(FLOPs / peak rate, bytes moved / bandwidth); of an operation that works in parts (train::Work),
 // their sum, where the larger of the two is longer if few pieces run at the same time. A collective takes what its ring
 // sends, at the rate of the slowest link that its ranks span, on top; one that computes in steps takes the longer of the two
-// where the device sends while it computes, and a collective's time to begin for each step. The rates are constants of the
+// where the device sends while it computes, and a collective's time to begin for each step. What runs again within the
+// kernel that reads it takes no launch, and moves what that kernel would not (JoinedRecomputation.h). The rates are constants of the
 // named target, not of the machine that compiles, so that the same input gives the same plan. They
 // are round numbers for what library kernels reach, good for comparing plans with each other and for
 // shares of a step; a step's wall time is not promised. Costs are whole picoseconds: sums of them
@@ -44,6 +45,10 @@ double sendingSeconds(const GraphOp &op, double computing, const DeviceModel &de
 /// Modelled picoseconds of one execution; 0 for what is no instruction.
 uint64_t opCost(const GraphOp &op, const DeviceModel &device);
 
+/// Modelled picoseconds of running it again: opCost, or, where it becomes part of the kernel that reads it, what that takes
+/// longer. Not 0 for an instruction.
+uint64_t recomputeCost(const GraphOp &op, const DeviceModel &device);
+
 // Costs of one step, rounded to whole quanta of at least 1 / 65,536 of it: what is below that is no
 // reason to choose one plan over another, and with so few distinct sums planning is exact.
 struct CostModel {
@@ -52,9 +57,9 @@ struct CostModel {
   uint64_t stepCost = 0; // picoseconds of all operations of the step, once each
 
   CostModel(const StepGraph &graph, DeviceModel device);
-  /// Picoseconds, a multiple of the quantum.
+  /// Picoseconds of running it again, a multiple of the quantum.
   uint64_t of(const GraphOp &op) const {
-    return (opCost(op, device) + quantum / 2) / quantum * quantum;
+    return (recomputeCost(op, device) + quantum / 2) / quantum * quantum;
   }
 };
 

@@ -380,7 +380,7 @@ private:
       key.insert(key.end(), {static_cast<uint64_t>(op.kind), static_cast<uint64_t>(op.phase),
                              problem.mayDrop[i], op.workspaceBytes, op.flops, op.bytesMoved,
                              static_cast<uint64_t>(op.keep), op.bytesSent, op.span,
-                             static_cast<uint64_t>(op.gatheredFor)});
+                             static_cast<uint64_t>(op.gatheredFor), op.joinsReaders, op.joinedBytes});
       for (const std::vector<uint32_t> *list : {&op.operands, &op.reusable, &op.updated}) {
         key.push_back(list->size());
         key.insert(key.end(), list->begin(), list->end());

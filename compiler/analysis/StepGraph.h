@@ -58,6 +58,9 @@ struct GraphOp {
   uint64_t span = 0;            // of a collective: from its first rank to its last; 0: none
   uint64_t steps = 0;           // of one that computes in steps, beside what it sends; 0: it sends and nothing else
   GatheredFor gatheredFor = GatheredFor::Policy;
+  // Of forward: run again, it becomes part of the kernel that reads it, which moves so many bytes more (JoinedRecomputation.h).
+  bool joinsReaders = false;
+  uint64_t joinedBytes = 0;
   std::vector<uint32_t> operands, results; // values
   std::vector<uint32_t> updated;           // positions in `operands` that are overwritten
   std::vector<uint32_t> reusable;          // positions whose buffer a result may take over

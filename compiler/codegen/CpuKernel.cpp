@@ -13,14 +13,14 @@ using namespace amc::train;
 namespace amc::codegen {
 namespace {
 
-constexpr int64_t lanes = 16;
+constexpr int64_t mostLanes = 16;
 constexpr int64_t accumulators = 4;    // of a sum over a row: vectors 0, 4, 8 … go into the first
 constexpr int64_t elementGrain = 16384; // elements that are worth a piece of work of their own
 
 class CpuKernel final : public GroupEmitter {
 public:
   CpuKernel(const Group &group, StringRef name, ModuleOp module)
-      : GroupEmitter(group, module, LLVM::LLVMPointerType::get(module.getContext())), name(name),
+      : GroupEmitter(group, module, LLVM::LLVMPointerType::get(module.getContext())), name(name), lanes(lanesOf(group)),
         vector(VectorType::get(lanes, b.getF32Type())) {}
 
   SmallVector<KernelFunction> emit() {
@@ -47,6 +47,12 @@ public:
   }
 
 private:
+  // Halves of rows that are not whole vectors, as narrow heads have them, are cut into shorter ones.
+  static int64_t lanesOf(const Group &group) {
+    int64_t half = group.columns / 2, divisor = half & -half;
+    return group.pairs == Pairs::Halves && divisor > 1 ? std::min(divisor, mostLanes) : mostLanes;
+  }
+
   template <class Body> void function(StringRef called, Body &&body) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToEnd(module.getBody());
@@ -98,7 +104,8 @@ private:
   Value loadElements(Value base, Type stored, Value offset, const Position &at) override {
     return loadVector(base, stored, offset, at.count);
   }
-  Value loadVector(Value base, Type stored, Value offset, int64_t count = lanes) {
+  Value loadVector(Value base, Type stored, Value offset) { return loadVector(base, stored, offset, lanes); }
+  Value loadVector(Value base, Type stored, Value offset, int64_t count) {
     auto type = VectorType::get(lanes, stored);
     if (count == lanes)
       return LLVM::LoadOp::create(b, loc, type, addressOf(base, stored, offset), bytesOf(stored));
@@ -107,7 +114,8 @@ private:
     copy(base, offset, part, index(0), index(count), stored);
     return LLVM::LoadOp::create(b, loc, type, part, 64);
   }
-  void storeVector(Value base, Type element, Value offset, Value x, int64_t count = lanes) {
+  void storeVector(Value base, Type element, Value offset, Value x) { storeVector(base, element, offset, x, lanes); }
+  void storeVector(Value base, Type element, Value offset, Value x, int64_t count) {
     if (count < lanes)
       return storePart(base, element, offset, x, index(count));
     Type stored = storedType(element);
@@ -163,7 +171,18 @@ private:
   // Makes all elements of a vector of the row, then writes them. `partial`: where sums over columns are, by result.
   void emitElements(Value column, int64_t count, ArrayRef<Value> partial) {
     Scope scope({column, lanes, count});
-    SmallVector<Value> made = makeAll(scope);
+    write(makeAll(scope), column, count, partial);
+  }
+  // The same of a vector of the row's first half and one of its second.
+  void emitPairs(Value column, int64_t count) {
+    Value other = plus(column, group.columns / 2);
+    Scope first({column, lanes, count}), second({other, lanes, count});
+    pair(first, second);
+    SmallVector<Value> made = makeAll(first), madeOther = makeAll(second);
+    write(made, column, count, {});
+    write(madeOther, other, count, {});
+  }
+  void write(ArrayRef<Value> made, Value column, int64_t count, ArrayRef<Value> partial) {
     Value from = row ? times(row, group.columns) : Value();
     for (auto [i, root] : llvm::enumerate(group.results)) {
       if (Group::makes(root) == Makes::Element) {
@@ -186,11 +205,17 @@ private:
     storeRowResults();
     if (llvm::all_of(group.results, [](Value root) { return Group::makes(root) == Makes::Row; }))
       return;
-    int64_t whole = group.columns / lanes * lanes;
+    auto emit = [&](Value column, int64_t count) {
+      if (group.pairs == Pairs::Halves)
+        emitPairs(column, count);
+      else
+        emitElements(column, count, partial);
+    };
+    int64_t columns = group.pairs == Pairs::Halves ? group.columns / 2 : group.columns, whole = columns / lanes * lanes;
     if (whole > 0)
-      loop(index(0), index(whole), lanes, [&](Value column) { emitElements(column, lanes, partial); });
-    if (whole < group.columns)
-      emitElements(index(whole), group.columns - whole, partial);
+      loop(index(0), index(whole), lanes, [&](Value column) { emit(column, lanes); });
+    if (whole < columns)
+      emit(index(whole), columns - whole);
     row = {};
   }
 
@@ -244,6 +269,7 @@ private:
   }
 
   StringRef name;
+  const int64_t lanes;
   VectorType vector;
   Block *entry = nullptr; // of the function that is built
 };

@@ -52,7 +52,7 @@ public:
     } else {
       int64_t lanes = elementLanes();
       int64_t steps = std::max<int64_t>(1, threadElements / lanes);
-      function("", group.rows * group.columns, blockThreads * lanes * steps, blockThreads, [&] { emitElements(lanes, steps); });
+      function("", group.rows * walkedColumns(), blockThreads * lanes * steps, blockThreads, [&] { emitElements(lanes, steps); });
     }
     return std::move(functions);
   }
@@ -132,17 +132,24 @@ private:
   // handed back, by result.
   SmallVector<Value> elements(Scope &scope, Value offset) {
     SmallVector<Value> made = makeAll(scope);
+    write(scope, made, offset);
+    return made;
+  }
+  void write(const Scope &scope, ArrayRef<Value> made, Value offset) {
     for (auto [i, root] : llvm::enumerate(group.results))
       if (Group::makes(root) == Makes::Element)
         store(operands[resultOperand(i)], train::elementOf(root), offset, made[i], scope.at.lanes);
-    return made;
   }
 
   //===--------------------------------------------------------------------===//
   // Elements
   //===--------------------------------------------------------------------===//
 
-  // Vectors do not cross rows where rows matter. Sixteen bytes at once, of the widest.
+  // Of a row of pairs of halves, the first: whoever makes an element makes its partner.
+  int64_t walkedColumns() const { return group.pairs == Pairs::Halves ? group.columns / 2 : group.columns; }
+
+  // Vectors do not cross rows where rows matter, or halves, and hold pairs of neighbours. Sixteen bytes at once, of the
+  // widest.
   int64_t elementLanes() const {
     unsigned widest = 1;
     auto consider = [&](Value tensor) {
@@ -152,13 +159,13 @@ private:
     llvm::for_each(group.body->getArguments(), consider);
     llvm::for_each(group.results, consider);
     for (int64_t lanes : {widest <= 2 ? 8 : 4, 4})
-      if (group.flat || group.columns % lanes == 0)
+      if (group.flat || walkedColumns() % lanes == 0)
         return lanes;
-    return 1;
+    return group.pairs == Pairs::Neighbours ? 2 : 1;
   }
 
   void emitElements(int64_t lanes, int64_t steps) {
-    int64_t total = group.rows * group.columns;
+    int64_t total = group.rows * walkedColumns();
     Value first = plus(times(block, blockThreads * lanes * steps), times(thread, lanes));
     for (int64_t step = 0; step < steps; ++step) {
       Value at = plus(first, step * blockThreads * lanes);
@@ -177,9 +184,18 @@ private:
     }
   }
   void emitElementsAt(Value at, int64_t lanes) {
-    row = group.flat ? Value() : quotient(at, group.columns);
-    Scope scope({group.flat ? at : remainder(at, group.columns), lanes, lanes});
-    elements(scope, at);
+    row = group.flat ? Value() : quotient(at, walkedColumns());
+    Scope scope({group.flat ? at : remainder(at, walkedColumns()), lanes, lanes});
+    if (group.pairs != Pairs::Halves) {
+      elements(scope, at);
+      return;
+    }
+    Scope second({plus(scope.at.column, walkedColumns()), lanes, lanes});
+    pair(scope, second);
+    SmallVector<Value> made = makeAll(scope), madeOther = makeAll(second);
+    Value from = times(row, group.columns);
+    write(scope, made, plus(from, scope.at.column));
+    write(second, madeOther, plus(from, second.at.column));
   }
 
   //===--------------------------------------------------------------------===//

@@ -1,4 +1,5 @@
 #include "compiler/codegen/Group.h"
+#include "compiler/dialect/Fusion.h"
 #include "compiler/dialect/OpSupport.h"
 
 using namespace mlir;
@@ -21,23 +22,28 @@ std::optional<Group> Group::analyze(Block &body, std::string &why) {
   Group group;
   group.body = &body;
   DenseMap<Operation *, unsigned> levelOf; // of an operation's elements; look-ups only
+  KernelRules rules;
   bool flat = true;
-  unsigned summing = 0;
   for (Operation &op : body.without_terminator()) {
-    if (isa<ViewOpInterface>(op))
+    if (isa<ViewOpInterface>(op) || isFusedConstant(&op))
       continue;
     auto fusable = cast<FusableOpInterface>(op);
     FusionRule rule = fusable.getFusionRule();
-    group.columns = rule.columns();
-    group.rows = elementCount(*rule.domain) / group.columns;
+    if (const char *refused = rules.add(rule)) {
+      why = refused;
+      return std::nullopt;
+    }
+    std::tie(group.rows, group.columns) = rowsAndColumns(rule);
     unsigned level = 0;
     for (OpOperand &operand : op.getOpOperands()) {
       Value root = rootOf(operand.get());
-      bool whole = shapeOf(operand.get()) == ArrayRef<int64_t>(*rule.domain);
-      flat = flat && whole && !rule.perRow[operand.getOperandNumber()];
+      if (isFusedConstant(root.getDefiningOp()))
+        continue;
+      bool inPlace = readsInPlace(rule, operand);
+      flat = flat && inPlace;
       if (isa<BlockArgument>(root))
         continue;
-      if (makes(root) != Makes::Element || !whole || rule.perRow[operand.getOperandNumber()]) {
+      if (makes(root) != Makes::Element || !inPlace) {
         why = "an operation reads what another makes of whole rows or columns, or repeats it";
         return std::nullopt;
       }
@@ -46,19 +52,16 @@ std::optional<Group> Group::analyze(Block &body, std::string &why) {
     const unsigned count = static_cast<unsigned>(rule.statistics.size());
     for (unsigned k = 0; k < count; ++k)
       group.statistics.push_back({fusable, k, rule.chained ? level + k : level, rule.statistics[k]});
-    flat = flat && count == 0 && llvm::all_of(rule.results, [](Makes m) { return m == Makes::Element; });
+    flat = flat && rule.pairs == Pairs::None && count == 0 &&
+           llvm::all_of(rule.results, [](Makes m) { return m == Makes::Element; });
     unsigned own = rule.chained ? count : std::min(count, 1u);
     levelOf[&op] = level + own;
     group.levels = std::max(group.levels, level + own);
-    summing += llvm::is_contained(rule.results, Makes::ColumnSum);
   }
-  if (summing > 1) {
-    why = "two operations add up columns";
-    return std::nullopt;
-  }
+  group.pairs = rules.pairs();
   for (Value value : body.getTerminator()->getOperands()) {
     Value root = rootOf(value);
-    if (isa<BlockArgument>(root)) {
+    if (isa<BlockArgument>(root) || isFusedConstant(root.getDefiningOp())) {
       why = "an operand is yielded as it is";
       return std::nullopt;
     }
@@ -131,7 +134,7 @@ std::string kernelText(Block &body) {
 std::string kernelName(Block &body) {
   std::string name;
   for (Operation &op : body.without_terminator())
-    if (!isa<ViewOpInterface>(op))
+    if (!isa<ViewOpInterface>(op) && !isFusedConstant(&op))
       name += (name.empty() ? "" : "+") + op.getName().stripDialect().str();
   return name;
 }

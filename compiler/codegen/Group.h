@@ -31,6 +31,8 @@ struct Group {
   int64_t rows = 0, columns = 0;
   /// Every tensor is read and written element by element: rows do not matter, and all elements are one row.
   bool flat = false;
+  /// What is mixed in pairs: of halves, both elements of a pair are made before either is written.
+  train::Pairs pairs = train::Pairs::None;
   unsigned levels = 0; // passes over a row before the last, which makes the elements
   llvm::SmallVector<Statistic> statistics;
   llvm::SmallVector<mlir::Value> results; // what is yielded, behind views

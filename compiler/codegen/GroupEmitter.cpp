@@ -19,6 +19,25 @@ Value GroupEmitter::Emitter::statistic(unsigned k) {
   return scope ? kernel.splat(scalar, scope->at.lanes) : scalar;
 }
 
+Value GroupEmitter::Emitter::partner(Value operand) {
+  if (scope->partner)
+    return kernel.elementOf(scope->partner, op, operand);
+  Value x = element(operand);
+  SmallVector<int64_t> swapped;
+  for (int64_t i = 0; i < scope->at.lanes; ++i)
+    swapped.push_back(i ^ 1);
+  return vector::ShuffleOp::create(b, loc, x, x, swapped);
+}
+
+Value GroupEmitter::Emitter::ofPair(double first, double second) {
+  if (scope->partner)
+    return constant(scope->second ? second : first);
+  SmallVector<float> numbers;
+  for (int64_t i = 0; i < scope->at.lanes; ++i)
+    numbers.push_back(static_cast<float>(i % 2 ? second : first));
+  return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(cast<VectorType>(type()), ArrayRef<float>(numbers)));
+}
+
 void GroupEmitter::Emitter::set(Value result, Value element) {
   const bool term = Group::makes(result) == Makes::ColumnSum; // added up before it is rounded
   scope->values[result] = term ? element : kernel.rounded(element, train::elementOf(result));
@@ -152,6 +171,12 @@ Value GroupEmitter::offsetOf(const Access &access) {
 
 Value GroupEmitter::elementOf(Scope *scope, FusableOpInterface op, Value operand) {
   Value root = Group::rootOf(operand);
+  if (isFusedConstant(root.getDefiningOp())) {
+    auto full = root.getDefiningOp<FullOp>();
+    Type type = scope ? shaped(b.getF32Type(), scope->at.lanes) : Type(b.getF32Type());
+    return rounded(splatConstant(b, loc, type, b.getF32FloatAttr(static_cast<float>(full.getValue().convertToDouble()))),
+                   full.getElement());
+  }
   auto argument = dyn_cast<BlockArgument>(root);
   if (!argument)
     return make(*scope, root);

@@ -34,6 +34,8 @@ protected:
   struct Scope {
     explicit Scope(Position at) : at(at) {}
     Position at;
+    Scope *partner = nullptr; // of a group with pairs of halves: where the pairs' other elements are
+    bool second = false;      // whether these are the pairs' second ones
     llvm::DenseMap<mlir::Value, mlir::Value> values; // elements, and terms of sums over columns; look-ups only
     llvm::SmallVector<std::pair<std::pair<mlir::Value, Access>, mlir::Value>> loads; // by argument
   };
@@ -44,6 +46,8 @@ protected:
     Emitter(GroupEmitter &kernel, Scope *scope, train::FusableOpInterface op)
         : ElementEmitter(kernel.b, kernel.loc), kernel(kernel), scope(scope), op(op) {}
     mlir::Value element(mlir::Value operand) override { return kernel.elementOf(scope, op, operand); }
+    mlir::Value partner(mlir::Value operand) override;
+    mlir::Value ofPair(double first, double second) override;
     mlir::Value statistic(unsigned k) override;
     void set(mlir::Value result, mlir::Value element) override;
     mlir::Type type() override;
@@ -128,6 +132,12 @@ protected:
   /// The element, or the row's one, of an operand; null scope: the row's one as a scalar.
   mlir::Value elementOf(Scope *scope, train::FusableOpInterface op, mlir::Value operand);
   mlir::Value make(Scope &scope, mlir::Value root);
+  /// Makes two scopes the first and the second half of a row.
+  static void pair(Scope &first, Scope &second) {
+    first.partner = &second;
+    second.partner = &first;
+    second.second = true;
+  }
   /// Of each result the element, or the term of its sum; null where it is the row's.
   llvm::SmallVector<mlir::Value> makeAll(Scope &scope);
   /// Those that are known after so many passes over a row.

@@ -4,7 +4,8 @@
 
 include "compiler/dialect/TrainDialect.td"
 
-def Train_RotaryOp : Train_DiffOp<"rotary", [DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
+def Train_RotaryOp : Train_DiffOp<"rotary", [Train_FusableRows<[]>,
+                                             DeclareOpInterfaceMethods<ShardingOpInterface, ["getShardingRule"]>]> {
   let summary = "rotary position embedding: y = x * cos + rotate(x) * sin over the last dimension";
   let description = [{
     x [B, H, S, D]; cos and sin broadcast to x's shape (usually [1, 1, S, D] or [B, 1, S, D]). rotate negates and
@@ -14,7 +15,7 @@ def Train_RotaryOp : Train_DiffOp<"rotary", [DeclareOpInterfaceMethods<ShardingO
   let arguments = (ins Train_FloatTensor:$x, Train_FloatTensor:$cos, Train_FloatTensor:$sin, UnitAttr:$interleaved);
   let results = (outs Train_FloatTensor:$y);
 }
-def Train_RotaryBackwardOp : Train_ComputeOp<"rotary_backward"> {
+def Train_RotaryBackwardOp : Train_ComputeOp<"rotary_backward", [Train_FusableRows<[]>]> {
   let summary = "dx = dy * cos + rotate^T(dy * sin); rotate^T maps (g1, g2) to (g2, -g1)";
   let arguments = (ins Train_FloatTensor:$dy, Train_FloatTensor:$cos, Train_FloatTensor:$sin, UnitAttr:$interleaved);
   let results = (outs Train_FloatTensor:$dx);

@@ -13,6 +13,9 @@
 
 namespace amc::train {
 
+/// Operations of one kernel at most: more need too many registers.
+inline constexpr size_t maxGroupOperations = 16;
+
 /// What a result of an operation is made of.
 enum class Makes : uint8_t {
   Element,   // one element for each of the domain
@@ -22,6 +25,9 @@ enum class Makes : uint8_t {
 
 /// How what a row's elements contribute becomes a statistic of it.
 enum class Combine : uint8_t { Sum, Maximum };
+
+/// Which elements of a row an operation mixes in pairs: one of either half, or neighbours.
+enum class Pairs : uint8_t { None, Halves, Neighbours };
 
 struct FusionRule {
   /// Empty where types or shapes are not ones that fused kernels handle.
@@ -35,14 +41,36 @@ struct FusionRule {
   llvm::SmallVector<Combine> statistics;
   /// Whether their terms depend on those before them.
   bool chained = false;
+  /// Columns are even in number where there are pairs.
+  Pairs pairs = Pairs::None;
 
   int64_t columns() const { return domain->empty() ? 1 : domain->back(); }
 };
+
+/// Rows and columns of the domain, which the operations of one kernel have in common.
+std::pair<int64_t, int64_t> rowsAndColumns(const FusionRule &rule);
+
+/// What the operations of a kernel have to agree on beside their domain.
+class KernelRules {
+public:
+  /// Null, and the operation is one of them; or why it cannot be.
+  const char *add(const FusionRule &rule);
+  Pairs pairs() const { return mixed; }
+
+private:
+  Pairs mixed = Pairs::None;
+  bool ofRows = false, sums = false; // whether any has statistics or sums over columns; any has such sums
+};
+/// Whether an operation reads an element of `operand`, which another of its kernel makes, where it is made.
+bool readsInPlace(const FusionRule &rule, mlir::OpOperand &operand);
 
 /// Results are elements of operands that broadcast; the first result is the domain.
 FusionRule elementwiseFusion(mlir::Operation *op);
 /// … of an operation whose operands and results may all be stored in a fused kernel, with this domain.
 FusionRule rowFusion(mlir::Operation *op, llvm::ArrayRef<int64_t> domain);
+
+/// Whether an operation is a train.full of floats, which a group may hold: its elements are constants of the kernel.
+bool isFusedConstant(mlir::Operation *op);
 
 /// `element`, or a vector of it where `like` is a vector.
 mlir::Type withElement(mlir::Type like, mlir::Type element);
@@ -58,6 +86,10 @@ public:
 
   /// The element of an operand; of one that is per row, the row's.
   virtual mlir::Value element(mlir::Value operand) = 0;
+  /// The element of an operand that makes a pair with this one (FusionRule::pairs).
+  virtual mlir::Value partner(mlir::Value operand) = 0;
+  /// A constant: `first` in the first element of a pair, `second` in the other.
+  virtual mlir::Value ofPair(double first, double second) = 0;
   /// Statistic `k` of the row.
   virtual mlir::Value statistic(unsigned k) = 0;
   /// What a result's element is, or what is added to a column's sum.

@@ -30,6 +30,34 @@ FusionRule amc::train::rowFusion(Operation *op, ArrayRef<int64_t> domain) {
   return rule;
 }
 
+std::pair<int64_t, int64_t> amc::train::rowsAndColumns(const FusionRule &rule) {
+  return {elementCount(*rule.domain) / rule.columns(), rule.columns()};
+}
+
+const char *KernelRules::add(const FusionRule &rule) {
+  const bool addsColumns = llvm::is_contained(rule.results, Makes::ColumnSum);
+  const bool addsUp = addsColumns || !rule.statistics.empty();
+  if (rule.pairs != Pairs::None && mixed != Pairs::None && rule.pairs != mixed)
+    return "halves and neighbours are mixed";
+  if ((rule.pairs != Pairs::None && ofRows) || (mixed != Pairs::None && addsUp) || (rule.pairs != Pairs::None && addsUp))
+    return "pairs are mixed in rows or columns that are added up";
+  if (addsColumns && sums)
+    return "two operations add up columns";
+  mixed = rule.pairs == Pairs::None ? mixed : rule.pairs;
+  ofRows = ofRows || addsUp;
+  sums = sums || addsColumns;
+  return nullptr;
+}
+
+bool amc::train::readsInPlace(const FusionRule &rule, OpOperand &operand) {
+  return !rule.perRow[operand.getOperandNumber()] && shapeOf(operand.get()) == ArrayRef<int64_t>(*rule.domain);
+}
+
+bool amc::train::isFusedConstant(Operation *op) {
+  auto full = dyn_cast_if_present<FullOp>(op);
+  return full && isFusedElement(full.getElement()) && isa<FloatType>(full.getElement());
+}
+
 FusionRule amc::train::elementwiseFusion(Operation *op) { return rowFusion(op, shapeOf(op->getResult(0))); }
 
 //===----------------------------------------------------------------------===//
@@ -90,14 +118,14 @@ LogicalResult FusedOp::verifyRegions() {
       return emitOpError("taken has ") << from << ", should be -1 or the number of an operand with as many bytes";
   std::optional<std::pair<int64_t, int64_t>> domain;
   for (Operation &op : block.without_terminator()) {
-    if (isa<ViewOpInterface>(op))
+    if (isa<ViewOpInterface>(op) || isFusedConstant(&op))
       continue;
     auto fusable = dyn_cast<FusableOpInterface>(op);
     FusionRule rule = fusable ? fusable.getFusionRule() : FusionRule();
     // fused_c5
     if (!rule.domain)
       return op.emitOpError("should be one that can be fused, with elements of f32, bf16, f16 or i1");
-    std::pair<int64_t, int64_t> own = {elementCount(*rule.domain) / rule.columns(), rule.columns()};
+    std::pair<int64_t, int64_t> own = rowsAndColumns(rule);
     // fused_c6
     if (domain && *domain != own)
       return op.emitOpError("works on ") << own.first << " rows of " << own.second << ", the group on " << domain->first
@@ -141,7 +169,7 @@ LogicalResult FusedOp::evaluate(ArrayRef<const HostTensor *> inputs, MutableArra
 uint64_t FusedOp::getFlops() {
   uint64_t flops = 0;
   for (auto op : getBody().getOps<ComputeOpInterface>())
-    flops += op.getFlops();
+    flops += isFusedConstant(op) ? 0 : op.getFlops();
   return flops;
 }
 

@@ -14,7 +14,8 @@ def Train_FusedOp : Train_Op<"fused", [IsolatedFromAbove, SingleBlock, Pure,
     DeclareOpInterfaceMethods<ComputeOpInterface, ["evaluate", "getFlops", "getWorkspaceBytes", "getCudaWorkspaceBytes", "getReusableOperands", "getTakenOperands"]>]> {
   let summary = "operations that run as one kernel, a row at a time";
   let description = [{
-    The body is a piece of a step: operations with FusableOpInterface, and views between them, on the group's operands.
+    The body is a piece of a step: operations with FusableOpInterface, views between them, and what is full of one number,
+    on the group's operands.
     All have one domain; what is used inside only is never in memory. `taken` has for each result the operand whose bytes
     it stands in, -1 for none. What it means is what its operations mean one after the other.
   }];

@@ -97,8 +97,12 @@ def Plan_KernelOp : Plan_Op<"kernel", [HasParent<"ProgramOp">, IsolatedFromAbove
 
 def Plan_CallOp : Plan_Op<"call", [HasParent<"ProgramOp">]> {
   let summary = "runs a kernel on views; `unit` stands for an absent optional operand or result";
+  let description = [{
+    Of `flops`, a call of backward computes `recompute_flops` again on the way.
+  }];
   let arguments = (ins StrAttr:$kernel, ArrayAttr:$inputs, ArrayAttr:$outputs, ArrayAttr:$workspaces,
-                       DictionaryAttr:$arguments, StrAttr:$phase, I64Attr:$flops);
+                       DictionaryAttr:$arguments, StrAttr:$phase, I64Attr:$flops,
+                       OptionalAttr<I64Attr>:$recompute_flops);
   let assemblyFormat = "$kernel attr-dict";
 }
 

@@ -1,5 +1,6 @@
 // Rotary embedding: shapes, oracle, gradient. Constraints are labelled; test/dialect/attention-invalid.mlir has a case for
 // each.
+#include "compiler/dialect/Fusion.h"
 #include "compiler/dialect/OpSupport.h"
 
 using namespace mlir;
@@ -106,4 +107,26 @@ LogicalResult RotaryBackwardOp::evaluate(Inputs in, Outputs out) {
     out[0].floats[i] = dy.floats[i] * cos.floats[c(i)] + (first ? mixed : -mixed);
   }
   return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Fusion: the formulas of runtime/device/cpu/hot/HotRows.cpp, with the same bits
+//===----------------------------------------------------------------------===//
+
+static FusionRule rotationRule(Operation *op, Value x, bool interleaved) {
+  FusionRule rule = rowFusion(op, shapeOf(x));
+  rule.pairs = interleaved ? Pairs::Neighbours : Pairs::Halves;
+  return rule;
+}
+
+FusionRule RotaryOp::getFusionRule() { return rotationRule(*this, getX(), getInterleaved()); }
+void RotaryOp::emitElement(ElementEmitter &e) {
+  Value rotated = e.mul(e.ofPair(-1, 1), e.partner(getX()));
+  e.set(getY(), e.fma(rotated, e.element(getSin()), e.mul(e.element(getX()), e.element(getCos()))));
+}
+
+FusionRule RotaryBackwardOp::getFusionRule() { return rotationRule(*this, getDy(), getInterleaved()); }
+void RotaryBackwardOp::emitElement(ElementEmitter &e) {
+  Value rotated = e.mul(e.ofPair(1, -1), e.partner(getDy()));
+  e.set(getDx(), e.fma(rotated, e.partner(getSin()), e.mul(e.element(getDy()), e.element(getCos()))));
 }

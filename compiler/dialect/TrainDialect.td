@@ -27,6 +27,7 @@ def Train_Dialect : Dialect {
       train.saved   unit, the operation's results live until backward reads them
       train.offsets i64 array, one arena offset in bytes for each result (after AssignOffsets)
       train.workspace_offset i64, arena offset in bytes of the operation's workspace (after AssignOffsets)
+      train.joined_flops i64, FLOPs of a backward train.fused that are computed again (after FuseElementwise)
   }];
   let useDefaultAttributePrinterParser = 1;
   let usePropertiesForAttributes = 1;

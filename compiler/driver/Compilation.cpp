@@ -1,5 +1,6 @@
 // See Compilation.h.
 #include "compiler/driver/Compilation.h"
+#include "compiler/analysis/JoinedRecomputation.h"
 #include "compiler/driver/Pipeline.h"
 #include "compiler/emit/EmitPlan.h"
 #include "runtime/plan/FusedKernels.h"
@@ -179,6 +180,8 @@ ParetoCurve curveOf(train::StepOp step, const CompileOptions &options, unsigned 
   FailureOr<GatheredStep> gathered = gatherStep(step);
   if (!device || failed(gathered))
     return {};
+  if (options.fusion == "on")
+    markJoinedRecomputation(*gathered);
   PlannerSettings settings;
   settings.device = *device;
   return planCurve(gathered->graph, findBlocks(gathered->graph), settings, points);

@@ -191,6 +191,7 @@ PlanBudgetOptions budgetOptions(const CompileOptions &options) {
   }
   budget.target = options.target;
   budget.precision = options.precision;
+  budget.fusion = options.fusion == "on";
   return budget;
 }
 

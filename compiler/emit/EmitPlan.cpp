@@ -357,6 +357,7 @@ private:
     if (instruction.phase() == plan::PHASE_UNSPECIFIED)
       error(op, "phase " + op.getPhase() + " is not one that plans know");
     instruction.set_flops(op.getFlops());
+    instruction.set_recompute_flops(op.getRecomputeFlops().value_or(0));
     noteNoDecay(op);
   }
 

@@ -30,8 +30,10 @@ uint64_t savedBytes(const plan::Plan &plan) {
 
 void addFlops(const plan::Plan &plan, plan::Promise &promise) {
   uint64_t flops[plan::Phase_ARRAYSIZE] = {};
-  for (const plan::Instruction &instruction : plan.instructions())
-    flops[instruction.phase()] += instruction.flops();
+  for (const plan::Instruction &instruction : plan.instructions()) {
+    flops[instruction.phase()] += instruction.flops() - instruction.recompute_flops();
+    flops[plan::RECOMPUTE] += instruction.recompute_flops();
+  }
   promise.set_flops_forward(flops[plan::FORWARD]);
   promise.set_flops_backward(flops[plan::BACKWARD]);
   promise.set_flops_recompute(flops[plan::RECOMPUTE]);

@@ -106,6 +106,13 @@ std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::stri
     bool often = static_cast<uint64_t>(i) < plan.micro_batch_end();
     double times = often ? static_cast<double>(std::max<uint64_t>(1, plan.accumulation())) : 1;
     (instruction.phase() == plan::RECOMPUTE ? time.recompute : time.step) += times * seconds(now - begin);
+    if (instruction.recompute_flops() > 0) { // what it takes longer for that
+      GraphOp rest = op;
+      rest.flops -= instruction.recompute_flops();
+      double longer = times * seconds(opCost(op, *model) - opCost(rest, *model));
+      time.recompute += longer;
+      time.step -= longer;
+    }
     time.communication += times * seconds(sent);
     time.exposed += times * seconds(waited);
   }

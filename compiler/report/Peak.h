@@ -25,7 +25,7 @@ std::vector<AliveGroup> group(const Values &values, const std::vector<const Valu
 /// often as it runs. Nothing if the plan does not say what its instructions move. Collectives run in the order of their
 /// starts, one at a time; an async one takes time of the step where its wait has to wait.
 struct ModelledTime {
-  double step = 0, recompute = 0; // `step` is without recomputation
+  double step = 0, recompute = 0; // `step` is without recomputation, but for what a gradient's kernel reads for it
   double communication = 0;       // of all collectives, on their links
   double exposed = 0;             // of that, what is not beside computation: in `step` or `recompute`
   double overhead() const { return step > 0 ? recompute / step : 0; }

@@ -173,11 +173,11 @@ Facts gather(const plan::Plan &plan) {
     return static_cast<size_t>(view.buffer());
   };
   for (const plan::Instruction &instruction : plan.instructions()) {
-    if (instruction.phase() == plan::RECOMPUTE) {
+    if (instruction.phase() == plan::RECOMPUTE || instruction.recompute_flops() > 0) {
       Group &group = recomputed[rt::kernelTitle(plan, instruction)];
       group.name = rt::kernelTitle(plan, instruction);
       ++group.count;
-      group.flops += instruction.flops();
+      group.flops += instruction.recompute_flops() > 0 ? instruction.recompute_flops() : instruction.flops();
     }
     for (const plan::View &view : instruction.inputs()) {
       std::optional<size_t> buffer = bufferOf(view);

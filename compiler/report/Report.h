@@ -27,7 +27,7 @@ struct Facts {
       categories;                 // bytes at the peak, in the promise's order
   std::vector<Alive> aliveAtPeak; // largest first; ties: by name
   std::vector<Group> saved; // forward values that live into backward, by the kernel that makes them
-  std::vector<Group> recomputed; // instructions of the recompute phase, by kernel
+  std::vector<Group> recomputed; // instructions that compute something again, by kernel, with the FLOPs of that
   std::vector<uint64_t> live;    // live bytes at every instruction
 };
 Facts gather(const plan::Plan &plan);

@@ -20,7 +20,7 @@ enum class Role : uint8_t {
   Saved,      // made by the forward pass, read by another phase
   Recomputed, // made once more for backward
   Forward,    // made by the forward pass and read by it alone
-  Backward,   // made by the backward pass: gradients of activations
+  Backward,   // made by the backward pass: gradients of activations, and what their kernels compute again beside them
   Update,     // made by the optimizer: norms, scales
   Workspace,
   Input,

@@ -368,6 +368,8 @@ private:
     std::string path = text("instructions[", index, "]");
     if (!plan::Phase_IsValid(instruction.phase()) || instruction.phase() == plan::PHASE_UNSPECIFIED)
       error(path, ".phase: ", static_cast<int>(instruction.phase()), " is no phase");
+    if (uint64_t most = instruction.phase() == plan::BACKWARD ? instruction.flops() : 0; instruction.recompute_flops() > most)
+      error(path, ".recompute_flops: is ", instruction.recompute_flops(), ", should be at most ", most);
     std::vector<Place> inputs, outputs, workspaces;
     bool sound = collect(index, path + ".inputs", instruction.inputs(), inputs);
     sound &= collect(index, path + ".outputs", instruction.outputs(), outputs);
@@ -482,8 +484,10 @@ private:
     expect("saved_bytes", p.saved_bytes(), savedBytes(plan));
     uint64_t flops[plan::Phase_ARRAYSIZE] = {};
     for (const plan::Instruction &instruction : plan.instructions())
-      if (plan::Phase_IsValid(instruction.phase()))
-        flops[instruction.phase()] += instruction.flops();
+      if (plan::Phase_IsValid(instruction.phase())) {
+        flops[instruction.phase()] += instruction.flops() - instruction.recompute_flops();
+        flops[plan::RECOMPUTE] += instruction.recompute_flops();
+      }
     expect("flops_forward", p.flops_forward(), flops[plan::FORWARD]);
     expect("flops_backward", p.flops_backward(), flops[plan::BACKWARD]);
     expect("flops_recompute", p.flops_recompute(), flops[plan::RECOMPUTE]);

@@ -87,3 +87,24 @@ graph = helper.make_graph(nodes, "g", [tensor("x", [2, 4, 5])], [tensor("logits"
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
 model.ir_version = 8
 onnx.save(model, os.path.join(folder, "dropout.onnx"))
+
+# Three networks with x sigmoid(1.702 x), which stays what it is made of.
+nodes, value = [], "x"
+for layer in range(3):
+    nodes += [
+        helper.make_node("MatMul", [value, f"up{layer}"], [f"h{layer}"]),
+        helper.make_node("Mul", [f"h{layer}", "factor"], [f"a{layer}"]),
+        helper.make_node("Sigmoid", [f"a{layer}"], [f"s{layer}"]),
+        helper.make_node("Mul", [f"h{layer}", f"s{layer}"], [f"y{layer}"]),
+        helper.make_node("MatMul", [f"y{layer}", f"down{layer}"], [f"z{layer}"]),
+        helper.make_node("Add", [value, f"z{layer}"], ["logits" if layer == 2 else f"x{layer}"]),
+    ]
+    value = f"x{layer}"
+weights = [numpy_helper.from_array(np.float32(1.702), "factor")]
+for layer in range(3):
+    weights += [numpy_helper.from_array((rng.standard_normal((8, 64)) / 8).astype(np.float32), f"up{layer}"),
+                numpy_helper.from_array((rng.standard_normal((64, 8)) / 8).astype(np.float32), f"down{layer}")]
+graph = helper.make_graph(nodes, "g", [tensor("x", [4, 128, 8])], [tensor("logits", [4, 128, 8])], weights)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+model.ir_version = 8
+onnx.save(model, os.path.join(folder, "quick-gelu.onnx"))

@@ -32,7 +32,8 @@ struct Made {
 inline Made randomStep(uint32_t seed) {
   std::mt19937 random(seed);
   auto pick = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
-  static const Shape domains[] = {{3, 5, 7}, {2, 33}, {64}, {4, 16, 48}, {130, 20}, {1, 1}, {7, 1}, {2, 3, 2, 160}, {5, 100}};
+  static const Shape domains[] = {{3, 5, 7}, {2, 33}, {64}, {4, 16, 48}, {130, 20}, {1, 1}, {7, 1}, {2, 3, 2, 160}, {5, 100},
+                                  {1, 2, 3, 64}, {2, 2, 3, 24}, {1, 3, 2, 6}, {2, 1, 5, 2}};
   const Shape domain = domains[pick(std::size(domains))];
   const std::string element = pick(3) == 0 ? "bf16" : pick(8) == 0 ? "f16" : "f32";
   Made made;
@@ -78,6 +79,21 @@ inline Made randomStep(uint32_t seed) {
     static const char *unary[] = {"abs", "neg", "exp", "tanh", "sigmoid", "erf", "relu", "silu", "gelu", "ceil", "floor", "round"};
     static const char *binary[] = {"add", "sub", "mul", "max", "min", "div"};
     static const char *gates[] = {"silu", "gelu", "gelu_tanh", "relu"};
+    if (pick(6) == 0) {
+      static const char *numbers[] = {"0.5", "-2.0", "0.1", "3.0"};
+      const Shape shape = pick(2) ? Shape() : column;
+      std::string name = "%c" + std::to_string(names.size()), list;
+      for (int64_t size : shape)
+        list += (list.empty() ? ": " : ", ") + std::to_string(size);
+      line(name + " = train.full {value = " + numbers[pick(std::size(numbers))] + " : f64, shape = array<i64" + list +
+           ">, element = " + element + "} : () -> " + typeText(shape, element));
+      names.push_back(name);
+      types.push_back(typeText(shape, element));
+    }
+    if (domain.size() == 4 && element != "f16" && pick(3) == 0) {
+      add(pick(2) ? "rotary" : "rotary_backward", {whole(), any(), any()}, pick(2) ? "{interleaved}" : "", 1, full);
+      continue;
+    }
     switch (int kind = pick(8); kind == 6 && element == "f16" ? 7 : kind) { // of f16 these are fused only
     case 0: case 1: add(unary[pick(std::size(unary))], {whole()}, "", 1, full); break;
     case 2: case 3: case 4: add(binary[pick(std::size(binary))], {whole(), any()}, "", 1, full); break;

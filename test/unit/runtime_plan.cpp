@@ -382,6 +382,11 @@ const Mutation mutations[] = {
     {"promise.input_bytes: is 1", [](plan::Plan &p) { p.mutable_promise()->set_input_bytes(1); }, false},
     {"promise.constant_bytes: is 1", [](plan::Plan &p) { p.mutable_promise()->set_constant_bytes(1); }, false},
     {"promise.flops_backward: is 1", [](plan::Plan &p) { p.mutable_promise()->set_flops_backward(1); }, false},
+    {"promise.flops_backward: is 48 and the plan has 47", [](plan::Plan &p) { p.mutable_instructions(3)->set_recompute_flops(1); }, false, 2},
+    {"instructions[0].recompute_flops: is 1, should be at most 0", [](plan::Plan &p) {
+       p.mutable_instructions(0)->set_recompute_flops(1); }, false, 3},
+    {"instructions[3].recompute_flops: is 49, should be at most 48", [](plan::Plan &p) {
+       p.mutable_instructions(3)->set_recompute_flops(49); }, false, 3},
 };
 
 TEST(PlanVerifier, AcceptsTheValidPlan) {

@@ -27,8 +27,10 @@ void makePromisesTrue(Plan &p) {
   promise.set_input_bytes(peak.byCategory[plan::INPUT]);
   promise.set_constant_bytes(peak.byCategory[plan::CONSTANT]);
   uint64_t flops[5] = {};
-  for (const plan::Instruction &i : p.instructions())
-    flops[i.phase() < 5 ? i.phase() : 0] += i.flops();
+  for (const plan::Instruction &i : p.instructions()) {
+    flops[i.phase() < 5 ? i.phase() : 0] += i.flops() - i.recompute_flops();
+    flops[plan::RECOMPUTE] += i.recompute_flops();
+  }
   promise.set_flops_forward(flops[plan::FORWARD]);
   promise.set_flops_backward(flops[plan::BACKWARD]);
   promise.set_flops_recompute(flops[plan::RECOMPUTE]);

@@ -5,6 +5,7 @@
 // element by element. Reference: rotateRow below.
 #include "runtime/device/cpu/Compute.h"
 #include "runtime/device/cpu/Registry.h"
+#include <cmath>
 
 namespace amc::rt::cpu {
 namespace {
@@ -19,8 +20,9 @@ void rotateRow(bool backward, bool interleaved, const S *x, const C *cos, int64_
     int64_t p = interleaved ? 2 * i : i, q = interleaved ? p + 1 : i + half;
     T a = x[p], b = x[q], cosP = cos[p * stepCos], cosQ = cos[q * stepCos];
     T sinP = sin[p * stepSin], sinQ = sin[q * stepSin];
-    T first = backward ? a * cosP + b * sinQ : a * cosP - b * sinP;
-    T second = backward ? b * cosQ - a * sinP : b * cosQ + a * sinQ;
+    // Rounded as the hot loop and generated kernels do.
+    T first = std::fma(backward ? b : -b, backward ? sinQ : sinP, a * cosP);
+    T second = std::fma(backward ? -a : a, backward ? sinP : sinQ, b * cosQ);
     narrowRow(&first, y + p, 1);
     narrowRow(&second, y + q, 1);
   }
