@@ -1,12 +1,13 @@
 // Matrix products of one tile, by a library on the calling thread, and the grid that cuts a product into tiles.
 //
 // fp32 and bf16 are oneDNN's, the fastest of Debian's libraries where measured (test/bench/kernels.cpp); f64, which it
-// lacks, is OpenBLAS's. A processor with AVX512-BF16 multiplies bf16 as it is stored, summed in fp32; without it, bf16
-// is widened to panels of fp32 in scratch. Either way a sum is rounded once.
+// lacks, is OpenBLAS's. A processor whose AVX512-BF16 is faster than its fp32 multiplies bf16 as it is stored, summed
+// in fp32; elsewhere bf16 is widened to panels of fp32 in scratch. Either way a sum is rounded once.
 //
 // The grid (runtime/plan/Workspace.h) is counted from the first row and column, so whole tiles of a slice of rows, which
-// knows how many there are in all, get the bits they have in the product of all rows. The libraries do not promise that: a row's last bits depend on how
-// many rows are multiplied at once. They depend on no address, nor on the rows' distance in the result.
+// knows how many there are in all, get the bits they have in the product of all rows. The libraries do not promise that: a
+// row's last bits depend on how many rows are multiplied at once. They depend on no address, nor on the rows' distance in
+// the result.
 //
 // oneDNN asks malloc for the buffer a product is packed into and gives it back, every time, and has no other way. So
 // glibc is told to keep such memory, every thread has it from the start (`libraryBytes`, in the device's scratchBytes),
@@ -30,7 +31,7 @@ void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, dou
 // bf16 operands, fp32 sums; only where multipliesBf16().
 void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, float alpha, const BFloat16 *a,
           int64_t lda, const BFloat16 *b, int64_t ldb, float beta, float *c, int64_t ldc);
-// Has the processor instructions for that, and may they be used (AMC_ISA)?
+// Has the processor instructions for that, do they pay, and may they be used (AMC_ISA)?
 bool multipliesBf16();
 
 // What the library asks for in one product at most, with every dimension as large as the grids and blocks of
