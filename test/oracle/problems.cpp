@@ -12,7 +12,6 @@
 // everything, in equal steps, the last left out.
 #include "compiler/analysis/BudgetPlanner.h"
 #include "compiler/analysis/GatherStep.h"
-#include "compiler/analysis/JoinedRecomputation.h"
 #include "compiler/dialect/Train.h"
 #include "compiler/driver/Compile.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -155,7 +154,6 @@ int trainingStep(const Arguments &arguments) {
     mlir::FailureOr<GatheredStep> gathered = gatherStep(step);
     if (mlir::failed(gathered))
       return 1;
-    markJoinedRecomputation(*gathered); // as the driver's planner sees it
     printAll(name, gathered->graph, {*deviceModel("cpu", "fp32"), 256, {}}, arguments.budgets);
   }
   return 0;
