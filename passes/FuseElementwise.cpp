@@ -102,12 +102,12 @@ private:
     if (open.size() >= maxGroupOperations || kernelPhase(op) != kernelPhase(open.back()))
       return false;
     auto isMember = [&](Operation *other) { return other && llvm::is_contained(open, other); };
-    bool related = llvm::any_of(op->getOperands(), [&](Value operand) {
-      Value root = Group::rootOf(operand);
-      return isMember(root.getDefiningOp()) || llvm::any_of(open, [&](Operation *member) {
-        return shapeOf(operand) == ArrayRef<int64_t>(*cast<FusableOpInterface>(op).getFusionRule().domain) &&
-               llvm::is_contained(member->getOperands(), operand);
-      });
+    const FusionRule rule = cast<FusableOpInterface>(op).getFusionRule();
+    bool related = llvm::any_of(op->getOpOperands(), [&](OpOperand &operand) {
+      return isMember(Group::rootOf(operand.get()).getDefiningOp()) ||
+             (readsInPlace(rule, operand) && llvm::any_of(open, [&](Operation *member) {
+               return llvm::is_contained(member->getOperands(), operand.get());
+             }));
     });
     if (!related)
       return false;
@@ -241,8 +241,7 @@ private:
     for (OpOperand &use : input.getUses()) {
       if (!inside.contains(use.getOwner()))
         continue;
-      FusionRule rule = cast<FusableOpInterface>(use.getOwner()).getFusionRule();
-      if (rule.perRow[use.getOperandNumber()] || shapeOf(input) != ArrayRef<int64_t>(*rule.domain))
+      if (!readsInPlace(cast<FusableOpInterface>(use.getOwner()).getFusionRule(), use))
         return false;
     }
     return true;

@@ -70,7 +70,7 @@ private:
     bool related = false;
     for (OpOperand &operand : step.ops[op]->getOpOperands()) {
       bool inside = kernelOf[producerOf(operand.get())] == number;
-      if (inside && !isElement(operand.get(), rule, operand))
+      if (inside && !isElement(rule, operand))
         return false;
       related = related || inside || (readsInPlace(rule, operand) && kernel.inPlace.contains(operand.get()));
     }
@@ -89,10 +89,10 @@ private:
   uint32_t rootOf(Value value) const { return graph.rootOf(step.index(value)); }
   uint32_t producerOf(Value value) const { return graph.values[rootOf(value)].producer; }
 
-  // Whether what makes `value` makes it element by element, and `operand` reads it so.
-  bool isElement(Value value, const FusionRule &reader, OpOperand &operand) const {
-    auto result = cast<OpResult>(step.values[rootOf(value)]);
-    std::optional<FusionRule> maker = ruleOf(producerOf(value));
+  // Whether what makes an operand makes it element by element, and it is read so.
+  bool isElement(const FusionRule &reader, OpOperand &operand) const {
+    auto result = cast<OpResult>(step.values[rootOf(operand.get())]);
+    std::optional<FusionRule> maker = ruleOf(producerOf(operand.get()));
     return maker && maker->results[result.getResultNumber()] == Makes::Element && readsInPlace(reader, operand);
   }
 
@@ -134,7 +134,7 @@ private:
   bool readsElements(uint32_t reader, uint32_t root) const {
     std::optional<FusionRule> rule = ruleOf(reader);
     return rule && llvm::all_of(step.ops[reader]->getOpOperands(), [&](OpOperand &operand) {
-      return rootOf(operand.get()) != root || isElement(operand.get(), *rule, operand);
+      return rootOf(operand.get()) != root || isElement(*rule, operand);
     });
   }
 

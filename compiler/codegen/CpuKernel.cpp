@@ -49,7 +49,7 @@ public:
 private:
   // Halves of rows that are not whole vectors, as narrow heads have them, are cut into shorter ones.
   static int64_t lanesOf(const Group &group) {
-    int64_t half = group.columns / 2, divisor = half & -half;
+    int64_t half = group.walkedColumns(), divisor = half & -half;
     return group.pairs == Pairs::Halves && divisor > 1 ? std::min(divisor, mostLanes) : mostLanes;
   }
 
@@ -175,7 +175,7 @@ private:
   }
   // The same of a vector of the row's first half and one of its second.
   void emitPairs(Value column, int64_t count) {
-    Value other = plus(column, group.columns / 2);
+    Value other = plus(column, group.walkedColumns());
     Scope first({column, lanes, count}), second({other, lanes, count});
     pair(first, second);
     SmallVector<Value> made = makeAll(first), madeOther = makeAll(second);
@@ -211,7 +211,7 @@ private:
       else
         emitElements(column, count, partial);
     };
-    int64_t columns = group.pairs == Pairs::Halves ? group.columns / 2 : group.columns, whole = columns / lanes * lanes;
+    int64_t columns = group.walkedColumns(), whole = columns / lanes * lanes;
     if (whole > 0)
       loop(index(0), index(whole), lanes, [&](Value column) { emit(column, lanes); });
     if (whole < columns)

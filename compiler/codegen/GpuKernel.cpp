@@ -52,7 +52,7 @@ public:
     } else {
       int64_t lanes = elementLanes();
       int64_t steps = std::max<int64_t>(1, threadElements / lanes);
-      function("", group.rows * walkedColumns(), blockThreads * lanes * steps, blockThreads, [&] { emitElements(lanes, steps); });
+      function("", group.rows * group.walkedColumns(), blockThreads * lanes * steps, blockThreads, [&] { emitElements(lanes, steps); });
     }
     return std::move(functions);
   }
@@ -145,9 +145,6 @@ private:
   // Elements
   //===--------------------------------------------------------------------===//
 
-  // Of a row of pairs of halves, the first: whoever makes an element makes its partner.
-  int64_t walkedColumns() const { return group.pairs == Pairs::Halves ? group.columns / 2 : group.columns; }
-
   // Vectors do not cross rows where rows matter, or halves, and hold pairs of neighbours. Sixteen bytes at once, of the
   // widest.
   int64_t elementLanes() const {
@@ -159,13 +156,13 @@ private:
     llvm::for_each(group.body->getArguments(), consider);
     llvm::for_each(group.results, consider);
     for (int64_t lanes : {widest <= 2 ? 8 : 4, 4})
-      if (group.flat || walkedColumns() % lanes == 0)
+      if (group.flat || group.walkedColumns() % lanes == 0)
         return lanes;
     return group.pairs == Pairs::Neighbours ? 2 : 1;
   }
 
   void emitElements(int64_t lanes, int64_t steps) {
-    int64_t total = group.rows * walkedColumns();
+    int64_t total = group.rows * group.walkedColumns();
     Value first = plus(times(block, blockThreads * lanes * steps), times(thread, lanes));
     for (int64_t step = 0; step < steps; ++step) {
       Value at = plus(first, step * blockThreads * lanes);
@@ -184,13 +181,13 @@ private:
     }
   }
   void emitElementsAt(Value at, int64_t lanes) {
-    row = group.flat ? Value() : quotient(at, walkedColumns());
-    Scope scope({group.flat ? at : remainder(at, walkedColumns()), lanes, lanes});
+    row = group.flat ? Value() : quotient(at, group.walkedColumns());
+    Scope scope({group.flat ? at : remainder(at, group.walkedColumns()), lanes, lanes});
     if (group.pairs != Pairs::Halves) {
       elements(scope, at);
       return;
     }
-    Scope second({plus(scope.at.column, walkedColumns()), lanes, lanes});
+    Scope second({plus(scope.at.column, group.walkedColumns()), lanes, lanes});
     pair(scope, second);
     SmallVector<Value> made = makeAll(scope), madeOther = makeAll(second);
     Value from = times(row, group.columns);

@@ -38,6 +38,9 @@ struct Group {
   llvm::SmallVector<mlir::Value> results; // what is yielded, behind views
   bool sums = false;                      // whether any result is a sum over rows
 
+  /// Columns of a row that a kernel goes through: of pairs of halves the first half, which takes the second along.
+  int64_t walkedColumns() const { return pairs == train::Pairs::Halves ? columns / 2 : columns; }
+
   /// Fails, without a diagnostic, where a kernel cannot be made of the body. `why` then says so.
   static std::optional<Group> analyze(mlir::Block &body, std::string &why);
 

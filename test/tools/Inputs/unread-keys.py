@@ -1,19 +1,8 @@
 """unread-keys.py DATA WEIGHTS: data of four entries for unread-keys.onnx, and weights for all its initializers, those
 that nothing reads included."""
-import json
-import struct
 import sys
 
-
-def write(path, tensors):
-    header, data = {}, b""
-    for name, kind, shape, form, values in tensors:
-        packed = struct.pack("<%d%s" % (len(values), form), *values)
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(packed)]}
-        data += packed
-    text = json.dumps(header).encode()
-    open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
-
+from tensors import write
 
 write(sys.argv[1], [("x", "F32", [4, 2, 4, 5], "f", [((7 * i) % 11 - 5) / 5 for i in range(160)]),
                     ("labels", "I64", [4, 2, 4], "q", [i % 5 for i in range(32)])])
