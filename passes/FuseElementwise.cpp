@@ -14,6 +14,7 @@
 #include "passes/Passes.h"
 #include "runtime/plan/FusedKernels.h"
 #include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/StringExtras.h"
 
 namespace amc {
 #define GEN_PASS_DEF_FUSEELEMENTWISE
@@ -70,6 +71,7 @@ public:
       start(&op);
     }
     close();
+    llvm::for_each(constantsRead, [&](Operation *constant) { eraseUnread(constant); });
   }
 
 private:
@@ -314,14 +316,12 @@ private:
       op->moveAfter(fused);
     for (auto [output, result] : llvm::zip_equal(best.outputs, fused.getOutputs()))
       output.replaceAllUsesWith(result);
-    SetVector<Operation *> read; // constants
     for (Operation *op : llvm::reverse(best.members)) {
       for (Value operand : op->getOperands())
         if (Operation *maker = Group::rootOf(operand).getDefiningOp(); isFusedConstant(maker))
-          read.insert(maker);
+          constantsRead.insert(maker);
       erase(op);
     }
-    llvm::for_each(read, [&](Operation *constant) { eraseUnread(constant); });
     groups += 1;
     joined += open.size() > 1 ? open.size() : 0;
   }
@@ -362,15 +362,14 @@ private:
   }
 
   static Location locationOf(ArrayRef<Operation *> operations) {
-    std::string text;
-    for (Operation *op : operations) {
-      std::string name = locationName(op->getLoc());
-      if (name != "?" && text.find(name) == std::string::npos)
-        text += (text.empty() ? "" : " + ") + name;
-    }
-    if (text.empty() || operations.size() == 1)
+    SetVector<StringAttr> names;
+    MLIRContext *context = operations.front()->getContext();
+    for (Operation *op : operations)
+      if (std::string name = locationName(op->getLoc()); name != "?")
+        names.insert(StringAttr::get(context, name));
+    if (names.empty() || operations.size() == 1)
       return operations.front()->getLoc();
-    return NameLoc::get(StringAttr::get(operations.front()->getContext(), text));
+    return NameLoc::get(StringAttr::get(context, llvm::join(llvm::map_range(names, [](StringAttr name) { return name.getValue(); }), " + ")));
   }
 
   // An operation of backward belongs to the block of the forward operation that it has its location from.
@@ -391,20 +390,47 @@ private:
   StepOp step;
   SmallVector<Operation *> open, views, constants; // since the last kernel of another kind
   Candidate best;                                  // the group that open is
+  SetVector<Operation *> constantsRead;            // by kernels
   Operation *first = nullptr;                      // instruction of the step, until it has gone into a kernel
   DenseMap<Location, int64_t> blockAt;             // look-ups only
   SmallVector<Range> unread;                       // inputs
 };
 
+// Whether everything has a place; what has none is reported.
+bool isPlaced(StepOp step) {
+  if (!step->hasAttr("train.arena_bytes")) {
+    step.emitError("train.arena_bytes is missing; run assign-offsets first");
+    return false;
+  }
+  bool all = true;
+  for (Operation &op : step.getBody().front()) {
+    auto view = dyn_cast<ViewOpInterface>(op);
+    if ((view && !view.isInstruction()) || isa<OutputOp, GradientOp>(op))
+      continue;
+    auto offsets = op.getAttrOfType<DenseI64ArrayAttr>("train.offsets");
+    if (op.getNumResults() > 0 && (!offsets || offsets.size() != op.getNumResults())) {
+      op.emitError("has no offset for each of its results; run assign-offsets first");
+      all = false;
+    }
+    auto compute = dyn_cast<ComputeOpInterface>(op);
+    if (compute && workspaceBytes(compute) > 0 && !op.getAttrOfType<IntegerAttr>("train.workspace_offset")) {
+      op.emitError("has no offset for its workspace; run assign-offsets first");
+      all = false;
+    }
+  }
+  return all;
+}
+
 struct FuseElementwisePass : amc::impl::FuseElementwiseBase<FuseElementwisePass> {
   using FuseElementwiseBase::FuseElementwiseBase;
 
   void runOnOperation() override {
+    bool placed = true;
+    for (StepOp step : getOperation().getOps<StepOp>())
+      placed &= isPlaced(step);
+    if (!placed)
+      return signalPassFailure();
     for (StepOp step : getOperation().getOps<StepOp>()) {
-      if (!step->hasAttr("train.arena_bytes")) {
-        step.emitError("train.arena_bytes is missing; run assign-offsets first");
-        return signalPassFailure();
-      }
       Fuser fuser(step);
       fuser.run();
       groups += fuser.groups;

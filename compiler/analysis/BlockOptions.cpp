@@ -2,6 +2,7 @@
 #include "compiler/analysis/BlockOptions.h"
 #include "compiler/analysis/ListSchedule.h"
 #include "compiler/analysis/MaxFlow.h"
+#include "llvm/Support/MathExtras.h"
 #include <algorithm>
 #include <cmath>
 #include <deque>
@@ -319,10 +320,10 @@ std::optional<BlockOption> evaluateOption(const SegmentProblem &problem, const C
   }
   for (uint32_t i = 0; i < graph.ops.size(); ++i)
     if (graph.ops[i].phase == OpPhase::Recompute)
-      option.cost += costModel.of(graph.ops[i]);
+      option.cost = llvm::SaturatingAdd(option.cost, costModel.of(graph.ops[i]));
   for (const GraphOp &op : graph.ops)
     if (op.phase == OpPhase::Recompute)
-      option.exact += recomputeCost(op, costModel.device);
+      option.exact = llvm::SaturatingAdd(option.exact, recomputeCost(op, costModel.device));
   option.keep = std::move(keep);
   option.split = std::move(split);
   return option;

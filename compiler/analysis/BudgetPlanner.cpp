@@ -7,6 +7,7 @@
 #include "compiler/analysis/BudgetPlanner.h"
 #include "compiler/analysis/ListSchedule.h"
 #include "compiler/analysis/LowerBound.h"
+#include "llvm/Support/MathExtras.h"
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -309,7 +310,7 @@ private:
     const StepGraph &plan = result.applied.graph;
     for (const GraphOp &op : plan.ops)
       if (op.phase == OpPhase::Recompute) {
-        result.cost += costs.of(op);
+        result.cost = llvm::SaturatingAdd(result.cost, costs.of(op));
         result.flops += op.flops;
       }
     result.order = scheduleStep(plan).order;

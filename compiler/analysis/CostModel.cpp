@@ -1,5 +1,6 @@
 // The devices' constants; see CostModel.h.
 #include "compiler/analysis/CostModel.h"
+#include "llvm/Support/MathExtras.h"
 #include <algorithm>
 #include <cmath>
 
@@ -36,6 +37,11 @@ double sendingSeconds(const GraphOp &op, double computing, const DeviceModel &de
   return static_cast<double>(op.steps) * device.collectiveSeconds + sending;
 }
 
+static uint64_t picoseconds(double seconds) {
+  constexpr double most = 4e18; // seven weeks
+  return static_cast<uint64_t>(std::llround(std::min(seconds * 1e12, most)));
+}
+
 uint64_t opCost(const GraphOp &op, const DeviceModel &device) {
   if (op.kind != OpKind::Compute)
     return 0;
@@ -49,7 +55,7 @@ uint64_t opCost(const GraphOp &op, const DeviceModel &device) {
   for (const GraphWork &part : op.parts)
     seconds += of(part);
   seconds += sendingSeconds(op, seconds, device);
-  return static_cast<uint64_t>(std::llround(seconds * 1e12));
+  return picoseconds(seconds);
 }
 
 uint64_t recomputeCost(const GraphOp &op, const DeviceModel &device) {
@@ -57,14 +63,13 @@ uint64_t recomputeCost(const GraphOp &op, const DeviceModel &device) {
     return opCost(op, device);
   double compute = static_cast<double>(op.flops) / device.flopsPerSecond;
   double memory = static_cast<double>(op.joinedBytes) / device.bytesPerSecond;
-  auto joined = static_cast<uint64_t>(std::llround(std::max(compute, memory) * 1e12));
-  return std::max<uint64_t>(1, std::min(joined, opCost(op, device)));
+  return std::max<uint64_t>(1, std::min(picoseconds(std::max(compute, memory)), opCost(op, device)));
 }
 
 CostModel::CostModel(const StepGraph &graph, DeviceModel device) : device(std::move(device)) {
   for (const GraphOp &op : graph.ops)
-    stepCost += opCost(op, this->device);
-  quantum = std::max<uint64_t>(1, (stepCost + 65535) / 65536);
+    stepCost = llvm::SaturatingAdd(stepCost, opCost(op, this->device));
+  quantum = std::max<uint64_t>(1, llvm::divideCeil(stepCost, uint64_t(65536)));
 }
 
 } // namespace amc

@@ -45,8 +45,8 @@ double sendingSeconds(const GraphOp &op, double computing, const DeviceModel &de
 /// Modelled picoseconds of one execution; 0 for what is no instruction.
 uint64_t opCost(const GraphOp &op, const DeviceModel &device);
 
-/// Modelled picoseconds of running it again: opCost, or, where it becomes part of the kernel that reads it, what that takes
-/// longer. Not 0 for an instruction.
+/// Modelled picoseconds of running it again: opCost, or, where it becomes part of the kernel that reads it, what that
+/// takes longer. Not 0 for an instruction.
 uint64_t recomputeCost(const GraphOp &op, const DeviceModel &device);
 
 // Costs of one step, rounded to whole quanta of at least 1 / 65,536 of it: what is below that is no

@@ -87,6 +87,11 @@ private:
   }
 
   uint32_t rootOf(Value value) const { return graph.rootOf(step.index(value)); }
+  // A constant of the kernels that read it.
+  bool isConstant(uint32_t root) const {
+    uint32_t producer = graph.values[root].producer;
+    return producer != noIndex && isFusedConstant(step.ops[producer]);
+  }
   uint32_t producerOf(Value value) const { return graph.values[rootOf(value)].producer; }
 
   // Whether what makes an operand makes it element by element, and it is read so.
@@ -123,7 +128,7 @@ private:
       return;
     uint64_t more = 0, less = 0;
     for (uint32_t root : roots[op])
-      more += into.reads.contains(root) ? 0 : graph.values[root].bytes;
+      more += isConstant(root) ? 0 : into.reads.contains(root) ? 0 : graph.values[root].bytes;
     for (uint32_t result : node.results)
       less += into.reads.contains(result) ? graph.values[result].bytes : 0;
     node.joinsReaders = true;

@@ -9,7 +9,8 @@
 // longer read. Kernels take as many operations as fit, the last in forward order first.
 //
 // Limits: a price is fixed, whatever else is run again: it supposes that what has joined the kernel before runs there. The
-// scheduler may part what stood together, and placement may refuse a kernel; then the operation is a kernel of its own.
+// scheduler may part what stood together, and placement or the number of tensors may refuse a kernel; then the operation is
+// a kernel of its own.
 #ifndef AMC_COMPILER_ANALYSIS_JOINEDRECOMPUTATION_H
 #define AMC_COMPILER_ANALYSIS_JOINEDRECOMPUTATION_H
 

@@ -3,6 +3,7 @@
 // been read, so that a result may stand in the bytes of an operand.
 #include "compiler/codegen/CpuKernel.h"
 #include "compiler/dialect/OpSupport.h"
+#include "runtime/plan/FusedKernels.h"
 #include "runtime/plan/Workspace.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -13,7 +14,7 @@ using namespace amc::train;
 namespace amc::codegen {
 namespace {
 
-constexpr int64_t mostLanes = 16;
+constexpr int64_t mostLanes = rt::fusedElementStep;
 constexpr int64_t accumulators = 4;    // of a sum over a row: vectors 0, 4, 8 … go into the first
 constexpr int64_t elementGrain = 16384; // elements that are worth a piece of work of their own
 
@@ -30,9 +31,11 @@ public:
       function(functions.back().name, [&](Value begin, Value end) { emitFlat(begin, end); });
       return functions;
     }
-    uint64_t block = group.sums ? rt::workspace::normRowBlock : 1;
-    uint64_t rowsOfPiece = std::max<int64_t>(1, (elementGrain + group.columns - 1) / group.columns);
-    functions.push_back({name.str(), (group.rows + block - 1) / block, group.sums ? 1 : rowsOfPiece});
+    if (group.sums)
+      functions.push_back({name.str(), static_cast<uint64_t>(blockCount()), 1});
+    else
+      functions.push_back({name.str(), static_cast<uint64_t>(group.rows),
+                           static_cast<uint64_t>(ceilDiv(elementGrain, group.columns))});
     function(functions.back().name, [&](Value begin, Value end) {
       if (group.sums)
         emitBlocks(begin, end);
@@ -219,7 +222,7 @@ private:
     row = {};
   }
 
-  // All elements are one row. Pieces begin at multiples of the grain, so only the last has a part of a vector.
+  // All elements are one row. Pieces begin and end at multiples of a vector, so only the last has a part of one.
   void emitFlat(Value begin, Value end) {
     int64_t whole = group.columns / lanes * lanes;
     Value limit = arith::MinUIOp::create(b, loc, end, index(whole));

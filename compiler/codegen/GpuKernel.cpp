@@ -229,7 +229,7 @@ private:
   SmallVector<Scope> keptPlaces() {
     SmallVector<Scope> kept;
     const int64_t places = group.columns / (team * rowLanes);
-    if (places * rowLanes * group.body->getNumArguments() > keptRegisters)
+    if (places * rowLanes * std::max(1u, group.body->getNumArguments()) > keptRegisters)
       return kept;
     for (int64_t i = 0; i < places; ++i)
       kept.push_back(Scope({plus(times(place(), rowLanes), i * team * rowLanes), rowLanes, rowLanes}));

@@ -11,8 +11,9 @@
 
 namespace amc::codegen {
 
-/// One function of a kernel, for items [0, extent) that are independent of each other. `grain`: items that are worth a piece
-/// of work of their own. On a CPU it is `void (ptr operands, i64 begin, i64 end)`; on a GPU, where `threads` is not 0, an
+/// One function of a kernel, for items [0, extent) that are independent of each other. Where items are elements, not rows,
+/// it is called on multiples of rt::fusedElementStep, but for the extent. `grain`: items that are worth a piece of work of
+/// their own. On a CPU it is `void (ptr operands, i64 begin, i64 end)`; on a GPU, where `threads` is not 0, an
 /// entry whose block i of `threads` does items [i * grain, (i + 1) * grain) and whose parameters are the operands. These
 /// are the addresses of inputs, outputs and workspace, in this order.
 struct KernelFunction {

@@ -110,7 +110,7 @@ FailureOr<OwningOpRef<ModuleOp>> buildKernelModule(plan::ProgramOp program, plan
     kernel.set_workspace_bytes(op.getWorkspaceBytes());
     for (int64_t from : op.getTaken())
       kernel.add_replaces(from);
-    kernel.set_rows(static_cast<uint64_t>(group->flat ? 1 : group->rows));
+    kernel.set_rows(static_cast<uint64_t>(group->rows));
     kernel.set_columns(static_cast<uint64_t>(group->columns));
     auto [same, fresh] = compiled.try_emplace(codegen::kernelText(op.getBody().front()), plan.fused_kernels_size() - 1);
     if (!fresh) {

@@ -4,7 +4,6 @@
 #include "compiler/dialect/OpSupport.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/IR/IRMapping.h"
 #include <limits>
 
 using namespace mlir;

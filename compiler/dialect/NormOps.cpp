@@ -336,6 +336,8 @@ static FusionRule normBackwardRule(Operation *op, Value x, ValueRange statistics
   FusionRule rule = rowFusion(op, shapeOf(x));
   for (OpOperand &operand : op->getOpOperands())
     rule.perRow[operand.getOperandNumber()] = llvm::is_contained(statistics, operand.get());
+  if (static_cast<size_t>(llvm::count(rule.perRow, true)) != statistics.size())
+    rule.domain.reset(); // one value is a statistic and a row at once: elements are asked for by value
   for (unsigned i = 1; i < op->getNumResults(); ++i)
     rule.results[i] = Makes::ColumnSum;
   rule.statistics.assign(count, Combine::Sum);

@@ -45,11 +45,11 @@ llvm::LogicalResult inferTensors(std::optional<mlir::Location> loc, llvm::ArrayR
 /// The type as IR prints it, for messages.
 std::string typeString(mlir::Type type);
 
-/// The number in decimal, for messages.
 /// Operations that drawing and applying dropout's mask takes for an element: ten rounds of Philox (two products, four
 /// exclusive ors, two additions) give four elements; a comparison and a multiplication.
 inline constexpr uint64_t dropoutFlops = 10 * 8 / 4 + 2;
 
+/// The number in decimal, for messages.
 std::string numberString(const llvm::APFloat &value);
 
 /// Reports a value that is not of the type that the operation's other operands ask for.

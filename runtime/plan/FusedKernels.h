@@ -12,6 +12,9 @@ namespace amc::rt {
 inline constexpr const char *fusedKernel = "fused";
 // Inputs, outputs and workspace of one kernel.
 inline constexpr int maxFusedOperands = 64;
+// On a CPU: a function whose items are elements, not rows, is called on multiples of so many, but for the last: it works on
+// whole vectors of them.
+inline constexpr int64_t fusedElementStep = 16;
 // On a GPU: what addresses of a fused kernel's operands are multiples of, so that it may read as many bytes at once; the
 // level of code that any of its drivers compiles; limits of a launch.
 inline constexpr uint64_t gpuAlignment = 16;

@@ -143,10 +143,12 @@ private:
                        " and should be a stack of ", shapeText(wanted));
         continue;
       }
-      if (!convertible(tensor->dtype, input.dtype))
+      if (!convertible(tensor->dtype, input.dtype)) {
         faults += text(separator, "tensor '", input.name, "' is ", dtypeName(tensor->dtype),
                        " and the plan's input is ", dtypeName(input.dtype));
-      else if (entries == 0)
+        continue;
+      }
+      if (entries == 0)
         entries = tensor->shape[0];
       if (tensor->shape[0] == 0)
         faults += text(separator, "tensor '", input.name, "' holds no batch");

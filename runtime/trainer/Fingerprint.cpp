@@ -79,6 +79,7 @@ fingerprint(const TrainOptions &options) {
     facts.emplace_back(name, std::move(value));
   };
   add("--steps", wordOf(options.steps));
+  add("--epochs", wordOf(options.epochs));
   add("--eval", options.eval ? "it" : "none");
   add("--eval-steps", wordOf(options.evalSteps));
   add("--eval-every", text(options.evalEvery));
@@ -87,6 +88,10 @@ fingerprint(const TrainOptions &options) {
   add("--lr-schedule", options.schedule ? std::string(scheduleName(*options.schedule)) : "none");
   add("--warmup-steps", wordOf(options.warmupSteps));
   add("--min-lr", wordOf(options.minLearningRate));
+  add("--init-lr", wordOf(options.initLearningRate));
+  add("--lr-decay-steps", wordOf(options.decaySteps));
+  add("--wsd-decay-steps", wordOf(options.wsdSteps));
+  add("--wsd-decay-style", options.wsdStyle ? std::string(decayName(*options.wsdStyle)) : "none");
   add("--seed", wordOf(options.seed));
   add("--token-dtype", options.tokenDType ? std::string(dtypeName(*options.tokenDType)) : "none");
   add("--document-separator", wordOf(options.documentSeparator));

@@ -14,7 +14,7 @@ struct StepRecord {
   double loss = 0;
   std::optional<double> gradNorm; // before clipping; absent when the plan does not compute it
   double learningRate = 0;
-  uint64_t memoryBytes = 0; // arena bytes really taken
+  uint64_t memoryBytes = 0; // the arena, as the plan lays it out
   double tokensPerSecond = 0;
   uint64_t ranks = 1;
   uint64_t labelTokens = 0; // labelled tokens over all ranks and micro-batches

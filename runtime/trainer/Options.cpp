@@ -1,4 +1,5 @@
 // See Options.h. CLI11 parses; what it would throw is turned into a Status here.
+#include "runtime/device/cpu/ThreadPool.h"
 #include "runtime/support/Nearest.h"
 #include "runtime/trainer/Options.h"
 
@@ -195,7 +196,7 @@ void define(CLI::App &app, Raw &raw) {
   auto *machine = app.add_option_group("Machine and reports");
   machine->add_option("--threads", options.threads, "threads (default: the processors available)")
       ->type_name("N")
-      ->check(integer(1, 4096));
+      ->check(integer(1, ThreadPool::maxThreads));
   machine->add_option("--log-json", options.logJson, "write one JSON object a step")
       ->type_name("FILE");
   machine->add_option("--profile", options.profile,
@@ -261,6 +262,8 @@ Status checkTogether(const TrainOptions &options) {
   if (options.resume && options.init.from != InitialWeights::From::Plan)
     return usageError(
         "--resume takes the weights from the checkpoint, --init from elsewhere; give one of them");
+  if (options.resume && !options.dumpGradients.empty() && !options.steps && !options.epochs)
+    return together("--dump-gradients with --resume", "--steps or --epochs");
   if (options.evalSteps && !options.eval && !options.evalEvery)
     return together("--eval-steps", "--eval or --eval-every");
   bool decays = options.schedule.value_or(ScheduleKind::Constant) != ScheduleKind::Constant;
@@ -292,6 +295,11 @@ Status checkTogether(const TrainOptions &options) {
       {options.learningRate.has_value(), "--lr"},
       {options.schedule.has_value(), "--lr-schedule"},
       {options.warmupSteps.has_value(), "--warmup-steps"},
+      {options.minLearningRate.has_value(), "--min-lr"},
+      {options.initLearningRate.has_value(), "--init-lr"},
+      {options.decaySteps.has_value(), "--lr-decay-steps"},
+      {options.wsdSteps.has_value(), "--wsd-decay-steps"},
+      {options.wsdStyle.has_value(), "--wsd-decay-style"},
       {options.epochs.has_value(), "--epochs"},
       {!options.checkpointDir.empty() && !options.resume, "--checkpoint-dir without --resume"}};
   for (auto [given, flag] : training)

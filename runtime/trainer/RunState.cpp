@@ -21,14 +21,18 @@ std::string stateToJson(const RunState &state) {
   json["entries_per_epoch"] = state.entriesPerEpoch;
   json["data_use"] = state.dataUse;
   json["seed"] = state.seed;
-  if (state.mesh.ranks() > 1)
+  if (state.mesh.ranks() > 1) {
     for (size_t axis = 0; axis < meshAxes.size(); ++axis)
       json["mesh"][meshAxes[axis]] = state.mesh.size[axis];
+    if (state.mesh.ep > 1)
+      json["mesh"]["ep"] = state.mesh.ep;
+  }
   json["schedule"] = {{"kind", scheduleName(state.schedule.kind)},
                       {"lr", state.schedule.rate},
                       {"min_lr", state.schedule.minRate},
                       {"warmup_steps", state.schedule.warmupSteps},
                       {"steps", state.schedule.horizon},
+                      {"steps_given", state.horizonGiven},
                       {"init_lr", state.schedule.initRate},
                       {"wsd_steps", state.schedule.wsdSteps},
                       {"wsd_style", decayName(state.schedule.wsdStyle)}};
@@ -39,7 +43,7 @@ Expected<RunState> stateFromJson(const std::string &text) {
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   std::string faults;
   auto value = [&](const Json &object, const char *key) -> Json {
-    if (!object.is_object() || !object.contains(key)) {
+    if (!object.is_object() || !object.contains(key) || object[key].is_null()) {
       faults += (faults.empty() ? "'" : ", '") + std::string(key) + "'";
       return {};
     }
@@ -68,14 +72,20 @@ Expected<RunState> stateFromJson(const std::string &text) {
   if (json.is_object() && json.contains("data_use") && json["data_use"].is_string())
     state.dataUse = json["data_use"].get<std::string>(); // empty in older checkpoints
   state.seed = number(json, "seed");
-  if (json.is_object() && json.contains("mesh")) // absent: one rank
+  if (json.is_object() && json.contains("mesh")) { // absent: one rank
+    const Json &mesh = json["mesh"];
     for (size_t axis = 0; axis < meshAxes.size(); ++axis)
-      state.mesh.size[axis] = number(json["mesh"], meshAxes[axis].data());
+      state.mesh.size[axis] = number(mesh, meshAxes[axis].data());
+    if (mesh.is_object() && mesh.contains("ep"))
+      state.mesh.ep = number(mesh, "ep");
+  }
   Json schedule = value(json, "schedule");
   state.schedule.rate = real(schedule, "lr");
   state.schedule.minRate = real(schedule, "min_lr");
   state.schedule.warmupSteps = number(schedule, "warmup_steps");
   state.schedule.horizon = number(schedule, "steps");
+  if (schedule.is_object() && schedule.contains("steps_given")) // older checkpoints do not say
+    state.horizonGiven = schedule["steps_given"] == true;
   if (schedule.is_object() && schedule.contains("wsd_style")) { // older checkpoints have none of the three
     state.schedule.initRate = real(schedule, "init_lr");
     state.schedule.wsdSteps = number(schedule, "wsd_steps");

@@ -17,6 +17,7 @@ struct RunState {
   uint64_t position = 0; // entries taken from the data, see Data.h
   uint64_t seed = 0;
   Schedule schedule;
+  bool horizonGiven = false; // by --lr-decay-steps: a resumed run's --steps does not change it
   uint64_t entriesPerEpoch =
       0; // of the data; a resumed run's has to be the same for `position` to mean the same
   std::string dataUse; // how the run takes its data, in words; the same holds for it

@@ -26,6 +26,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <malloc.h>
+#include <map>
 
 namespace amc::rt {
 namespace {
@@ -46,7 +47,7 @@ private:
     Status done = options.eval ? evaluateOnly() : train();
     return done.ok() ? reportMemory() : done;
   }
-  Status keepsInputs(const std::string &output) const;
+  Status checkOutputs() const;
   Status prepare();
   Status readPlan(plan::Plan &plan);
   Status createExecutor(plan::Plan plan);
@@ -96,12 +97,25 @@ private:
   JsonLog log;
 };
 
-// Writing over what is read would cost the user a plan or a corpus. Initial weights may become trained ones.
-Status Run::keepsInputs(const std::string &output) const {
+// Writing over what is read would cost the user a plan or a corpus, over what this run writes a result. Initial weights may
+// become trained ones.
+Status Run::checkOutputs() const {
+  const std::pair<const std::string &, const char *> outputs[] = {{options.saveWeights, "--save-weights"},
+                                                                  {options.dumpGradients, "--dump-gradients"},
+                                                                  {options.logJson, "--log-json"},
+                                                                  {options.profile, "--profile"}};
   std::error_code ignored; // files that are not there are not the same
-  for (const std::string *input : {&options.plan, &options.data})
-    if (!output.empty() && std::filesystem::equivalent(output, *input, ignored))
-      return inputError(output, ": is read by this run, should be another file");
+  std::map<std::filesystem::path, const char *> flagOf;
+  for (auto [output, flag] : outputs) {
+    if (output.empty())
+      continue;
+    for (const std::string *input : {&options.plan, &options.data})
+      if (std::filesystem::equivalent(output, *input, ignored))
+        return inputError(output, ": is read by this run, should be another file");
+    auto [other, isNew] = flagOf.try_emplace(std::filesystem::weakly_canonical(output, ignored), flag);
+    if (!isNew)
+      return inputError(output, ": is written for ", other->second, ", should be another file for ", flag);
+  }
   return {};
 }
 
@@ -137,9 +151,8 @@ Status Run::prepare() {
 
 // The plan, and whether the outputs can be written.
 Status Run::readPlan(plan::Plan &plan) {
-  for (const std::string *path : {&options.saveWeights, &options.dumpGradients, &options.logJson, &options.profile})
-    if (Status failure = keepsInputs(*path); !failure.ok())
-      return failure;
+  if (Status failure = checkOutputs(); !failure.ok())
+    return failure;
   for (const std::string *path : {&options.saveWeights, &options.dumpGradients, &options.profile})
     if (!path->empty() && ranks.isFirst())
       if (Status failure = probeWritable(*path); !failure.ok())
@@ -339,17 +352,18 @@ void Run::resolveSchedule(double planRate) {
   schedule.rate = options.learningRate.value_or(options.resume ? before.rate : planRate);
   schedule.minRate = options.minLearningRate.value_or(before.minRate);
   schedule.warmupSteps = options.warmupSteps.value_or(before.warmupSteps);
-  schedule.horizon = options.decaySteps.value_or(options.steps.value_or(before.horizon));
+  state.horizonGiven = options.decaySteps || (options.resume && state.horizonGiven);
+  schedule.horizon = options.decaySteps.value_or(state.horizonGiven ? before.horizon : options.steps.value_or(before.horizon));
   schedule.initRate = options.initLearningRate.value_or(before.initRate);
   schedule.wsdSteps = options.wsdSteps.value_or(before.wsdSteps);
   schedule.wsdStyle = options.wsdStyle.value_or(before.wsdStyle);
   if (options.resume && !options.eval && schedule != before &&
       (schedule.kind != ScheduleKind::Constant || schedule.rate != before.rate ||
        schedule.warmupSteps != before.warmupSteps))
-    note(
-        "the learning rate's schedule differs from the checkpoint's: ", scheduleName(schedule.kind),
-        " from ", schedule.rate, " over ", schedule.horizon, " steps, before ",
-        scheduleName(before.kind), " from ", before.rate, " over ", before.horizon);
+    note(fmt::format("the learning rate's schedule differs from the checkpoint's: {} from {} over {} steps, before {} from {} "
+                     "over {}",
+                     scheduleName(schedule.kind), schedule.rate, schedule.horizon, scheduleName(before.kind), before.rate,
+                     before.horizon));
 }
 
 uint64_t Run::entriesToEvaluate() const {
@@ -401,6 +415,9 @@ Status Run::evaluateOnly() {
 }
 
 Status Run::train() {
+  if (state.step >= *options.steps && !options.dumpGradients.empty())
+    return ranks.agree(inputError("--dump-gradients: no step is run, since step ", state.step, " is done and --steps is ",
+                                  *options.steps));
   if (state.step >= *options.steps && options.resume)
     note("nothing to train: step ", state.step, " is done and --steps is ", *options.steps);
   if (executor->plan().optimizer().empty() && *options.steps > state.step)

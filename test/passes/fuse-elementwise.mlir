@@ -236,3 +236,38 @@ train.step @rotary attributes {train.arena_bytes = 2048 : i64, train.alignment =
   train.output %n {name = "n"} : tensor<1x1x4x4xf32>
   train.output %b {name = "b"} : tensor<1x1x4x4xf32>
 }
+
+// -----
+
+// Tests views between members: of what nothing else reads it is in the kernel, else there are two. A view that nobody reads
+// goes with the constant that it is of.
+// CHECK-LABEL: train.step @views
+// CHECK-NEXT: train.input
+// CHECK-NEXT: train.fused
+// CHECK-NEXT: train.full
+// CHECK-NEXT: train.add
+// CHECK-NEXT: train.reshape
+// CHECK-NEXT: train.mul
+// CHECK-NEXT: train.yield
+// CHECK: train.linear
+// CHECK: train.fused
+// CHECK-NEXT: train.exp
+// CHECK-NEXT: train.yield
+// CHECK: train.reshape
+// CHECK: train.fused
+// CHECK-NEXT: train.neg
+// CHECK: train.linear
+train.step @views attributes {train.arena_bytes = 1024 : i64, train.alignment = 64 : i64} {
+  %x = train.input {name = "x", train.offsets = array<i64: 512>} : tensor<4x4xf32>
+  %half = train.full {element = f32, shape = array<i64: 4, 4>, value = 0.5 : f64, train.offsets = array<i64: 640>} : () -> tensor<4x4xf32>
+  %a = train.add %x, %half {train.offsets = array<i64: 0>} : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  %v = train.reshape %a {shape = array<i64: 1, 4, 4>, train.offsets = array<i64: 0>} : (tensor<4x4xf32>) -> tensor<1x4x4xf32>
+  %m = train.mul %v, %v {train.offsets = array<i64: 64>} : (tensor<1x4x4xf32>, tensor<1x4x4xf32>) -> tensor<1x4x4xf32>
+  %z = train.linear %m, %x {train.offsets = array<i64: 128>} : (tensor<1x4x4xf32>, tensor<4x4xf32>) -> tensor<1x4x4xf32>
+  %u = train.reshape %half {shape = array<i64: 16>, train.offsets = array<i64: 640>} : (tensor<4x4xf32>) -> tensor<16xf32>
+  %e = train.exp %z {train.offsets = array<i64: 192>} : (tensor<1x4x4xf32>) -> tensor<1x4x4xf32>
+  %w = train.reshape %e {shape = array<i64: 4, 4>, train.offsets = array<i64: 192>} : (tensor<1x4x4xf32>) -> tensor<4x4xf32>
+  %n = train.neg %w {train.offsets = array<i64: 256>} : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  %l = train.linear %w, %n {train.offsets = array<i64: 320>} : (tensor<4x4xf32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  train.output %l {name = "l"} : tensor<4x4xf32>
+}

@@ -165,6 +165,18 @@ TEST(Groups, HaveAsManyOperandsAsAKernelCanBeGiven) {
   runPlan(plan);
 }
 
+TEST(Groups, HaveAsManyOperationsAsRegistersAllow) {
+  const std::string type = typeText({2, 32}, "f32");
+  std::string text = "train.step @step attributes {train.loss = \"none\"} {\n%v0 = train.input {name = \"x\"} : " + type + "\n";
+  const size_t count = train::maxGroupOperations + 1;
+  for (size_t i = 0; i < count; ++i)
+    text += "%v" + std::to_string(i + 1) + " = train.neg %v" + std::to_string(i) + " : (" + type + ") -> " + type + "\n";
+  plan::Plan plan = compileStep(text + "train.output %v" + std::to_string(count) + " {name = \"o\"} : " + type + "\n}\n", true);
+  ASSERT_FALSE(testing::Test::HasFailure());
+  EXPECT_EQ(plan.instructions_size(), 2);
+  runPlan(plan);
+}
+
 // The same step gives the same code.
 TEST(Groups, AreDeterministic) {
   Made step = randomStep(4);

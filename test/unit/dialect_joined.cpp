@@ -88,6 +88,26 @@ TEST_F(Joined, OperandsAreReadInstead) {
   EXPECT_TRUE(op("add").joinsReaders);
   EXPECT_EQ(op("add").joinedBytes, tensorBytes);
   EXPECT_FALSE(op("exp").joinsReaders); // nothing of backward reads it
+  // One tensor more at 20 GB/s; without a tensor more a picosecond, the least; never more than a kernel of its own.
+  DeviceModel cpu = *deviceModel("cpu", "fp32");
+  GraphOp joined = op("add");
+  EXPECT_EQ(recomputeCost(joined, cpu), tensorBytes * 50);
+  joined.joinedBytes = joined.flops = 0;
+  EXPECT_EQ(recomputeCost(joined, cpu), 1u);
+  joined.joinedBytes = uint64_t(1) << 40;
+  EXPECT_EQ(recomputeCost(joined, cpu), opCost(joined, cpu));
+}
+
+// A tensor of one number is not read at all.
+TEST_F(Joined, ConstantsAreNotRead) {
+  mark(R"(
+    %h = train.full {element = f32, shape = array<i64: 8, 16>, value = 0.5 : f64} : () -> tensor<8x16xf32>
+    %a = train.mul %x, %h : T2
+    %z = train.exp %a : T1
+    %d = train.mul %g, %a P : T2
+  )");
+  EXPECT_TRUE(op("mul").joinsReaders);
+  EXPECT_EQ(op("mul").joinedBytes, 0u);
 }
 
 TEST_F(Joined, NotWhereTwoKernelsRead) {

@@ -230,6 +230,21 @@ TEST(RuntimeLinearLoss, BadLabels) {
   }
 }
 
+// What a diverged weight makes NaN is NaN in the loss, also where all logits of a tile of the vocabulary are.
+TEST(RuntimeLinearLoss, NanIsSeen) {
+  for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16}) {
+    Problem p{.dtype = dtype, .columns = 3, .width = 4};
+    for (uint64_t from : {uint64_t(0), uint64_t(699), workspace::lceVocabularyTile}) {
+      Call call = forward(p);
+      for (uint64_t i = from * p.width; i < p.classes * p.width; ++i)
+        call.inputs[1].values[i] = NAN;
+      Outcome outcome = run(call);
+      ASSERT_TRUE(outcome.status.ok()) << outcome.status.message();
+      EXPECT_TRUE(std::isnan(outcome.outputs[0].values[0])) << from;
+    }
+  }
+}
+
 // The unfused loss with the same options on the same logits.
 TEST(RuntimeLinearLoss, UnfusedHasTheSameOptions) {
   for (plan::DType dtype : {plan::F32, plan::F64, plan::BF16})

@@ -320,6 +320,11 @@ TEST(NamedBatches, NamesAllFaults) {
   expectOpenError(request, "tensor 'attention_mask' is missing");
   request = tokens(stack(dir, "none.safetensors", 0), 2, 2);
   expectOpenError(request, "holds no batch");
+  std::string floats = slurp(stack(dir, "i.safetensors", 2));
+  for (size_t at; (at = floats.find("I64")) != std::string::npos;)
+    floats[at] = 'F';
+  request = tokens(dir.write("f.safetensors", floats), 2, 2);
+  expectOpenError(request, "tensor 'input_ids' is f64 and the plan's input is i64; tensor 'labels' is f64 and the plan's input is i64");
   request.separator = 1;
   expectOpenError(request, "--document-separator does not apply");
 }

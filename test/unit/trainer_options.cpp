@@ -127,6 +127,13 @@ TEST(Options, Combinations) {
               "--save-weights does not apply");
   expectUsage({"p", "--data", "d", "--steps", "2", "--min-lr", "1"},
               "--min-lr needs an --lr-schedule");
+  for (auto [flag, value] : {std::pair("--min-lr", "1"), {"--init-lr", "1"}, {"--lr-decay-steps", "2"},
+                             {"--wsd-decay-steps", "2"}, {"--wsd-decay-style", "linear"}})
+    expectUsage({"p", "--data", "d", "--eval", "--resume", "--checkpoint-dir", "c", flag, value},
+                std::string(flag) + " does not apply");
+  expectUsage({"p", "--data", "d", "--resume", "--checkpoint-dir", "c", "--dump-gradients", "g"},
+              "--dump-gradients with --resume needs --steps or --epochs");
+  expectUsage({"p", "--data", "d", "--steps", "2", "--threads", "257"}, "--threads");
   expectUsage(
       {"p", "--data", "d", "--steps", "2", "--resume", "--checkpoint-dir", "c", "--init", "seed:1"},
       "give one of them");

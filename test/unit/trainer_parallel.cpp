@@ -335,6 +335,12 @@ TEST_F(Parallel, RanksHaveToRunTheSame) {
         "--steps differs: rank 1 has 5, rank 0 has 4; all ranks have to run the same");
   fails(onOne([](TrainOptions &mine) { mine.learningRate = 0.5; }),
         "--lr differs: rank 1 has 0.5, rank 0 has none");
+  fails(onOne([](TrainOptions &mine) { mine.epochs = 1; }), "--epochs differs: rank 1 has 1, rank 0 has none");
+  fails(onOne([](TrainOptions &mine) { mine.initLearningRate = 0.5; }), "--init-lr differs: rank 1 has 0.5, rank 0 has none");
+  fails(onOne([](TrainOptions &mine) { mine.decaySteps = 9; }), "--lr-decay-steps differs: rank 1 has 9, rank 0 has none");
+  fails(onOne([](TrainOptions &mine) { mine.wsdSteps = 2; }), "--wsd-decay-steps differs: rank 1 has 2, rank 0 has none");
+  fails(onOne([](TrainOptions &mine) { mine.wsdStyle = DecayStyle::Cosine; }),
+        "--wsd-decay-style differs: rank 1 has cosine, rank 0 has none");
   dir.write("other.txt", slurp(options.data) + "x");
   fails(onOne([&](TrainOptions &mine) { mine.data = dir.path("other.txt"); }),
         "the data differs: rank 1 has 1201 bytes");

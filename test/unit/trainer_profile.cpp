@@ -158,6 +158,9 @@ TEST_F(Profile, Refused) {
   expectError(run(options), ErrorKind::Input, "none/trace.json: cannot be written");
   options.profile = options.plan;
   expectError(run(options), ErrorKind::Input, "is read by this run, should be another file");
+  options.profile = dir.path("trace.json");
+  options.saveWeights = dir.path("./trace.json");
+  expectError(run(options), ErrorKind::Input, "is written for --save-weights, should be another file for --profile");
   options = prepare(uint64_t(1) << 40);
   options.profileSteps = uint64_t(1) << 40;
   expectError(run(options), ErrorKind::Input, "--profile-steps is 1099511627776, and a step has 24 events: a trace has "

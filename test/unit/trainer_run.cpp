@@ -1,6 +1,7 @@
 // The trainer end to end on a bigram model: loss and gradients against a computation in double
 // precision, evaluation, accumulation, checkpoints and resuming to the bit, stopping, a loss that
 // is not finite.
+#include "runtime/trainer/RunState.h"
 #include "runtime/trainer/Trainer.h"
 #include "test/unit/trainer_plan.h"
 
@@ -227,6 +228,21 @@ TEST_F(Trainer, ResumesToTheBit) {
         << name;
 }
 
+// A state is what it was when it is read back; one with a null is none.
+TEST(RunState, IsReadBack) {
+  RunState state;
+  state.step = 3;
+  state.schedule = {.kind = ScheduleKind::Linear, .rate = 1e-7, .horizon = 9};
+  state.horizonGiven = true;
+  state.mesh.size[meshAxes.size() - 1] = 2;
+  state.mesh.ep = 2;
+  const std::string json = stateToJson(state);
+  EXPECT_EQ(take(stateFromJson(json)), state);
+  std::string broken = json;
+  broken.replace(broken.find("\"step\": 3"), 9, "\"step\": null");
+  expectError(stateFromJson(broken).status(), ErrorKind::Input, "'step'");
+}
+
 TEST_F(Trainer, KeepsTheNewest) {
   TrainOptions options = prepare();
   options.checkpointDir = dir.path("ck");
@@ -254,6 +270,9 @@ TEST_F(Trainer, ResumeErrors) {
   EXPECT_TRUE(done.results.empty());
   EXPECT_NE(done.notes.find("nothing to train"), std::string::npos);
   TrainOptions other = options;
+  other.dumpGradients = dir.path("g.safetensors");
+  expectError(run(other).status, ErrorKind::Input, "--dump-gradients: no step is run, since step 4 is done and --steps is 4");
+  other = options;
   other.evalFraction = 0.5;
   expectError(run(other).status, ErrorKind::Input, "this one would as 1 micro-batch a step, input_ids [2, 4], labels [2, 4], held out 0.500000");
   dir.write("ck/LATEST/state.json", "{}");

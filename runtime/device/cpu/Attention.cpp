@@ -67,7 +67,8 @@ Status AttentionProblem::check(const InstructionSpec &spec, size_t first, size_t
   AMC_TRY(expectShape("v", v, {k.shape[0], k.shape[1], k.shape[2], v.shape[3]}));
   AMC_EXPECT(k.shape[1] > 0 && q.shape[1] % k.shape[1] == 0, "inputs: key heads are ", k.shape[1],
              " and should divide the query heads ", q.shape[1]);
-  AMC_EXPECT(q.shape[3] <= INT_MAX && v.shape[3] <= INT_MAX, "inputs: widths should be at most ", INT_MAX);
+  AMC_EXPECT(q.shape[3] <= INT_MAX && v.shape[3] <= INT_MAX, "inputs: widths are ", q.shape[3], " and ", v.shape[3],
+             " and should be at most ", INT_MAX);
   const TensorSpec &padding = spec.inputs[masks], &bias = spec.inputs[masks + 1];
   AMC_TRY(checkMember(spec, q.shape[2], k.shape[2], bias));
   const int64_t allKeys = k.shape[2] * (!drops && spec.flag("ring") ? spec.integer("members") : 1);

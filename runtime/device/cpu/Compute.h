@@ -1,6 +1,7 @@
 // Element types and the types arithmetic is done in: f32, f16 and bf16 in float, f64 in double, unsigned 64-bit
 // integers in uint64_t, all others (i1 as 0 or 1) in int64_t. Conversion works on blocks of elements, or, where f16 is
-// not among the types (withFloats), on rows. Results in f16 and bf16 are rounded once, to nearest even.
+// not among the types (withFloats), on rows. Results in f16 and bf16 are rounded once, to nearest even; what is made of
+// f64 or of integers becomes a float first, as in PyTorch.
 #ifndef AMC_RUNTIME_DEVICE_CPU_COMPUTE_H
 #define AMC_RUNTIME_DEVICE_CPU_COMPUTE_H
 

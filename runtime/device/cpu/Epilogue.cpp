@@ -10,7 +10,7 @@ namespace {
 
 class WithEpilogue final : public Kernel {
 public:
-  // `byRows`: `then` works on rows, whole ones, else on any multiple of sixteen elements.
+  // `byRows`: `then` works on rows, whole ones, else on any multiple of fusedElementStep elements.
   WithEpilogue(const TiledKernel &product, const FusedKernel &then, const Operands &thenOperands, bool byRows)
       : product(product), then(then.launches[0].function), byRows(byRows),
         left(byRows ? static_cast<size_t>(ceilDiv(product.rows, product.tileRows)) : 0) {
@@ -64,7 +64,7 @@ std::unique_ptr<rt::Kernel> withEpilogue(const Work &product, const Work &then, 
     if (fused->rows != tiled->rows || rowsOfTiles < 2 * static_cast<int64_t>(threads) ||
         tiled->tileRows * tiled->columns > mostElements)
       return nullptr;
-  } else if (fused->launches[0].extent != resultElements || tiled->columns % 16 != 0) {
+  } else if (fused->launches[0].extent != resultElements || tiled->columns % fusedElementStep != 0) {
     return nullptr;
   }
   return std::make_unique<WithEpilogue>(*tiled, *fused, then.operands, byRows);

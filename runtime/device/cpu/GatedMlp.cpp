@@ -30,8 +30,9 @@ Status checkNetwork(const InstructionSpec &spec, size_t x) {
   const TensorSpec &in = spec.inputs[x], &gate = spec.inputs[x + 1], &down = spec.inputs[x + 3];
   AMC_EXPECT(in.rank() >= 1, "x: rank is 0 and should be at least 1");
   for (size_t i = x + 1; i < x + 4; ++i) {
-    AMC_TRY(expectDType("weights", spec.inputs[i], in.dtype));
-    AMC_EXPECT(spec.inputs[i].rank() == 2, "weights: rank is ", spec.inputs[i].rank(), " and should be 2");
+    const char *name = i == x + 1 ? "gate" : i == x + 2 ? "up" : "down";
+    AMC_TRY(expectDType(name, spec.inputs[i], in.dtype));
+    AMC_EXPECT(spec.inputs[i].rank() == 2, name, ": rank is ", spec.inputs[i].rank(), " and should be 2");
   }
   bool transposeGate = spec.flag("transpose_gate"), transposeUp = spec.flag("transpose_up");
   int64_t inner = gate.shape[transposeGate ? 0 : 1], input = in.shape.back();
@@ -107,12 +108,13 @@ Status checkBackward(const InstructionSpec &spec) {
   AMC_TRY(checkNetwork(spec, 1));
   AMC_TRY(expectDType("dy", spec.inputs[0], spec.inputs[1].dtype));
   AMC_TRY(expectShape("dy", spec.inputs[0], outputShape(spec, 1)));
+  constexpr const char *gradients[] = {"dx", "dgate", "dup", "ddown"};
   for (size_t i = 0; i < spec.outputs.size(); ++i) {
     if (i == 0)
-      AMC_TRY(expectDType("dx", spec.outputs[i], spec.inputs[1].dtype));
+      AMC_TRY(expectDType(gradients[i], spec.outputs[i], spec.inputs[1].dtype));
     else
-      AMC_TRY(expectSumType("weight gradients", spec, spec.outputs[i], spec.inputs[1]));
-    AMC_TRY(expectShape("outputs", spec.outputs[i], spec.inputs[i + 1].shape));
+      AMC_TRY(expectSumType(gradients[i], spec, spec.outputs[i], spec.inputs[1]));
+    AMC_TRY(expectShape(gradients[i], spec.outputs[i], spec.inputs[i + 1].shape));
   }
   return expectWorkspace(spec, backwardBytes(shapeOf(spec, 1), weights, spec.flag("wide")));
 }

@@ -69,8 +69,8 @@ bool sortRows(const Grouping &g, const Operands &o, SortedRows &s, RunContext &c
 }
 
 Status expectBlas(const Grouping &g) {
-  AMC_EXPECT(g.rows <= INT_MAX && g.inner <= INT_MAX && g.columns <= INT_MAX, "dimensions should be at most ",
-             INT_MAX);
+  AMC_EXPECT(g.rows <= INT_MAX && g.inner <= INT_MAX && g.columns <= INT_MAX, "inputs: rows are ", g.rows, ", inner ",
+             g.inner, " and columns ", g.columns, " and should be at most ", INT_MAX);
   return Status();
 }
 

@@ -59,7 +59,8 @@ Status Problem::check(const InstructionSpec &spec, size_t hidden) {
   int64_t inner = w.shape[transpose ? 1 : 0], classes = w.shape[transpose ? 0 : 1];
   AMC_EXPECT(x.shape.back() == inner, "inputs: inner dimensions are ", x.shape.back(), " and ", inner,
              " and should be equal");
-  AMC_EXPECT(inner <= INT_MAX && classes <= INT_MAX, "inputs: dimensions should be at most ", INT_MAX);
+  AMC_EXPECT(inner <= INT_MAX && classes <= INT_MAX, "weight: shape is ", shapeText(w.shape),
+             " and no dimension should be more than ", INT_MAX);
   if (bias.present()) {
     AMC_TRY(expectDType("bias", bias, x.dtype));
     AMC_TRY(expectShape("bias", bias, {classes}));
@@ -70,7 +71,7 @@ Status Problem::check(const InstructionSpec &spec, size_t hidden) {
              "attributes.softcap: should be finite and at least 0");
   AMC_EXPECT(!spec.find("group") == !spec.find("members"), "attributes: group and members should be there both or not");
   int64_t members = spec.integer("members", 1);
-  AMC_EXPECT(members >= 1 && classes * members <= INT_MAX, "attributes.members: is ", members, ", each with ", classes,
+  AMC_EXPECT(members >= 1 && classes <= INT_MAX / members, "attributes.members: is ", members, ", each with ", classes,
              " classes, of which there should be at most ", INT_MAX, " together");
   AMC_EXPECT(members == 1 || !spec.inputs[hidden + 4].present(), "class_weights: should not be there in a group");
   int64_t inFlight = spec.integer("tokens_in_flight");
@@ -122,12 +123,6 @@ void narrow(plan::DType dtype, const float *source, void *target, int64_t offset
   (dtype == plan::BF16 ? hot().f32ToBf16 : hot().f32ToF16)(source, static_cast<uint16_t *>(target) + offset, n);
 }
 void narrow(plan::DType, const double *, void *, int64_t, int64_t) {}
-
-void addTo(float *y, const float *x, int64_t n) { hot().addTo(y, x, n); }
-void addTo(double *y, const double *x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    y[i] += x[i];
-}
 
 // x = softcap * tanh(x / softcap); slope, unless null, becomes the derivative.
 void cap(float *x, float softcap, float *slope, int64_t n) {
@@ -201,7 +196,7 @@ void logitTile(const Problem &p, int64_t rows, int64_t n, Panel<E> x, Panel<E> w
   else
     std::fill_n(logits, rows * n, T{});
   for (int64_t r = 0; bias && r < rows; ++r)
-    addTo(logits + r * n, bias, n);
+    addToRow(logits + r * n, bias, n);
 }
 
 // ---- forward
@@ -329,11 +324,12 @@ Status checkBackward(const InstructionSpec &spec) {
     if (!spec.outputs[i].present())
       continue;
     AMC_EXPECT(spec.inputs[1 + i].present(), "outputs[", i, "]: is there without an operand whose gradient it is");
+    const char *name = i == 0 ? "dhidden" : i == 1 ? "dweight" : "dbias";
     if (i == 0)
-      AMC_TRY(expectDType("dhidden", spec.outputs[i], spec.inputs[1].dtype));
+      AMC_TRY(expectDType(name, spec.outputs[i], spec.inputs[1].dtype));
     else
-      AMC_TRY(expectSumType(i == 1 ? "dweight" : "dbias", spec, spec.outputs[i], spec.inputs[1]));
-    AMC_TRY(expectShape("outputs", spec.outputs[i], spec.inputs[1 + i].shape));
+      AMC_TRY(expectSumType(name, spec, spec.outputs[i], spec.inputs[1]));
+    AMC_TRY(expectShape(name, spec.outputs[i], spec.inputs[1 + i].shape));
   }
   return expectWorkspace(spec, workspace::linearCrossEntropyBackward(
                                    Problem::create(spec, 1).shape, spec.outputs[0].present(),
@@ -501,12 +497,12 @@ private:
       std::fill_n(db, n, T{});
     for (int64_t r = 0; r < p.rowsOf(tile); ++r)
       if (!p.stored) {
-        addTo(db, logits(place) + r * n, n);
+        addToRow(db, logits(place) + r * n, n);
       } else if constexpr (std::is_same_v<T, float>) {
         Block<float> row;
         static_assert(workspace::lceVocabularyTile <= blockElements);
         widenRow(storedGradient(place) + r * n, row.data, n);
-        addTo(db, row.data, n);
+        addToRow(db, row.data, n);
       }
   }
 

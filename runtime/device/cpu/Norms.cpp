@@ -125,7 +125,7 @@ template <class T> int64_t partialPitch(int64_t columns) {
 
 Status expectRows(const TensorSpec &x) {
   AMC_EXPECT(x.rank() >= 1, "inputs: rank is 0 and should be at least 1");
-  AMC_EXPECT(x.shape.back() > 0 || x.elements == 0, "inputs: the last dimension is 0");
+  AMC_EXPECT(x.shape.back() > 0, "inputs: the last dimension is 0");
   return Status();
 }
 Status expectColumn(const char *what, const TensorSpec &tensor, const TensorSpec &x) {

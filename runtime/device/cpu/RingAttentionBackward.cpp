@@ -8,12 +8,6 @@
 namespace amc::rt::cpu {
 namespace {
 
-inline void addRow(float *y, const float *x, int64_t n) { hot().addTo(y, x, n); }
-inline void addRow(double *y, const double *x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    y[i] += x[i];
-}
-
 template <class S, class B> class RingBackward {
 public:
   using T = Wide<S>;
@@ -106,7 +100,7 @@ private:
   }
 
   void add(T *to, const T *from, int64_t n) {
-    parallelRange(c.pool, n, elementGrain, [&](int64_t begin, int64_t end) { addRow(to + begin, from + begin, end - begin); });
+    parallelRange(c.pool, n, elementGrain, [&](int64_t begin, int64_t end) { addToRow(to + begin, from + begin, end - begin); });
   }
   void narrow(const T *from, size_t output, int64_t n) {
     parallelRange(c.pool, n, elementGrain, [&](int64_t begin, int64_t end) {

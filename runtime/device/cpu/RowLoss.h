@@ -142,7 +142,7 @@ struct LogitSums {
     if (other.top > top) {
       sum = sum * std::exp(top - other.top) + other.sum;
       top = other.top;
-    } else if (other.top != -std::numeric_limits<double>::infinity()) {
+    } else if (other.top != -std::numeric_limits<double>::infinity() || std::isnan(other.sum)) {
       sum += other.sum * std::exp(other.top - top);
     }
     label += other.label;

@@ -122,8 +122,8 @@ static void softmaxBackwardRow(const E *dy, const E *y, E *dx, int64_t n) {
 
 float logSumExp(const float *x, int64_t n, const float *next) {
   float top = max(x, n);
-  if (top == -infinity)
-    return top;
+  if (top == -infinity) // all are, or NaN, which is no maximum: so is their sum
+    return n > 0 ? sum(x, n) : top;
   return top + __builtin_logf(next ? sumExp<true>(x, top, n, next) : sumExp(x, top, n));
 }
 
