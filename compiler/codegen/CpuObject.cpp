@@ -37,8 +37,7 @@ std::unique_ptr<llvm::TargetMachine> targetMachine(StringRef level, std::string 
   // A product and a sum stay two roundings: fused multiply-adds are written out.
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
-      triple, level, level == "x86-64-v4" ? "+prefer-256-bit,-prefer-256-bit" : "", options, llvm::Reloc::PIC_,
-      llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+      triple, level, /*Features=*/"", options, llvm::Reloc::PIC_, llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
 }
 
 // Sections that are there when the code runs, one behind the other.
