@@ -378,7 +378,7 @@ def PlanBudget : Pass<"plan-budget", "::mlir::ModuleOp"> {
     Option<"alignment", "alignment", "int64_t", "256", "as AssignOffsets is given">,
     Option<"workLimit", "work-limit", "int64_t", "6000000000", "as AssignOffsets is given">,
     Option<"exactItems", "exact-items", "int64_t", "2000", "as AssignOffsets is given">,
-    Option<"exactSteps", "exact-steps", "int64_t", "100000000", "as AssignOffsets is given">,
+    Option<"exactSteps", "exact-steps", "int64_t", "200000000", "as AssignOffsets is given">,
   ];
   let statistics = [
     Statistic<"recomputedOps", "recomputed-ops", "operations that run twice">,

@@ -52,7 +52,8 @@ public:
   /// value = x * factor with x of value's type: a product with, or quotient by, a constant number.
   std::optional<std::pair<mlir::Value, double>> scaled(mlir::Value value);
 
-  ConstantEvaluator constants;
+  /// What is trained is decided behind this pass, so float parameters are not constant, whatever they hold.
+  ConstantEvaluator constants{4096, /*floatParameters=*/false};
 
 private:
   void retire(mlir::Operation *op);

@@ -407,11 +407,11 @@ static std::optional<Heads> matchHeads(Rewriter &r, MatmulOp scores, MatmulOp va
   return std::nullopt;
 }
 
-/// A mask on [B * H, …] scores as one on [B, H, …].
+/// A mask on [B * H, …] scores as one on [B, H, …]; one on the scores of heads that were taken apart before stays.
 static Value unflattenMask(Rewriter &r, Value mask, const Heads &h, unsigned rank,
                            Operation *before) {
   ArrayRef<int64_t> shape = shapeOf(mask);
-  if (rank == 4 || shape.size() != 3)
+  if (rank == 4 || shape.size() != 3 || (shape[0] != 1 && shape[0] != h.batch * h.heads))
     return mask;
   SmallVector<int64_t> split = {shape[0] == 1 ? 1 : h.batch, shape[0] == 1 ? 1 : h.heads, shape[1],
                                 shape[2]};

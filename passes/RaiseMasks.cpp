@@ -22,6 +22,12 @@ namespace amc::raise {
 static constexpr double maskThreshold = -1e9;
 
 static bool isMasking(double number) { return number <= maskThreshold; }
+/// A buffer of masks, not a weight: with numbers that mask, or with ones and zeros alone.
+static bool isMaskTable(const HostTensor &tensor) {
+  auto isTruth = [](double number) { return number == 0 || number == 1; };
+  return llvm::any_of(tensor.floats, isMasking) ||
+         (llvm::all_of(tensor.floats, isTruth) && llvm::is_contained(tensor.floats, 0.0) && llvm::is_contained(tensor.floats, 1.0));
+}
 
 namespace {
 struct Variables {
@@ -50,7 +56,7 @@ static std::optional<Indices> indicesFor(ArrayRef<int64_t> shape, const MaskRead
 MaskReader::Facts MaskReader::decide(Value value, bool isCondition, bool masked,
                                      const Scores &scores) {
   Facts facts;
-  IndexEvaluator evaluator(rewriter.constants);
+  IndexEvaluator evaluator(rewriter.constants, isMaskTable);
   Variables at;
   at.batch = evaluator.space().add(scores.batch);
   at.head = evaluator.space().add(scores.heads);

@@ -34,7 +34,7 @@ static std::optional<MeanSquare> matchMeanSquare(Rewriter &r, Value value) {
   if (auto reshape = definedBy<ReshapeOp>(mean)) // keepdims = false and a new dimension
     mean = reshape.getX();
   auto reduce = definedBy<ReduceMeanOp>(mean);
-  if (!reduce || !isOverLast(reduce) || epsilon < 0)
+  if (!reduce || !isOverLast(reduce) || !(epsilon >= 0 && std::isfinite(epsilon)))
     return std::nullopt;
   Value square = reduce.getX(), x;
   if (auto pow = definedBy<PowOp>(square)) {

@@ -82,7 +82,8 @@ public:
       }
       for (uint32_t value : op.results) {
         auto bytes = static_cast<double>(graph.values[value].bytes);
-        auto scaled = [](double x) { return static_cast<uint64_t>(std::llround(x)); };
+        constexpr auto most = static_cast<double>(MaxFlow::unlimited);
+        auto scaled = [&](double x) { return static_cast<uint64_t>(std::llround(std::min(x, most))); };
         if (problem.mayDrop[i])
           flow.addArc(value, values + i, scaled(price * bytes));
         else

@@ -69,6 +69,26 @@ std::optional<HostTensor> readParameter(train::ParameterOp parameter, int64_t ma
   return tensor;
 }
 
+/// Floats as their type holds them, integers wrapped: operations are evaluated in double and 64 bits.
+static void roundToType(HostTensor &tensor) {
+  Type element = tensor.type.getElementType();
+  if (element.isF32()) {
+    for (double &x : tensor.floats)
+      x = static_cast<float>(x);
+  } else if (auto type = dyn_cast<FloatType>(element); type && !element.isF64()) {
+    for (double &x : tensor.floats) {
+      llvm::APFloat narrow(x);
+      bool inexact;
+      narrow.convert(type.getFloatSemantics(), llvm::APFloat::rmNearestTiesToEven, &inexact);
+      x = narrow.convertToDouble();
+    }
+  } else if (auto type = dyn_cast<IntegerType>(element); type && type.getWidth() > 1 && type.getWidth() < 64) {
+    for (int64_t &x : tensor.ints)
+      x = type.isUnsigned() ? static_cast<int64_t>(x & llvm::maskTrailingOnes<uint64_t>(type.getWidth()))
+                            : llvm::SignExtend64(static_cast<uint64_t>(x), type.getWidth());
+  }
+}
+
 bool ConstantEvaluator::fits(Operation *op) const {
   for (Value result : op->getResults())
     if (elements(result) > maxElements)
@@ -85,7 +105,8 @@ bool ConstantEvaluator::evaluate(Operation *op, Results &results) {
     return tensor.has_value();
   }
   if (auto parameter = dyn_cast<train::ParameterOp>(op)) {
-    if (parameter.getTrainable())
+    auto type = cast<RankedTensorType>(parameter.getResult().getType());
+    if (parameter.getTrainable() || (!floatParameters && isa<FloatType>(type.getElementType())))
       return false;
     std::optional<HostTensor> tensor = readParameter(parameter, maxElements);
     if (tensor)
@@ -104,7 +125,10 @@ bool ConstantEvaluator::evaluate(Operation *op, Results &results) {
   }
   for (Type type : op->getResultTypes())
     results.emplace_back(cast<RankedTensorType>(type));
-  return succeeded(compute.evaluate(inputs, results));
+  if (failed(compute.evaluate(inputs, results)))
+    return false;
+  llvm::for_each(results, roundToType);
+  return true;
 }
 
 const HostTensor *ConstantEvaluator::get(Value value) {

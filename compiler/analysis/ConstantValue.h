@@ -4,8 +4,9 @@
 // Evaluation is iterative (graphs are deep) and memoised; every tensor on the way has at most
 // `maxElements` elements, so that a weight is never loaded by accident. Inputs, states and
 // trainable parameters are not constant. Parameters that are not (or not yet) trainable are read
-// from their file, found through the module's `train.model_directory`; one whose bytes are absent
-// is not constant.
+// from their file, found through the module's `train.model_directory`, unless they hold floats and
+// may be trained yet (`floatParameters`); one whose bytes are absent is not constant. Every result is
+// rounded to its element type, as ONNX computes it.
 #ifndef AMC_COMPILER_ANALYSIS_CONSTANTVALUE_H
 #define AMC_COMPILER_ANALYSIS_CONSTANTVALUE_H
 
@@ -17,7 +18,8 @@ namespace amc {
 
 class ConstantEvaluator {
 public:
-  explicit ConstantEvaluator(int64_t maxElements = 4096) : maxElements(maxElements) {}
+  explicit ConstantEvaluator(int64_t maxElements = 4096, bool floatParameters = true)
+      : maxElements(maxElements), floatParameters(floatParameters) {}
 
   /// The value's elements, or null if it is not constant or too large. The pointer lives as long as
   /// the evaluator.
@@ -34,6 +36,7 @@ private:
   bool fits(mlir::Operation *op) const;
 
   int64_t maxElements;
+  bool floatParameters;
   /// Null: not constant. Only looked up, never iterated.
   llvm::DenseMap<mlir::Operation *, std::unique_ptr<Results>> known;
 };

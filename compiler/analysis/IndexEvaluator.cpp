@@ -188,6 +188,8 @@ const HostTensor *IndexEvaluator::tensorOf(Operation *op) {
   std::optional<HostTensor> tensor;
   if (auto parameter = dyn_cast<ParameterOp>(op)) {
     tensor = readParameter(parameter, maxTensorElements);
+    if (tensor && tensor->isFloat() && !isTable(*tensor))
+      tensor.reset();
   } else if (auto constant = dyn_cast<ConstantOp>(op)) {
     if (constant.getValue().getNumElements() <= maxTensorElements)
       tensor = HostTensor::fromAttr(constant.getValue());

@@ -88,7 +88,9 @@ struct IndexExpression {
 
 class IndexEvaluator {
 public:
-  explicit IndexEvaluator(ConstantEvaluator &constants) : constants(constants) {}
+  /// `isTable`: whether the elements of a float parameter are constants, which a weight's are not.
+  IndexEvaluator(ConstantEvaluator &constants, llvm::function_ref<bool(const HostTensor &)> isTable)
+      : constants(constants), isTable(isTable) {}
 
   IndexSpace &space() { return variables; }
   const std::vector<MaskAtom> &atoms() const { return known; }
@@ -122,6 +124,7 @@ private:
   const HostTensor *tensorOf(mlir::Operation *op);
 
   ConstantEvaluator &constants;
+  llvm::function_ref<bool(const HostTensor &)> isTable;
   IndexSpace variables;
   std::vector<MaskAtom> known;
   llvm::DenseMap<mlir::Operation *, std::unique_ptr<HostTensor>>

@@ -41,7 +41,7 @@ struct Placement {
 struct PackingLimits {
   uint64_t work = 6'000'000'000;     // pairs of items that all rules together look at
   uint64_t exactItems = 2000;        // larger instances are not searched
-  uint64_t exactSteps = 100'000'000; // of the search for the bound; about 5 seconds
+  uint64_t exactSteps = 200'000'000; // of the search for the bound; about 10 seconds
 };
 
 /// `alignment` is a power of two.

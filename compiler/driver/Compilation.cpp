@@ -4,6 +4,7 @@
 #include "compiler/driver/Pipeline.h"
 #include "compiler/emit/EmitPlan.h"
 #include "runtime/plan/FusedKernels.h"
+#include "runtime/plan/PlanVerifier.h"
 #include "mlir/Pass/Pass.h"
 #include "mlir/Pass/PassInstrumentation.h"
 #include "llvm/Support/FileSystem.h"
@@ -202,9 +203,17 @@ CompileResult finish(ModuleOp module, const CompileOptions &options) {
   emitOptions.embedWeights = options.embedWeights;
   emitOptions.learningRate = options.learningRate;
   FailureOr<plan::Plan> plan = emitPlan(module, emitOptions);
-  if (failed(plan))
+  if (failed(plan)) {
     result.code = BadInput;
-  else if (options.emit == "plan")
+    return result;
+  }
+  // Kernels were formed behind VerifyPlan; what amrun would refuse does not leave the compiler.
+  if (rt::PlanDiagnostics found = rt::verifyPlanStructure(*plan); !found.ok()) {
+    module.emitError("the plan is not sound, which is a defect of amc: ") << found.toStatus().message();
+    result.code = BadInput;
+    return result;
+  }
+  if (options.emit == "plan")
     result.plan = std::move(*plan);
   else
     for (const plan::Code &code : plan->code())

@@ -96,6 +96,15 @@ ExitCode compileToFile(const CompileOptions &options, const MessageSink &sink) {
     return result.code;
   if (!result.plan)
     return writeFile(options.output.empty() ? "-" : options.output, result.text, sink);
+  for (const plan::WeightFile &file : result.plan->weight_files()) {
+    llvm::SmallString<128> weights(llvm::sys::path::parent_path(options.model));
+    llvm::sys::path::append(weights, file.path());
+    for (const std::string *path : {&options.output, &options.report})
+      if (bool same = false; !path->empty() && *path != "-" && !llvm::sys::fs::equivalent(*path, weights, same) && same) {
+        sink(errorMessage(*path + ": holds weights of the model, should be another file"));
+        return BadInput;
+      }
+  }
   auto fail = [&](const rt::Status &status) {
     sink(errorMessage(status.message()));
     return static_cast<ExitCode>(status.exitCode());

@@ -25,7 +25,8 @@ struct CompileResult {
   std::vector<std::string> chosen = {};
 };
 
-// Compiles in memory: writes nothing, ignores options.output and options.report. Within a memory budget
+// Compiles in memory: writes nothing. options.output and options.report are checked as if it did (a plan needs an output,
+// "-" will do), and a report asks for the curve of budgets. Within a memory budget
 // the variant of the step with the least modelled time is taken (Variants.h). Every message,
 // also those of success (which weights are trained, tied weights found), goes to `sink`.
 CompileResult compile(const CompileOptions &options, const MessageSink &sink = printMessage);

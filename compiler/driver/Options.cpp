@@ -229,10 +229,10 @@ const std::vector<OptionSpec> &optionTable() {
       {"--ep-size", "distributed.ep_size", &O::epSize, "N", ranks, "expert-parallel ranks: of dp x cp, or of dp x cp x tp, that share the experts of a mixture",
        atLeastOne},
       {"--ep-capacity-factor", "distributed.ep_capacity_factor", &O::epCapacityFactor, "F", ranks,
-       "slots for rows from a rank to each other, of an even share; rows beyond are dropped, and counted; 0: none is",
+       "rows that a rank may send to each other, in even shares; rows beyond are dropped, and counted; 0: no limit",
        notNegative},
       {"--ranks", "", &O::ranks, "N", ranks,
-       "ranks of the run, which the sizes have to make; left out, they make it", atLeastOne},
+       "number of ranks, which the sizes have to make (default: dp x cp x tp)", atLeastOne},
       {"--zero-dp-strategy", "distributed.zero_dp_strategy", &O::zeroDpStrategy, "0|1|2|3", ranks,
        "megatron_fsdp: spread nothing, optimizer state, gradients too, parameters too"},
       {"--sequence-parallel", "distributed.sequence_parallel", &O::sequenceParallel, "", ranks,
@@ -443,6 +443,8 @@ std::vector<std::string> checkTogether(const CompileOptions &options) {
     errors.push_back("no output is given; name a plan file with -o");
   if (options.output == "-" && options.report == "-")
     errors.push_back("the plan and the report cannot both go to standard output");
+  if (options.emit == "ptx" && options.fusion == "off")
+    errors.push_back("--emit is 'ptx' and --fusion is 'off': there are no generated kernels to print");
   if (options.emit != "plan" && !options.report.empty())
     errors.push_back("--report describes a finished plan, --emit is '" + options.emit + "'");
   if (options.target != "cpu" && options.tileMlp == "on")
@@ -504,6 +506,10 @@ std::vector<std::string> checkChoices(const CompileOptions &options) {
   const std::string &ac = options.activationCheckpointing;
   if (options.acMatmuls != defaults.acMatmuls && ac != "selective")
     errors.push_back("--ac-matmuls is for --ac=selective, which is '" + ac + "'");
+  if (options.acKvSharing != defaults.acKvSharing && (ac == "budget" || ac == "auto"))
+    errors.push_back("--ac-kv-sharing is for --ac=selective and full: '" + ac + "' decides value by value");
+  if (options.acTrace && ac != "selective" && ac != "full")
+    errors.push_back("--ac-trace is for --ac=selective and full, not '" + ac + "'");
   if (ac == "budget" && options.memoryBudget.empty())
     errors.push_back("--ac is 'budget' and no budget is given; name one with --memory-budget");
   if (ac != "budget" && !options.memoryBudget.empty())

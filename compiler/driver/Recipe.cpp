@@ -449,11 +449,12 @@ RecipeReport applyRecipe(const RecipeRequest &request, CompileOptions &options) 
   std::string text;
   if (!path.empty()) {
     rt::Expected<std::string> content = rt::readTextFile(path, "a YAML file");
-    if (!content.ok())
-      return {{path + ": error: " + content.status().message().substr(path.size() + 2) +
-               "\nnote: --config names a YAML file"},
-              "",
-              {}};
+    if (!content.ok()) {
+      std::string wrong(content.status().message()); // "PATH: …", but for "out of memory"
+      if (wrong.starts_with(path + ": "))
+        wrong.erase(0, path.size() + 2);
+      return {{path + ": error: " + wrong + "\nnote: --config names a YAML file"}, "", {}};
+    }
     text = std::move(*content);
   }
   Reader reader(request, options);

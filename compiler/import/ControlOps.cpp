@@ -20,7 +20,9 @@ static void ifOp(Node &n) {
   if (n.scope.depth >= n.importer.options.maxNesting)
     return n.fail("graphs are nested deeper than " + Twine(n.importer.options.maxNesting) +
                   " levels");
-  if (graph.output_size() < n.outputs() || graph.sparse_initializer_size() > 0)
+  if (graph.sparse_initializer_size() > 0)
+    return n.unsupported("a branch has sparse initializers");
+  if (graph.output_size() < n.outputs())
     return n.fail("branch has " + Twine(graph.output_size()) + " outputs for " +
                   Twine(n.outputs()));
   Scope branch;

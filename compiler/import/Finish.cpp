@@ -2,12 +2,16 @@
 // unsupported.
 #include "compiler/dialect/OpSupport.h"
 #include "compiler/import/Importer.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 
 namespace amc::importer {
 
-static bool isCacheOutput(StringRef name) { return name.starts_with("present"); }
+// "present.0.key", "present_key_values", "present0": not "presentation_logits".
+static bool isCacheOutput(StringRef name) {
+  return name.consume_front("present") && (name.empty() || !llvm::isAlpha(name.front()));
+}
 
 bool Importer::emitOutputs(Scope &scope) {
   const onnx::GraphProto &graph = model.proto.graph();

@@ -44,7 +44,8 @@ int64_t evaluateSum(StringRef text, const std::map<std::string, Binding> &symbol
       value = found->second.value;
     else if (term.getAsInteger(10, value) || value < 0)
       return unknown;
-    sum += value;
+    if (llvm::AddOverflow(sum, value, sum))
+      return unknown;
   }
   return sum;
 }

@@ -134,6 +134,10 @@ static void splitToSequence(Node &n) {
 
 /// An element's place in a sequence, counted from the end if negative.
 static std::optional<int64_t> place(Node &n, int input, int64_t size, int64_t otherwise) {
+  if (otherwise < 0) {
+    n.fail("the sequence is empty");
+    return std::nullopt;
+  }
   if (!n.has(input))
     return otherwise;
   std::optional<int64_t> at = n.constInt(input, "position");
@@ -167,6 +171,8 @@ static void sequenceLength(Node &n) {
 static void sequenceInsert(Node &n) {
   std::vector<Value> list = n.sequence(0);
   Value tensor = n.in(1);
+  if (n.failed)
+    return;
   int64_t size = list.size();
   if (std::optional<int64_t> at = place(n, 2, size, size)) {
     list.insert(list.begin() + *at, tensor);
@@ -175,6 +181,8 @@ static void sequenceInsert(Node &n) {
 }
 static void sequenceErase(Node &n) {
   std::vector<Value> list = n.sequence(0);
+  if (n.failed)
+    return;
   int64_t size = list.size();
   if (std::optional<int64_t> at = place(n, 1, size, size - 1)) {
     list.erase(list.begin() + *at);
@@ -242,7 +250,7 @@ static void slice(Node &n) {
       step = std::min(step, std::max<int64_t>(dim, 1));
       sizes[axis] = end > start ? (end - start + step - 1) / step : 0;
     } else {
-      start = std::clamp<int64_t>(start, -1, dim - 1);
+      start = dim == 0 ? -1 : std::clamp<int64_t>(start, 0, dim - 1);
       end = std::clamp<int64_t>(end, -1, dim - 1);
       step = std::max(step, -std::max<int64_t>(dim, 1));
       sizes[axis] = start > end ? (start - end - step - 1) / -step : 0;
@@ -393,6 +401,8 @@ static void depthToSpace(Node &n) {
     return n.fail("input " + shapeString(s) + " does not divide into blocks of " + Twine(b));
   int64_t c = s[1] / (b * b);
   Ints to{s[0], c, s[2] * b, s[3] * b};
+  if (mode != "DCR" && mode != "CRD")
+    return n.fail("attribute 'mode' is '" + mode + "', should be DCR or CRD");
   bool dcr = mode == "DCR";
   Value y = dcr ? n.transpose(n.reshape(x, {s[0], b, b, c, s[2], s[3]}), {0, 3, 4, 1, 5, 2})
                 : n.transpose(n.reshape(x, {s[0], c, b, b, s[2], s[3]}), {0, 1, 4, 2, 5, 3});

@@ -154,6 +154,8 @@ static void batchNormalization(Node &n) {
   if (n.getFlag("training_mode"))
     return n.unsupported(
         "training_mode is 1: batch statistics; export the model in evaluation mode");
+  if (n.opset < 14 && n.outputs() > 1) // how training was asked for before there was an attribute for it
+    return n.unsupported("it has outputs of training: batch statistics; export the model in evaluation mode");
   n.ignore("momentum");
   Value x = n.in(0), scale = n.in(1), bias = n.in(2), mean = n.in(3), variance = n.in(4);
   double epsilon = n.getFloat("epsilon", 1e-5f);
@@ -167,7 +169,7 @@ static void batchNormalization(Node &n) {
   auto column = [&](Value v) { return channels(n, v, rank); };
   Value deviation = n.emit<RsqrtOp>({n.add(column(variance), n.scalar(epsilon, x))});
   Value y = n.mul(n.sub(x, column(mean)), n.mul(deviation, column(scale)));
-  n.set(0, n.add(y, column(bias)));
+  n.set(0, n.reshape(n.add(y, column(bias)), shapeOf(x)));
 }
 
 static void lpNormalization(Node &n) {

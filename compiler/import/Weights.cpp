@@ -50,11 +50,19 @@ private:
   std::unique_ptr<llvm::MemoryBuffer> buffer;
 };
 
-/// Equal for a matrix and its transpose: size, and elements on the diagonal of the first matrix.
+bool hasManyNumbers(const Bytes &bytes, int64_t elements) {
+  std::set<StringRef> distinct;
+  for (int64_t i = 0; i < elements && static_cast<int64_t>(distinct.size()) < tiedDistinct; ++i)
+    distinct.insert(bytes.element(i));
+  return static_cast<int64_t>(distinct.size()) >= tiedDistinct;
+}
+
+/// Equal for a matrix and its transpose: size, and elements on the diagonal of the first matrix. Nothing for one of few
+/// numbers, as zeros are: it repeats others by chance.
 std::optional<std::string> transposeInvariantKey(const Model &model, const Weight &weight) {
   int64_t rows = weight.shape[weight.shape.size() - 2], columns = weight.shape.back();
   Bytes bytes(model, weight);
-  if (!bytes)
+  if (!bytes || !hasManyNumbers(bytes, train::elementCount(weight.shape)))
     return std::nullopt;
   std::string key = std::to_string(weight.dataType) + ":" + std::to_string(weight.range.length) +
                     ":" + std::to_string(rows + columns) + ":" +
@@ -62,13 +70,6 @@ std::optional<std::string> transposeInvariantKey(const Model &model, const Weigh
   for (int64_t i = 0; i < std::min({rows, columns, int64_t(64)}); ++i)
     key += bytes.element(i * columns + i);
   return key;
-}
-
-bool hasManyNumbers(const Bytes &bytes, int64_t elements) {
-  std::set<StringRef> distinct;
-  for (int64_t i = 0; i < elements && static_cast<int64_t>(distinct.size()) < tiedDistinct; ++i)
-    distinct.insert(bytes.element(i));
-  return static_cast<int64_t>(distinct.size()) >= tiedDistinct;
 }
 
 /// Whether `b` is `a` with its last two dimensions swapped.
@@ -120,7 +121,7 @@ std::optional<SmallVector<int64_t>> repeats(const Model &model, const Weight &fi
   if (!comparable)
     return std::nullopt;
   Bytes a(model, first), b(model, weight);
-  if (!a || !b || !hasManyNumbers(a, train::elementCount(first.shape)))
+  if (!a || !b)
     return std::nullopt;
   if (first.shape == weight.shape && a.all() == b.all())
     return SmallVector<int64_t>();
@@ -201,6 +202,8 @@ std::set<std::string> Importer::oneElementWeights() const {
       result.insert(node.input(2));
     if (node.op_type() == "PRelu" && reads(1, oneElement))
       result.insert(node.input(1));
+    if ((node.op_type() == "Conv" || node.op_type() == "ConvTranspose") && reads(2, oneElement))
+      result.insert(node.input(2));
     if (node.op_type() == "MatMul" && reads(1, narrow) && node.output_size() == 1)
       narrowProducts.insert(node.output(0));
     if (node.op_type() == "Add")

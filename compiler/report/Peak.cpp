@@ -93,7 +93,7 @@ std::optional<ModelledTime> modelledTime(const plan::Plan &plan, const std::stri
     };
     if (sent > 0) {
       free = std::max(free, now) + sent;
-      if (rt::isAsync(instruction))
+      if (rt::isAsync(instruction) && instruction.outputs_size() > 0)
         ends[instruction.outputs(0).buffer()] = free;
       else
         waitUntil(free);

@@ -22,7 +22,7 @@ void write(int file, const std::string &words) {
   [[maybe_unused]] ssize_t written = ::write(file, words.data(), words.size()); // nobody to tell if it fails
 }
 
-// The rank has ended; `stopped`: by a signal that came through here, perhaps, and whoever sent it knows.
+// The rank has ended; `stopped`: by a signal that came through here, or told to by one, and whoever sent it knows.
 [[noreturn]] void end(pid_t rank, int status, bool stopped, int connection) {
   constexpr int limit = static_cast<int>(ErrorKind::Limit);
   RankState state = rankState->load();
@@ -56,7 +56,7 @@ void write(int file, const std::string &words) {
     // Child's state changes are among the signals; they are blocked, so none is lost in between.
     siginfo_t signal;
     if (::sigwaitinfo(&signals, &signal) > 0 && signal.si_signo != SIGCHLD) {
-      stopped = true;
+      stopped |= signal.si_signo == SIGTERM || signal.si_signo == SIGINT || signal.si_signo == SIGHUP || signal.si_signo == SIGQUIT;
       ::kill(rank, signal.si_signo);
     }
   }

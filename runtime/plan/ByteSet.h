@@ -32,6 +32,14 @@ public:
     return next != ranges.begin() && std::prev(next)->second >= end;
   }
 
+  /// Whether any byte of the range is in the set.
+  bool touches(uint64_t begin, uint64_t end) const {
+    if (begin >= end)
+      return false;
+    auto next = ranges.lower_bound(end); // the first that begins behind it
+    return next != ranges.begin() && std::prev(next)->second > begin;
+  }
+
 private:
   std::map<uint64_t, uint64_t> ranges;
 };

@@ -150,7 +150,7 @@ private:
       return;
     if (!bufferOf(view).persistent())
       error(path, ": buffer ", view.buffer(), " should be persistent");
-    if (isDefined(view, p) && p.begin < p.end)
+    if (defined[view.buffer()].touches(p.begin, p.end))
       error(path, ": shares bytes with another parameter, state, constant or input");
     define(view, p);
     held[view.buffer()] = true;
@@ -245,7 +245,7 @@ private:
       if (bufferOf(input.view()).first() != 0)
         error(path, ": is written before the first instruction, so buffer ", input.view().buffer(),
               " should live from 0");
-      if (isDefined(input.view(), p) && p.begin < p.end)
+      if (defined[input.view().buffer()].touches(p.begin, p.end))
         error(path, ".view: shares bytes with another parameter, state, constant or input");
       define(input.view(), p);
       plan::DType wanted = plan::DTYPE_UNSPECIFIED;

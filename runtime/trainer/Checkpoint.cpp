@@ -18,6 +18,8 @@ namespace amc::rt {
 namespace {
 
 constexpr std::string_view partialPrefix = ".partial-";
+// As passes/AttachOptimizer.cpp names them.
+constexpr std::string_view optimizerStates[] = {"master", "exp_avg", "exp_avg_sq", "momentum_buffer"};
 
 std::string statePrefix(const plan::OptimizerState &state) { return state.name() + "."; }
 
@@ -60,9 +62,17 @@ Status putInPlace(const std::string &partial, const std::string &folder) {
   std::error_code ignored;
   if (!std::filesystem::exists(folder, ignored))
     return renamePath(partial, folder);
-  if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) != 0)
+  if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) == 0)
+    return removeTree(partial);
+  if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
     return systemError(errno, folder, "cannot be replaced");
-  return removeTree(partial);
+  // A file system that cannot, as NFS. LATEST does not name this folder: a run saves behind what it resumed from.
+  const std::string aside = partial + "-old";
+  if (Status failure = renamePath(folder, aside); !failure.ok())
+    return failure;
+  if (Status failure = renamePath(partial, folder); !failure.ok())
+    return failure;
+  return removeTree(aside);
 }
 
 // The states that a checkpoint keeps of a parameter.
@@ -96,8 +106,27 @@ Status saveOptimizer(const Executor &executor, const std::string &path) {
   return writer->finish();
 }
 
+// States that the plan does not keep would be lost without a word: fp32 masters, moments.
+Status keepsAll(const plan::Plan &plan, const StoredTensors &file) {
+  for (const plan::Parameter &parameter : plan.parameters()) {
+    if (!parameter.trainable())
+      continue;
+    for (std::string_view state : optimizerStates) {
+      if (std::ranges::any_of(parameter.states(), [&](const plan::OptimizerState &kept) { return kept.name() == state; }))
+        continue;
+      if (std::string name = text(state, ".", parameter.name()); file.find(name))
+        return inputError(file.path(), ": has the optimizer state '", name,
+                          "', which the plan does not keep; resume with a plan of the same optimizer and master weights, or "
+                          "start anew from the checkpoint's weights");
+    }
+  }
+  return {};
+}
+
 Status loadOptimizer(Executor &executor, const Ranks &ranks, const StoredTensors &file) {
   const plan::Plan &plan = executor.plan();
+  if (Status failure = keepsAll(plan, file); !failure.ok())
+    return failure;
   for (int i = 0; i < plan.parameters_size(); ++i)
     for (int s = 0; s < plan.parameters(i).states_size(); ++s) {
       const plan::OptimizerState &state = plan.parameters(i).states(s);
@@ -250,12 +279,10 @@ Status Checkpoints::publish(const std::string &partial, const std::string &name)
     return failure;
   if (Status failure = syncDirectory(directory); !failure.ok())
     return failure;
-  if (Status failure = moveLatest(name); !failure.ok())
-    return failure;
-  return removeOld();
+  return moveLatest(name);
 }
 
-Status Checkpoints::save(const Executor &executor, const RunState &state) {
+Expected<std::string> Checkpoints::save(const Executor &executor, const RunState &state) {
   std::string name = checkpointName(state);
   std::string partial = directory + "/" + std::string(partialPrefix) + name;
   Status failure = ranks->agree(ranks->isFirst() ? makeDirectory(partial) : Status());
@@ -263,8 +290,10 @@ Status Checkpoints::save(const Executor &executor, const RunState &state) {
     failure = ranks->agree(write(executor, state, partial));
   if (failure.ok())
     failure = ranks->agree(ranks->isFirst() ? publish(partial, name) : Status());
-  if (failure.ok())
-    return failure;
+  if (failure.ok()) {
+    Status old = ranks->isFirst() ? removeOld() : Status();
+    return old.ok() ? std::string() : std::string(old.message());
+  }
   // What caused the failure is what to report, even if clearing up fails as well; open() clears
   // again.
   if (ranks->isFirst())
@@ -313,6 +342,7 @@ Status Checkpoints::removeOld() const {
       return failure;
     if (Status failure = removeTree(aside); !failure.ok())
       return failure;
+    ranks->progress();
   }
   return {};
 }

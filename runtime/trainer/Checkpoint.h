@@ -31,9 +31,12 @@ public:
   // Called by all ranks; what one finds wrong, all return.
   static Expected<Checkpoints> open(const std::string &directory, uint64_t keep,
                                     const Ranks &ranks);
+  // To read from only: changes nothing, and needs no lock beside a run that writes there.
+  static Checkpoints openToRead(const std::string &directory, const Ranks &ranks) { return {directory, 0, ranks, {}}; }
 
-  // Called by all ranks. If one of them fails, all do, and the checkpoints are as they were.
-  Status save(const Executor &executor, const RunState &state);
+  // Called by all ranks. If one of them fails, all do, and the checkpoints are as they were. The checkpoint is there: then
+  // rank 0 is told what old one could not be removed, in words; empty if all could.
+  Expected<std::string> save(const Executor &executor, const RunState &state);
 
   // The newest checkpoint's folder; nothing if there is none. Called by all ranks: they get the
   // same.

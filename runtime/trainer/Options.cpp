@@ -98,7 +98,7 @@ void define(CLI::App &app, Raw &raw) {
                    "many steps' data")
       ->type_name("N")
       ->check(natural);
-  what->add_option("--epochs", options.epochs, "passes over the data; with --steps: what comes first")
+  what->add_option("--epochs", options.epochs, "passes over the data; with --steps: whichever ends first")
       ->type_name("N")
       ->check(positive);
   what->add_flag("--eval", options.eval, "forward only: print the loss over the data");
@@ -155,9 +155,7 @@ void define(CLI::App &app, Raw &raw) {
   weights
       ->add_option("--init", raw.init,
                    "initial weights from FILE.safetensors or a checkpoint's folder, or drawn: "
-                   "seed:N (rank 2 and above "
-                   "normal(0, 0.02); "
-                   "lower ranks ones if the name ends in weight, else zeros)")
+                   "seed:N (matrices normal(0, 0.02); vectors ones if the name ends in weight, else zeros)")
       ->type_name("FROM");
   weights
       ->add_option("--model-dir", options.modelDir,
@@ -204,7 +202,7 @@ void define(CLI::App &app, Raw &raw) {
                       "ui.perfetto.dev and chrome://tracing show; of several ranks one for all")
       ->type_name("FILE.json");
   machine->add_option("--profile-steps", raw.profileSteps,
-                      "steps to profile, behind the first; with --eval: micro-batches (default: 2)")
+                      "steps to profile, after the first; with --eval: micro-batches (default: 2)")
       ->type_name("N")
       ->check(positive);
   machine->add_flag("--verbose", options.verbose,

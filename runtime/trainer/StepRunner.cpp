@@ -371,12 +371,12 @@ Expected<EvalResult> StepRunner::evaluate(DataSource &source, bool heldOut, uint
       return loss.status();
     if (!std::isfinite(*loss))
       return nonFinite(text("evaluation, batch ", mine, ": the loss"), *loss, feed);
-    // Ranks that took the same entry counted its labels once each.
+    // Ranks that took the same entry counted its labels once each. Without a normalizer the loss is the sum over all
+    // ranks' entries, and what is wanted is an entry's.
     uint64_t copies = alike ? together : 1;
-    double weight = at.normalizer ? all->labels.weight / static_cast<double>(copies)
-                                  : static_cast<double>(taken);
+    double weight = (at.normalizer ? all->labels.weight : 1.0) / static_cast<double>(copies);
     sum += *loss * weight;
-    weights += weight;
+    weights += at.normalizer ? weight : static_cast<double>(taken);
     result.labelTokens += all->labels.tokens / copies;
     result.entries += taken;
     if (Status failure = addDropped(result.droppedTokens); !failure.ok())

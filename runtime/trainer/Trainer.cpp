@@ -311,7 +311,8 @@ void Run::describePlan() {
 Status Run::openCheckpoints() {
   if (options.checkpointDir.empty())
     return {};
-  Expected<Checkpoints> opened = Checkpoints::open(options.checkpointDir, options.keep, ranks);
+  Expected<Checkpoints> opened = options.eval ? Checkpoints::openToRead(options.checkpointDir, ranks)
+                                              : Checkpoints::open(options.checkpointDir, options.keep, ranks);
   if (!opened.ok())
     return opened.status();
   checkpoints.emplace(std::move(opened.value()));
@@ -539,10 +540,13 @@ Status Run::evaluateHeldOut(uint64_t step) {
 Status Run::saveCheckpoint() {
   if (!checkpoints || savedStep == state.step)
     return {};
-  if (Status failure = checkpoints->save(*executor, state); !failure.ok())
-    return failure;
+  Expected<std::string> left = checkpoints->save(*executor, state);
+  if (!left.ok())
+    return left.status();
   savedStep = state.step;
   note("checkpoint ", options.checkpointDir, "/", checkpointName(state));
+  if (!left->empty())
+    note("an older checkpoint is left: ", *left);
   return {};
 }
 

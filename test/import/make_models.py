@@ -192,3 +192,20 @@ for name, inputs in {"default": ["p", "tenth"], "off": ["p", "tenth", "false"], 
         [q5], [tensor("y", [1, 2, 5, 4])],
         [numpy_helper.from_array(np.float32(0.1), "tenth"), numpy_helper.from_array(np.float32(0), "zero"),
          numpy_helper.from_array(np.bool_(True), "true"), numpy_helper.from_array(np.bool_(False), "false")]))
+
+# ---- edges of the standard
+statistics = [weight(name, 3) for name in ("scale", "bias", "mean", "variance")]
+names = ["x", "scale", "bias", "mean", "variance"]
+save("batch-norm-trained", model([node("BatchNormalization", names, ["y", "m", "v", "sm", "sv"], name="norm")], [tensor("x", [2, 3, 4])],
+                                 [tensor("y", [2, 3, 4])], statistics, opset=13))
+save("batch-norm-vector", model([node("BatchNormalization", ["x", "s1", "s1", "s1", "s1"], ["y"], name="norm")], [tensor("x", [5])],
+                                [tensor("y", [5])], [numpy_helper.from_array(np.ones(1, np.float32), "s1")]))
+save("slice-before", model([node("Slice", ["x", "starts", "ends", "axes", "steps"], ["y"], name="first")], [x24], [tensor("y", [2, 1])],
+                           [ints("starts", [-9]), ints("ends", [-99]), ints("axes", [1]), ints("steps", [-1])]))
+save("sequence-empty", model([node("SequenceEmpty", [], ["s"]), node("SequenceErase", ["s"], ["t"], name="erase"),
+                              node("SequenceLength", ["t"], ["n"]), node("Cast", ["n"], ["f"], to=TensorProto.FLOAT),
+                              node("Add", ["x", "f"], ["y"])], [x24], [tensor("y", [2, 4])]))
+save("conv-one-channel", model([node("Conv", ["x", "w", "b"], ["y"], name="last")], [tensor("x", [1, 2, 4, 4])], [tensor("y", [1, 1, 4, 4])],
+                               [weight("w", 1, 2, 1, 1), weight("b", 1)]))
+save("depth-to-space-mode", model([node("DepthToSpace", ["x"], ["y"], name="pixels", blocksize=2, mode="DRC")], [tensor("x", [1, 4, 2, 2])],
+                                  [tensor("y", [1, 1, 4, 4])]))

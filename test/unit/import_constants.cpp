@@ -98,6 +98,42 @@ TEST_F(Constants, ReadsParametersThatAreNotTrained) {
     EXPECT_FALSE(amc::constantValue(output(name)).has_value()) << name;
 }
 
+// What may be trained yet is not constant for whoever asks before that is decided; integers never are trained.
+TEST_F(Constants, FloatParametersMayBeWeights) {
+  std::string file = "amc-weights.bin", path = testing::TempDir() + "/" + file;
+  std::ofstream(path, std::ios::binary).write("\0\0\0\0\0\0\0\0", 8);
+  parse("%a = train.parameter {name = \"a\", source = #train.file<\"" + file + R"(", 0, 8>} : tensor<2xf32>
+    %b = train.parameter {name = "b", source = #train.file<")" + file + R"(", 0, 8>} : tensor<1xi64>
+    train.output %a {name = "a"} : tensor<2xf32>
+    train.output %b {name = "b"} : tensor<1xi64>)");
+  amc::ConstantEvaluator all, raising(4096, /*floatParameters=*/false);
+  EXPECT_NE(all.get(output("a")), nullptr);
+  EXPECT_EQ(raising.get(output("a")), nullptr);
+  EXPECT_EQ(raising.scalar(output("b")), 0.0);
+  std::remove(path.c_str());
+}
+
+// 100 * 0.7f is 70 in fp32 and 69.99… in double; 100 + 100 is -56 in eight bits; 1 + 2^-9 is 1 in bf16.
+TEST_F(Constants, AreRoundedToTheirType) {
+  parse(R"(
+    %a = train.constant {value = dense<100.0> : tensor<f32>} : tensor<f32>
+    %b = train.constant {value = dense<0.7> : tensor<f32>} : tensor<f32>
+    %c = train.mul %a, %b : (tensor<f32>, tensor<f32>) -> tensor<f32>
+    %d = train.floor %c : (tensor<f32>) -> tensor<f32>
+    %i = train.constant {value = dense<100> : tensor<i8>} : tensor<i8>
+    %j = train.add %i, %i : (tensor<i8>, tensor<i8>) -> tensor<i8>
+    %o = train.constant {value = dense<1.0> : tensor<bf16>} : tensor<bf16>
+    %p = train.constant {value = dense<0.001953125> : tensor<bf16>} : tensor<bf16>
+    %q = train.add %o, %p : (tensor<bf16>, tensor<bf16>) -> tensor<bf16>
+    train.output %d {name = "d"} : tensor<f32>
+    train.output %j {name = "j"} : tensor<i8>
+    train.output %q {name = "q"} : tensor<bf16>)");
+  amc::ConstantEvaluator evaluator;
+  EXPECT_EQ(evaluator.scalar(output("d")), 70.0);
+  EXPECT_EQ(evaluator.scalar(output("j")), -56.0);
+  EXPECT_EQ(evaluator.scalar(output("q")), 1.0);
+}
+
 // 100,000 negations: recursion would run out of stack. An even number of them is the identity.
 TEST_F(Constants, DeepChains) {
   parse(R"(

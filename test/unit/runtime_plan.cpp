@@ -1,5 +1,6 @@
 // Plan files (every truncation, every flipped bit) and the verifier: from a valid plan one thing is changed, and that
 // one error is expected.
+#include "runtime/plan/ByteSet.h"
 #include "runtime/plan/PlanFile.h"
 #include "runtime_support.h"
 #include "test/unit/verified_plan.h"
@@ -122,6 +123,18 @@ plan::Plan validPlan() {
 }
 
 // ---- files
+
+TEST(ByteSet, CoversAndTouches) {
+  ByteSet set;
+  set.add(16, 32);
+  set.add(48, 64);
+  EXPECT_TRUE(set.covers(16, 32));
+  EXPECT_FALSE(set.covers(8, 24));
+  for (auto [begin, end] : {std::pair(8, 24), {24, 40}, {0, 100}, {20, 24}, {40, 49}})
+    EXPECT_TRUE(set.touches(uint64_t(begin), uint64_t(end))) << begin;
+  for (auto [begin, end] : {std::pair(0, 16), {32, 48}, {64, 70}, {20, 20}})
+    EXPECT_FALSE(set.touches(uint64_t(begin), uint64_t(end))) << begin;
+}
 
 TEST(PlanFile, RoundTripIsTheSameBytes) {
   plan::Plan plan = validPlan();

@@ -235,7 +235,7 @@ TEST_F(Shards, CheckpointsGoFromMeshToMesh) {
         if (Status failure = Checkpoints::load(rank.executor, rank.ranks, folder); !failure.ok())
           return failure;
       }
-      return checkpoints.save(rank.executor, stateOn(mesh, step));
+      return checkpoints.save(rank.executor, stateOn(mesh, step)).status();
     });
     last = dir.path("ck/epoch_0_step_" + std::to_string(step));
   };
@@ -269,7 +269,7 @@ TEST_F(Shards, ShardsOfAMesh) {
     onMesh(mesh, [&](Rank &rank) {
       auto checkpoints = take(Checkpoints::open(dir.path(folder), 1, rank.ranks));
       expectOk(rank.load({}));
-      return checkpoints.save(rank.executor, stateOn(mesh, 5));
+      return checkpoints.save(rank.executor, stateOn(mesh, 5)).status();
     });
   };
   write("a");
@@ -309,12 +309,12 @@ TEST_F(Shards, ARankThatCannotWrite) {
     Rank rank(communicator, mesh);
     auto checkpoints = take(Checkpoints::open(dir.path("ck"), 0, rank.ranks));
     expectOk(rank.load({}));
-    expectOk(checkpoints.save(rank.executor, stateOn(mesh, 1)));
+    expectOk(checkpoints.save(rank.executor, stateOn(mesh, 1)).status());
     // A folder where rank 1's file should be.
     if (rank.ranks.isFirst())
       std::filesystem::create_directories(
           dir.path("ck/.partial-epoch_0_step_2/model.rank-00001-of-00002.safetensors"));
-    return checkpoints.save(rank.executor, stateOn(mesh, 2));
+    return checkpoints.save(rank.executor, stateOn(mesh, 2)).status();
   });
   for (const Status &result : results)
     expectError(result, ErrorKind::Input, "checkpoint epoch_0_step_2: rank 1: ");
@@ -328,7 +328,7 @@ TEST_F(Shards, BlocksInTheIndex) {
   onMesh(mesh, [&](Rank &rank) {
     auto checkpoints = take(Checkpoints::open(dir.path("ck"), 0, rank.ranks));
     expectOk(rank.load({}));
-    return checkpoints.save(rank.executor, stateOn(mesh, 1));
+    return checkpoints.save(rank.executor, stateOn(mesh, 1)).status();
   });
   std::string index = slurp(dir.path("ck/LATEST/index.json"));
   size_t written = 0;
@@ -354,7 +354,7 @@ TEST_F(Shards, DamagedCheckpoints) {
   onMesh(mesh, [&](Rank &rank) {
     auto checkpoints = take(Checkpoints::open(dir.path("ck"), 0, rank.ranks));
     expectOk(rank.load({}));
-    return checkpoints.save(rank.executor, stateOn(mesh, 1));
+    return checkpoints.save(rank.executor, stateOn(mesh, 1)).status();
   });
   std::string index = slurp(dir.path("ck/LATEST/index.json"));
   auto fails = [&](const std::string &from, const std::string &to, const std::string &part) {

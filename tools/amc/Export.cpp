@@ -53,6 +53,8 @@ public:
     if (!read.ok())
       return std::move(read).status();
     plan = std::move(*read);
+    if (rt::Status status = keepsInputs(); !status.ok())
+      return status;
     if (rt::Status status = readModel(); !status.ok())
       return status;
     if (rt::Status status = replaceWeights(); !status.ok())
@@ -61,6 +63,16 @@ public:
   }
 
 private:
+  // The model may be replaced by the trained one; what it was trained with may not.
+  rt::Status keepsInputs() const {
+    std::error_code missing; // an output that is not there yet is none of these
+    for (const std::string &output : {request.output, request.output + ".data"})
+      for (const std::string *input : {&request.plan, &request.checkpoint})
+        if (fs::equivalent(output, *input, missing))
+          return rt::inputError(output, ": is read by this command, should be another file");
+    return rt::Status();
+  }
+
   rt::Status readModel() {
     modelPath = request.model.empty() ? (fs::path(rt::findModelDirectory(request.plan, plan)) /
                                          fs::path(plan.model_path()).filename())
@@ -233,7 +245,9 @@ private:
       return std::move(file).status();
     if (rt::Status status = file->writeAt(0, std::as_bytes(std::span(*bytes))); !status.ok())
       return status;
-    // The model last: whoever finds it finds its weights too.
+    // The model last, and once all of it is on the disk: whoever finds it finds its weights too.
+    if (rt::Status status = file->flush(); !status.ok())
+      return status;
     if (data)
       if (rt::Status status = data->commit(); !status.ok())
         return status;

@@ -15,7 +15,8 @@ struct ExportRequest {
 };
 
 // Writes output (and output + ".data" when asked to, when the original kept its weights outside, or
-// when the file would pass 2 GiB); both appear complete or not at all. Prints errors and returns
+// when the file would pass 2 GiB); the model last, once both are whole and
+// flushed. Prints errors and returns
 // the exit code.
 int exportModel(const ExportRequest &request);
 

@@ -40,6 +40,10 @@ void dropWhatOthersTake(CompileOptions &options) {
     options.acMatmuls = defaults.acMatmuls;
     options.acPolicy = defaults.acPolicy;
   }
+  if (options.activationCheckpointing != "selective" && options.activationCheckpointing != "full") {
+    options.acKvSharing = defaults.acKvSharing;
+    options.acTrace = false;
+  }
   if (options.lossImplementation != "linear-cross-entropy")
     options.lossTilesInFlight = defaults.lossTilesInFlight;
 }

@@ -6,6 +6,7 @@
 #include "compiler/driver/Recipe.h"
 #include "compiler/report/Report.h"
 #include "runtime/plan/PlanFile.h"
+#include "runtime/plan/PlanVerifier.h"
 #include "runtime/support/Nearest.h"
 #include "tools/amc/Export.h"
 #include "tools/amc/Table.h"
@@ -47,7 +48,7 @@ void addOption(CLI::App &command, Given &given, const OptionSpec &spec) {
   CLI::Option *option;
   if (std::holds_alternative<bool CompileOptions::*>(spec.member))
     option = command.add_flag_function(
-        flag, [&texts](int64_t) { texts.push_back("true"); }, help);
+        flag, [&texts](int64_t given) { texts.push_back(given > 0 ? "true" : "false"); }, help);
   else
     option = command.add_option(flag, texts, help)
                  ->type_name(std::string(spec.value))
@@ -172,6 +173,11 @@ int runCompile(const Given &given, bool verbose) {
   CompileOptions options;
   if (int code = resolve(given, options))
     return code;
+  for (const std::string *path : {&options.output, &options.report})
+    if (std::error_code missing; !path->empty() && !given.config.empty() && std::filesystem::equivalent(*path, given.config, missing)) {
+      printMessage({Message::Error, "", *path + ": is the recipe itself, should be another file", {}});
+      return BadInput;
+    }
   int code = compileToFile(options, verbose ? printMessage : printShortened);
   if (code == Done && !options.runArguments.empty() && options.emit == "plan") {
     std::cerr << "the recipe's run: amrun " << options.output;
@@ -359,6 +365,10 @@ int runInspect(const Given &given, bool acPolicy, const std::string &reportPath)
       return read.status().exitCode();
     }
     plan = std::move(read).value();
+    if (rt::PlanDiagnostics found = rt::verifyPlanStructure(*plan); !found.ok()) {
+      printMessage({Message::Error, "", given.model + ": " + found.toStatus().message(), {}});
+      return BadInput;
+    }
   }
   if (!reportPath.empty()) {
     std::error_code missing; // a report that is not there yet is none of these
@@ -487,6 +497,8 @@ int main(int argc, char **argv) {
   std::reverse(arguments.begin(), arguments.end()); // as CLI11 wants them
   try {
     app.parse(std::move(arguments));
+  } catch (const std::invalid_argument &) { // CLI11 2.1 hands it on
+    return usage("a flag that takes no value is given one that is neither true nor false");
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0)
       return app.exit(error); // --help, --version

@@ -288,7 +288,10 @@ public:
   }
 
   // Every member hears from every other what it calls.
-  Status barrier() override { return begin(CallKind::Barrier, {}); }
+  Status barrier() override {
+    std::lock_guard alone(communicator.entered);
+    return begin(CallKind::Barrier, {});
+  }
 
 private:
   uint64_t tileBytes() const { return std::max<uint64_t>(64, stagingTotal / communicator.ranks / 64 * 64); }
@@ -545,7 +548,6 @@ Status MpiCommunicator::hearFailures() {
 
 void MpiCommunicator::tell(const Failure &failure) {
   farewell = failure;
-  Requests requests(*this);
   for (unsigned r = 0; r < ranks; ++r) {
     if (r == self)
       continue;
