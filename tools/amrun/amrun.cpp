@@ -12,11 +12,16 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
+#include <stop_token>
+#include <thread>
 
 namespace {
 
@@ -67,6 +72,25 @@ amc::rt::Expected<amc::rt::CommandLine> parse(const std::vector<std::string> &ar
   return line;
 }
 
+// While it lives, a rank is seen to be at work: compiling a recipe and hashing its weights take as long as they take, rank
+// after rank where each has to, and others wait.
+class AtWork {
+public:
+  explicit AtWork(amc::rt::Communicator *communicator) {
+    if (communicator)
+      beats = std::jthread([communicator](std::stop_token stop) {
+        std::mutex mutex;
+        std::condition_variable_any stopped;
+        std::unique_lock lock(mutex);
+        while (!stopped.wait_for(lock, stop, std::chrono::milliseconds(200), [&] { return stop.stop_requested(); }))
+          communicator->progress();
+      });
+  }
+
+private:
+  std::jthread beats;
+};
+
 // The exit code of the ranks; nothing if this process is to do it alone.
 amc::rt::Expected<std::optional<int>> asRanks(const amc::rt::CommandLine &line) {
   if (!line.ranksPerNode)
@@ -115,6 +139,7 @@ int run(int argc, char **argv) {
   if (!line.ok())
     return fail(line.status());
   if (line->recipe) {
+    AtWork seen(joined->get());
     line = compiled(*line);
     if (!line.ok())
       return fail(line.status());
