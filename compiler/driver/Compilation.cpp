@@ -85,6 +85,7 @@ FailureOr<OwningOpRef<ModuleOp>> Compilation::import(const CompileOptions &optio
   ImportOptions importOptions;
   importOptions.standIns = standIns;
   importOptions.batch = options.localBatchSize;
+  importOptions.untied = options.untied;
   for (const std::string &binding : options.shape) {
     size_t equals = binding.find('=');
     importOptions.shapes[binding.substr(0, equals)] =

@@ -138,6 +138,9 @@ const std::vector<OptionSpec> &optionTable() {
       {"--frozen", "model.frozen", &O::frozen, "GLOB", model,
        "keep the initializers whose names match; repeatable. Where --trainable matches too, the "
        "more exact pattern decides (more characters besides * and ?), --frozen if they are alike"},
+      {"--untied", "model.untied", &O::untied, "GLOB", model,
+       "train the initializers whose names match apart from others that hold the same numbers, as upcycled experts do at the "
+       "start; repeatable"},
       {"--precision", "model.precision", &O::precision, "fp32|bf16", model,
        "type of weights, activations and gradients; loss and statistics are fp32 always"},
 

@@ -24,6 +24,7 @@ struct CompileOptions {
 
   std::vector<std::string> shape;             // "input_ids=8x256"
   std::vector<std::string> trainable, frozen; // globs over initializer names
+  std::vector<std::string> untied;            // the same: trained apart, whatever else holds their numbers
 
   std::string loss = "auto";
   std::string lossImplementation = "unfused";

@@ -22,6 +22,8 @@ struct ImportOptions {
   /// `--local-batch-size`: the first dimension of the first input, bound if it is symbolic and else held against it;
   /// 0: not given.
   int64_t batch = 0;
+  /// `--untied`: globs over names of initializers that are no copies of others, although they hold the same numbers.
+  std::vector<std::string> untied;
   /// Limits on what is read; beyond them the model is refused.
   uint64_t maxFileBytes = uint64_t(2) << 30;
   int64_t maxNodes = 1000000;

@@ -101,7 +101,8 @@ private:
   // Weights.cpp
   bool importInitializers(Scope &scope);
   std::set<std::string> oneElementWeights() const;
-  void retie(std::vector<Weight> &weights, Scope &scope);
+  /// Makes one weight of those that hold the same numbers. Fails where `untied` names none.
+  bool retie(std::vector<Weight> &weights, Scope &scope);
   // Finish.cpp
   bool emitOutputs(Scope &scope);
   bool cleanUp();

@@ -11,6 +11,7 @@
 #include "compiler/import/Importer.h"
 #include "llvm/ADT/Hashing.h"
 #include "llvm/ADT/SmallString.h"
+#include "llvm/Support/GlobPattern.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
@@ -134,10 +135,30 @@ std::optional<SmallVector<int64_t>> repeats(const Model &model, const Weight &fi
 
 } // namespace
 
-void Importer::retie(std::vector<Weight> &weights, Scope &scope) {
+bool Importer::retie(std::vector<Weight> &weights, Scope &scope) {
+  std::set<StringRef> untied;
+  for (const std::string &glob : options.untied) {
+    llvm::Expected<llvm::GlobPattern> pattern = llvm::GlobPattern::create(glob, /*MaxSubPatterns=*/1024);
+    if (!pattern) {
+      error(fileLocation()) << "--untied '" << glob << "' is no pattern: " << llvm::toString(pattern.takeError());
+      return false;
+    }
+    bool hit = false;
+    for (const Weight &weight : weights)
+      if (pattern->match(weight.name)) {
+        untied.insert(weight.name);
+        hit = true;
+      }
+    if (!hit) {
+      error(fileLocation()) << "--untied '" << glob << "' matches no weight";
+      return false;
+    }
+  }
   // Candidates by a key that copies share; order is the file's.
   std::map<std::string, std::vector<Weight *>> groups;
   for (Weight &weight : weights) {
+    if (untied.count(weight.name))
+      continue;
     std::string bytes = weight.range.path + ":" + std::to_string(weight.range.offset) + ":" +
                         std::to_string(weight.range.length);
     bool matrix = weight.shape.size() >= 2 && train::elementCount(weight.shape) >= tiedElements;
@@ -175,8 +196,9 @@ void Importer::retie(std::vector<Weight> &weights, Scope &scope) {
     scope.values[weight->name].value = value;
     weight->op.erase();
     remark("initializer '" + weight->name + "' repeats '" + first->name + "'" +
-           (permutation.empty() ? "" : " transposed") + "; both are trained as one weight");
+           (permutation.empty() ? "" : " transposed") + "; both are trained as one weight (--untied trains them apart)");
   }
+  return true;
 }
 
 /// Initializers of one element that are weights all the same: the bias of a layer with one output,
@@ -320,8 +342,7 @@ bool Importer::importInitializers(Scope &scope) {
     remark("weights absent: '" + file + "', which holds " + std::to_string(count) +
            (count == 1 ? " initializer" : " initializers") +
            ", is missing; the plan can be made but needs initial weights to run");
-  retie(weights, scope);
-  return sound;
+  return retie(weights, scope) && sound;
 }
 
 } // namespace amc::importer

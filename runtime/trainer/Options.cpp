@@ -29,7 +29,7 @@ constexpr CompilerFlag flagsOfCompiler[] = {
     {"--ac-trace", CompilerFlag::Nothing},
     {"--nesterov", CompilerFlag::Nothing},
     {"--sequence-parallel", CompilerFlag::Nothing},
-    {"--shape"}, {"--trainable"}, {"--frozen"}, {"--precision"}, {"--loss"}, {"--loss-impl"},
+    {"--shape"}, {"--trainable"}, {"--frozen"}, {"--untied"}, {"--precision"}, {"--loss"}, {"--loss-impl"},
     {"--loss-tiles-in-flight"}, {"--logits"}, {"--ignore-index"}, {"--label-smoothing"}, {"--z-loss"},
     {"--class-weights"}, {"--loss-reduction"}, {"--ac"}, {"--ac-matmuls"}, {"--memory-budget"}, {"--device-memory"},
     {"--ac-policy"}, {"--ac-kv-sharing"}, {"--fusion"}, {"--tile-mlp"}, {"--optimizer"}, {"--betas"}, {"--eps"}, {"--weight-decay"},
