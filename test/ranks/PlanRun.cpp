@@ -69,8 +69,7 @@ Status runPlan(Communicator &communicator, const std::string &how) {
     int row = static_cast<int>(shard) * 3 + i / 4;
     values(sharded.piece)[i] = row < 5 ? static_cast<float>(model.w[row][i % 4]) : 0;
   }
-  // MPI's own heap breathes with the others' timing, more so on a loaded machine: what our step allocates it allocates every
-  // time.
+  // MPI's own heap breathes with the others' timing, in and out; what our step allocates makes it larger every time.
   constexpr int steps = 20;
   bool allocates = true;
   for (int step = 0; step < steps; ++step) {
@@ -100,7 +99,7 @@ Status runPlan(Communicator &communicator, const std::string &how) {
       return s;
     if (Status s = executor->runUpdate(); !s.ok())
       return s;
-    allocates = allocates && (step < 2 || ::mallinfo2().uordblks != held);
+    allocates = allocates && (step < 2 || ::mallinfo2().uordblks > held);
     if (step + 1 == steps && allocates)
       return inputError("a step allocates");
     if (executor->collectivesRun() != collectiveFacts(executor->plan()))
