@@ -319,12 +319,11 @@ std::optional<BlockOption> evaluateOption(const SegmentProblem &problem, const C
     uint64_t &most = i < gradients ? option.forward : option.backward;
     most = std::max(most, static_cast<uint64_t>(sum));
   }
-  for (uint32_t i = 0; i < graph.ops.size(); ++i)
-    if (graph.ops[i].phase == OpPhase::Recompute)
-      option.cost = llvm::SaturatingAdd(option.cost, costModel.of(graph.ops[i]));
   for (const GraphOp &op : graph.ops)
-    if (op.phase == OpPhase::Recompute)
+    if (op.phase == OpPhase::Recompute) {
+      option.cost = llvm::SaturatingAdd(option.cost, costModel.of(op));
       option.exact = llvm::SaturatingAdd(option.exact, recomputeCost(op, costModel.device));
+    }
   option.keep = std::move(keep);
   option.split = std::move(split);
   return option;
